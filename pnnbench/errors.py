@@ -1,0 +1,86 @@
+"""The one error that a user sees: what happened, the value, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave; the command line prints it without a traceback.
+
+    Args:
+        what: What is wrong, with the offending value in it.
+        allowed: What would have been accepted, if that can be said in a line.
+        next_step: The command or edit that gets the user on.
+    """
+
+    def __init__(self, what: str, *, allowed: str = "", next_step: str = "") -> None:
+        self.what = what
+        self.allowed = allowed
+        self.next_step = next_step
+        lines = [what]
+        if allowed:
+            lines.append(f"  allowed: {allowed}")
+        if next_step:
+            lines.append(f"  next:    {next_step}")
+        super().__init__("\n".join(lines))
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, where: str = "", next_step: str = ""
+) -> UserError:
+    """Builds the error for a name that is not among the known ones.
+
+    Args:
+        kind: What the name should name, such as ``"method"``.
+        name: The name that was given.
+        known: The names that exist.
+        where: Where it was given, such as ``"suite.yaml: methods[2]"``.
+        next_step: The command or edit that gets the user on.
+
+    Returns:
+        The error, with the closest known name as a suggestion where there is one.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    prefix = f"{where}: " if where else ""
+    return UserError(
+        f"{prefix}unknown {kind} {name!r}{hint}", allowed=", ".join(names), next_step=next_step
+    )
+
+
+def check_range(
+    name: str,
+    value: float,
+    *,
+    low: float = float("-inf"),
+    high: float = float("inf"),
+    low_open: bool = False,
+    unit: str = "",
+) -> float:
+    """Checks that a number lies in its range.
+
+    Args:
+        name: Name of the quantity, for the message.
+        value: The number to check.
+        low: Smallest allowed value.
+        high: Largest allowed value.
+        low_open: Whether ``low`` itself is excluded.
+        unit: Unit, for the message.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        UserError: If the value is not a finite number inside the range.
+    """
+    unit = f" {unit}" if unit else ""
+    bracket = "(" if low_open else "["
+    allowed = f"a number in {bracket}{low:g}, {high:g}]{unit}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise UserError(f"{name} is {value!r}, which is not a number", allowed=allowed)
+    if not low <= value <= high or (low_open and value <= low):
+        raise UserError(f"{name} is {value!r}{unit}, out of range", allowed=allowed)
+    return float(value)
