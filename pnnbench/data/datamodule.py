@@ -1,0 +1,335 @@
+"""Lightning DataModule over one image set: float images, reproducible order, exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from pnnbench.data import load
+from pnnbench.data.arrays import ImageArrays
+from pnnbench.data.order import EpochBatches
+from pnnbench.errors import UserError
+
+Batch = tuple[Tensor, Tensor]
+
+# Sets up to this size are converted to float32 once; larger ones batch by batch.
+FLOAT_LIMIT_BYTES = 256 * 2**20
+
+
+def to_float(images: Tensor) -> Tensor:
+    """Converts uint8 pixels to float32 in [0, 1] by division by 255, without normalisation.
+
+    Args:
+        images: uint8 tensor of any shape.
+
+    Returns:
+        float32 tensor of the same shape.
+    """
+    return images.to(torch.float32).div_(255.0)
+
+
+class IndexedImages(Dataset[Batch]):
+    """Images that are cut into batches by index tensors.
+
+    Args:
+        images: uint8 (N, C, H, W), or float32 when already converted.
+        labels: int64 (N,).
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = images
+        self.labels = labels
+
+    def __getitem__(self, index: Any) -> Batch:
+        """Returns float32 images (B, C, H, W) in [0, 1] and int64 labels (B,)."""
+        images = self.images[index]
+        return images if images.is_floating_point() else to_float(images), self.labels[index]
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.labels)
+
+
+class FixedBatches(Sampler[slice]):
+    """Consecutive slices in a fixed order, for validation and test.
+
+    Args:
+        n: Number of images.
+        batch_size: Images per batch, the last batch may be smaller.
+    """
+
+    def __init__(self, n: int, batch_size: int) -> None:
+        self.starts = range(0, n, batch_size)
+
+    def __iter__(self) -> Iterator[slice]:
+        """Goes through the slices."""
+        for start in self.starts:
+            yield slice(start, start + self.starts.step)
+
+    def __len__(self) -> int:
+        """Returns the number of batches."""
+        return len(self.starts)
+
+
+def _as_is(batch: Any) -> Any:
+    """Hands the batch on unchanged (torch's own function would turn the tuple into a list)."""
+    return batch
+
+
+class TrainingLoader(DataLoader[Batch]):
+    """DataLoader over `EpochBatches` that resumes at the batch where a checkpoint was written.
+
+    Lightning asks for the iterator of the first epoch before it tells the sampler which epoch it
+    is. Here the iterator is therefore started at the first batch that is taken, and an epoch,
+    once resumed, begins at the number of batches that Lightning counts as done. The global
+    random state is never read: the order comes from the sampler.
+    """
+
+    # Set by the data module: how many batches of the running epoch the trainer has behind it.
+    batches_done: Callable[[], int] | None = None
+    _resumed = False
+
+    def __iter__(self) -> Any:
+        """Goes through the batches of the epoch set on the sampler."""
+        batches = self.sampler
+        if not isinstance(batches, EpochBatches):  # wrapped by a distributed strategy
+            yield from super().__iter__()
+            return
+        batches.first_batch = 0
+        if self._resumed and self.batches_done is not None:
+            self._resumed = False
+            batches.first_batch = self.batches_done()
+        iterator = super().__iter__()
+        # The sampler is read lazily, so first_batch stays until the next iteration starts.
+        yield from iterator
+
+    def state_dict(self) -> dict[str, int]:
+        """Returns what the order depends on, for the resume checkpoint."""
+        batches = self.sampler
+        if not isinstance(batches, EpochBatches):
+            return {}
+        return {"images": batches.n, "batch_size": batches.batch_size, "seed": batches.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Prepares to go on from a checkpoint.
+
+        Args:
+            state: What `state_dict` returned in the interrupted run.
+
+        Raises:
+            UserError: If the order of the interrupted run was another one.
+        """
+        if self.batches_done is None:
+            raise UserError(
+                "this training loader has no trainer, so it cannot find its place again",
+                next_step="pass datamodule=... to Trainer.fit, not the loader",
+            )
+        mine = self.state_dict()
+        if state != mine:
+            raise UserError(
+                f"the checkpoint was written with another data order: {state}, now {mine}",
+                allowed="the same training images, batch size and data seed",
+                next_step="resume with the configuration of the interrupted run, or start anew",
+            )
+        self._resumed = True
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Training, validation and test loaders over one image set.
+
+    Inputs are float32 in [0, 1], shape (B, C, H, W), without normalisation; labels are int64,
+    shape (B,). The order of epoch e is a pure function of (``seed``, e), whatever else draws
+    random numbers, so that a resumed run meets the batches of an uninterrupted one, also in the
+    middle of an epoch. A last training batch of a single image is left out (see
+    `EpochBatches`); validation and test always cover every image in a fixed order.
+
+    Args:
+        arrays: The image set, or its name (see `pnnbench.data.NAMES`), read at first use.
+        batch_size: Training images per batch, at least 1.
+        seed: Seed of the data order, >= 0.
+        holdout: Number of last training images kept out for validation; 0 for none.
+        limit_train: Use only the first so many of the remaining training images; None for all.
+        limit_test: Use only the first so many test images; None for all.
+        eval_batch_size: Images per validation and test batch, at least 1.
+        num_workers: Worker processes of the loaders; the batches do not depend on it. 0 is
+            fastest for sets in memory.
+        root: Data folder for a set given by name; None for the default place.
+
+    Raises:
+        UserError: If a number is out of range, or at first use if it does not fit the set.
+    """
+
+    def __init__(
+        self,
+        arrays: ImageArrays | str,
+        batch_size: int = 64,
+        seed: int = 0,
+        holdout: int = 0,
+        limit_train: int | None = None,
+        limit_test: int | None = None,
+        eval_batch_size: int = 500,
+        num_workers: int = 0,
+        root: str | None = None,
+    ) -> None:
+        super().__init__()
+        lowest = {"batch_size": 1, "seed": 0, "holdout": 0, "eval_batch_size": 1, "num_workers": 0}
+        given = {
+            "batch_size": batch_size,
+            "seed": seed,
+            "holdout": holdout,
+            "eval_batch_size": eval_batch_size,
+            "num_workers": num_workers,
+            "limit_train": 1 if limit_train is None else limit_train,
+            "limit_test": 1 if limit_test is None else limit_test,
+        }
+        for name, value in given.items():
+            low = lowest.get(name, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise UserError(f"{name} is {value!r}", allowed=f"an integer >= {low}")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.holdout = holdout
+        self.limit_train = limit_train
+        self.limit_test = limit_test
+        self.eval_batch_size = eval_batch_size
+        self.num_workers = num_workers
+        self._root = root
+        self._given = arrays
+        self._loaded: ImageArrays | None = None
+        self._parts: dict[str, IndexedImages] = {}
+
+    @property
+    def arrays(self) -> ImageArrays:
+        """The whole image set, read at first use."""
+        if self._loaded is None:
+            given = self._given
+            self._loaded = load(given, root=self._root) if isinstance(given, str) else given
+        return self._loaded
+
+    @property
+    def n_train(self) -> int:
+        """Number of training images after ``holdout`` and ``limit_train``."""
+        return len(self._part("train"))
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the set, so that missing or damaged data is reported before any work.
+
+        Args:
+            stage: Lightning's name of the stage; not used.
+        """
+        self._part("train")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the fingerprint of the data, for the resume checkpoint."""
+        return {"fingerprint": self.arrays.fingerprint}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checks that a resumed run has the data of the interrupted one.
+
+        Args:
+            state_dict: What `state_dict` returned in the interrupted run.
+
+        Raises:
+            UserError: If the fingerprints differ.
+        """
+        if state_dict["fingerprint"] != self.arrays.fingerprint:
+            raise UserError(
+                f"the checkpoint was written with other data: {state_dict['fingerprint']}, "
+                f"{self.arrays.name!r} is {self.arrays.fingerprint}",
+                next_step="resume with the data of the interrupted run, or start anew",
+            )
+
+    def train_batches(self, epoch: int) -> list[Tensor]:
+        """Returns the batches of one epoch, as the training loader yields them.
+
+        Args:
+            epoch: Number of the epoch, from 0.
+
+        Returns:
+            Index tensors into `train_tensors`, int64, shape (B,).
+        """
+        return EpochBatches(self.n_train, self.batch_size, self.seed).batches(epoch)
+
+    def train_dataloader(self) -> TrainingLoader:
+        """Returns the training loader; outside a Trainer, call ``loader.sampler.set_epoch``."""
+        part = self._part("train")
+        loader = TrainingLoader(
+            part,
+            batch_size=None,
+            sampler=EpochBatches(len(part), self.batch_size, self.seed),
+            num_workers=self.num_workers,
+            collate_fn=_as_is,
+            generator=torch.Generator().manual_seed(0),
+        )
+        if self.trainer is not None:
+            loader.batches_done = self._batches_done
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
+        """Returns the loader of the held-out training images; an empty list if there are none."""
+        return self._fixed_loader("validation") if self.holdout else []
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Returns the loader of the test images in their fixed order."""
+        return self._fixed_loader("test")
+
+    def train_tensors(self) -> Batch:
+        """Returns all training images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,)."""
+        return self._part("train")[:]
+
+    def validation_tensors(self) -> Batch:
+        """Returns all held-out images and labels; the tensors are empty if ``holdout`` is 0."""
+        return self._part("validation")[:]
+
+    def test_tensors(self) -> Batch:
+        """Returns all test images and labels in the order of the test loader."""
+        return self._part("test")[:]
+
+    def _batches_done(self) -> int:
+        """Counts the batches of the running epoch that the trainer has behind it."""
+        assert self.trainer is not None  # noqa: S101
+        return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+    def _fixed_loader(self, name: str) -> DataLoader[Batch]:
+        """Builds a loader that goes through one part in its fixed order."""
+        part = self._part(name)
+        return DataLoader(
+            part,
+            batch_size=None,
+            sampler=FixedBatches(len(part), self.eval_batch_size),
+            num_workers=self.num_workers,
+            collate_fn=_as_is,
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def _part(self, name: str) -> IndexedImages:
+        """Returns one of ``train``, ``validation`` and ``test``; cuts them at first use."""
+        if not self._parts:
+            arrays = self.arrays
+            n = len(arrays.train_labels)
+            if self.holdout > n - 2:
+                raise UserError(
+                    f"holdout is {self.holdout}, and {arrays.name!r} has {n} training images",
+                    allowed=f"0 to {n - 2}",
+                )
+            keep = n - self.holdout
+            last = keep if self.limit_train is None else min(keep, self.limit_train)
+            images = {
+                "train": (arrays.train_images[:last], arrays.train_labels[:last]),
+                "validation": (arrays.train_images[keep:], arrays.train_labels[keep:]),
+                "test": (
+                    arrays.test_images[: self.limit_test],
+                    arrays.test_labels[: self.limit_test],
+                ),
+            }
+            small = 4 * sum(part.numel() for part, _ in images.values()) <= FLOAT_LIMIT_BYTES
+            self._parts = {
+                key: IndexedImages(to_float(part) if small else part, labels)
+                for key, (part, labels) in images.items()
+            }
+        return self._parts[name]

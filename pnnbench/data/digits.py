@@ -1,0 +1,87 @@
+"""The handwritten digits that ship inside scikit-learn, with a fixed split."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pnnbench.data.arrays import ImageArrays, digest_arrays
+from pnnbench.data.manifest import manifest
+from pnnbench.data.order import permutation
+from pnnbench.errors import UserError
+
+N_TEST = 360
+SPLIT_SEED = 20250101
+"""Seed of the one split of the project; another value would be another data set."""
+
+
+def stratified_split(labels: Tensor, n_test: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Splits indices so that every class has its share of the test set.
+
+    The shares are rounded down, and the classes with the largest remainders get one image more
+    (the lower class first in a tie). Both results are in the order of one seeded permutation, so
+    that the first or last images of either part are a random sample.
+
+    Args:
+        labels: int64, shape (N,).
+        n_test: Size of the test set, 0 to N.
+        seed: Seed of the permutation, >= 0.
+
+    Returns:
+        Training and test indices, int64, shapes (N - n_test,) and (n_test,).
+    """
+    n = len(labels)
+    counts = torch.bincount(labels).tolist()
+    take = [n_test * count // n for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda c: (-(n_test * counts[c] % n), c))
+    for label in by_remainder[: n_test - sum(take)]:
+        take[label] += 1
+    order = permutation(n, seed, 0)
+    is_test = torch.zeros(n, dtype=torch.bool)
+    for label, share in enumerate(take):
+        is_test[order[labels[order] == label][:share]] = True
+    chosen = is_test[order]
+    return order[~chosen], order[chosen]
+
+
+def load_digits() -> ImageArrays:
+    """Reads the 1797 digits of 8x8 pixels: 1437 for training, 360 for the test.
+
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI), test part, as
+    shipped by ``sklearn.datasets.load_digits``. The stored grey values 0 to 16 become
+    ``value * 255 / 16`` rounded to the nearest integer (127.5 becomes 128), so that division by
+    255 gives [0, 1]. The split is stratified and the same on every machine and with every
+    version of scikit-learn.
+
+    Returns:
+        The set ``"digits"`` with images of shape (N, 1, 8, 8) and 10 classes.
+
+    Raises:
+        UserError: If scikit-learn ships other digits than the ones that the results rest on.
+    """
+    from sklearn import datasets
+
+    pixels, target = datasets.load_digits(return_X_y=True)
+    values = torch.from_numpy(pixels).reshape(-1, 1, 8, 8).to(torch.uint8)
+    labels = torch.from_numpy(target).to(torch.int64)
+    expected = manifest("digits")
+    found = digest_arrays([("images", values), ("labels", labels)])
+    if found != expected["source"]:
+        _refuse("the digits inside scikit-learn", found, expected["source"])
+    images = ((values.to(torch.int32) * 255 + 8) // 16).to(torch.uint8)
+    train, test = stratified_split(labels, N_TEST, SPLIT_SEED)
+    arrays = ImageArrays(
+        "digits", images[train], labels[train], images[test], labels[test], n_classes=10
+    )
+    if arrays.fingerprint != expected["fingerprint"]:
+        _refuse("the split of the digits", arrays.fingerprint, expected["fingerprint"])
+    return arrays
+
+
+def _refuse(what: str, found: str, expected: str) -> None:
+    """Raises the UserError for digits that are not the known ones."""
+    raise UserError(
+        f"{what}: the contents are {found}",
+        allowed=expected,
+        next_step="install the versions in scripts/constraints.txt and report this",
+    )

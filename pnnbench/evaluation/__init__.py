@@ -1,0 +1,1 @@
+"""The harness: perturbation grids, metrics, sharpness, cost. It never runs a method."""

@@ -1,0 +1,96 @@
+"""The perturbation grid of one job and the figures taken from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pnnbench.errors import UserError
+from pnnbench.leaderboard.statistics import Array
+
+Record = dict[str, Any]
+Group = tuple[str, float, tuple[tuple[str, float], ...]]
+"""A cell group: axis, severity, environment. Its cells differ only in the device."""
+
+WORST_FRACTION = 0.10
+"""Share of the devices that count as the worst ones."""
+
+
+def group_of(cell: dict[str, Any]) -> Group:
+    return (cell["axis"], cell["severity"], tuple(sorted(cell["environment"].items())))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid of one job: value per group and device, ``values[group, device]``."""
+
+    groups: tuple[Group, ...]
+    devices: tuple[int | None, ...]
+    values: Array
+    levels: dict[Group, tuple[float, str]]
+
+
+def read_grid(record: Record) -> Grid:
+    levels: dict[Group, tuple[float, str]] = {}
+    cells: dict[tuple[Group, int | None], float] = {}
+    for cell in record["cells"]:
+        group = group_of(cell)
+        levels.setdefault(group, (cell["level"], cell["unit"]))
+        cells[group, cell["device_seed"]] = cell["value"]
+    real = sorted({device for _, device in cells if device is not None})
+    devices: tuple[int | None, ...] = tuple(real) if real else (None,)
+    groups = tuple(sorted(levels, key=lambda g: (g[0], levels[g][0], g[1], g[2])))
+    values = np.empty((len(groups), len(devices)))
+    for i, group in enumerate(groups):
+        shared = cells.get((group, None))
+        for j, device in enumerate(devices):
+            value = cells.get((group, device), shared)
+            if value is None:
+                raise UserError(
+                    f"job {record['job']['hash']}: device {device} lacks the cell {group}",
+                    next_step="evaluate the job again; every device meets the whole grid",
+                )
+            values[i, j] = value
+    return Grid(groups, devices, values, levels)
+
+
+def device_scores(
+    values: Array, groups: Sequence[Group], informative: Sequence[bool]
+) -> Array | None:
+    """Robust score per device: mean within each axis, then over axes. Shape (n_devices,)."""
+    axes: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        if informative[i]:
+            axes.setdefault(group[0], []).append(i)
+    if not axes:
+        return None
+    per_axis = np.stack([values[index].mean(axis=0) for index in axes.values()])
+    scores: Array = per_axis.mean(axis=0)
+    return scores
+
+
+def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
+    """Area under the degradation curve per axis, divided by the span. Shape (n_devices,)."""
+    curves: dict[str, dict[float, list[int]]] = {}
+    for i, group in enumerate(grid.groups):
+        curves.setdefault(group[0], {}).setdefault(grid.levels[group][0], []).append(i)
+    result = {}
+    for axis, points in curves.items():
+        curve = {level: grid.values[index].mean(axis=0) for level, index in points.items()}
+        curve.setdefault(0.0, np.full(len(grid.devices), clean))
+        x = np.array(sorted(curve))
+        if len(x) < 2:
+            continue
+        y = np.stack([curve[level] for level in x.tolist()])
+        steps = np.diff(x)[:, None]
+        result[axis] = ((y[1:] + y[:-1]) / 2 * steps).sum(axis=0) / float(x[-1] - x[0])
+    return result
+
+
+def worst_mean(scores: Array, higher_is_better: bool) -> float:
+    count = max(1, int(WORST_FRACTION * len(scores) + 1e-9))
+    ordered = np.sort(scores)
+    return float((ordered[:count] if higher_is_better else ordered[-count:]).mean())

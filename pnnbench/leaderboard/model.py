@@ -1,0 +1,163 @@
+"""What a leaderboard is made of: rows, cell groups, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pnnbench.leaderboard import statistics as st
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method of one table.
+
+    Attributes:
+        key: Suite, protocol, workload, tier, data (name and fingerprint) of the table.
+        method: Label of the method.
+        name: Registered name of the method.
+        params: Hyper-parameters.
+        epochs_factor: Training epochs in multiples of the protocol's.
+        metric: Name, direction and chance level of the metric.
+        seeds: Seeds with a finished job, sorted.
+        devices: Test devices.
+        clean: On the ideal device, over seeds.
+        robust: Robust score, over seeds and devices.
+        worst_decile: Mean of the worst tenth of the devices, over seeds.
+        lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
+        auc: Area under the degradation curve, per axis.
+        cost: Means over seeds.
+        failed: Failed jobs: seed, status, message.
+        missing: Seeds that the other methods of the table, or the suite, have and this has not.
+        rank: 1 + number of significantly better methods; None if not ranked.
+        tied_with: Labels of the methods that cannot be told from this one.
+        baseline: Label of the baseline, if the table has one.
+        difference: Paired difference of the robust score to the baseline.
+        scores: Robust score per seed and device, for paired comparisons.
+    """
+
+    key: dict[str, str]
+    method: str
+    name: str
+    params: dict[str, Any]
+    epochs_factor: float
+    metric: dict[str, Any]
+    seeds: tuple[int, ...]
+    devices: tuple[int | None, ...]
+    clean: st.Interval = st.NOTHING
+    robust: st.Interval = st.NOTHING
+    worst_decile: st.Interval = st.NOTHING
+    lambda_max: st.Interval = st.NOTHING
+    auc: dict[str, st.Interval] = field(default_factory=dict)
+    cost: dict[str, float | int | None] = field(default_factory=dict)
+    failed: tuple[dict[str, Any], ...] = ()
+    missing: tuple[int, ...] = ()
+    rank: int | None = None
+    tied_with: tuple[str, ...] = ()
+    baseline: str | None = None
+    difference: st.Interval = st.NOTHING
+    scores: st.Scores | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether every expected seed has a finished job."""
+        return not self.missing and bool(self.seeds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the row as plain JSON types, in the published layout."""
+        real = [device for device in self.devices if device is not None]
+        difference = None
+        if self.baseline is not None and self.baseline != self.method:
+            difference = {"baseline": self.baseline, **self.difference.as_dict()}
+        return {
+            "suite": self.key["suite"],
+            "protocol": self.key["protocol"],
+            "workload": self.key["workload"],
+            "method": self.method,
+            "metric": self.metric["name"],
+            "clean": self.clean.as_dict(),
+            "robust": self.robust.as_dict(),
+            "worst_decile": self.worst_decile.as_dict(),
+            "lambda_max": self.lambda_max.as_dict(),
+            "n_seeds": len(self.seeds),
+            "n_devices": len(real),
+            "cost": self.cost,
+            "tier": self.key["tier"],
+            "data": {"name": self.key["data"], "fingerprint": self.key["fingerprint"]},
+            "higher_is_better": self.metric["higher_is_better"],
+            "rank": self.rank,
+            "tied_with": list(self.tied_with),
+            "difference_to_baseline": difference,
+            "auc": {axis: interval.as_dict() for axis, interval in self.auc.items()},
+            "method_name": self.name,
+            "params": self.params,
+            "epochs_factor": self.epochs_factor,
+            "seeds": list(self.seeds),
+            "complete": self.complete,
+            "missing_seeds": list(self.missing),
+            "failed": list(self.failed),
+        }
+
+
+@dataclass(frozen=True)
+class GroupLine:
+    """One cell group of a table, with one interval per method.
+
+    Attributes:
+        axis: Name of the perturbation axis.
+        severity: Device severity.
+        level: Level along the axis, signed.
+        unit: Unit of the level.
+        environment: Operating conditions in physical units.
+        informative: False where every method sits at chance; such a group carries no weight.
+        methods: Interval per method label, over seeds and devices.
+    """
+
+    axis: str
+    severity: float
+    level: float
+    unit: str
+    environment: dict[str, float]
+    informative: bool
+    methods: dict[str, st.Interval]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the group as plain JSON types."""
+        return {
+            "axis": self.axis,
+            "severity": self.severity,
+            "level": self.level,
+            "unit": self.unit,
+            "environment": self.environment,
+            "informative": self.informative,
+            "methods": {label: interval.as_dict() for label, interval in self.methods.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that may be compared: rows, groups, correlations, provenance.
+
+    Attributes:
+        key: Suite, protocol, workload, tier, data, fingerprint, metric.
+        rows: Best first.
+        groups: Per-group means, by axis and level.
+        correlations: Rank correlation of each sharpness figure with the robust score, over jobs,
+            signed so that +1 means "the larger the figure, the better the device".
+        provenance: Versions, git states, machines, threads and data the records name.
+    """
+
+    key: dict[str, str]
+    rows: tuple[Row, ...]
+    groups: tuple[GroupLine, ...]
+    correlations: dict[str, dict[str, Any]]
+    provenance: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns all but the rows as plain JSON types."""
+        return {
+            **self.key,
+            "groups": [group.as_dict() for group in self.groups],
+            "correlations": self.correlations,
+            "provenance": self.provenance,
+        }

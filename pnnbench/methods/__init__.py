@@ -1,0 +1,1 @@
+"""Training methods: Lightning callbacks that own the optimisation step. One file, one method."""

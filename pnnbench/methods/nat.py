@@ -1,0 +1,47 @@
+"""Noise-aware training: Gaussian noise on what the controls tune, drawn anew at each step."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pnnbench.errors import check_range
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.platforms.base import Device
+from pnnbench.workloads.base import Batch, Workload
+
+
+class NAT(TrainingMethod):
+    """Noise-aware training: L(Θ + noise), the noise in physical space.
+
+    The noise enters where fabrication errors enter (the resonance of a ring, the phase of an
+    interferometer), not on the weights; the gradient is taken at the noisy point.
+
+    Args:
+        sigma: Standard deviation of the noise in the layer's `offset_unit` (HWHM for rings), >= 0.
+            The published code's 0.08 normalised units are 0.53 HWHM.
+        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
+
+    source = "Joshi et al., Nature Communications 11, 2473 (2020)"
+
+    def __init__(
+        self,
+        sigma: float = 0.2,
+        lr: float = 0.02,
+        lr_digital: float = 1e-3,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__(lr, lr_digital, optimizer)
+        self.sigma = check_range("sigma", sigma, low=0.0, high=100.0)
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        """Task loss on one freshly drawn noisy device."""
+        generator = self.generator()
+        errors = {
+            name: layer.random_offsets(self.sigma, generator)
+            for name, layer in workload.layers().items()
+        }
+        with workload.operating(Device(errors)):
+            return workload.loss(workload(batch[0]), batch)

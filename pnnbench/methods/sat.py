@@ -1,0 +1,85 @@
+"""Sharpness-aware training: the gradient at the worst point of a small ball around the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.workloads.base import Batch, Workload
+
+
+class SAT(TrainingMethod):
+    """Sharpness-aware training: L(Θ + stopgrad(ε)), ε = ρ g / ‖g‖, two gradients per step.
+
+    Adaptive (ASAM): ε = ρ Θ² g / ‖Θ g‖, elementwise, which scales the ball with the controls.
+    The first pass leaves batch-norm statistics alone.
+
+    Args:
+        rho: Radius of the ball: Euclidean norm over the perturbed group, in control units (mA for
+            rings); dimensionless if adaptive. >= 0.
+        adaptive: Whether the ball scales with the controls.
+        perturb: ``"controls"`` perturbs the physical controls only, ``"all"`` also the digital
+            parameters, as the published code did.
+        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
+
+    source = "Foret et al., ICLR 2021 (SAM); Kwon et al., ICML 2021 (ASAM)"
+
+    def __init__(
+        self,
+        rho: float = 1.0,
+        adaptive: bool = False,
+        perturb: str = "controls",
+        lr: float = 0.02,
+        lr_digital: float = 1e-3,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__(lr, lr_digital, optimizer)
+        self.rho = check_range("rho", rho, low=0.0, high=1e6)
+        if perturb not in ("controls", "all"):
+            raise UserError(f"perturb is {perturb!r}", allowed="controls, all")
+        self.adaptive = bool(adaptive)
+        self.perturb = perturb
+
+    def perturbation(
+        self, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The step ε to the worst point of the ball, to first order.
+
+        Args:
+            parameters: Perturbed parameters by name.
+            gradients: Their gradients of the task loss.
+
+        Returns:
+            ε by name, each of its parameter's shape, without gradient.
+        """
+        with torch.no_grad():
+            scaled = {
+                n: g * parameters[n].abs() if self.adaptive else g for n, g in gradients.items()
+            }
+            norm = torch.linalg.vector_norm(
+                torch.stack([torch.linalg.vector_norm(s) for s in scaled.values()])
+            )
+            factor = self.rho / norm.clamp(min=1e-12)
+            return {
+                n: s * parameters[n].abs() * factor if self.adaptive else s * factor
+                for n, s in scaled.items()
+            }
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        """Task loss at the perturbed point; the perturbation carries no gradient."""
+        group = dict(workload.controls())
+        if self.perturb == "all":
+            group.update(workload.digital_parameters())
+        with workload.extra_pass():
+            first = workload.loss(workload(batch[0]), batch)
+        gradients = torch.autograd.grad(first, list(group.values()))
+        epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
+        shifted = {name: p + epsilon[name] for name, p in group.items()}
+        return workload.loss(workload.outputs_at(batch[0], shifted), batch)

@@ -1,0 +1,367 @@
+"""Microring-resonator weight banks: heater currents in mA to through-port weights.
+
+A ring's heater turns current into power, power shifts the resonance, the detuning from the laser in
+units of the half linewidth sets the weight:
+
+    P = R I^2,  lambda_res = lambda_rest + a I^n + kappa (T - T0) + offset,
+    u = (lambda_laser - lambda_res) / HWHM,  w = b - d / (1 + u^2).
+
+Defaults are calibration B of the reference measurements: it reproduces the stated quality factor of
+about 1e4 and the drift of 0.06 nm/degC. The weight is digital-free: only currents are trained.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.platforms.base import Environment, PhysicalLayer
+
+
+@dataclasses.dataclass(frozen=True)
+class MRREnvironment(Environment):
+    """Operating conditions of a weight bank.
+
+    Attributes:
+        temperature_degc: Ambient temperature in degC. The rings are locked at 22 degC.
+    """
+
+    temperature_degc: float = 22.0
+
+    def __post_init__(self) -> None:
+        check_range("temperature_degc", self.temperature_degc, low=-40.0, high=120.0, unit="degC")
+
+
+@dataclasses.dataclass(frozen=True)
+class RingCalibration:
+    """Constants of one ring design and the spread between fabricated rings.
+
+    Sources: fits to the four measured tuning curves of the sharpness-aware-training paper, anchored
+    on the stated laser detuning (calibration B). Thermal cross-talk was not measured there; its
+    default is this project's choice, about a tenth of the resonance spread at the usual currents.
+
+    Attributes:
+        rest_detuning_nm: Laser minus resonance wavelength at zero current and T0, in nm.
+        hwhm_nm: Half width at half maximum of the resonance, in nm, > 0.
+        tuning: Resonance shift per current to the power `exponent`: nm/mA^2 for a heater.
+        exponent: 2 for a heater (shift follows power); 1 for the published normalised law.
+        bias: Weight far from resonance (b), dimensionless.
+        depth: Depth of the dip (d), dimensionless, > 0; the least weight is b - d.
+        resistance_ohm: Heater resistance in ohm, >= 0.
+        drift_nm_per_degc: Resonance drift with ambient temperature, nm/degC.
+        nominal_temperature_degc: Temperature T0 at which the drift is zero, degC.
+        min_current: Least allowed current, mA.
+        max_current: Largest allowed current, mA; the measured curves end at 5 mA.
+        offset_spread_hwhm: Standard deviation of the resonance between rings, in HWHM.
+        hwhm_spread: Relative standard deviation of the linewidth.
+        bias_spread: Standard deviation of b.
+        depth_spread: Standard deviation of d.
+        crosstalk: Share of a neighbour's resonance shift that leaks into a ring.
+        readout_noise: Standard deviation of the read-out as a share of its full scale.
+    """
+
+    rest_detuning_nm: float = 0.25
+    hwhm_nm: float = 0.0636
+    tuning: float = 0.0131
+    exponent: int = 2
+    bias: float = 1.0
+    depth: float = 2.0
+    resistance_ohm: float = 375.0
+    drift_nm_per_degc: float = 0.06
+    nominal_temperature_degc: float = 22.0
+    min_current: float = 0.0
+    max_current: float = 5.0
+    offset_spread_hwhm: float = 0.67
+    hwhm_spread: float = 0.175
+    bias_spread: float = 0.07
+    depth_spread: float = 0.11
+    crosstalk: float = 0.02
+    readout_noise: float = 0.025
+
+    def __post_init__(self) -> None:
+        check_range("hwhm_nm", self.hwhm_nm, low=0.0, high=100.0, low_open=True, unit="nm")
+        check_range("depth", self.depth, low=0.0, high=10.0, low_open=True)
+        check_range("resistance_ohm", self.resistance_ohm, low=0.0, high=1e6, unit="ohm")
+        check_range("crosstalk", self.crosstalk, low=0.0, high=0.5)
+        check_range("readout_noise", self.readout_noise, low=0.0, high=1.0)
+        for name in ("offset_spread_hwhm", "hwhm_spread", "bias_spread", "depth_spread"):
+            check_range(name, getattr(self, name), low=0.0, high=10.0)
+        if self.exponent not in (1, 2):
+            raise UserError(f"exponent is {self.exponent!r}", allowed="1 or 2")
+        if self.tuning == 0.0:
+            raise UserError("tuning is 0: the current would not tune the ring", allowed="non-zero")
+        if not self.min_current < self.max_current:
+            raise UserError(
+                f"min_current {self.min_current} mA is not below max_current {self.max_current} mA"
+            )
+
+    def detuning(self, current: Tensor) -> Tensor:
+        """Detuning u of an ideal ring in HWHM, from currents in mA; same shape."""
+        return (self.rest_detuning_nm - self.tuning * self.drive(current)) / self.hwhm_nm
+
+    def drive(self, current: Tensor) -> Tensor:
+        """Current to the power `exponent`, to which the resonance shift is proportional."""
+        return current.square() if self.exponent == 2 else current
+
+    def weight(self, current: Tensor) -> Tensor:
+        """Ideal weight from currents in mA; same shape."""
+        return self.bias - self.depth / (1.0 + self.detuning(current).square())
+
+    def current(self, weight: Tensor) -> Tensor:
+        """Current in mA that gives a weight, on the branch before the dip (u >= 0).
+
+        Args:
+            weight: Target weights, any shape. Targets outside `weight_range` get the nearest
+                reachable weight.
+
+        Returns:
+            Currents in mA, same shape, within [min_current, max_current], always finite.
+        """
+        low, high = self.weight_range()
+        w = weight.clamp(low, high)
+        u = (self.depth / (self.bias - w).clamp(min=1e-12) - 1.0).clamp(min=0.0).sqrt()
+        drive = (self.rest_detuning_nm - self.hwhm_nm * u) / self.tuning
+        current = drive.clamp(min=0.0).sqrt() if self.exponent == 2 else drive
+        return current.clamp(self.min_current, self.max_current)
+
+    def weight_range(self) -> tuple[float, float]:
+        """Least and largest weight on the branch before the dip."""
+        far = self.min_current if self.tuning > 0 else self.max_current
+        if not math.isfinite(far):
+            return self.bias - self.depth, self.bias
+        return self.bias - self.depth, float(self.weight(torch.tensor(far, dtype=torch.float64)))
+
+
+#: The normalised Lorentzian of the published code: x in units of its own, u = x / 0.15, and a drift
+#: of 0.08 per degC of the released sweep. No current limits, noise or cross-talk.
+PUBLISHED_CALIBRATION = RingCalibration(
+    rest_detuning_nm=0.0,
+    hwhm_nm=0.15,
+    tuning=-1.0,
+    exponent=1,
+    drift_nm_per_degc=0.08,
+    min_current=-math.inf,
+    max_current=math.inf,
+    crosstalk=0.0,
+    readout_noise=0.0,
+)
+
+
+class MRRWeightBank(PhysicalLayer):
+    """A bank of microrings: one ring per weight, one row of rings per output.
+
+    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM,
+    added to u), ``linewidth`` (relative), ``bias``, ``depth`` (each of the shape of the weight) and
+    ``crosstalk`` (scalar). Neighbours are the rings before and after in the same row.
+
+    Attributes:
+        current: Heater currents in mA, shape of the weight; the only control parameter.
+        bias: Digital bias (outputs,), or None.
+    """
+
+    control_names: ClassVar[tuple[str, ...]] = ("current",)
+    control_unit: ClassVar[str] = "mA"
+    offset_unit: ClassVar[str] = "HWHM"
+    environment_class: ClassVar[type[Environment]] = MRREnvironment
+
+    def __init__(
+        self, shape: tuple[int, ...], bias: bool, calibration: RingCalibration | None
+    ) -> None:
+        super().__init__()
+        self.calibration = calibration or RingCalibration()
+        self.current = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the usual uniform initial weights (|w| <= 1/sqrt(fan-in)) and programs them."""
+        bound = 1.0 / math.sqrt(self.current[0].numel())
+        weight = torch.empty_like(self.current).uniform_(-bound, bound)
+        self.program(weight)
+        if self.bias is not None:
+            nn.init.uniform_(self.bias, -bound, bound)
+
+    def ideal_weight(self) -> Tensor:
+        """Ideal weights, shape of `current`, differentiable."""
+        return self.calibration.weight(self.current)
+
+    def weight_range(self) -> tuple[float, float]:
+        """Least and largest programmable weight."""
+        return self.calibration.weight_range()
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        """Sets the currents to give target weights, by the inverse tuning curve.
+
+        Args:
+            weight: Targets of the shape of `current`; unreachable ones get the nearest weight.
+
+        Raises:
+            UserError: If the shape differs or a target is not finite.
+        """
+        if weight.shape != self.current.shape:
+            raise UserError(
+                f"weights of shape {tuple(weight.shape)} do not fit the bank",
+                allowed=str(tuple(self.current.shape)),
+            )
+        if not torch.isfinite(weight).all():
+            raise UserError("weights to program are not finite")
+        self.current.copy_(self.calibration.current(weight))
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Clamps the currents to the limits of the driver, in place."""
+        if math.isfinite(self.calibration.max_current):
+            self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
+
+    @torch.no_grad()
+    def power_mw(self) -> Tensor:
+        """Total heater power in mW: sum of I^2 R with I in mA."""
+        return self.current.square().sum() * self.calibration.resistance_ohm * 1e-3
+
+    def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws ring-to-ring errors; see the base class. Linewidths stay above 0.3 of nominal."""
+        c = self.calibration
+
+        def normal() -> Tensor:
+            return torch.randn(self.current.shape, generator=generator)
+
+        return {
+            "detuning": severity * c.offset_spread_hwhm * normal(),
+            "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=-0.7),
+            "bias": severity * c.bias_spread * normal(),
+            "depth": severity * c.depth_spread * normal(),
+            "crosstalk": torch.tensor(severity * c.crosstalk),
+        }
+
+    def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws Gaussian resonance offsets of standard deviation ``sigma`` HWHM."""
+        return {"detuning": sigma * torch.randn(self.current.shape, generator=generator)}
+
+    def sensitivity(self) -> Tensor:
+        """dw/du of the ideal ring per HWHM of detuning, shape of the weight."""
+        u = self.calibration.detuning(self.current)
+        return 2.0 * self.calibration.depth * u / (1.0 + u.square()).square()
+
+    def transfer(self) -> Tensor:
+        """Weights under the present operation.
+
+        Returns:
+            Shape of `current`; with C > 1 conditions (C, *shape).
+        """
+        c, op = self.calibration, self.operation
+        if op is None:
+            return c.weight(self.current)
+        errors = op.errors
+        rows = (-1,) + (1,) * self.current.dim() if op.count > 1 else ()
+        drive = c.drive(self.current)
+        if "crosstalk" in errors:
+            flat = F.pad(drive.flatten(1), (1, 1))
+            neighbours = (flat[:, :-2] + flat[:, 2:]).view_as(drive)
+            drive = drive + errors["crosstalk"].reshape(rows) * neighbours
+        drift = c.drift_nm_per_degc * (
+            op.environment["temperature_degc"] - c.nominal_temperature_degc
+        )
+        u = (c.rest_detuning_nm - c.tuning * drive - drift.reshape(rows)) / c.hwhm_nm
+        if "detuning" in errors:
+            u = u - errors["detuning"]
+        if "linewidth" in errors:
+            u = u / (1.0 + errors["linewidth"])
+        dip: Tensor | float = c.depth + errors["depth"] if "depth" in errors else c.depth
+        top: Tensor | float = c.bias + errors["bias"] if "bias" in errors else c.bias
+        weight = top - dip / (1.0 + u.square())
+        return weight.expand(op.count, *self.current.shape) if op.count > 1 else weight
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Measured product plus digital bias.
+
+        Args:
+            x: Inputs, batch first; under C conditions C * B of them, condition-major.
+
+        Returns:
+            Outputs, batch first.
+        """
+        weight = self.transfer() if self.weight_override is None else self.weight_override
+        if self.operation is not None and self.operation.count > 1:
+            blocks = x.view(self.operation.count, -1, *x.shape[1:])
+            y = self._products(blocks, weight).flatten(0, 1)
+        else:
+            y = self._product(x, weight)
+        y = self.read_out(y, self.calibration.readout_noise)
+        if self.bias is None:
+            return y
+        return y + self.bias.view(1, -1, *[1] * (y.dim() - 2))
+
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class MRRLinear(MRRWeightBank):
+    """Matrix-vector product on a weight bank.
+
+    Args:
+        in_features: Inputs per row.
+        out_features: Rows.
+        bias: Whether to add a digital bias.
+        calibration: Ring constants; calibration B if None.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        calibration: RingCalibration | None = None,
+    ) -> None:
+        super().__init__((out_features, in_features), bias, calibration)
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight)
+
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        return torch.bmm(blocks, weight.transpose(1, 2))
+
+
+class MRRConv2d(MRRWeightBank):
+    """Two-dimensional convolution whose kernels are rows of a weight bank.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels, one row of rings each.
+        kernel_size: Side of the square kernel in pixels.
+        stride: Stride in pixels.
+        padding: Zero padding in pixels.
+        bias: Whether to add a digital bias.
+        calibration: Ring constants; calibration B if None.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        bias: bool = True,
+        calibration: RingCalibration | None = None,
+    ) -> None:
+        super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
+        self.stride = stride
+        self.padding = padding
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
+
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        # One kernel call per condition: on a CPU twice as fast as one grouped convolution with few
+        # channels (benchmarks/speed/conditions.py), and the same numbers as one condition alone.
+        return torch.stack([self._product(x, w) for x, w in zip(blocks, weight, strict=True)])

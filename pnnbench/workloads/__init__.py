@@ -1,0 +1,1 @@
+"""LightningModules, one per platform/task pair: network, loss, metric, perturbations."""

@@ -1,0 +1,299 @@
+"""The interface between the rooms: what a method, the harness and the runner know of a workload."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar, Protocol
+
+import lightning.pytorch as pl
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from pnnbench.errors import UserError, check_range, unknown_name
+from pnnbench.platforms.base import (
+    Condition,
+    Device,
+    Environment,
+    PhysicalLayer,
+    calibrating_full_scale,
+    derive_seed,
+    operate,
+    physical_layers,
+)
+from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.networks import PhysicalNetwork
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tier:
+    """How much of a workload one job runs.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per gradient step.
+        n_devices: Test devices per severity.
+        train_images: Number of training images, None for all.
+        test_images: Number of test images, None for all.
+        calibration_images: Training images for batch-norm statistics and read-out full scale.
+        sharpness_images: Training images for the Hessian, at most.
+    """
+
+    epochs: int
+    batch_size: int
+    n_devices: int
+    train_images: int | None = None
+    test_images: int | None = None
+    calibration_images: int = 10_000
+    sharpness_images: int = 10_000
+
+
+class LossMethod(Protocol):
+    """What a workload needs of the training method attached to it."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        """Returns the loss to back-propagate."""
+        ...
+
+    def configure_optimizers(self, workload: Workload) -> Any:
+        """Returns what Lightning's hook of this name returns."""
+        ...
+
+    def after_step(self, workload: Workload) -> None:
+        """Runs after each optimiser step."""
+        ...
+
+
+class Workload(pl.LightningModule):
+    """A platform/task pair: network, loss, metric and the perturbations that apply.
+
+    Automatic optimisation throughout: `training_step` asks the attached training method for the
+    loss to back-propagate and does nothing else.
+
+    Args:
+        init_seed: Seed of the initial control and digital parameters.
+
+    Attributes:
+        network: The network of physical and digital layers.
+        gradient_evaluations: Passes through the network recorded for differentiation so far.
+    """
+
+    #: Registered name.
+    name: ClassVar[str]
+    #: Registered name of the platform.
+    platform: ClassVar[str]
+    #: Name of the data set.
+    data: ClassVar[str]
+    #: Name of the metric, whether more of it is better, and its value for guessing.
+    metric_name: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
+    chance: ClassVar[float | None] = None
+    #: Tier name -> how much to run.
+    tiers: ClassVar[Mapping[str, Tier]]
+
+    def __init__(self, init_seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("init", init_seed))
+            self.network = self.build_network()
+        self.method: LossMethod | None = None
+        self.gradient_evaluations = 0
+
+    def build_network(self) -> PhysicalNetwork:
+        """Builds the network with fresh parameters from torch's global generator."""
+        raise NotImplementedError
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        """Declares the cells on which the workload is measured at a tier."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Task loss (a scalar mean over the batch) of the network's outputs."""
+        raise NotImplementedError
+
+    def metric(self) -> torchmetrics.Metric:
+        """Makes a fresh metric that takes ``update(outputs, targets)``."""
+        raise NotImplementedError
+
+    @classmethod
+    def tier(cls, name: str) -> Tier:
+        """Looks a tier up.
+
+        Raises:
+            UserError: If the workload has no such tier.
+        """
+        if name not in cls.tiers:
+            raise unknown_name("tier", name, cls.tiers, where=cls.name)
+        return cls.tiers[name]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of the network, (B, ...) for inputs (B, ...)."""
+        if torch.is_grad_enabled():
+            self.gradient_evaluations += 1
+        return self.network(x)
+
+    def outputs_at(
+        self, x: Tensor, parameters: Mapping[str, Tensor], *, extra: bool = False
+    ) -> Tensor:
+        """Outputs with some parameters replaced, differentiable with respect to them.
+
+        Args:
+            x: Inputs (B, ...).
+            parameters: Replacements under the names of `controls` or `digital_parameters`.
+            extra: True for a pass beside the main one: batch-norm statistics stay as they are.
+
+        Returns:
+            Outputs (B, ...).
+        """
+        replaced = dict(parameters)
+        if extra:
+            replaced.update({name: b.clone() for name, b in self.network_buffers().items()})
+        return functional_call(self, replaced, (x,))
+
+    def network_buffers(self) -> dict[str, Tensor]:
+        """Buffers of the network by their names in this module."""
+        return {f"network.{name}": b for name, b in self.network.named_buffers()}
+
+    @contextmanager
+    def extra_pass(self) -> Iterator[None]:
+        """Context for a forward pass that must not touch buffers such as batch-norm statistics."""
+        owners = [(m, n, b) for m in self.network.modules() for n, b in m._buffers.items()]
+        try:
+            for module, name, buffer in owners:
+                module._buffers[name] = None if buffer is None else buffer.clone()
+            yield
+        finally:
+            for module, name, buffer in owners:
+                module._buffers[name] = buffer
+
+    def layers(self) -> dict[str, PhysicalLayer]:
+        """Physical layers by their names in the network."""
+        return physical_layers(self.network)
+
+    def controls(self) -> dict[str, nn.Parameter]:
+        """Control parameters by their names in this module, in layer order."""
+        return {
+            f"network.{layer}.{name}": getattr(module, name)
+            for layer, module in self.layers().items()
+            for name in module.control_names
+        }
+
+    def digital_parameters(self) -> dict[str, nn.Parameter]:
+        """Trainable parameters that are not controls: biases, batch norm, digital layers."""
+        controls = self.controls()
+        return {
+            f"network.{name}": p
+            for name, p in self.network.named_parameters()
+            if f"network.{name}" not in controls
+        }
+
+    def project_controls(self) -> None:
+        """Puts the controls back into the range the hardware allows."""
+        for layer in self.layers().values():
+            layer.project()
+
+    def draw_device(self, severity: float, seed: int) -> Device:
+        """Draws one fabricated device for this network."""
+        return Device.draw(self.network, severity, seed)
+
+    def operating(self, device: Device, environment: Environment | None = None) -> Any:
+        """Context that puts the network on one device, differentiable, without shot noise."""
+        return operate(self.network, [Condition(device, environment)])
+
+    def hardware(self, device: Device, environment: Environment | None = None) -> Hardware:
+        """This workload on one device as a black box."""
+        return Hardware(self, Condition(device, environment))
+
+    @torch.no_grad()
+    def calibrate(self, images: Tensor, batch_size: int = 500) -> None:
+        """Gathers batch-norm statistics and read-out full scales on the ideal device.
+
+        The statistics are the plain average over batches of the final parameters, so that no
+        method's training noise stays in them.
+
+        Args:
+            images: Training images (N, ...), N at least 2.
+            batch_size: Images per batch.
+        """
+        check_range("calibration images", len(images), low=2, high=1e9)
+        norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [m.momentum for m in norms]
+        for m in norms:
+            m.reset_running_stats()
+            m.momentum = None  # torch's name for the cumulative average
+        self.network.train()
+        with calibrating_full_scale(self.network):
+            for x in images.split(batch_size):
+                if len(x) > 1:
+                    self.network(x)
+        for m, momentum in zip(norms, momenta, strict=True):
+            m.momentum = momentum
+        self.network.eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Asks the training method for the loss to back-propagate."""
+        return self._attached().loss(self, batch)
+
+    def configure_optimizers(self) -> Any:
+        """Asks the training method for its optimiser."""
+        return self._attached().configure_optimizers(self)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Steps, then lets the method put parameters back into their range."""
+        super().optimizer_step(*args, **kwargs)
+        self._attached().after_step(self)
+
+    def _attached(self) -> LossMethod:
+        if self.method is None:
+            raise UserError(
+                "this workload has no training method",
+                next_step="give the Trainer one: Trainer(callbacks=[BP()])",
+            )
+        return self.method
+
+
+class Classification:
+    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``."""
+
+    n_classes: ClassVar[int] = 10
+    chance: ClassVar[float | None] = 0.1
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of logits (B, classes)."""
+        return F.cross_entropy(outputs, batch[1])
+
+    def metric(self) -> torchmetrics.Metric:
+        """Top-1 accuracy over all images."""
+        return torchmetrics.classification.MulticlassAccuracy(
+            self.n_classes, average="micro", validate_args=False
+        )
+
+
+class Hardware:
+    """A workload on one device in one environment, as a black box: it measures and counts.
+
+    Args:
+        workload: Gives the network and the present controls.
+        condition: Device and environment; not readable from outside.
+
+    Attributes:
+        queries: Images measured so far.
+    """
+
+    def __init__(self, workload: Workload, condition: Condition) -> None:
+        self.__workload = workload
+        self.__condition = condition
+        self.queries = 0
+
+    @torch.no_grad()
+    def measure(self, x: Tensor) -> Tensor:
+        """Measures outputs (B, ...) for inputs (B, ...); no gradients."""
+        self.queries += len(x)
+        with self.__workload.extra_pass(), operate(self.__workload.network, [self.__condition]):
+            return self.__workload.network(x)

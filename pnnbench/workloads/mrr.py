@@ -1,0 +1,98 @@
+"""Microring workloads: image classification with every weight on a ring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear, RingCalibration
+from pnnbench.workloads.base import Classification, Tier, Workload
+from pnnbench.workloads.grid import Cell, device_axis, environment_axis, test_devices
+from pnnbench.workloads.networks import (
+    ConvFactory,
+    DigitsNet,
+    LeNet5,
+    LinearFactory,
+    PhysicalNetwork,
+)
+
+#: Severities of the device errors, in multiples of the spread measured on real rings.
+SEVERITIES = (0.1, 0.25, 0.5, 1.0)
+#: Severity at which the temperature is varied.
+TEMPERATURE_SEVERITY = 0.1
+#: Offsets from 22 degC; the fine grid is the published range, the wide one 20 to 23 degC.
+FINE_DEGC = (-0.25, -0.15, -0.05, 0.05, 0.15, 0.25)
+WIDE_DEGC = (-2.0, -1.0, 1.0)
+
+
+def mrr_layers(calibration: RingCalibration | None = None) -> tuple[ConvFactory, LinearFactory]:
+    """Returns factories of microring layers with one calibration."""
+
+    def conv(in_channels: int, out_channels: int, kernel_size: int, padding: int) -> MRRConv2d:
+        return MRRConv2d(
+            in_channels, out_channels, kernel_size, padding=padding, calibration=calibration
+        )
+
+    def linear(in_features: int, out_features: int) -> MRRLinear:
+        return MRRLinear(in_features, out_features, calibration=calibration)
+
+    return conv, linear
+
+
+class MRRWorkload(Classification, Workload):
+    """Classification on a microring weight bank under device errors and ambient temperature."""
+
+    platform: ClassVar[str] = "mrr"
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        """Device severities at 22 degC, then fine and wide temperature grids; all layers."""
+        devices = test_devices(self.tier(tier).n_devices)
+        nominal = MRREnvironment()
+
+        def points(offsets: tuple[float, ...]) -> list[tuple[float, MRREnvironment]]:
+            return [(d, MRREnvironment(nominal.temperature_degc + d)) for d in offsets]
+
+        return [
+            *device_axis(SEVERITIES, devices, nominal),
+            *environment_axis(
+                "temperature_fine", "degC", points(FINE_DEGC), TEMPERATURE_SEVERITY, devices
+            ),
+            *environment_axis(
+                "temperature_wide", "degC", points(WIDE_DEGC), TEMPERATURE_SEVERITY, devices
+            ),
+        ]
+
+
+class MRRDigits(MRRWorkload):
+    """The embedded 8 x 8 digits on a small microring network."""
+
+    name: ClassVar[str] = "mrr-digits"
+    data: ClassVar[str] = "digits"
+    tiers: ClassVar[Mapping[str, Tier]] = {
+        "smoke": Tier(epochs=1, batch_size=32, n_devices=2, train_images=256, test_images=64),
+        "quick": Tier(epochs=20, batch_size=32, n_devices=20),
+    }
+
+    def build_network(self) -> PhysicalNetwork:
+        """Builds the network for 8 x 8 digits."""
+        return DigitsNet(*mrr_layers())
+
+
+class MRRMNIST(MRRWorkload):
+    """MNIST on a microring LeNet-5, the published network."""
+
+    name: ClassVar[str] = "mrr-mnist"
+    data: ClassVar[str] = "mnist"
+    tiers: ClassVar[Mapping[str, Tier]] = {
+        "smoke": Tier(epochs=1, batch_size=64, n_devices=2, train_images=640, test_images=200),
+        "quick": Tier(
+            epochs=2, batch_size=64, n_devices=5, train_images=10_000, test_images=2_000,
+            sharpness_images=2_000,
+        ),
+        "standard": Tier(epochs=6, batch_size=64, n_devices=20),
+        "paper": Tier(epochs=20, batch_size=64, n_devices=100),
+    }
+
+    def build_network(self) -> PhysicalNetwork:
+        """Builds the published LeNet-5 with calibration-B rings."""
+        return LeNet5(*mrr_layers())
