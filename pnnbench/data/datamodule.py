@@ -109,32 +109,25 @@ class TrainingLoader(DataLoader[Batch]):
         yield from iterator
 
     def state_dict(self) -> dict[str, int]:
-        """Returns what the order depends on, for the resume checkpoint."""
-        batches = self.sampler
-        if not isinstance(batches, EpochBatches):
-            return {}
-        return {"images": batches.n, "batch_size": batches.batch_size, "seed": batches.seed}
+        """Returns nothing: Lightning's checkpoint counts the batches, the data module checks.
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Prepares to go on from a checkpoint.
+        The two methods tell Lightning that this loader can resume in the middle of an epoch.
+        """
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Prepares to go on in the middle of an epoch; Lightning calls it only then.
 
         Args:
-            state: What `state_dict` returned in the interrupted run.
+            state_dict: What `state_dict` returned; not used.
 
         Raises:
-            UserError: If the order of the interrupted run was another one.
+            UserError: If the loader was not made by a data module with a trainer.
         """
         if self.batches_done is None:
             raise UserError(
                 "this training loader has no trainer, so it cannot find its place again",
                 next_step="pass datamodule=... to Trainer.fit, not the loader",
-            )
-        mine = self.state_dict()
-        if state != mine:
-            raise UserError(
-                f"the checkpoint was written with another data order: {state}, now {mine}",
-                allowed="the same training images, batch size and data seed",
-                next_step="resume with the configuration of the interrupted run, or start anew",
             )
         self._resumed = True
 
@@ -225,23 +218,35 @@ class ImageDataModule(pl.LightningDataModule):
         self._part("train")
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the fingerprint of the data, for the resume checkpoint."""
-        return {"fingerprint": self.arrays.fingerprint}
+        """Returns what the data and their order depend on, for the resume checkpoint."""
+        return {
+            "fingerprint": self.arrays.fingerprint,
+            "images": self.n_train,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Checks that a resumed run has the data of the interrupted one.
+        """Checks that a resumed run has the data and the order of the interrupted one.
 
         Args:
             state_dict: What `state_dict` returned in the interrupted run.
 
         Raises:
-            UserError: If the fingerprints differ.
+            UserError: If something differs.
         """
-        if state_dict["fingerprint"] != self.arrays.fingerprint:
+        mine = self.state_dict()
+        differing = [
+            f"{key} {state_dict.get(key)!r}, now {value!r}"
+            for key, value in mine.items()
+            if state_dict.get(key) != value
+        ]
+        if differing:
             raise UserError(
-                f"the checkpoint was written with other data: {state_dict['fingerprint']}, "
-                f"{self.arrays.name!r} is {self.arrays.fingerprint}",
-                next_step="resume with the data of the interrupted run, or start anew",
+                f"the checkpoint was written with other data or another order: "
+                f"{'; '.join(differing)}",
+                allowed="the data, training images, batch size and seed of the interrupted run",
+                next_step="resume with the configuration of the interrupted run, or start anew",
             )
 
     def train_batches(self, epoch: int) -> list[Tensor]:

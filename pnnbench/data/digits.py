@@ -19,13 +19,15 @@ def stratified_split(labels: Tensor, n_test: int, seed: int) -> tuple[Tensor, Te
     """Splits indices so that every class has its share of the test set.
 
     The shares are rounded down, and the classes with the largest remainders get one image more
-    (the lower class first in a tie). Both results are in the order of one seeded permutation, so
-    that the first or last images of either part are a random sample.
+    (the lower class first in a tie). One permutation chooses, and a second, independent one orders
+    both results, so that the first or last images of either part are a random sample of it. (In
+    the order of the first one, the head of the training part would hold only classes whose test
+    share is full.)
 
     Args:
         labels: int64, shape (N,).
         n_test: Size of the test set, 0 to N.
-        seed: Seed of the permutation, >= 0.
+        seed: Seed of the permutations, >= 0.
 
     Returns:
         Training and test indices, int64, shapes (N - n_test,) and (n_test,).
@@ -40,6 +42,7 @@ def stratified_split(labels: Tensor, n_test: int, seed: int) -> tuple[Tensor, Te
     is_test = torch.zeros(n, dtype=torch.bool)
     for label, share in enumerate(take):
         is_test[order[labels[order] == label][:share]] = True
+    order = permutation(n, seed, 1)
     chosen = is_test[order]
     return order[~chosen], order[chosen]
 

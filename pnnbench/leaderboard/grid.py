@@ -20,12 +20,27 @@ WORST_FRACTION = 0.10
 
 
 def group_of(cell: dict[str, Any]) -> Group:
+    """The group that a cell belongs to.
+
+    Args:
+        cell: A cell of a record.
+
+    Returns:
+        Axis, severity and environment, hashable.
+    """
     return (cell["axis"], cell["severity"], tuple(sorted(cell["environment"].items())))
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid of one job: value per group and device, ``values[group, device]``."""
+    """The grid of one job.
+
+    Attributes:
+        groups: By axis, then level.
+        devices: Device seeds, sorted; ``(None,)`` where only the ideal device was measured.
+        values: The metric, shape (n_groups, n_devices).
+        levels: Level along the axis and its unit, per group.
+    """
 
     groups: tuple[Group, ...]
     devices: tuple[int | None, ...]
@@ -34,6 +49,19 @@ class Grid:
 
 
 def read_grid(record: Record) -> Grid:
+    """Arranges the cells of a record by group and device.
+
+    A cell without a device (an environment met by the ideal device) counts for every device.
+
+    Args:
+        record: A finished record.
+
+    Returns:
+        The grid.
+
+    Raises:
+        UserError: If a device lacks a cell that another device has.
+    """
     levels: dict[Group, tuple[float, str]] = {}
     cells: dict[tuple[Group, int | None], float] = {}
     for cell in record["cells"]:
@@ -60,7 +88,16 @@ def read_grid(record: Record) -> Grid:
 def device_scores(
     values: Array, groups: Sequence[Group], informative: Sequence[bool]
 ) -> Array | None:
-    """Robust score per device: mean within each axis, then over axes. Shape (n_devices,)."""
+    """Robust score per device: mean within each axis, then over axes, axes of equal weight.
+
+    Args:
+        values: Shape (n_groups, n_devices).
+        groups: The groups of the first dimension.
+        informative: Per group whether it carries weight.
+
+    Returns:
+        Shape (n_devices,), in the unit of the metric; None if no group is informative.
+    """
     axes: dict[str, list[int]] = {}
     for i, group in enumerate(groups):
         if informative[i]:
@@ -73,7 +110,18 @@ def device_scores(
 
 
 def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
-    """Area under the degradation curve per axis, divided by the span. Shape (n_devices,)."""
+    """Area under the degradation curve per axis, by trapezoids, divided by the span of levels.
+
+    Levels are signed (a temperature below the training point is negative), so both branches
+    count by their length. Where an axis has no group at level 0, the clean value stands there.
+
+    Args:
+        grid: The grid of one job.
+        clean: The metric on the ideal device.
+
+    Returns:
+        Per axis shape (n_devices,), in the unit of the metric.
+    """
     curves: dict[str, dict[float, list[int]]] = {}
     for i, group in enumerate(grid.groups):
         curves.setdefault(group[0], {}).setdefault(grid.levels[group][0], []).append(i)
@@ -91,6 +139,15 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
 
 
 def worst_mean(scores: Array, higher_is_better: bool) -> float:
+    """Mean score of the worst tenth of the devices, one device at least.
+
+    Args:
+        scores: Robust score per device, shape (n_devices,).
+        higher_is_better: Direction of the metric.
+
+    Returns:
+        The mean, in the unit of the metric.
+    """
     count = max(1, int(WORST_FRACTION * len(scores) + 1e-9))
     ordered = np.sort(scores)
     return float((ordered[:count] if higher_is_better else ordered[-count:]).mean())

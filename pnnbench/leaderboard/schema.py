@@ -241,7 +241,9 @@ _JOB = _shape(
                 "test_devices": _list_of(_count),
             }
         ),
-    }
+    },
+    # Digest of what else decides the result: protocol revision, configuration, data.
+    {"content": _pattern(SHA256, "64 hexadecimal digits")},
 )
 _ALWAYS: dict[str, Check] = {
     "schema": _schema,

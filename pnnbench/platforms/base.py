@@ -131,6 +131,10 @@ class PhysicalLayer(nn.Module):
         """Derivative of the ideal transfer with respect to an offset, per `offset_unit`."""
         raise NotImplementedError
 
+    def describe(self) -> dict[str, Any]:
+        """Constants of the layer that decide its transfer, as plain values."""
+        raise NotImplementedError
+
     def project(self) -> None:
         """Puts the control parameters back into their allowed range, in place."""
         raise NotImplementedError

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -213,6 +213,17 @@ class MRRWeightBank(PhysicalLayer):
         if not torch.isfinite(weight).all():
             raise UserError("weights to program are not finite")
         self.current.copy_(self.calibration.current(weight))
+
+    def describe(self) -> dict[str, Any]:
+        """Shape and calibration; limits that are infinite read ``"inf"``."""
+        constants = dataclasses.asdict(self.calibration)
+        return {
+            "type": type(self).__name__,
+            "shape": list(self.current.shape),
+            "calibration": {
+                k: v if math.isfinite(v) else str(v) for k, v in constants.items()
+            },
+        }
 
     @torch.no_grad()
     def project(self) -> None:

@@ -132,6 +132,33 @@ class Workload(pl.LightningModule):
             raise unknown_name("tier", name, cls.tiers, where=cls.name)
         return cls.tiers[name]
 
+    def describe(self, tier: str) -> dict[str, Any]:
+        """Everything of the workload that decides a result at a tier, as plain values.
+
+        Args:
+            tier: Name of the tier.
+
+        Returns:
+            Class, tier, test devices, grid, layers and the number of parameters.
+        """
+        cells = self.perturbation_grid(tier)
+        return {
+            "workload": f"{type(self).__module__}.{type(self).__qualname__}",
+            "network": type(self.network).__qualname__,
+            "tier": dataclasses.asdict(self.tier(tier)),
+            "test_devices": sorted({c.device_seed for c in cells}),
+            "grid": [
+                {"axis": axis, "level": level, "severity": severity, "environment": dict(env)}
+                for axis, level, severity, env in dict.fromkeys(
+                    (c.axis, c.level, c.severity, tuple(c.environment.as_dict().items()))
+                    for c in cells
+                )
+            ],
+            "layers": {name: layer.describe() for name, layer in self.layers().items()},
+            "n_controls": sum(p.numel() for p in self.controls().values()),
+            "n_digital": sum(p.numel() for p in self.digital_parameters().values()),
+        }
+
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of the network, (B, ...) for inputs (B, ...)."""
         if torch.is_grad_enabled():

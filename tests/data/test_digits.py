@@ -10,7 +10,7 @@ from pnnbench.data import load
 from pnnbench.data.digits import N_TEST, SPLIT_SEED, stratified_split
 from pnnbench.errors import UserError
 
-FINGERPRINT = "sha256:928eb5321275fc0e7d23bcfdf748b8d9f820532a231efbece3ec4dab770ae163"
+FINGERPRINT = "sha256:c2ad990ce927f93a96f385381f37217115b1eb3f63abc66231c370cb37fd2be8"
 
 
 def raw() -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,0 +1,198 @@
+"""The Hessian of a workload's task loss with respect to its controls, one product at a time.
+
+Always the deployed digital model: ideal device, evaluation mode, no shot noise. `deployed` sets
+that up and puts everything back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.workloads.base import Workload
+
+
+@contextmanager
+def deployed(workload: Workload) -> Iterator[None]:
+    """Puts a workload into the state in which sharpness is defined, and back.
+
+    Inside: evaluation mode, ideal device, no parameter asks for a gradient. Afterwards modes,
+    gradients, parameters, buffers, `requires_grad` flags, operations, the count of gradient
+    evaluations and torch's random state are what they were, to the bit.
+
+    Args:
+        workload: The workload to measure.
+
+    Yields:
+        None.
+    """
+    modes = [(m, m.training) for m in workload.modules()]
+    flags = [(p, p.requires_grad, p.grad) for p in workload.parameters()]
+    grads = [(g, g.detach().clone()) for _, _, g in flags if g is not None]
+    values = [(t, t.detach().clone()) for t in (*workload.parameters(), *workload.buffers())]
+    operations = [(layer, layer.operation) for layer in workload.layers().values()]
+    evaluations = workload.gradient_evaluations
+    cuda = sorted({p.device.index or 0 for p in workload.parameters() if p.is_cuda})
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            workload.eval()
+            for p, _, _ in flags:
+                p.requires_grad_(False)
+            for layer, _ in operations:
+                layer.operation = None
+            yield
+    finally:
+        with torch.no_grad():
+            for t, value in (*values, *grads):
+                if not _same_bits(t, value):
+                    t.copy_(value)
+        for p, flag, grad in flags:
+            p.requires_grad_(flag)
+            p.grad = grad
+        for m, training in modes:
+            m.training = training
+        for layer, operation in operations:
+            layer.operation = operation
+        workload.gradient_evaluations = evaluations
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a != a) & (b != b)).all())
+
+
+class ControlHessian:
+    """Mean task loss over images as a function of the controls: values, gradients, products.
+
+    Images are streamed in chunks whose losses are weighted by their size, so that no figure
+    depends on the chunk beyond rounding. Products are exact (double backward; on a CPU faster than
+    forward-over-reverse for these networks), in the precision of the controls, summed in float64.
+    Vectors are flat: the controls one after another in the order of `Workload.controls`.
+
+    Args:
+        workload: Inside `deployed`.
+        images: Images (N, ...), N at least 1.
+        labels: Targets (N, ...).
+        chunk: Images per pass.
+        temperature: Divides the outputs before the loss.
+
+    Attributes:
+        size: Number of controls.
+        at: Values of the controls (size,), float64.
+        products: Number of products taken so far.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        chunk: int = 250,
+        temperature: float = 1.0,
+    ) -> None:
+        check_range("chunk", chunk, low=1, high=1e9)
+        check_range("temperature", temperature, low=0.0, high=1e6, low_open=True)
+        if len(images) == 0 or len(images) != len(labels):
+            raise UserError(
+                f"{len(images)} images and {len(labels)} labels do not make a sample",
+                allowed="as many labels as images, at least one",
+            )
+        self.workload = workload
+        self.controls: dict[str, nn.Parameter] = workload.controls()
+        self.device = next(iter(self.controls.values())).device
+        self.images = images
+        self.labels = labels
+        self.chunk = chunk
+        self.temperature = temperature
+        self.size = sum(p.numel() for p in self.controls.values())
+        self.at = torch.cat([p.detach().flatten().double() for p in self.controls.values()])
+        self.products = 0
+
+    def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
+        """Splits a flat vector (size,) into tensors shaped and typed like the controls."""
+        parts = vector.split([p.numel() for p in self.controls.values()])
+        return {
+            name: part.view_as(p).to(p.dtype)
+            for (name, p), part in zip(self.controls.items(), parts, strict=True)
+        }
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields images and labels chunk by chunk, on the workload's device."""
+        pairs = zip(self.images.split(self.chunk), self.labels.split(self.chunk), strict=True)
+        for x, y in pairs:
+            yield x.to(self.device), y.to(self.device)
+
+    def _loss(self, controls: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        outputs = self.workload.outputs_at(x, controls)
+        if self.temperature != 1.0:
+            outputs = outputs / self.temperature
+        return self.workload.loss(outputs, (x, y))
+
+    def _gradient(
+        self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        leaves = {n: t.detach().clone().requires_grad_() for n, t in self.unflatten(at).items()}
+        variables = list(leaves.values())
+        with torch.enable_grad():
+            loss = self._loss(leaves, x, y)
+            gradient = torch.autograd.grad(
+                loss, variables, create_graph=create_graph, materialize_grads=True
+            )
+        return loss.detach(), list(gradient), variables
+
+    @torch.no_grad()
+    def value(self, at: Tensor | None = None) -> float:
+        """Mean loss at flat controls (size,), by default the present ones."""
+        controls = self.unflatten(self.at if at is None else at)
+        total = sum(len(x) * self._loss(controls, x, y).double() for x, y in self.chunks())
+        return float(total) / len(self.images)
+
+    def value_and_gradient(self, at: Tensor | None = None) -> tuple[float, Tensor]:
+        """Mean loss and its gradient (size,) at flat controls (size,), by default the present."""
+        at = self.at if at is None else at
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        gradient = torch.zeros_like(self.at)
+        for x, y in self.chunks():
+            loss, parts, _ = self._gradient(at, x, y, create_graph=False)
+            total += len(x) * loss.double()
+            gradient += len(x) * torch.cat([p.flatten() for p in parts])
+        return float(total) / len(self.images), gradient / len(self.images)
+
+    def _chunk_product(self, parts: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        _, gradient, variables = self._gradient(self.at, x, y, create_graph=True)
+        pairs = [(g, v) for g, v in zip(gradient, parts, strict=True) if g.requires_grad]
+        if not pairs:
+            return torch.zeros(self.size, device=self.device)
+        product = torch.autograd.grad(
+            [g for g, _ in pairs], variables, [v for _, v in pairs], materialize_grads=True
+        )
+        return torch.cat([p.flatten() for p in product])
+
+    def product(self, vector: Tensor) -> Tensor:
+        """Hessian of the mean loss times a flat vector (size,), float64."""
+        return self.product_and_quotients(vector)[0]
+
+    def product_and_quotients(self, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A product, and how it varies over the images.
+
+        Args:
+            vector: Flat vector (size,).
+
+        Returns:
+            The product (size,); ``v' H_c v`` for the Hessian of each chunk (chunks,); the number
+            of images in each chunk (chunks,). The last two are float64.
+        """
+        parts = list(self.unflatten(vector).values())
+        total = torch.zeros_like(self.at)
+        quotients, counts = [], []
+        for x, y in self.chunks():
+            h = self._chunk_product(parts, x, y).double()
+            quotients.append(vector @ h)
+            counts.append(float(len(x)))
+            total += len(x) * h
+        self.products += 1
+        return total / len(self.images), torch.stack(quotients).cpu(), torch.tensor(counts).double()

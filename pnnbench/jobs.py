@@ -1,0 +1,383 @@
+"""Runs jobs: train, calibrate, evaluate, measure sharpness, write the record.
+
+Finished jobs are skipped by content hash, killed ones go on from their last epoch. Two processes
+may share a run folder: each job is held by a file lock.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.order import permutation
+from pnnbench.errors import UserError
+from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+from pnnbench.evaluation.sharpness import measure_sharpness
+from pnnbench.leaderboard.records import SCHEMA, file_sha256, is_finished, read_record, write_record
+from pnnbench.platforms.base import derive_seed
+from pnnbench.registry import method_class, workload_class
+from pnnbench.suites import Job, Suite
+from pnnbench.training import DivergedError, fit
+from pnnbench.workloads.base import Workload
+
+#: Called with one line about what is going on.
+Say = Callable[[str], None]
+
+#: Test devices of the error model behind the sharpness figure ``device_increase``.
+SHARPNESS_DEVICES = 10
+SHARPNESS_SEVERITY = 0.1
+
+_PACKAGES = (
+    "pnnbench", "torch", "lightning", "torchmetrics", "torchvision", "pyhessian", "numpy", "scipy",
+    "scikit-learn", "wandb",
+)
+
+
+class JobTimeoutError(Exception):
+    """A job trained for longer than its suite allows."""
+
+
+def job_folder(runs: Path, job: Job) -> Path:
+    """Folder of a job: ``runs/suite/hash``."""
+    return runs / job.suite / str(job.spec()["hash"])
+
+
+def build(job: Job) -> Workload:
+    """Builds the job's workload with its initial parameters."""
+    return workload_class(job.workload)(job.seed)
+
+
+def data_module(job: Job, root: str | None = None) -> ImageDataModule:
+    """Builds the job's data module."""
+    tier = job.config["tier"]
+    return ImageDataModule(
+        workload_class(job.workload).data,
+        batch_size=tier["batch_size"],
+        seed=job.seed,
+        limit_train=tier["train_images"],
+        limit_test=tier["test_images"],
+        root=root,
+    )
+
+
+def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
+    """Rebuilds the trained workload of a finished job.
+
+    Args:
+        folder: The job's folder.
+        record: Its record.
+
+    Returns:
+        The workload in evaluation mode.
+
+    Raises:
+        UserError: If the parameters are missing or are not those of the record.
+    """
+    path = folder / record["parameters"]["file"]
+    if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
+        raise UserError(
+            f"{path} is missing or not the file of the record",
+            next_step=f"pnnbench doctor {folder}",
+        )
+    workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
+    workload.network.load_state_dict(load_file(path))
+    workload.eval()
+    return workload
+
+
+def provenance(started: datetime) -> dict[str, Any]:
+    """Versions, git state and machine of this process."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "git": git_state(),
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count() or 0,
+            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+        },
+        "threads": torch.get_num_threads(),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether the package differs from it; empty outside of git."""
+    here = Path(__file__).resolve().parent
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(here), *args],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "modified": bool(git("status", "--porcelain", "--", "."))}
+
+
+def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
+    """Writes the network's tensors as safetensors, in one step; returns file name and sha256."""
+    temporary = path.with_suffix(".tmp")
+    tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+    save_file(tensors, temporary)
+    temporary.replace(path)
+    return {"file": path.name, "sha256": file_sha256(path)}
+
+
+def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]:
+    """The fixed sample of training images on which sharpness is measured, the same for all jobs."""
+    images, labels = data.train_tensors()
+    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
+    return images[chosen], labels[chosen]
+
+
+def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
+    """Calibrates a trained workload and measures clean metric, grid and sharpness.
+
+    Args:
+        job: The job.
+        workload: Its trained workload.
+        data: Its data.
+        say: Told about progress.
+
+    Returns:
+        The measured part of the record.
+    """
+    tier = job.config["tier"]
+    train_images, _ = data.train_tensors()
+    workload.calibrate(train_images[: tier["calibration_images"]])
+    images, labels = data.test_tensors()
+    started = time.perf_counter()
+    clean = evaluate_clean(workload, images, labels)
+    cells = workload.perturbation_grid(job.tier)
+    tenth = max(1, len(cells) // 10)
+    state = {"told": 0}
+
+    def progress(done: int, total: int) -> None:
+        if done - state["told"] >= tenth or done == total:
+            state["told"] = done
+            say(f"grid {done}/{total} cells")
+
+    values = evaluate_grid(workload, images, labels, cells, progress=progress)
+    evaluated = time.perf_counter()
+    sample = sharpness_sample(data, tier["sharpness_images"])
+    devices = [
+        workload.draw_device(SHARPNESS_SEVERITY, seed)
+        for seed in job.config["test_devices"][:SHARPNESS_DEVICES]
+    ]
+    say("sharpness")
+    sharpness = measure_sharpness(workload, *sample, seed=0, devices=devices)
+    return {
+        "data": {
+            "name": workload.data,
+            "fingerprint": job.fingerprint,
+            "n_train": len(train_images),
+            "n_test": len(images),
+        },
+        "metric": {
+            "name": workload.metric_name,
+            "higher_is_better": workload.higher_is_better,
+            **({} if workload.chance is None else {"chance": workload.chance}),
+        },
+        "clean": clean,
+        "cells": [
+            {
+                "axis": cell.axis,
+                "level": cell.level,
+                "unit": cell.unit,
+                "severity": cell.severity,
+                "environment": cell.environment.as_dict(),
+                "device_seed": cell.device_seed,
+                "value": value,
+            }
+            for cell, value in zip(cells, values, strict=True)
+        ],
+        "sharpness": sharpness,
+        "extra": {
+            "control_power_mw": float(sum(m.power_mw() for m in workload.layers().values()))
+        },
+        "_seconds": (evaluated - started, time.perf_counter() - evaluated),
+    }
+
+
+def run_job(
+    job: Job,
+    folder: Path,
+    *,
+    say: Say,
+    root: str | None = None,
+    timeout_s: float | None = None,
+) -> dict[str, Any]:
+    """Runs one job and writes its record, also when it fails.
+
+    Args:
+        job: The job.
+        folder: Its folder; what a killed run left there is gone on from.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+        timeout_s: Training time limit in s.
+
+    Returns:
+        The sealed record.
+
+    Raises:
+        KeyboardInterrupt: After a record of status ``"killed"`` has been written.
+    """
+    started = datetime.now(UTC)
+    begun = time.perf_counter()
+    base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
+
+    def report(epoch: int, epochs: int, loss: float) -> None:
+        say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
+        if timeout_s is not None and time.perf_counter() - begun > timeout_s:
+            raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
+
+    def failed(status: str, error: BaseException) -> dict[str, Any]:
+        message = {"type": type(error).__name__, "message": str(error)[:2000]}
+        record = {**base, "status": status, "error": message, "provenance": provenance(started)}
+        return write_record(folder / "record.json", record)
+
+    try:
+        # Draws of third-party methods from the global generator; ours have their own seeds.
+        torch.manual_seed(derive_seed("global", job.seed))
+        workload, data = build(job), data_module(job, root)
+        method = method_class(job.method.name)(**job.method.params)
+        method.seed = job.seed
+        state = fit(
+            workload,
+            method,
+            data,
+            epochs=job.epochs,
+            folder=folder / "checkpoints",
+            report=report,
+        )
+        measured = measure(job, workload, data, say)
+        evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
+        record = {
+            **base,
+            "status": "ok",
+            "config": dict(job.config),
+            **measured,
+            "cost": {
+                "gradient_evaluations": workload.gradient_evaluations,
+                "hardware_queries": 0,
+                "train_seconds": state.seconds,
+                "evaluate_seconds": evaluate_seconds,
+                "sharpness_seconds": sharpness_seconds,
+            },
+            "curves": {"epoch": state.epochs, "train_loss": state.losses},
+            "parameters": save_parameters(workload, folder / "parameters.safetensors"),
+            "provenance": provenance(started),
+        }
+        return write_record(folder / "record.json", record)
+    except KeyboardInterrupt as error:
+        failed("killed", error)
+        raise
+    except UserError:
+        raise
+    except DivergedError as error:
+        return failed("diverged", error)
+    except JobTimeoutError as error:
+        return failed("timeout", error)
+    except Exception as error:  # noqa: BLE001 - a job's fault is a typed record, not the suite's end
+        return failed("error", error)
+
+
+def run_suite(
+    suite: Suite,
+    runs: Path,
+    *,
+    say: Say,
+    root: str | None = None,
+    finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Runs all jobs of a suite that are not done; jobs another process holds come last.
+
+    Args:
+        suite: The suite.
+        runs: Folder of all runs.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+        finished: Called after each job that ran here, with its record and folder.
+
+    Returns:
+        The records of all jobs, in suite order.
+    """
+    folders = {job: job_folder(runs, job) for job in suite.jobs}
+    waiting = [job for job in suite.jobs if not is_finished(folders[job] / "record.json")]
+    total = len(suite.jobs)
+    if len(waiting) < total:
+        say(f"{total - len(waiting)} of {total} jobs are finished already")
+    for timeout in (0.0, -1.0):  # first what is free, then wait for what others hold
+        held: list[Job] = []
+        for job in waiting:
+            folder = folders[job]
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / ".lock")
+            try:
+                if timeout:
+                    say(f"waiting for another process: {job.title()}")
+                lock.acquire(timeout=timeout)
+            except Timeout:
+                held.append(job)
+                continue
+            with lock:
+                if is_finished(folder / "record.json"):
+                    continue
+                number = suite.jobs.index(job) + 1
+                prefix = f"[{number}/{total}] {job.title()}"
+                say(f"{prefix}: start")
+                record = run_job(
+                    job,
+                    folder,
+                    say=lambda line, p=prefix: say(f"{p}: {line}"),
+                    root=root,
+                    timeout_s=suite.timeout_s,
+                )
+                say(f"{prefix}: {_outcome(record)}")
+                if finished is not None:
+                    finished(job, record, folder)
+            lock.release()
+        waiting = held
+    return [read_record(folders[job] / "record.json") for job in suite.jobs]
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['error']['message']}"
+    cells: Sequence[dict[str, Any]] = record["cells"]
+    mean = sum(cell["value"] for cell in cells) / len(cells)
+    name = record["metric"]["name"]
+    return (
+        f"done, {name} {record['clean']:.4f} clean, {mean:.4f} over the grid, "
+        f"lambda_max {record['sharpness']['lambda_max']:.3g}"
+    )

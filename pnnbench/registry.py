@@ -1,0 +1,163 @@
+"""Finds methods, platforms and workloads: entry points for everybody, or a dotted class path.
+
+The project's own classes come through the same door as anybody's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from pnnbench.methods.base import TrainingMethod
+    from pnnbench.workloads.base import Workload
+
+#: Folder of the suite files that come with the project.
+SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
+
+KINDS = ("methods", "platforms", "workloads")
+
+
+def registered(kind: str) -> dict[str, EntryPoint]:
+    """Returns the entry points of one kind by name.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Raises:
+        UserError: If two installed packages register the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"pnnbench.{kind}"):
+        if point.name in found and found[point.name].value != point.value:
+            raise UserError(
+                f"two packages register the {kind[:-1]} {point.name!r}: "
+                f"{found[point.name].value} and {point.value}",
+                next_step="uninstall one of them, or name the class by its path",
+            )
+        found[point.name] = point
+    return dict(sorted(found.items()))
+
+
+def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
+    """Finds a class by its registered name or its path ``package.module.Class``.
+
+    Args:
+        kind: One of `KINDS`.
+        name: Registered name or class path.
+        where: Where the name was given, for the message.
+
+    Returns:
+        The class.
+
+    Raises:
+        UserError: If there is no such name, module or class.
+    """
+    points = registered(kind)
+    if name in points:
+        return points[name].load()
+    if "." not in name:
+        raise unknown_name(
+            kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}"
+        )
+    module_name, _, class_name = name.replace(":", ".").rpartition(".")
+    prefix = f"{where}: " if where else ""
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{prefix}cannot import {module_name!r}: {error}",
+            next_step="install the package, or run from the folder that holds the module",
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [n for n, v in vars(module).items() if isinstance(v, type)]
+        raise unknown_name("class", class_name, classes, where=f"{prefix}{module_name}")
+    return found
+
+
+def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:
+    """Finds a training method; see `resolve`."""
+    from pnnbench.methods.base import TrainingMethod
+
+    found = resolve("methods", name, where=where)
+    if not issubclass(found, TrainingMethod):
+        raise UserError(
+            f"{name} is not a training method",
+            allowed="a subclass of pnnbench.methods.base.TrainingMethod",
+        )
+    return found
+
+
+def workload_class(name: str, *, where: str = "") -> type[Workload]:
+    """Finds a workload; see `resolve`."""
+    from pnnbench.workloads.base import Workload
+
+    found = resolve("workloads", name, where=where)
+    if not issubclass(found, Workload):
+        raise UserError(
+            f"{name} is not a workload",
+            allowed="a subclass of pnnbench.workloads.base.Workload",
+        )
+    return found
+
+
+def method_parameters(
+    cls: type[TrainingMethod], given: Mapping[str, Any], *, where: str = ""
+) -> dict[str, Any]:
+    """Resolves hyper-parameters to the full set that decides a method's result.
+
+    Args:
+        cls: The method.
+        given: Hyper-parameters that differ from the defaults.
+        where: Where they were given, for the message.
+
+    Returns:
+        Every hyper-parameter of the constructor by name, checked by building the method once.
+
+    Raises:
+        UserError: If one is unknown, missing, of the wrong type or out of range.
+    """
+    prefix = f"{where}: " if where else ""
+    signature = inspect.signature(cls)
+    known = {
+        n: p.default
+        for n, p in signature.parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
+    for key in given:
+        if key not in known:
+            raise unknown_name(
+                f"hyper-parameter of {cls.__name__}",
+                key,
+                known,
+                where=where,
+                next_step="pnnbench list methods",
+            )
+    full = {**known, **given}
+    missing = [n for n, v in full.items() if v is inspect.Parameter.empty]
+    if missing:
+        raise UserError(f"{prefix}{cls.__name__} needs a value for {', '.join(missing)}")
+    for key, value in given.items():
+        default = known[key]
+        numeric = isinstance(default, float) and isinstance(value, int)
+        if isinstance(default, (bool, str, int, float)) and not (
+            type(value) is type(default) or (numeric and not isinstance(value, bool))
+        ):
+            raise UserError(
+                f"{prefix}{key} is {value!r}, a {type(value).__name__}",
+                allowed=f"a {type(default).__name__}",
+            )
+    try:
+        cls(**full)
+    except UserError as error:
+        raise UserError(
+            f"{prefix}{error.what}", allowed=error.allowed, next_step=error.next_step
+        ) from None
+    return full

@@ -1,0 +1,233 @@
+"""Training one job: Lightning's Trainer around a workload and a method, resumable to the same bits."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.workloads.base import Workload
+
+#: Called with (epochs done, epochs in all, mean training loss of the epoch).
+Report = Callable[[int, int, float], None]
+
+
+class DivergedError(Exception):
+    """The training loss is no longer a finite number."""
+
+
+class RunState(pl.Callback):
+    """Keeps what a run has produced so far, across interruptions: curves, counters, RNG state.
+
+    Args:
+        report: Called after each epoch.
+
+    Attributes:
+        epochs: Numbers of the finished epochs.
+        losses: Mean training loss of each finished epoch.
+        seconds: Training time over all parts of the run, in s.
+    """
+
+    def __init__(self, report: Report | None = None) -> None:
+        self.report = report
+        self.epochs: list[int] = []
+        self.losses: list[float] = []
+        self.seconds = 0.0
+        self._sum: Tensor | None = None
+        self._batches = 0
+        self._started = 0.0
+        self._restored_evaluations: int | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock and an empty sum."""
+        if self._restored_evaluations is not None:
+            pl_module.gradient_evaluations = self._restored_evaluations  # type: ignore[assignment]
+            self._restored_evaluations = None
+        self._workload = pl_module
+        self._sum, self._batches, self._started = None, 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Adds the batch's loss."""
+        loss = outputs["loss"].detach() * trainer.accumulate_grad_batches
+        self._sum = loss if self._sum is None else self._sum + loss
+        self._batches += 1
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes the epoch.
+
+        Raises:
+            DivergedError: If the mean loss is not finite.
+        """
+        self.seconds += time.perf_counter() - self._started
+        mean = float(self._sum) / self._batches if self._sum is not None else math.nan
+        if not math.isfinite(mean):
+            raise DivergedError(f"the training loss of epoch {trainer.current_epoch} is {mean}")
+        self.epochs.append(trainer.current_epoch)
+        self.losses.append(mean)
+        if self.report is not None:
+            self.report(len(self.epochs), int(trainer.max_epochs or 0), mean)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Curves, counters and the state of the global generators, as tensors and plain values."""
+        version, internal, gauss = random.getstate()
+        numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - third parties' draws
+        return {
+            "epochs": list(self.epochs),
+            "losses": list(self.losses),
+            "seconds": self.seconds,
+            "gradient_evaluations": int(self._workload.gradient_evaluations),
+            "torch": torch.get_rng_state(),
+            "python": [version, list(internal), gauss],
+            "numpy": {
+                "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+                "pos": int(numpy_state["state"]["pos"]),
+                "has_gauss": int(numpy_state["has_gauss"]),
+                "gauss": float(numpy_state["gauss"]),
+            },
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores `state_dict`, the global generators included."""
+        self.epochs = list(state_dict["epochs"])
+        self.losses = list(state_dict["losses"])
+        self.seconds = float(state_dict["seconds"])
+        self._restored_evaluations = int(state_dict["gradient_evaluations"])
+        torch.set_rng_state(state_dict["torch"])
+        version, internal, gauss = state_dict["python"]
+        random.setstate((version, tuple(internal), gauss))
+        kept = state_dict["numpy"]
+        np.random.set_state(  # noqa: NPY002
+            (
+                "MT19937",
+                kept["key"].numpy().astype(np.uint32),
+                kept["pos"],
+                kept["has_gauss"],
+                kept["gauss"],
+            )
+        )
+
+
+class EpochCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` after each epoch, in one step: temporary file, then rename.
+
+    Args:
+        folder: Where it goes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.ckpt"
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves; Lightning runs checkpoint callbacks after all others."""
+        temporary = self.path.with_suffix(".tmp")
+        trainer.save_checkpoint(temporary)
+        temporary.replace(self.path)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silences what Lightning says about every Trainer; errors still come through."""
+    loggers = [
+        logging.getLogger(n) for n in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class TrainingData(pl.LightningDataModule):
+    """The training side of a data module only: scored runs see no validation or test images.
+
+    Args:
+        data: Gives the training loader.
+    """
+
+    def __init__(self, data: ImageDataModule) -> None:
+        super().__init__()
+        self.data = data
+
+    def train_dataloader(self) -> Any:
+        """The training loader, in the reproducible order."""
+        self.data.trainer = self.trainer
+        return self.data.train_dataloader()
+
+
+def fit(
+    workload: Workload,
+    method: TrainingMethod,
+    data: ImageDataModule,
+    *,
+    epochs: int,
+    folder: Path | None = None,
+    report: Report | None = None,
+) -> RunState:
+    """Trains a workload with a method; goes on from ``folder/last.ckpt`` if it is there.
+
+    Callbacks that other packages load into Lightning are left out.
+
+    Args:
+        workload: The workload, changed in place.
+        method: The training method.
+        data: Training images and their order.
+        epochs: Passes over the training images, at least 1.
+        folder: Where the resume checkpoint lives; None for no checkpoint.
+        report: Called after each epoch.
+
+    Returns:
+        Curves and counters of the whole run.
+
+    Raises:
+        DivergedError: If the training loss is no longer finite.
+    """
+    state = RunState(report)
+    callbacks: list[pl.Callback] = [method, state]
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        callbacks.append(EpochCheckpoint(folder))
+    with quiet():
+        trainer = pl.Trainer(
+            max_epochs=epochs,
+            callbacks=list(callbacks),
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            deterministic=True,
+        )
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
+        last = folder / "last.ckpt" if folder is not None else None
+        resume = str(last) if last is not None and last.exists() else None
+        trainer.fit(
+            workload, datamodule=TrainingData(data), ckpt_path=resume, weights_only=True
+        )
+    return state
