@@ -10,7 +10,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -160,6 +160,18 @@ def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]
     return images[chosen], labels[chosen]
 
 
+def measure_job_sharpness(
+    workload: Workload, data: ImageDataModule, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Measures the sharpness figures of a trained workload under a job's configuration."""
+    sample = sharpness_sample(data, config["tier"]["sharpness_images"])
+    devices = [
+        workload.draw_device(SHARPNESS_SEVERITY, seed)
+        for seed in config["test_devices"][:SHARPNESS_DEVICES]
+    ]
+    return measure_sharpness(workload, *sample, seed=0, devices=devices)
+
+
 def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
     """Calibrates a trained workload and measures clean metric, grid and sharpness.
 
@@ -189,13 +201,8 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
     evaluated = time.perf_counter()
-    sample = sharpness_sample(data, tier["sharpness_images"])
-    devices = [
-        workload.draw_device(SHARPNESS_SEVERITY, seed)
-        for seed in job.config["test_devices"][:SHARPNESS_DEVICES]
-    ]
     say("sharpness")
-    sharpness = measure_sharpness(workload, *sample, seed=0, devices=devices)
+    sharpness = measure_job_sharpness(workload, data, job.config)
     return {
         "data": {
             "name": workload.data,
@@ -332,43 +339,38 @@ def run_suite(
     Returns:
         The records of all jobs, in suite order.
     """
-    folders = {job: job_folder(runs, job) for job in suite.jobs}
-    waiting = [job for job in suite.jobs if not is_finished(folders[job] / "record.json")]
-    total = len(suite.jobs)
+    folders = [job_folder(runs, job) for job in suite.jobs]
+    total = len(folders)
+    waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]
     if len(waiting) < total:
         say(f"{total - len(waiting)} of {total} jobs are finished already")
     for timeout in (0.0, -1.0):  # first what is free, then wait for what others hold
-        held: list[Job] = []
-        for job in waiting:
-            folder = folders[job]
+        held: list[int] = []
+        for i in waiting:
+            job, folder = suite.jobs[i], folders[i]
+            prefix = f"[{i + 1}/{total}] {job.title()}"
             folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / ".lock")
+            if timeout:
+                say(f"{prefix}: another process has it, waiting")
             try:
-                if timeout:
-                    say(f"waiting for another process: {job.title()}")
-                lock.acquire(timeout=timeout)
+                with FileLock(folder / ".lock", timeout=timeout):
+                    if is_finished(folder / "record.json"):
+                        continue
+                    say(f"{prefix}: start")
+                    record = run_job(
+                        job,
+                        folder,
+                        say=lambda line, p=prefix: say(f"{p}: {line}"),
+                        root=root,
+                        timeout_s=suite.timeout_s,
+                    )
+                    say(f"{prefix}: {_outcome(record)}")
+                    if finished is not None:
+                        finished(job, record, folder)
             except Timeout:
-                held.append(job)
-                continue
-            with lock:
-                if is_finished(folder / "record.json"):
-                    continue
-                number = suite.jobs.index(job) + 1
-                prefix = f"[{number}/{total}] {job.title()}"
-                say(f"{prefix}: start")
-                record = run_job(
-                    job,
-                    folder,
-                    say=lambda line, p=prefix: say(f"{p}: {line}"),
-                    root=root,
-                    timeout_s=suite.timeout_s,
-                )
-                say(f"{prefix}: {_outcome(record)}")
-                if finished is not None:
-                    finished(job, record, folder)
-            lock.release()
+                held.append(i)
         waiting = held
-    return [read_record(folders[job] / "record.json") for job in suite.jobs]
+    return [read_record(folder / "record.json") for folder in folders]
 
 
 def _outcome(record: dict[str, Any]) -> str:

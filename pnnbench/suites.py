@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -197,14 +197,48 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     entries = _method_entries(where, text["methods"])
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
-    resolved = [_resolve(where, w, text["tier"], root) for w in workloads]
-    jobs = tuple(
-        Job(name, text["protocol"], text["tier"], workload, entry, seed, config, fingerprint)
+    jobs = make_jobs(
+        name, text["protocol"], text["tier"], workloads, seeds, entries, where=where, root=root
+    )
+    return Suite(name, str(text.get("description", "")), jobs, timeout)
+
+
+def make_jobs(
+    suite: str,
+    protocol: str,
+    tier: str,
+    workloads: Sequence[str],
+    seeds: Sequence[int],
+    entries: Sequence[MethodEntry],
+    *,
+    where: str,
+    root: str | None,
+) -> tuple[Job, ...]:
+    """Expands workloads x methods x seeds to jobs.
+
+    Args:
+        suite: Name of the suite.
+        protocol: Name of the protocol.
+        tier: Name of the tier.
+        workloads: Registered names or class paths.
+        seeds: Repetitions.
+        entries: Rows.
+        where: Where the names were given, for messages.
+        root: Data folder; None for the default place.
+
+    Returns:
+        The jobs, seeds outermost.
+
+    Raises:
+        UserError: If a workload, tier or data set is missing.
+    """
+    resolved = [_resolve(where, w, tier, root) for w in workloads]
+    return tuple(
+        Job(suite, protocol, tier, workload, entry, seed, config, fingerprint)
         for seed in seeds
         for workload, config, fingerprint in resolved
         for entry in entries
     )
-    return Suite(name, str(text.get("description", "")), jobs, timeout)
 
 
 def _method_entries(where: str, given: Any) -> list[MethodEntry]:

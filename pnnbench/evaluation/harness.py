@@ -75,7 +75,9 @@ def _assert_changed(
 
 
 @torch.no_grad()
-def evaluate_clean(workload: Workload, images: Tensor, labels: Tensor, batch_size: int = 500) -> float:
+def evaluate_clean(
+    workload: Workload, images: Tensor, labels: Tensor, batch_size: int = 500
+) -> float:
     """Metric on the ideal device at the nominal operating point, without noise.
 
     Args:
@@ -148,7 +150,9 @@ def evaluate_grid(
                 h = features[start : start + batch_size]
                 noise.start = start
                 outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
-                for metric, out in zip(metrics, outputs.unflatten(0, (len(group), -1)), strict=True):
+                for metric, out in zip(
+                    metrics, outputs.unflatten(0, (len(group), -1)), strict=True
+                ):
                     metric.update(out, labels[start : start + batch_size])
         values.extend(float(metric.compute()) for metric in metrics)
         if progress is not None:

@@ -6,6 +6,7 @@ that up and puts everything back.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -64,6 +65,15 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | (a != a) & (b != b)).all())
 
 
+@dataclasses.dataclass(frozen=True)
+class _Graph:
+    """Loss of one chunk and its gradient with respect to leaves that stand for the controls."""
+
+    loss: Tensor
+    gradient: list[Tensor]
+    variables: list[Tensor]
+
+
 class ControlHessian:
     """Mean task loss over images as a function of the controls: values, gradients, products.
 
@@ -78,6 +88,8 @@ class ControlHessian:
         labels: Targets (N, ...).
         chunk: Images per pass.
         temperature: Divides the outputs before the loss.
+        keep_bytes: Memory for gradient graphs kept from one product to the next, which makes a
+            product about 1.4 times faster; the chunks that do not fit are computed anew.
 
     Attributes:
         size: Number of controls.
@@ -93,6 +105,7 @@ class ControlHessian:
         *,
         chunk: int = 250,
         temperature: float = 1.0,
+        keep_bytes: float = 2e9,
     ) -> None:
         check_range("chunk", chunk, low=1, high=1e9)
         check_range("temperature", temperature, low=0.0, high=1e6, low_open=True)
@@ -111,6 +124,9 @@ class ControlHessian:
         self.size = sum(p.numel() for p in self.controls.values())
         self.at = torch.cat([p.detach().flatten().double() for p in self.controls.values()])
         self.products = 0
+        self.keep_bytes = keep_bytes
+        self._kept: dict[int, _Graph] = {}
+        self._keep_chunks: int | None = None
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Splits a flat vector (size,) into tensors shaped and typed like the controls."""
@@ -132,9 +148,7 @@ class ControlHessian:
             outputs = outputs / self.temperature
         return self.workload.loss(outputs, (x, y))
 
-    def _gradient(
-        self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool
-    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def _graph(self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool) -> _Graph:
         leaves = {n: t.detach().clone().requires_grad_() for n, t in self.unflatten(at).items()}
         variables = list(leaves.values())
         with torch.enable_grad():
@@ -142,7 +156,7 @@ class ControlHessian:
             gradient = torch.autograd.grad(
                 loss, variables, create_graph=create_graph, materialize_grads=True
             )
-        return loss.detach(), list(gradient), variables
+        return _Graph(loss.detach(), list(gradient), variables)
 
     @torch.no_grad()
     def value(self, at: Tensor | None = None) -> float:
@@ -157,18 +171,46 @@ class ControlHessian:
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         gradient = torch.zeros_like(self.at)
         for x, y in self.chunks():
-            loss, parts, _ = self._gradient(at, x, y, create_graph=False)
-            total += len(x) * loss.double()
-            gradient += len(x) * torch.cat([p.flatten() for p in parts])
+            graph = self._graph(at, x, y, create_graph=False)
+            total += len(x) * graph.loss.double()
+            gradient += len(x) * torch.cat([g.flatten() for g in graph.gradient])
         return float(total) / len(self.images), gradient / len(self.images)
 
-    def _chunk_product(self, parts: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
-        _, gradient, variables = self._gradient(self.at, x, y, create_graph=True)
-        pairs = [(g, v) for g, v in zip(gradient, parts, strict=True) if g.requires_grad]
+    def _chunks_to_keep(self) -> int:
+        """Number of chunks whose graphs fit into the memory, from the tensors one graph saves."""
+        if self._keep_chunks is None:
+            x, y = next(self.chunks())
+            sizes: dict[int, int] = {}
+
+            def count(t: Tensor) -> Tensor:
+                sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+                return t
+
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+                self._graph(self.at, x, y, create_graph=True)
+            self._keep_chunks = int(self.keep_bytes / max(1, sum(sizes.values())))
+        return self._keep_chunks
+
+    def release(self) -> None:
+        """Frees the kept graphs; the next product builds them again."""
+        self._kept.clear()
+
+    def _chunk_product(self, index: int, parts: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
+        graph = self._kept.get(index)
+        keep = graph is not None or index < self._chunks_to_keep()
+        if graph is None:
+            graph = self._graph(self.at, x, y, create_graph=True)
+        if keep:
+            self._kept[index] = graph
+        pairs = [(g, v) for g, v in zip(graph.gradient, parts, strict=True) if g.requires_grad]
         if not pairs:
             return torch.zeros(self.size, device=self.device)
         product = torch.autograd.grad(
-            [g for g, _ in pairs], variables, [v for _, v in pairs], materialize_grads=True
+            [g for g, _ in pairs],
+            graph.variables,
+            [v for _, v in pairs],
+            retain_graph=keep,
+            materialize_grads=True,
         )
         return torch.cat([p.flatten() for p in product])
 
@@ -189,8 +231,8 @@ class ControlHessian:
         parts = list(self.unflatten(vector).values())
         total = torch.zeros_like(self.at)
         quotients, counts = [], []
-        for x, y in self.chunks():
-            h = self._chunk_product(parts, x, y).double()
+        for index, (x, y) in enumerate(self.chunks()):
+            h = self._chunk_product(index, parts, x, y).double()
             quotients.append(vector @ h)
             counts.append(float(len(x)))
             total += len(x) * h

@@ -31,9 +31,9 @@ class Eigenpairs:
         vectors: Their unit eigenvectors (k, n).
         bounds: Estimated absolute error of each entry of `top`, min(r, r^2 / gap) with residual r
             and the distance to the nearest other Ritz value as gap; never below the rounding floor.
-        lowest: Most negative eigenvalue.
+        lowest: Most negative eigenvalue; the true one is at most this.
         lowest_vector: Its unit eigenvector (n,).
-        lowest_bound: Its estimated absolute error.
+        lowest_bound: Its residual: some eigenvalue lies within this of `lowest`.
         products: Number of products taken.
         converged: Whether every tolerance was met before the products ran out.
     """
@@ -65,6 +65,7 @@ class _Krylov:
         self.alphas: list[float] = []
         self.betas: list[float] = []
         self.scale = 0.0
+        self._next = self.basis[0]
 
     def step(self) -> None:
         """Takes one product; `betas[-1]` is the residual norm, exactly 0 after a breakdown."""
@@ -132,6 +133,8 @@ def lanczos(
     top: int = 1,
     tol: float = 1e-3,
     others_tol: float | None = None,
+    lowest_tol: float = math.inf,
+    lowest_products: int | None = None,
     max_products: int = 100,
     progress: Progress | None = None,
 ) -> Eigenpairs:
@@ -145,8 +148,10 @@ def lanczos(
         device: Device of the vectors.
         top: Number of most positive eigenvalues, at least 1.
         tol: Relative error estimate at which the most positive eigenvalue counts as found.
-        others_tol: The same for the other `top` values and the most negative one, as a share of
-            the largest magnitude. None takes `tol`; infinity stops as soon as the first is found.
+        others_tol: The same for the other `top` values. None takes `tol`.
+        lowest_tol: Relative residual at which the most negative eigenvalue counts as found. It
+            usually converges last; by default it is not waited for.
+        lowest_products: Products after which it is no longer waited for; None waits on.
         max_products: Most products to take.
         progress: Called after each product.
 
@@ -175,11 +180,14 @@ def lanczos(
         errors = _error_estimates(values, residuals, 1e-15 * krylov.scale)
         if done < min(size, top + 1):
             continue
-        magnitude = float(values.abs().max())
-        rest = torch.cat([errors[-top:-1], errors[:1]])
-        converged = done == size or bool(
-            errors[-1] <= tol * abs(values[-1]) and (rest <= others * magnitude).all()
-        )
+        tols = torch.full((min(top, done),), others, dtype=torch.float64)
+        tols[-1] = tol
+        size_of = values[-top:].abs()
+        # The residual itself must be small too: early Ritz values can be far from any eigenvalue.
+        found = (errors[-top:] <= tols * size_of) & (residuals[-top:] <= 0.1 * size_of)
+        waited = lowest_products is not None and done >= lowest_products
+        found_lowest = waited or bool(residuals[0] <= lowest_tol * abs(values[0]))
+        converged = done == size or (bool(found.all()) and found_lowest)
         if converged:
             break
     count = min(top, len(values))
@@ -190,7 +198,7 @@ def lanczos(
         bounds=errors[order],
         lowest=float(values[0]),
         lowest_vector=krylov.vector(coordinates[:, 0]),
-        lowest_bound=float(errors[0]),
+        lowest_bound=max(float(residuals[0]), 1e-15 * krylov.scale),
         products=len(krylov.alphas),
         converged=converged,
     )

@@ -11,7 +11,7 @@ import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlparse
 
 from pnnbench.errors import UserError, unknown_name
@@ -73,13 +73,15 @@ def _run(folder: Path, mode: str, **options: Any) -> Iterator[Any]:
 
     before = dict(os.environ)
     folder.mkdir(parents=True, exist_ok=True)
+    # Tables wait for a later `wandb sync` beside their run, not in the home folder.
+    os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").resolve()))
     run = None
     code = 1
     try:
         run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             dir=str(folder),
-            mode=mode,
+            mode=cast(Any, mode),
             reinit="create_new",
             settings=wandb.Settings(
                 silent=True,
@@ -106,10 +108,10 @@ def _run(folder: Path, mode: str, **options: Any) -> Iterator[Any]:
             os.environ.update(before)
 
 
-def _grid_table(record: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
+def _grid_table(record: Mapping[str, Any]) -> tuple[list[str | int], list[list[Any]]]:
     names = sorted({name for cell in record["cells"] for name in cell["environment"]})
     plain = ("axis", "level", "unit", "severity", "device_seed", "value")
-    columns = [*plain, *(f"environment/{name}" for name in names)]
+    columns: list[str | int] = [*plain, *(f"environment/{name}" for name in names)]
     data = [
         [cell[key] for key in plain] + [cell["environment"].get(name) for name in names]
         for cell in record["cells"]
@@ -248,8 +250,8 @@ _ROW_COLUMNS = ("suite", "protocol", "workload", "tier", "rank", "method", "metr
 _ROW_FIGURES = ("clean", "robust", "worst_decile", "lambda_max")
 
 
-def _row_table(rows: Sequence[Row]) -> tuple[list[str], list[list[Any]]]:
-    columns = [
+def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
+    columns: list[str | int] = [
         *_ROW_COLUMNS,
         *(f"{name}_{end}" for name in _ROW_FIGURES for end in ("mean", "low", "high")),
         "n_seeds",

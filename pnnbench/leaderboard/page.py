@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pnnbench.leaderboard import formatting as fmt
 from pnnbench.leaderboard import render as text
 from pnnbench.leaderboard.model import GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import Interval
@@ -99,8 +100,8 @@ def _cell(
 ) -> dict[str, Any]:
     """One figure for the template: text, interval text, sort key, and its place on a scale."""
     cell: dict[str, Any] = {
-        "text": text.number(interval.mean, share=share, sign=sign),
-        "ends": text.ends(interval, share=share, clip=not sign, sign=sign),
+        "text": fmt.number(interval.mean, share=share, sign=sign),
+        "ends": fmt.ends(interval, share=share, clip=not sign, sign=sign),
         "spans": " and ".join(interval.spans),
         "sort": "" if interval.mean is None else repr(interval.mean),
         "bar": None,
@@ -129,12 +130,12 @@ def _scale(rows: Sequence[Row]) -> tuple[float, float]:
 
 def _eigenvalue(interval: Interval) -> dict[str, Any]:
     cell = _cell(interval, share=False)
-    cell["text"] = text.NONE if interval.mean is None else f"{interval.mean:.3g}"
+    cell["text"] = fmt.NONE if interval.mean is None else f"{interval.mean:.3g}"
     return cell
 
 
 def _row(row: Row, low: float, high: float) -> dict[str, Any]:
-    share = text.is_share(row.metric)
+    share = fmt.is_share(row.metric)
     devices = len([device for device in row.devices if device is not None])
     better = None
     if row.difference.low is not None and row.difference.high is not None:
@@ -159,11 +160,11 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "difference": {**_cell(row.difference, share=share, sign=True), "better": better},
         "lambda_max": _eigenvalue(row.lambda_max),
         "auc": {axis: _cell(interval, share=share) for axis, interval in row.auc.items()},
-        "gradients": text.count(row.cost.get("gradient_evaluations")),
+        "gradients": fmt.count(row.cost.get("gradient_evaluations")),
         "gradients_sort": row.cost.get("gradient_evaluations") or "",
-        "queries": text.count(row.cost.get("hardware_queries")),
+        "queries": fmt.count(row.cost.get("hardware_queries")),
         "queries_sort": row.cost.get("hardware_queries") or 0,
-        "seconds": text.seconds(row.cost.get("train_seconds")),
+        "seconds": fmt.seconds(row.cost.get("train_seconds")),
         "seconds_sort": row.cost.get("train_seconds") or "",
     }
 
@@ -180,7 +181,7 @@ def _condition(name: str, value: float) -> str:
 
 
 def _group(group: GroupLine, table: Table, labels: Sequence[str]) -> dict[str, Any]:
-    share = text.is_share(table.key["metric"])
+    share = fmt.is_share(table.key["metric"])
     return {
         "axis": group.axis,
         "level": text.level(group, signed=group.axis in text.signed_axes(table)),
@@ -226,7 +227,7 @@ def _view(table: Table) -> dict[str, Any]:
     ]
     return {
         "key": table.key,
-        "share": text.is_share(table.key["metric"]),
+        "share": fmt.is_share(table.key["metric"]),
         "baseline": next((row.baseline for row in table.rows if row.baseline), None),
         "rows": [_row(row, low, high) for row in table.rows],
         "axes": list(dict.fromkeys(axis for row in table.rows for axis in row.auc)),

@@ -23,7 +23,7 @@ from pnnbench.leaderboard.grid import (
     worst_mean,
 )
 from pnnbench.leaderboard.model import GroupLine, Row, Table
-from pnnbench.leaderboard.records import canonical
+from pnnbench.leaderboard.records import canonical, record_order
 
 __all__ = ["BASELINE", "CHANCE_MARGIN", "GroupLine", "Row", "Table", "build", "rows"]
 
@@ -82,6 +82,7 @@ def build(
         UserError: If one table's jobs differ in grid or devices, two jobs claim the same method
             and seed, or one label names two methods.
     """
+    records = sorted(records, key=record_order)
     done = [record for record in records if record["status"] == "ok"]
     failed = [record for record in records if record["status"] != "ok"]
     tables: dict[bytes, list[Record]] = {}
@@ -197,7 +198,7 @@ def _table(
     seeds = {record["job"]["seed"] for record in [*records, *failed]}
     jobs: list[tuple[Record, float]] = []
     made = []
-    for label in [*labels, *(set(failures) | set(expected)) - set(labels)]:
+    for label in sorted({*labels, *failures, *expected}):
         members = labels.get(label, [])
         bad = failures.get(label, [])
         sample = next(iter([*members, *bad]), None)

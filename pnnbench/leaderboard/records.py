@@ -33,6 +33,7 @@ __all__ = [
     "job_hash",
     "read_record",
     "read_records",
+    "record_order",
     "seal",
     "write_record",
 ]
@@ -264,7 +265,15 @@ def find_records(folder: Path | str) -> list[Path]:
     return sorted(found)
 
 
-def _order(record: dict[str, Any]) -> tuple[Any, ...]:
+def record_order(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Sort key of records.
+
+    Args:
+        record: A record.
+
+    Returns:
+        Suite, protocol, workload, tier, method label, seed and hash.
+    """
     job = record["job"]
     return (
         job["suite"],
@@ -322,7 +331,7 @@ def read_records(source: Path | str | Iterable[Path | str]) -> list[dict[str, An
                 )
         elif record["status"] == "ok":
             kept[key] = (path, record)
-    return sorted((record for _, record in kept.values()), key=_order)
+    return sorted((record for _, record in kept.values()), key=record_order)
 
 
 @dataclass(frozen=True)
@@ -378,7 +387,9 @@ def diagnose(folder: Path | str) -> list[Finding]:
             words = f"is named {named[-1]} but holds job {record['job']['hash']}"
             findings.append(Finding(path, "mismatch", words))
         problem = _parameters_problem(path, record)
-        if problem is not None and record["status"] == "ok":
+        # Committed records (records/*.json) travel without their parameters.
+        travels = path.name != "record.json"
+        if problem is not None and record["status"] == "ok" and not travels:
             findings.append(Finding(path, "parameters", problem))
     for here, _, files in _walk(folder):
         if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files:

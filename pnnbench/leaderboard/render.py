@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pnnbench.errors import unknown_name
+from pnnbench.leaderboard.formatting import NONE, count, eigenvalue, is_share, plus_minus, seconds
 from pnnbench.leaderboard.model import GroupLine, Row, Table
-from pnnbench.leaderboard.statistics import Interval
 
 FORMATS = ("table", "json", "markdown", "html")
 WIDTH = 120
 """Columns that the plain table fits into."""
-NONE = "–"
 
 
 def render(
@@ -73,135 +72,6 @@ def render_json(tables: Sequence[Table]) -> str:
         JSON text without NaN.
     """
     return json.dumps(as_json(tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-# --- numbers -----------------------------------------------------------------------------------
-
-
-def is_share(metric: Mapping[str, Any] | str) -> bool:
-    """Whether a metric is a share of images, shown in percent.
-
-    Args:
-        metric: The metric or its name.
-
-    Returns:
-        True for accuracy.
-    """
-    return (metric if isinstance(metric, str) else metric["name"]) == "accuracy"
-
-
-def number(value: float | None, *, share: bool = False, sign: bool = False) -> str:
-    """Formats a figure: percent with two decimals, else four significant digits.
-
-    Args:
-        value: The figure.
-        share: Whether it is a share in [0, 1].
-        sign: Whether to show a plus.
-
-    Returns:
-        The text, with a true minus sign.
-    """
-    if value is None:
-        return NONE
-    plus = "+" if sign else ""
-    text = f"{100 * value:{plus}.2f}" if share else f"{value:{plus}.4g}"
-    if sign and not text.strip("+-0."):
-        text = text.lstrip("+-")
-    return text.replace("-", "−") if "e" not in text else text
-
-
-def plus_minus(interval: Interval, *, share: bool = False, sign: bool = False) -> str:
-    """Formats a mean with the half-width of its interval.
-
-    Args:
-        interval: A symmetric interval.
-        share: Whether it is a share in [0, 1].
-        sign: Whether to show a plus.
-
-    Returns:
-        Such as ``"69.63 ±0.50"``; the mean alone where there is no interval.
-    """
-    text = number(interval.mean, share=share, sign=sign)
-    if interval.low is None or interval.high is None:
-        return text
-    half = (interval.high - interval.low) / 2
-    return f"{text} ±{100 * half:.2f}" if share else f"{text} ±{half:.2g}"
-
-
-def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bool = False) -> str:
-    """Formats the two ends of an interval.
-
-    Args:
-        interval: The interval.
-        share: Whether it is a share in [0, 1].
-        clip: Whether ends of a share are cut to [0, 1] for display.
-        sign: Whether to show a plus.
-
-    Returns:
-        Such as ``"69.13 to 70.13"``; empty where there is no interval.
-    """
-    low, high = interval.low, interval.high
-    if low is None or high is None:
-        return ""
-    if share and clip:
-        low, high = max(low, 0.0), min(high, 1.0)
-    if not share:
-        return f"{_short(low, sign)} to {_short(high, sign)}"
-    return f"{number(low, share=True, sign=sign)} to {number(high, share=True, sign=sign)}"
-
-
-def _short(value: float, sign: bool = False) -> str:
-    text = f"{value:+.3g}" if sign else f"{value:.3g}"
-    return text.replace("-", "−") if "e" not in text else text
-
-
-def eigenvalue(interval: Interval) -> str:
-    """Formats a largest eigenvalue, whose interval is not symmetric.
-
-    Args:
-        interval: On the logarithmic scale, transformed back.
-
-    Returns:
-        Such as ``"1.23 (0.9 to 1.6)"``.
-    """
-    if interval.mean is None:
-        return NONE
-    if interval.low is None or interval.high is None:
-        return f"{interval.mean:.3g}"
-    return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
-
-
-def count(value: float | int | None) -> str:
-    """Formats a count with a decimal prefix.
-
-    Args:
-        value: A number of evaluations.
-
-    Returns:
-        Such as ``"18.7 k"``.
-    """
-    if value is None:
-        return NONE
-    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g} {prefix}"
-    return f"{value:.4g}"
-
-
-def seconds(value: float | None) -> str:
-    """Formats a duration.
-
-    Args:
-        value: Seconds.
-
-    Returns:
-        Such as ``"61.2 s"``, ``"12 min"`` or ``"3.4 h"``.
-    """
-    if value is None or not math.isfinite(value):
-        return NONE
-    if value < 120:
-        return f"{value:.3g} s"
-    return f"{value / 60:.3g} min" if value < 7200 else f"{value / 3600:.3g} h"
 
 
 def rank(row: Row) -> str:
@@ -389,8 +259,6 @@ def footnote(table: Table) -> str:
 
 
 def _wrap(text: str) -> str:
-    import textwrap
-
     return textwrap.fill(text, WIDTH, subsequent_indent="  ")
 
 

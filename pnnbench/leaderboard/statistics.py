@@ -71,6 +71,13 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     return value
 
 
+def _gamma_ratio(a: float) -> float:
+    """log(Gamma(a + 1/2) / Gamma(a)), without the cancellation of two large logarithms."""
+    if a < 50.0:
+        return math.lgamma(a + 0.5) - math.lgamma(a)
+    return 0.5 * math.log(a) - 1 / (8 * a) + 1 / (192 * a**3) - 1 / (640 * a**5)
+
+
 def student_tail(t: float, df: float) -> float:
     """Upper tail probability of Student's t distribution.
 
@@ -86,9 +93,11 @@ def student_tail(t: float, df: float) -> float:
     a, b = df / 2.0, 0.5
     x = df / (df + t * t)
     y = t * t / (df + t * t)
-    front = math.exp(
-        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log(y)
-    )
+    if y <= 0.0 or x <= 0.0:
+        return 0.5 if y <= 0.0 else 0.0
+    # Gamma(1/2) is the square root of pi; log1p keeps x near 1 exact.
+    log_front = _gamma_ratio(a) - a * math.log1p(t * t / df) + b * math.log(y)
+    front = math.exp(log_front) / math.sqrt(math.pi)
     if x < (a + 1.0) / (a + b + 2.0):
         return 0.5 * front * _beta_fraction(a, b, x) / a
     return 0.5 * (1.0 - front * _beta_fraction(b, a, y) / b)
@@ -106,7 +115,7 @@ def student_quantile(df: float, confidence: float = CONFIDENCE) -> float:
         The t with P(-t <= T <= t) = confidence.
     """
     target = (1.0 - confidence) / 2.0
-    constant = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    constant = _gamma_ratio(df / 2) - 0.5 * math.log(df * math.pi)
     # The distribution function is concave for t > 0, so Newton's steps from a point below the
     # root rise to it without overshooting; every Student quantile lies above the normal one.
     t = 1.0 if confidence < 0.94 else 1.95

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,6 +105,21 @@ def _artifact(result: OfflineRun, artifact: Any) -> None:
     result.artifacts[artifact.name] = {"type": artifact.type, "files": files}
 
 
-def read_offline(folder: Path) -> list[OfflineRun]:
-    """Reads every offline run below a folder."""
-    return [read_run(file) for file in sorted(folder.rglob("*.wandb"))]
+def read_offline(folder: Path, *, wait_s: float = 5.0) -> list[OfflineRun]:
+    """Reads every offline run below a folder.
+
+    wandb's process writes the last block about a millisecond after ``finish`` returned, so a run
+    without its exit record is read again until it has one.
+    """
+    until = time.monotonic() + wait_s
+    while True:
+        files = sorted(folder.rglob("*.wandb"))
+        try:
+            runs = [read_run(file) for file in files]
+        except (AssertionError, struct.error):
+            if time.monotonic() > until:
+                raise
+            continue
+        if all(run.exit_code is not None for run in runs) or time.monotonic() > until:
+            return runs
+        time.sleep(0.005)

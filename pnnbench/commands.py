@@ -1,0 +1,358 @@
+"""The subcommands. Each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.console import Console
+from pnnbench.errors import UserError
+
+if TYPE_CHECKING:
+    from pnnbench.suites import Job, Suite
+
+
+def _out(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def _set_threads(count: int | None) -> None:
+    if count is None:
+        return
+    if count < 1:
+        raise UserError(f"--threads is {count}", allowed="an integer >= 1")
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
+    from pnnbench.jobs import run_suite
+
+    _set_threads(options.threads)
+    with Console(len(suite.jobs)) as console:
+
+        def finished(job: Job, record: dict[str, Any], folder: Path) -> None:
+            pictures: dict[str, Path] = {}
+            if record["status"] == "ok" and options.pictures:
+                console.say(f"{job.title()}: pictures")
+                pictures = _draw_run(folder, record, options.data)
+            if options.wandb != "disabled":
+                from pnnbench.leaderboard.mirror import log_job
+
+                warning = log_job(record, folder, pictures, mode=options.wandb)
+                if warning:
+                    console.say(f"{job.title()}: {warning}")
+            console.advance()
+
+        return run_suite(
+            suite, Path(options.runs), say=console.say, root=options.data, finished=finished
+        )
+
+
+def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Path]:
+    from pnnbench.data.datamodule import ImageDataModule
+    from pnnbench.evaluation.pictures import draw_run
+    from pnnbench.jobs import load_trained
+
+    workload = load_trained(folder, record)
+    tier = record["config"]["tier"]
+    data = ImageDataModule(
+        workload.data,
+        limit_train=tier["train_images"],
+        limit_test=tier["test_images"],
+        root=root,
+    )
+    return draw_run(workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures")
+
+
+def run(options: Any) -> int:
+    """``pnnbench run``."""
+    from pnnbench.suites import load_suite, suite_path
+
+    suite = load_suite(suite_path(options.suite), root=options.data)
+    records = _run_suite(suite, options)
+    page = _write_board(records, Path(options.runs) / suite.name, options.wandb)
+    from pnnbench.leaderboard.ranking import build
+    from pnnbench.leaderboard.render import render
+
+    _out(render(build(records), "table"))
+    _out(f"page: {page}")
+    return 0 if all(r["status"] == "ok" for r in records) else 1
+
+
+def train(options: Any) -> int:
+    """``pnnbench train``."""
+    from pnnbench.suites import MethodEntry, Suite, make_jobs
+    from pnnbench.registry import method_class, method_parameters
+
+    params = method_parameters(method_class(options.method), options.params)
+    entry = MethodEntry(options.method, options.method, params, options.epochs_factor)
+    jobs = make_jobs(
+        "train", "pnnbench-1", options.tier, [options.workload], [options.seed], [entry],
+        where="train", root=options.data,
+    )
+    suite = Suite("train", "", jobs, None)
+    record = _run_suite(suite, options)[0]
+    _out(f"run: {Path(options.runs) / 'train' / record['job']['hash']}")
+    _out(_describe(record))
+    return 0 if record["status"] == "ok" else 1
+
+
+def _describe(record: dict[str, Any]) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['error']['message']}"
+    lines = [f"{record['metric']['name']}, clean: {record['clean']:.4f}"]
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for cell in record["cells"]:
+        key = (cell["axis"], cell["level"], cell["unit"])
+        groups.setdefault(key, []).append(cell["value"])
+    for (axis, level, unit), values in groups.items():
+        mean, worst = sum(values) / len(values), min(values)
+        lines.append(
+            f"{axis:<18}{level:>7g} {unit:<18} mean {mean:.4f}  worst {worst:.4f}"
+            f"  ({len(values)} devices)"
+        )
+    lines += _sharpness_lines(record["sharpness"])
+    return "\n".join(lines)
+
+
+def _sharpness_lines(sharpness: dict[str, Any]) -> list[str]:
+    return [
+        f"{name:<26}{value:.6g}" if isinstance(value, (int, float)) else f"{name:<26}{value}"
+        for name, value in sharpness.items()
+    ]
+
+
+def _finished_record(folder: Path) -> dict[str, Any]:
+    from pnnbench.leaderboard.records import read_record
+
+    record = read_record(folder / "record.json")
+    if record["status"] != "ok":
+        raise UserError(
+            f"{folder} holds a record of status {record['status']!r}: "
+            f"{record['error']['message']}",
+            next_step="run its suite again",
+        )
+    return record
+
+
+def _reloaded(folder: Path, root: str | None) -> tuple[dict[str, Any], Any, Any]:
+    from pnnbench.data.datamodule import ImageDataModule
+    from pnnbench.jobs import load_trained
+
+    record = _finished_record(folder)
+    tier = record["config"]["tier"]
+    workload = load_trained(folder, record)
+    data = ImageDataModule(
+        workload.data, limit_train=tier["train_images"], limit_test=tier["test_images"], root=root
+    )
+    return record, workload, data
+
+
+def evaluate(options: Any) -> int:
+    """``pnnbench evaluate``."""
+    from pnnbench.submissions import remeasure
+
+    record, workload, data = _reloaded(Path(options.run), options.data)
+    with Console(0) as console:
+        result = remeasure(record, workload, data, console.say)
+    if options.format == "json":
+        _out(json.dumps(result, indent=1))
+    else:
+        _out(_describe({**record, "clean": result["clean"], "cells": result["cells"]}))
+        _out(f"largest difference from the record: {result['difference']:.3g}")
+    return 0 if result["within"] else 1
+
+
+def sharpness(options: Any) -> int:
+    """``pnnbench sharpness``."""
+    from pnnbench.jobs import measure_job_sharpness
+
+    record, workload, data = _reloaded(Path(options.run), options.data)
+    result = measure_job_sharpness(workload, data, record["config"])
+    _out(json.dumps(result, indent=1) if options.format == "json" else "\n".join(
+        _sharpness_lines(result)
+    ))
+    return 0
+
+
+def plot(options: Any) -> int:
+    """``pnnbench plot``."""
+    folder = Path(options.run)
+    if (folder / "record.json").is_file():
+        paths = _draw_run(folder, _finished_record(folder), options.data)
+    else:
+        from pnnbench.leaderboard.figures import draw_suite
+        from pnnbench.leaderboard.records import read_records
+
+        paths = draw_suite(read_records(folder), folder / "pictures")
+    for path in paths.values():
+        _out(str(path))
+    return 0
+
+
+def _sources(given: list[str]) -> list[Path]:
+    if given:
+        return [Path(g) for g in given]
+    for default in (Path("runs"), Path("leaderboards")):
+        if default.is_dir():
+            return [default]
+    raise UserError(
+        "no records: neither runs/ nor leaderboards/ is here",
+        next_step="pnnbench run benchmarks/quickstart.yaml",
+    )
+
+
+def _write_board(records: list[dict[str, Any]], folder: Path, wandb: str | None) -> Path:
+    from pnnbench.leaderboard.figures import draw_suite
+    from pnnbench.leaderboard.page import write_page
+    from pnnbench.leaderboard.ranking import build
+
+    tables = build(records)
+    drawn = draw_suite(records, folder / "pictures")
+    page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
+    if wandb != "disabled":
+        from pnnbench.leaderboard.mirror import log_leaderboard
+
+        warning = log_leaderboard(tables, page, mode=wandb)
+        if warning:
+            sys.stderr.write(warning + "\n")
+    return Path(page)
+
+
+def leaderboard(options: Any) -> int:
+    """``pnnbench leaderboard``."""
+    from pnnbench.leaderboard.ranking import build
+    from pnnbench.leaderboard.records import read_records
+    from pnnbench.leaderboard.render import render
+
+    records = read_records(_sources(options.records))
+    if not records:
+        raise UserError(
+            f"no records in {', '.join(map(str, _sources(options.records)))}",
+            next_step="pnnbench run benchmarks/quickstart.yaml",
+        )
+    tables = build(records)
+    _out(render(tables, options.format))
+    if options.publish:
+        _publish(records, Path(options.publish), options.wandb or "disabled")
+    elif options.wandb:
+        with_page = Path(os.environ.get("TMPDIR", ".")) / "pnnbench-leaderboard"
+        _write_board(records, with_page, options.wandb)
+    return 0
+
+
+def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
+    from pnnbench.leaderboard.ranking import build
+    from pnnbench.leaderboard.records import write_record
+    from pnnbench.leaderboard.render import render
+
+    for record in records:
+        write_record(folder / "records" / f"{record['job']['hash']}.json", record)
+    page = _write_board(records, folder, wandb)
+    readme = folder / "README.md"
+    temporary = readme.with_suffix(".tmp")
+    temporary.write_text(render(build(records), "markdown"))
+    temporary.replace(readme)
+    _out(f"published: {page}")
+
+
+def reproduce(options: Any) -> int:
+    """``pnnbench reproduce``."""
+    from pnnbench.published import mrr
+
+    if options.data:
+        os.environ["PNNBENCH_DATA"] = options.data
+    with Console(0) as console:
+        report = mrr.reproduce(Path(options.checkpoints), progress=console.say)
+    _out(mrr.render(report, options.format))
+    return 0 if report.ok else 1
+
+
+def list(options: Any) -> int:  # noqa: A001 - named after the subcommand
+    """``pnnbench list``."""
+    from pnnbench.registry import SUITES, method_class, registered, workload_class
+
+    if options.kind == "suites":
+        import yaml
+
+        for path in sorted(SUITES.glob("*.yaml")):
+            text = yaml.safe_load(path.read_text())
+            _out(f"{path.stem:<20}{text.get('description', '')}")
+        return 0
+    for name, point in registered(options.kind).items():
+        cls = point.load()
+        summary = (cls.__doc__ or "").strip().splitlines()[0]
+        _out(f"{name:<20}{summary}")
+        if options.kind == "methods":
+            from pnnbench.registry import method_parameters
+
+            defaults = method_parameters(method_class(name), {})
+            _out(" " * 20 + ", ".join(f"{k}={v!r}" for k, v in defaults.items()))
+        if options.kind == "workloads":
+            _out(" " * 20 + "tiers: " + ", ".join(workload_class(name).tiers))
+    return 0
+
+
+def check(options: Any) -> int:
+    """``pnnbench check``."""
+    from pnnbench.conformance import check_method
+
+    sys.path.insert(0, str(Path.cwd()))
+    results = check_method(options.method, params=options.params)
+    for result in results:
+        _out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")
+    failed = sum(not r.passed for r in results)
+    _out(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def submit(options: Any) -> int:
+    """``pnnbench submit``."""
+    from pnnbench.submissions import pack
+
+    folder = Path(options.run)
+    _out(f"submission: {pack(folder, _finished_record(folder), Path(options.out))}")
+    return 0
+
+
+def verify(options: Any) -> int:
+    """``pnnbench verify``."""
+    from pnnbench.submissions import verify as verify_submission
+
+    with Console(0) as console:
+        result = verify_submission(Path(options.submission), console.say, options.data)
+    _out(f"clean {result['clean']:.4f}, largest difference from the record "
+         f"{result['difference']:.3g}, allowed {result['tolerance']:.3g}: "
+         f"{'confirmed' if result['within'] else 'NOT confirmed'}")
+    return 0 if result["within"] else 1
+
+
+def doctor(options: Any) -> int:
+    """``pnnbench doctor``."""
+    from pnnbench.leaderboard.records import diagnose
+
+    findings = diagnose(Path(options.runs))
+    for finding in findings:
+        _out(str(finding))
+    _out(f"{len(findings)} findings")
+    return 1 if findings else 0
+
+
+def data(options: Any) -> int:
+    """``pnnbench data``."""
+    from pnnbench.data import fetch, load
+
+    if options.download:
+        fetch(options.name, options.root)
+    arrays = load(options.name, root=options.root)
+    _out(
+        f"{arrays.name}: {len(arrays.train_labels)} training and {len(arrays.test_labels)} test "
+        f"images, {arrays.fingerprint}"
+    )
+    return 0

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from pnnbench.errors import UserError
+from pnnbench.leaderboard import formatting as fmt
+from pnnbench.leaderboard import ranking
+from pnnbench.leaderboard import render as text
+from pnnbench.leaderboard.page import write_page
+from pnnbench.leaderboard.statistics import Interval
+
+from .factory import METHODS, make_failure, make_record, make_suite, write_job
+
+ROOT = Path(__file__).resolve().parents[2]
+PICTURE = (
+    '<?xml version="1.0"?>\n<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://www.w3.org/x">\n'
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path id="a" d="M0 0h10"/></svg>'
+)
+EVIL = "</script><script>alert(1)</script><b>"
+
+
+@pytest.fixture(scope="module")
+def tables() -> list[ranking.Table]:
+    suite = [r for r in make_suite([*METHODS, "BP 2x"]) if _key(r) != ("NAT", 2)]
+    return ranking.build([*suite, make_failure("NAT", 2), *make_suite(["SAT", "BP"], tier="quick")])
+
+
+def _key(record: dict) -> tuple[str, int]:
+    return record["job"]["method"]["label"], record["job"]["seed"]
+
+
+class Page(HTMLParser):
+    """Collects what a test asks about; refuses tags that do not nest."""
+
+    VOID = frozenset({"meta", "img", "br", "line", "link", "input", "hr"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.data: dict[str, list[str]] = {}
+        self.rows: list[list[str]] = []
+        self.feed(source)
+        self.close()
+        assert not self.stack
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.stack:
+            self.data.setdefault(self.stack[-1], []).append(data)
+        if "td" in self.stack or "th" in self.stack:
+            self.rows[-1][-1] += " " + data.strip()
+
+
+def test_table_is_aligned_and_fits_a_terminal(tables) -> None:
+    assert max(map(len, text.render(tables, "table").splitlines())) <= text.WIDTH
+    lines = text.render(tables[1:], "table").splitlines()
+    head = next(i for i, line in enumerate(lines) if line.lstrip().startswith("rank"))
+    rule = lines[head + 1]
+    assert set(rule) == {"─", " "}
+    ends = [match.end() for match in re.finditer("─+", rule)]
+    body = lines[head + 2 : head + 8]
+    for line in body:
+        assert len(line) == len(rule)
+        # Every gap between columns is blank on every line.
+        assert all(line[end] == " " for end in ends[:-1])
+    assert body[0].split()[:2] == ["1", "SAT"]
+
+
+def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> None:
+    shown = text.render(tables, "table")
+    assert re.search(r"^ *\d+=  BP 2x", shown, re.M)
+    assert re.search(r"^\d+= BP: tied with .*BP 2x", shown, re.M)
+    assert "NAT *" in shown
+    assert "incomplete: NAT has 2 of 3 seeds (missing: 2)" in shown
+    assert "failed: NAT, seed 2: diverged (Diverged: the loss is not finite at step 412)" in shown
+    assert "1 of 13 cell groups has every method at chance: no weight" in shown
+    assert "robust and differences over seeds and devices" in shown
+    assert shown.count("protocol pnnbench-1") == 2
+
+
+def test_a_long_method_name_is_cut_and_the_table_still_fits(tables) -> None:
+    record = make_record("SAT", sealed=False)
+    record["job"]["method"]["label"] = "sharpness-aware training with an adaptive radius, " * 3
+    shown = text.render(ranking.build([record]), "table")
+    assert max(map(len, shown.splitlines())) <= text.WIDTH
+    assert "…" in shown
+
+
+def test_json_is_the_rows_and_reads_back(tables) -> None:
+    data = json.loads(text.render(tables, "json"))
+    rows = [row for table in tables for row in table.rows]
+    assert data["rows"] == [row.as_dict() for row in rows]
+    assert len(data["tables"]) == 2
+    assert {"groups", "correlations", "provenance"} <= set(data["tables"][0])
+
+
+def test_markdown_has_one_cell_per_column(tables) -> None:
+    lines = text.render(tables, "markdown").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    counts = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
+    assert counts == {11}
+    assert len(rows) == 2 * 2 + 6 + 2
+
+
+def test_markdown_escapes_a_label() -> None:
+    record = make_record("SAT", sealed=False)
+    record["job"]["method"]["label"] = "a|b*c"
+    assert "a\\|b\\*c" in text.render(ranking.build([record]), "markdown")
+
+
+def test_an_unknown_format_suggests_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'markdown'"):
+        text.render([], "markdwon")
+
+
+@pytest.mark.parametrize("format", ["table", "markdown", "html", "json"])
+def test_no_records_render_too(format: str) -> None:
+    assert text.render([], format).strip()
+
+
+@pytest.mark.parametrize(
+    ("value", "options", "expected"),
+    [
+        (0.98765, {"share": True}, "98.77"),
+        (-0.012, {"share": True, "sign": True}, "−1.20"),
+        (0.012, {"share": True, "sign": True}, "+1.20"),
+        (-1e-9, {"share": True, "sign": True}, "0.00"),
+        (None, {}, "–"),
+        (12.3456, {}, "12.35"),
+    ],
+)
+def test_numbers(value: float | None, options: dict, expected: str) -> None:
+    assert fmt.number(value, **options) == expected
+
+
+def test_intervals_of_a_share_are_cut_for_display_only() -> None:
+    interval = Interval(0.99, 0.97, 1.01, ("seeds",))
+    assert fmt.ends(interval, share=True) == "97.00 to 100.00"
+    assert fmt.plus_minus(interval, share=True) == "99.00 ±2.00"
+    assert fmt.ends(Interval(0.5), share=True) == ""
+    assert fmt.eigenvalue(Interval(1.234, 0.81, 1.9)) == "1.23 (0.81 to 1.9)"
+    assert (fmt.count(18_740), fmt.count(0), fmt.count(2.5e6)) == (
+        "18.7 k",
+        "0",
+        "2.5 M",
+    )
+    assert (fmt.seconds(61.24), fmt.seconds(600), fmt.seconds(12_600)) == (
+        "61.2 s",
+        "10 min",
+        "3.5 h",
+    )
+
+
+def test_page_loads_nothing_and_embeds_its_own_data(tables) -> None:
+    source = text.render(tables, "html", pictures={"Degradation": PICTURE})
+    page = Page(source)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "embed", "base")
+        for name in ("src", "href", "xlink:href", "srcset", "data"):
+            value = attributes.get(name)
+            if value is not None and tag != "a":
+                assert value.startswith(("data:", "#"))
+    assert "@import" not in source
+    assert "url(" not in source
+    embedded = json.loads("".join(page.data["script"][:1]))
+    assert embedded == text.as_json(tables)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [image["alt"] for image in images] == ["Degradation"]
+    assert "prefers-color-scheme: dark" in source
+
+
+def test_page_shows_the_figures_of_the_rows(tables) -> None:
+    page = Page(text.render(tables, "html"))
+    row = tables[0].rows[0]
+    line = next(r for r in page.rows if len(r) == 11 and "SAT" in r[1] and "rho = 0.05" in r[1])
+    share = {"share": True}
+    assert fmt.number(row.robust.mean, **share) in line[2]
+    assert fmt.ends(row.robust, **share) in line[2]
+    assert fmt.number(row.difference.mean, **share, sign=True) in line[3]
+    assert "3 × 20" in line[7]
+    everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
+    for words in ("at chance", "Diverged: the loss is not finite", "torch 2.15.0", "0123456789ab"):
+        assert words in everything
+    titles = [a.get("title", "") for tag, a in page.tags if tag == "td" and a.get("title")]
+    assert any(title.startswith("tied with") and "BP 2x" in title for title in titles)
+    assert "95 % interval over seeds and devices" in titles
+    grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
+    silent = sum(not group.informative for table in tables for group in table.groups)
+    assert len(grey) == silent > 0
+
+
+def test_page_escapes_what_records_bring() -> None:
+    record = make_record("SAT", sealed=False)
+    record["job"]["method"]["label"] = EVIL
+    record["job"]["method"]["params"] = {EVIL: EVIL}
+    record["provenance"]["versions"] = {EVIL: EVIL}
+    failure = make_failure("NAT")
+    failure["error"]["message"] = EVIL
+    source = text.render(ranking.build([record, failure]), "html", pictures={EVIL: PICTURE})
+    assert "<script>alert" not in source
+    page = Page(source)
+    assert [tag for tag, _ in page.tags if tag == "b"] == []
+    assert json.loads(page.data["script"][0])["rows"][0]["method"] == EVIL
+
+
+def test_page_refuses_a_picture_that_is_no_svg(tables) -> None:
+    with pytest.raises(ValueError, match="is not SVG"):
+        text.render(tables, "html", pictures={"x": "PNG"})
+
+
+def test_write_page_is_repeatable_and_leaves_no_temporary_files(tables, tmp_path: Path) -> None:
+    path = write_page(tmp_path / "board", tables, {"Degradation": PICTURE})
+    names = sorted(p.name for p in path.parent.iterdir())
+    assert names == ["index.html", "leaderboard.json", "leaderboard.md"]
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    write_page(tmp_path / "board", tables, {"Degradation": PICTURE})
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+    assert json.loads(before["leaderboard.json"]) == text.as_json(tables)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node to run the page's script")
+def test_sorting_script_orders_numbers_names_and_blanks(tables, tmp_path: Path) -> None:
+    """Runs the page's own script against a small stand-in for the browser's tables."""
+    script = re.findall(r"<script>(.*?)</script>", text.render(tables, "html"), re.S)[-1]
+    harness = (
+        "const rows=['9','10','','b','-2'].map(s=>({cells:[{dataset:{sort:s}}],s}));\n"
+        "let click,attr={};const head={querySelector:()=>({addEventListener:(_,f)=>{click=f}}),"
+        "getAttribute:k=>attr[k]??null,setAttribute:(k,v)=>{attr[k]=v},"
+        "removeAttribute:k=>{}};\n"
+        "let shown;const table={tHead:{rows:[{cells:[head]}]},"
+        "tBodies:[{rows:rows.filter(r=>r.s!=='b'),append:(...x)=>{shown=x.map(r=>r.s)}}]};\n"
+        "globalThis.document={querySelectorAll:()=>[table]};\n" + script + "\nclick();"
+        "console.log(JSON.stringify(shown));click();console.log(JSON.stringify(shown));"
+    )
+    (tmp_path / "sort.js").write_text(harness)
+    out = subprocess.run(
+        ["node", str(tmp_path / "sort.js")], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert json.loads(out[0]) == ["-2", "9", "10", ""]
+    assert json.loads(out[1]) == ["10", "9", "-2", ""]
+
+
+def test_the_whole_leaderboard_takes_half_a_second_and_no_heavy_imports(tmp_path: Path) -> None:
+    for record in make_suite([*METHODS, "BP 2x"], (0, 1, 2, 3, 4)):
+        write_job(tmp_path, record)
+    code = (
+        "import sys, time\n"
+        "from pnnbench.leaderboard import ranking, records, render\n"
+        "import pnnbench.leaderboard.mirror\n"
+        "tables = ranking.build(records.read_records(sys.argv[1]))\n"
+        "out = render.render(tables, 'table')\n"
+        "heavy = {'torch', 'lightning', 'pandas', 'matplotlib', 'wandb', 'scipy', 'jinja2'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "assert sum(len(row.seeds) for row in tables[0].rows) == 30\n"
+        "print(time.process_time())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 0.5
