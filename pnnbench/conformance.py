@@ -258,9 +258,9 @@ def check_reproducible(trial: Trial) -> None:
 def check_plainstate_of(trial: Trial) -> None:
     """The state for the checkpoint holds tensors and plain values only."""
     file = io.BytesIO()
-    torch.save(trial.run.method.state_dict(), file)
-    file.seek(0)
     try:
+        torch.save(trial.run.method.state_dict(), file)
+        file.seek(0)
         torch.load(file, weights_only=True)
     except Exception as error:
         raise FaultError(

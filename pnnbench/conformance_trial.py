@@ -127,9 +127,13 @@ class Trial:
     def __init__(self, cls: type[Any], params: Mapping[str, Any]) -> None:
         self.cls = cls
         self.params = dict(params)
-        parameters = inspect.signature(cls).parameters.values()
+
+    @functools.cached_property
+    def hyper(self) -> dict[str, Any]:
+        """Hyper-parameters and their defaults."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        self.hyper = {p.name: p.default for p in parameters if p.kind in kinds}
+        parameters = inspect.signature(self.cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind in kinds}
 
     def method(self, seed: int = SEED) -> TrainingMethod:
         """Builds a fresh method."""

@@ -287,6 +287,7 @@ def run_job(
             folder=folder / "checkpoints",
             report=report,
         )
+        gradients = workload.gradient_evaluations
         measured = measure(job, workload, data, say)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         record = {
@@ -295,7 +296,7 @@ def run_job(
             "config": dict(job.config),
             **measured,
             "cost": {
-                "gradient_evaluations": workload.gradient_evaluations,
+                "gradient_evaluations": gradients,
                 "hardware_queries": 0,
                 "train_seconds": state.seconds,
                 "evaluate_seconds": evaluate_seconds,

@@ -30,6 +30,11 @@ def trials(search: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def identity(trial: dict[str, Any]) -> str:
+    """Names a trial by its row and hyper-parameters."""
+    return json.dumps([trial["label"], trial["params"]], sort_keys=True)
+
+
 def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """Trains one trial and measures it on the validation cells."""
     search, trial = job
@@ -89,12 +94,20 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     search = yaml.safe_load(args.search.read_text())
-    jobs = [(search, trial) for trial in trials(search)]
-    results = []
-    with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+    # Finished trials are kept one per line, so that an interrupted search goes on.
+    log = args.search.with_suffix(".jsonl")
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    kept = {identity(result): result for result in done}
+    wanted = trials(search)
+    jobs = [(search, trial) for trial in wanted if identity(trial) not in kept]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(args.workers, maxtasksperchild=4) as pool, log.open("a") as file:
         for result in pool.imap(run, jobs):
-            results.append(result)
-            print(f"{len(results)}/{len(jobs)}", json.dumps(result), flush=True)
+            kept[identity(result)] = result
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            print(f"{len(kept)}/{len(wanted)}", json.dumps(result), flush=True)
+    results = [kept[identity(trial)] for trial in wanted]
     best = {}
     for label in search["rows"]:
         row = [r for r in results if r["label"] == label and r["score"] is not None]
@@ -106,6 +119,7 @@ def main() -> None:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n")
     temporary.replace(path)
+    log.unlink()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,17 @@ from numpy.typing import NDArray
 
 from pnnbench.errors import UserError
 
+# Whatever zipfile, zlib and numpy raise on files that are damaged, encrypted or of another kind.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def find_checkpoints(folder: Path) -> list[Path]:
     """Lists the npz files of a folder by name.
@@ -59,9 +70,10 @@ def read_checkpoint(
     """
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not a set of named arrays")
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not a set of named arrays")
+        with file:
             names = set(file.files)
             missing = sorted(set(shapes) - set(optional) - names)
             unknown = sorted(names - set(shapes))
@@ -71,7 +83,7 @@ def read_checkpoint(
                 raise UserError(f"{path}: {'; '.join(problems)}", allowed=", ".join(shapes))
             for name in file.files:
                 arrays[name] = file[name]
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise UserError(
             f"{path} is not a readable npz file: {error}",
             allowed="arrays of plain numbers, written by numpy.savez",

@@ -133,7 +133,7 @@ class _Line:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.4g}"
+    return f"{value:.0f}" if value % 1 == 0 and abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _lines(report: Report) -> Iterator[_Line]:

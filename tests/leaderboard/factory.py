@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pnnbench.leaderboard.records import file_sha256, job_hash, seal, write_record
+from pnnbench.leaderboard.records import canonical, file_sha256, job_hash, seal, write_record
 
 DEVICES = tuple(range(1000, 1020))
 FINGERPRINT = "sha256:" + "5e" * 32
@@ -84,7 +85,9 @@ def make_record(
             "test_devices": list(devices),
         },
     }
-    job["hash"] = job_hash({**job, "fingerprint": fingerprint, "protocol": protocol})
+    content = canonical({"fingerprint": fingerprint, "protocol": protocol})
+    job["content"] = hashlib.sha256(content).hexdigest()
+    job["hash"] = job_hash(job)
     sharpness = float(np.exp(2.0 - 1.5 * strength + rng.normal(0, 0.1)))
     steps = 937 * 10 * (2 if label in ("SAT", "BP 2x") else 1)
     epochs = list(range(1, 11))

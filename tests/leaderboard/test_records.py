@@ -295,6 +295,14 @@ def test_diagnose_finds_nothing_wrong_in_whole_runs(tmp_path: Path) -> None:
     assert rec.diagnose(tmp_path) == []
 
 
+def test_diagnose_recomputes_the_hash_of_a_job(tmp_path: Path) -> None:
+    record = changed(make_record(), "job.epochs_factor", 3.0)
+    path = write_job(tmp_path, record)
+    (finding,) = rec.diagnose(tmp_path)
+    assert (finding.kind, finding.path) == ("mismatch", path)
+    assert rec.job_hash(record["job"]) in finding.message
+
+
 def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
     good, torn, moved, lost = make_suite(("SAT", "BP"), (0, 1))
     write_job(tmp_path, good)

@@ -61,7 +61,15 @@ def test_unreadable_files_are_user_errors(tmp_path: Path) -> None:
     whole = (tmp_path / "whole.npz").read_bytes()
     damaged = bytearray(whole)
     damaged[60:90] = bytes(30)
-    contents = {"empty": b"", "text": b"hello", "cut": whole[:-40], "damaged": bytes(damaged)}
+    method = bytearray(whole)
+    method[whole.index(b"PK\x01\x02") + 10] = 99
+    contents = {
+        "method": bytes(method),
+        "empty": b"",
+        "text": b"hello",
+        "cut": whole[:-40],
+        "damaged": bytes(damaged),
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.npz").write_bytes(content)
         with pytest.raises(UserError, match=f"{name}.npz is not a readable npz"):

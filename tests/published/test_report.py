@@ -84,7 +84,8 @@ def test_table_shows_series_whole_and_marks_what_is_off() -> None:
     assert lines[drift + 2].split() == ["recorded", "100", "91"]
     accuracy = next(line for line in lines if "accuracy" in line)
     assert accuracy.split()[-5:] == ["99.12", "99.1", "0.02", "0.02", "yes"]
-    unknown = [line for line in lines if line.startswith("m2")]
+    unknown = [line for line in lines if line.startswith("m2 ")]
+    assert len(unknown) == 2
     assert all(line.split()[-4:] == ["-", "-", "-", "-"] for line in unknown)
     assert "m2: a note" in lines
     assert lines[-1] == REPORT.summary

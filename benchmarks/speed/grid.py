@@ -1,0 +1,89 @@
+"""The temperature-and-device grid: the harness against one Trainer.test per cell.
+
+Run: python benchmarks/speed/grid.py [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import torchmetrics
+from common import interleaved, report
+from torch.utils.data import DataLoader, TensorDataset
+
+from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.evaluation.harness import evaluate_grid
+from pnnbench.platforms.base import Condition, operate
+from pnnbench.registry import workload_class
+from pnnbench.training import quiet
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import Cell
+
+
+class OneCell(pl.LightningModule):
+    """A workload on one device in one environment, as one would write it for Trainer.test."""
+
+    def __init__(self, workload: Workload, cell: Cell) -> None:
+        super().__init__()
+        self.workload = workload
+        self.condition = Condition(
+            workload.draw_device(cell.severity, cell.device_seed), cell.environment
+        )
+        self.accuracy = torchmetrics.classification.MulticlassAccuracy(10, average="micro")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Measures one batch with shot noise."""
+        x, y = batch
+        with operate(
+            self.workload.network, [self.condition], lambda layer, shape: torch.randn(shape)
+        ):
+            self.accuracy.update(self.workload(x), y)
+        self.log("accuracy", self.accuracy, on_epoch=True)
+
+
+def cell_by_cell(workload: Workload, x: torch.Tensor, y: torch.Tensor, cells: list[Cell]) -> None:
+    """One Trainer.test per cell."""
+    loader = DataLoader(TensorDataset(x, y), batch_size=250)
+    with quiet():
+        for cell in cells:
+            trainer = pl.Trainer(
+                accelerator="cpu", logger=False, enable_progress_bar=False,
+                enable_checkpointing=False, enable_model_summary=False,
+            )
+            trainer.test(OneCell(workload, cell), loader, verbose=False)
+
+
+def main() -> None:
+    """Times and prints."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=20)
+    args = parser.parse_args()
+    for name, tier in (("mrr-digits", "quick"), ("mrr-mnist", "standard")):
+        cls = workload_class(name)
+        workload = cls(0)
+        data = ImageDataModule(cls.data)
+        workload.calibrate(data.train_tensors()[0][:1000])
+        x, y = data.test_tensors()
+        grid = workload.perturbation_grid(tier)
+        cells = grid[:: max(1, len(grid) // args.cells)]
+        times = interleaved(
+            {
+                "Trainer.test per cell": lambda w=workload, x=x, y=y, c=cells: cell_by_cell(w, x, y, c),
+                "harness": lambda w=workload, x=x, y=y, c=cells: evaluate_grid(w, x, y, c),
+            },
+            args.rounds,
+        )
+        report(
+            f"{name}: {len(cells)} of {len(grid)} cells, {len(x)} images",
+            times,
+            "Trainer.test per cell",
+            {"harness": "<= 0.33"},
+        )
+
+
+if __name__ == "__main__":
+    main()

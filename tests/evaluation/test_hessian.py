@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pnnbench.errors import UserError
+from pnnbench.evaluation.hessian import ControlHessian, deployed
+from pnnbench.evaluation.lanczos import lanczos
+from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
+
+from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
+
+
+@pytest.mark.parametrize("kind", [SmallRings, Negated])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_extreme_eigenvalues_match_the_exact_hessian(kind, dtype):
+    workload = trained(kind, dtype)
+    x, y = blobs(96, dtype)
+    with deployed(workload):
+        h = ControlHessian(workload, x, y, chunk=40)
+        assert h.size == 676
+        pairs = lanczos(h.product, h.size, seed=0, top=3, tol=1e-6, lowest_tol=1e-3)
+    power = pyhessian_eigenvalue(workload, x, y, seed=0, chunk=40, tol=1e-5, max_products=300)
+    truth = torch.linalg.eigvalsh(exact_hessian(workload, x, y))
+    largest = float(truth[truth.abs().argmax()])
+    assert (largest < 0) == (kind is Negated), "the case must be what its name says"
+    torch.testing.assert_close(pairs.top, truth.flip(0)[:3], rtol=1e-4, atol=0)
+    assert pairs.lowest == pytest.approx(float(truth[0]), rel=1e-4)
+    assert power.value == pytest.approx(largest, rel=1e-3)
+    assert power.converged
+    assert power.images == 96
+    assert 2 <= power.products < 300
+
+
+def test_products_values_and_gradients_match_the_exact_ones():
+    workload = trained(dtype=torch.float64)
+    x, y = blobs(50, torch.float64)
+    v = torch.randn(676, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with deployed(workload):
+        h = ControlHessian(workload, x, y, chunk=7)
+        product, quotients, counts = h.product_and_quotients(v)
+        value, gradient = h.value_and_gradient()
+        moved = h.value(h.at + 1e-5 * v) - h.value(h.at - 1e-5 * v)
+    exact = exact_hessian(workload, x, y)
+    torch.testing.assert_close(product, exact @ v, rtol=1e-9, atol=1e-12)
+    assert counts.tolist() == [7.0] * 7 + [1.0]
+    assert float(quotients @ counts) / 50 == pytest.approx(float(v @ exact @ v), rel=1e-9)
+    assert value == pytest.approx(float(workload.loss(workload(x), (x, y))), rel=1e-12)
+    assert moved / 2e-5 == pytest.approx(float(gradient @ v), rel=1e-5)
+
+
+def test_nothing_depends_on_the_chunk_or_on_kept_graphs():
+    workload = trained()
+    x, y = blobs(90)
+    v = torch.randn(676, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    products, values, gradients = [], [], []
+    with deployed(workload):
+        for chunk, keep in ((90, 1e9), (90, 0), (13, 1e9), (13, 6e5), (1, 0)):
+            h = ControlHessian(workload, x, y, chunk=chunk, keep_bytes=keep)
+            first = h.product(v)
+            products += [first, h.product(v)]
+            kept = len(h._kept)
+            assert {1e9: kept == -(-90 // chunk), 0: kept == 0, 6e5: 0 < kept < 7}[keep]
+            h.release()
+            assert torch.equal(h.product(v), first)
+            values.append(h.value())
+            gradients.append(h.value_and_gradient()[1])
+    for other in products[1:]:
+        assert float((other - products[0]).norm() / products[0].norm()) < 1e-5
+    for other in gradients[1:]:
+        assert float((other - gradients[0]).norm() / gradients[0].norm()) < 1e-5
+    assert max(values) - min(values) < 1e-6
+
+
+def test_temperature_divides_the_logits():
+    workload = trained(dtype=torch.float64)
+    x, y = blobs(40, torch.float64)
+    with deployed(workload):
+        value = ControlHessian(workload, x, y, temperature=2.5).value()
+    logits = workload(x) / 2.5
+    assert value == pytest.approx(float(torch.nn.functional.cross_entropy(logits, y)), rel=1e-12)
+
+
+def test_evaluation_mode_and_the_ideal_device_whatever_the_workload_was_in():
+    workload = trained()
+    x, y = blobs(64)
+    with deployed(workload):
+        expected = ControlHessian(workload, x, y).value()
+    workload.train()
+    with workload.operating(workload.draw_device(1.0, 5)):
+        away = float(workload.loss(workload.outputs_at(x, {}, extra=True), (x, y)))
+        with deployed(workload):
+            assert ControlHessian(workload, x, y).value() == expected
+        assert workload.network.fc.operation is not None
+    assert abs(away - expected) > 0.05
+    assert workload.training
+
+
+def test_deployed_restores_after_an_exception_what_was_changed_inside():
+    workload = trained()
+    before = {k: v.clone() for k, v in workload.state_dict().items()}
+
+    def change():
+        with deployed(workload):
+            assert not any(p.requires_grad for p in workload.parameters())
+            with torch.no_grad():
+                workload.network.fc.current.add_(1.0)
+                workload.network.norm.running_mean.add_(1.0)
+            torch.randn(3)
+            raise RuntimeError("inside")
+
+    state = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="inside"):
+        change()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in workload.state_dict().items())
+    assert all(p.requires_grad for p in workload.parameters())
+
+
+def test_linear_loss_has_a_zero_hessian():
+    class Linear(Quadratic):
+        def loss(self, outputs, batch):
+            return outputs.mean()
+
+    workload = Linear(torch.zeros(4))
+    with deployed(workload):
+        h = ControlHessian(workload, torch.randn(10, 4), torch.zeros(10), chunk=3)
+        assert torch.equal(h.product(torch.ones(4).double()), torch.zeros(4).double())
+
+
+def test_samples_that_do_not_fit_are_user_errors():
+    workload = SmallRings()
+    x, y = blobs(8)
+    for images, labels in ((x, y[:4]), (x[:0], y[:0])):
+        with pytest.raises(UserError, match="sample"):
+            ControlHessian(workload, images, labels)
+    with pytest.raises(UserError, match="chunk"):
+        ControlHessian(workload, x, y, chunk=0)

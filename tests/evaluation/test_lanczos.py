@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from pnnbench.errors import UserError
+from pnnbench.evaluation.lanczos import lanczos, spectral_density
+
+
+def diagonal(*values):
+    d = torch.tensor(values, dtype=torch.float64)
+    return lambda v: d * v
+
+
+def random_symmetric(n, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    a = torch.randn(n, n, generator=g, dtype=torch.float64)
+    return a + a.T
+
+
+def test_most_positive_is_found_where_the_largest_magnitude_is_negative():
+    pairs = lanczos(diagonal(1.0, 2.0, -4.0, 0.5), 4, seed=0, top=2)
+    torch.testing.assert_close(pairs.top, torch.tensor([2.0, 1.0], dtype=torch.float64))
+    assert pairs.lowest == pytest.approx(-4.0, abs=1e-12)
+    assert pairs.lowest_vector.abs().argmax() == 2
+    assert pairs.converged
+
+
+@pytest.mark.parametrize("values", [(1.0, 4.0, -4.0), (-3.0, -1.0, -2.0), (5.0, 5.0, 5.0, 1.0)])
+def test_ties_negative_spectra_and_multiplicities(values):
+    pairs = lanczos(diagonal(*values), len(values), seed=1, top=3, tol=0.0)
+    expected = torch.tensor(sorted(values, reverse=True)[:3], dtype=torch.float64)
+    torch.testing.assert_close(pairs.top, expected, atol=1e-10, rtol=0)
+    gram = pairs.vectors @ pairs.vectors.T
+    torch.testing.assert_close(gram, torch.eye(3, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_zero_operator_and_one_dimension():
+    assert float(lanczos(lambda v: 0 * v, 6, seed=0).top[0]) == 0.0
+    pairs = lanczos(diagonal(-2.5), 1, seed=0)
+    assert pairs.top.tolist() == [-2.5]
+    assert pairs.lowest == -2.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dense_spectrum_vectors_and_bounds(seed):
+    a = random_symmetric(120, seed)
+    truth = torch.linalg.eigvalsh(a)
+    pairs = lanczos(lambda v: a @ v, 120, seed=seed, top=3, tol=1e-6, lowest_tol=1e-4)
+    assert pairs.products < 120
+    torch.testing.assert_close(pairs.top, truth.flip(0)[:3], rtol=2e-6, atol=0)
+    assert (pairs.top <= truth.flip(0)[:3] + 1e-9).all()
+    assert pairs.lowest == pytest.approx(float(truth[0]), rel=1e-4)
+    errors = (pairs.top - truth.flip(0)[:3]).abs()
+    assert (errors <= 2 * pairs.bounds + 1e-12).all()
+    assert abs(pairs.lowest - float(truth[0])) <= pairs.lowest_bound
+    for value, v in zip(pairs.top, pairs.vectors, strict=True):
+        assert float((a @ v - value * v).norm()) < 1e-2 * float(value)
+
+
+def test_products_run_out():
+    a = random_symmetric(200)
+    pairs = lanczos(lambda v: a @ v, 200, seed=0, tol=1e-9, max_products=5)
+    assert not pairs.converged
+    assert pairs.products == 5
+    truth = float(torch.linalg.eigvalsh(a)[-1])
+    assert float(pairs.top[0]) < truth
+    assert float(pairs.bounds[0]) > 1e-3
+
+
+def test_good_start_saves_products_and_seed_decides():
+    a = random_symmetric(150)
+    cold = lanczos(lambda v: a @ v, 150, seed=0)
+    warm = lanczos(lambda v: a @ v, 150, seed=0, start=cold.vectors[0])
+    assert warm.products < cold.products / 2
+    again = lanczos(lambda v: a @ v, 150, seed=0)
+    assert torch.equal(again.vectors, cold.vectors)
+    assert not torch.equal(lanczos(lambda v: a @ v, 150, seed=1).vectors, cold.vectors)
+
+
+def test_waiting_for_the_lowest_stops_after_the_stated_products():
+    a = random_symmetric(300)
+    kwargs = {"seed": 0, "tol": 1e-2, "lowest_tol": 1e-9}
+    assert lanczos(lambda v: a @ v, 300, **kwargs, lowest_products=70).products == 70
+    seen = []
+    lanczos(lambda v: a @ v, 300, **kwargs, max_products=30, progress=lambda *p: seen.append(p))
+    assert seen == [(i, 30) for i in range(1, 31)]
+
+
+def test_not_finite_is_a_user_error():
+    with pytest.raises(UserError, match="not finite"):
+        lanczos(lambda v: v * math.nan, 5, seed=0)
+    with pytest.raises(UserError, match="top"):
+        lanczos(diagonal(1.0, 2.0), 2, seed=0, top=3)
+
+
+def test_density_moments_match_trace_and_norm():
+    a = random_symmetric(100) + 3.0 * torch.eye(100, dtype=torch.float64)
+    density = spectral_density(lambda v: a @ v, 100, seed=0, probes=40, steps=20)
+    assert density.products == 800
+    assert float(density.weights.sum()) == pytest.approx(1.0, abs=1e-12)
+    for power, truth in ((1, float(a.trace())), (2, float(a.square().sum()))):
+        mean, error = density.moment(power)
+        assert abs(mean - truth) < 4 * error
+        assert error < 0.2 * abs(truth)
+
+
+def test_density_of_a_diagonal_is_exact():
+    # Random signs have equal weight on every eigenvector: each probe gives the moments exactly.
+    density = spectral_density(diagonal(1.0, 1.0, 2.0, -5.0), 4, seed=0, probes=2, steps=10)
+    assert density.moment(1)[0] == pytest.approx(-1.0, abs=1e-10)
+    assert density.moment(2)[0] == pytest.approx(31.0, abs=1e-10)
+    at = torch.linspace(-8, 5, 4001, dtype=torch.float64)
+    curve = density.smoothed(at, 0.1)
+    assert float(torch.trapezoid(curve, at)) == pytest.approx(1.0, abs=1e-6)
+    near_one = (at - 1).abs() < 0.5
+    assert float(torch.trapezoid(curve[near_one], at[near_one])) == pytest.approx(0.5, abs=1e-3)
+    assert math.isinf(spectral_density(diagonal(1.0, 2.0), 2, seed=0, probes=1).moment(1)[1])

@@ -1,0 +1,180 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pnnbench.errors import UserError
+from pnnbench.jobs import job_folder, load_trained, run_suite
+from pnnbench.leaderboard.records import read_record
+from pnnbench.submissions import pack, remeasure, verify
+from pnnbench.suites import load_suite
+
+SUITE = {
+    "suite": "tiny",
+    "protocol": "pnnbench-1",
+    "tier": "smoke",
+    "workloads": ["mrr-digits"],
+    "seeds": [0],
+    "methods": ["bp"],
+}
+
+
+def suite(tmp_path, **changes):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, **changes}))
+    return load_suite(path)
+
+
+def nothing(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jobs")
+    loaded = suite(folder, methods=["bp", "bp-weights"])
+    records = run_suite(loaded, folder / "runs", say=nothing)
+    return loaded, folder / "runs", records
+
+
+def test_record_is_complete(done):
+    loaded, runs, records = done
+    assert [r["status"] for r in records] == ["ok", "ok"]
+    record = records[0]
+    job = loaded.jobs[0]
+    assert len(record["cells"]) == 20
+    assert {c["axis"] for c in record["cells"]} == {
+        "device", "temperature_fine", "temperature_wide"
+    }
+    # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
+    assert record["cost"]["gradient_evaluations"] == 8
+    assert record["extra"]["control_power_mw"] > 0
+    assert record["config"]["layers"]["conv1"]["calibration"]["hwhm_nm"] == 0.0636
+    assert read_record(job_folder(runs, job) / "record.json") == record
+
+
+def test_finished_jobs_are_skipped(done):
+    loaded, runs, records = done
+    said = []
+    again = run_suite(loaded, runs, say=said.append)
+    assert again == records
+    assert said == ["2 of 2 jobs are finished already"]
+
+
+def test_parameters_rebuild_what_was_measured(done):
+    loaded, runs, records = done
+    for job, record in zip(loaded.jobs, records, strict=True):
+        from pnnbench.jobs import data_module
+
+        result = remeasure(
+            record, load_trained(job_folder(runs, job), record), data_module(job), nothing
+        )
+        assert result["difference"] == 0.0
+
+
+def test_submission_is_verified_and_a_changed_one_refused(done, tmp_path):
+    loaded, runs, records = done
+    folder = job_folder(runs, loaded.jobs[0])
+    submission = pack(folder, records[0], tmp_path)
+    assert sorted(p.name for p in submission.iterdir()) == ["parameters.safetensors", "record.json"]
+    assert verify(submission, nothing)["within"]
+    (submission / "parameters.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="not the file of the record"):
+        verify(submission, nothing)
+
+
+def test_a_claim_that_the_tensors_do_not_bear_out_is_not_confirmed(done, tmp_path):
+    from pnnbench.leaderboard.records import seal
+
+    loaded, runs, records = done
+    submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
+    record = json.loads((submission / "record.json").read_text())
+    for cell in record["cells"]:
+        cell["value"] = 0.99
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    assert not verify(submission, nothing)["within"]
+
+
+def test_divergence_is_a_typed_record_and_runs_again(tmp_path):
+    methods = [{"method": "bp-weights", "params": {"optimizer": "sgd", "lr": 99.0,
+                                                    "lr_digital": 99.0}}]
+    loaded = suite(tmp_path, methods=methods)
+    records = run_suite(loaded, tmp_path / "runs", say=nothing)
+    if records[0]["status"] == "ok":
+        pytest.fail("a learning rate of 99 should diverge")
+    assert records[0]["status"] == "diverged"
+    said = []
+    run_suite(loaded, tmp_path / "runs", say=said.append)
+    assert any("start" in line for line in said)
+
+
+def test_timeout_is_a_typed_record(tmp_path):
+    records = run_suite(suite(tmp_path, timeout_s=1e-6), tmp_path / "runs", say=nothing)
+    assert records[0]["status"] == "timeout"
+
+
+def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
+    """SIGKILL in the middle of an epoch; the resumed job equals an uninterrupted one."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        yaml.safe_dump({**SUITE, "methods": [{"method": "nat", "epochs_factor": 30}]})
+    )
+    loaded = load_suite(path)
+
+    def start(runs):
+        return subprocess.Popen(
+            [sys.executable, "-m", "pnnbench.cli", "run", str(path), "--runs", str(runs),
+             "--wandb", "disabled", "--pictures", "false", "--threads", "1"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=120) == 0, whole.stderr.read()
+    killed = start(tmp_path / "killed")
+    for line in killed.stderr:
+        if "epoch 7/30" in line:
+            time.sleep(0.02)  # into epoch 8
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait(timeout=60)
+    folder = job_folder(tmp_path / "killed", loaded.jobs[0])
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert not (folder / "record.json").exists()
+    resumed = start(tmp_path / "killed")
+    errors = resumed.stderr.read()
+    assert resumed.wait(timeout=120) == 0, errors
+    assert "epoch 1/30" not in errors
+    a = load_file(job_folder(tmp_path / "whole", loaded.jobs[0]) / "parameters.safetensors")
+    b = load_file(folder / "parameters.safetensors")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    first = read_record(job_folder(tmp_path / "whole", loaded.jobs[0]) / "record.json")
+    second = read_record(folder / "record.json")
+    for key in ("clean", "cells", "curves", "extra", "parameters"):
+        assert first[key] == second[key]
+    assert (
+        first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
+    )
+
+
+def test_two_processes_share_a_run_folder(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))
+    command = [sys.executable, "-m", "pnnbench.cli", "run", str(path), "--runs",
+               str(tmp_path / "runs"), "--wandb", "disabled", "--pictures", "false"]
+    both = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [p.communicate(timeout=180)[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    starts = [line for text in said for line in text.splitlines() if line.endswith(": start")]
+    assert len(starts) == 3
