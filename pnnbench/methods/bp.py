@@ -20,7 +20,7 @@ class BP(TrainingMethod):
     source = "Rumelhart, Hinton, Williams, Nature 323, 533 (1986)"
 
     def __init__(
-        self, lr: float = 0.02, lr_digital: float = 1e-3, optimizer: str = "adam"
+        self, lr: float = 0.1, lr_digital: float = 1e-3, optimizer: str = "adam"
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
 

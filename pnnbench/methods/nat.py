@@ -28,8 +28,8 @@ class NAT(TrainingMethod):
 
     def __init__(
         self,
-        sigma: float = 0.2,
-        lr: float = 0.02,
+        sigma: float = 0.5,
+        lr: float = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:

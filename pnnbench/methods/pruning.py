@@ -28,8 +28,8 @@ class OpticalPruning(TrainingMethod):
 
     def __init__(
         self,
-        strength: float = 0.01,
-        lr: float = 0.02,
+        strength: float = 0.001,
+        lr: float = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:

@@ -36,7 +36,7 @@ class SAT(TrainingMethod):
         rho: float = 1.0,
         adaptive: bool = False,
         perturb: str = "controls",
-        lr: float = 0.02,
+        lr: float = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:

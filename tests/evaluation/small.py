@@ -13,20 +13,20 @@ from pnnbench.workloads.networks import PhysicalNetwork, max_pool_2x2
 
 
 class SmallNet(PhysicalNetwork):
-    """Rings: conv 1-4 k3, batch norm, ReLU, pooling, then 64-10; 676 controls."""
+    """Rings: conv 1-4 k3, batch norm, ReLU, pooling, then 36-10; 396 controls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = MRRConv2d(1, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
-        self.fc = MRRLinear(64, 10)
+        self.fc = MRRLinear(36, 10)
 
     def physical(self, h: Tensor) -> Tensor:
         return self.fc(max_pool_2x2(torch.relu(self.norm(self.conv(h)))).flatten(1))
 
 
 class SmallRings(Classification, Workload):
-    """8 x 8 images on 676 rings."""
+    """6 x 6 images on 396 rings."""
 
     name = "small-rings"
     platform = "mrr"
@@ -92,11 +92,11 @@ class Quadratic(Workload):
 
 
 def blobs(n: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Noisy 8 x 8 templates of ten classes."""
+    """Noisy 6 x 6 templates of ten classes."""
     g = torch.Generator().manual_seed(seed)
-    templates = torch.randn(10, 1, 8, 8, generator=torch.Generator().manual_seed(99))
+    templates = torch.randn(10, 1, 6, 6, generator=torch.Generator().manual_seed(99))
     labels = torch.randint(10, (n,), generator=g)
-    images = templates[labels] + 1.5 * torch.randn(n, 1, 8, 8, generator=g)
+    images = templates[labels] + 1.5 * torch.randn(n, 1, 6, 6, generator=g)
     return images.to(dtype), labels
 
 
@@ -119,7 +119,10 @@ def trained(
 
 
 def exact_hessian(workload: Workload, images: Tensor, labels: Tensor) -> Tensor:
-    """Hessian of the loss over the flat controls by torch.func, float64 (n, n)."""
+    """Hessian of the loss over the flat controls by torch.func, float64 (n, n).
+
+    Turns the workload to float64.
+    """
     names = list(workload.controls())
     shapes = [p.shape for p in workload.controls().values()]
     flat = torch.cat([p.detach().flatten() for p in workload.controls().values()]).double()
@@ -131,4 +134,4 @@ def exact_hessian(workload: Workload, images: Tensor, labels: Tensor) -> Tensor:
         controls = {n: p.view(s) for n, p, s in zip(names, parts, shapes, strict=True)}
         return model.loss(model.outputs_at(images, controls), (images, labels))
 
-    return hessian(loss)(flat)
+    return hessian(loss)(flat).detach()

@@ -83,7 +83,12 @@ def test_good_start_saves_products_and_seed_decides():
 def test_waiting_for_the_lowest_stops_after_the_stated_products():
     a = random_symmetric(300)
     kwargs = {"seed": 0, "tol": 1e-2, "lowest_tol": 1e-9}
-    assert lanczos(lambda v: a @ v, 300, **kwargs, lowest_products=70).products == 70
+    without = lanczos(lambda v: a @ v, 300, seed=0, tol=1e-2).products
+    waiting = lanczos(lambda v: a @ v, 300, **kwargs)
+    assert waiting.products > without + 5
+    assert waiting.lowest_bound <= 1e-9 * abs(waiting.lowest)
+    limited = lanczos(lambda v: a @ v, 300, **kwargs, lowest_products=without + 5)
+    assert limited.products == without + 5
     seen = []
     lanczos(lambda v: a @ v, 300, **kwargs, max_products=30, progress=lambda *p: seen.append(p))
     assert seen == [(i, 30) for i in range(1, 31)]

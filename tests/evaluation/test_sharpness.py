@@ -9,6 +9,7 @@ import torch
 from pnnbench.errors import UserError
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.sharpness import control_spectrum, image_interval, measure_sharpness
+from pnnbench.platforms.base import Device
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
 
@@ -36,7 +37,7 @@ def test_every_figure_against_its_definition(measured):
     assert abs(r["lambda_min"] - float(truth[0])) <= r["lambda_min_error_bound"]
     assert r["lambda_max_low"] < r["lambda_max"] < r["lambda_max_high"]
     assert r["common_mode"] == pytest.approx(float(exact.sum()), rel=1e-3)
-    assert (r["n_images"], r["n_controls"], r["converged"]) == (120, 676, 1)
+    assert (r["n_images"], r["n_controls"], r["converged"]) == (120, 396, 1)
     logits = workload(x).detach()
     assert r["train_loss"] == pytest.approx(float(workload.loss(logits, (x, y))), rel=1e-5)
     assert {s for s, _, _ in stages} == {
@@ -59,7 +60,7 @@ def test_every_figure_against_its_definition(measured):
         ]
         assert hot.value() <= min(h.value() for h in nearby)
         assert hot.value() <= r["train_loss"]
-        columns = [hot.product(e) for e in torch.eye(676, dtype=torch.float64)[:3]]
+        columns = [hot.product(e) for e in torch.eye(396, dtype=torch.float64)[:3]]
 
     class Calibrated(SmallRings):
         def loss(self, outputs, batch):
@@ -70,7 +71,7 @@ def test_every_figure_against_its_definition(measured):
     assert r["lambda_max_calibrated"] == pytest.approx(
         float(torch.linalg.eigvalsh(calibrated)[-1]), rel=1e-3
     )
-    assert r["ball_radius"] == pytest.approx(3e-4 * math.sqrt(676))
+    assert r["ball_radius"] == pytest.approx(3e-4 * math.sqrt(396))
     assert r["ball_increase"] >= 0.45 * float(part[-1]) * r["ball_radius"] ** 2
     assert len(r["device_increases"]) == len(devices)
     assert r["device_increase"] == pytest.approx(sum(r["device_increases"]) / 3)
@@ -165,8 +166,6 @@ def test_spectrum_has_the_trace_of_the_exact_hessian():
 def test_a_loss_without_classes_has_no_temperature():
     g = torch.Generator().manual_seed(0)
     workload = Quadratic(torch.randn(12, generator=g))
-    from pnnbench.platforms.base import Device
-
     x = torch.randn(40, 12, generator=g)
     r = measure_sharpness(workload, x, torch.zeros(40), seed=0, devices=[Device.ideal()])
     assert "temperature" not in r
