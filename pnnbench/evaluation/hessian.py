@@ -126,7 +126,7 @@ class ControlHessian:
         self.products = 0
         self.keep_bytes = keep_bytes
         self._kept: dict[int, _Graph] = {}
-        self._keep_chunks: int | None = None
+        self._graph_bytes: int | None = None
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
         """Splits a flat vector (size,) into tensors shaped and typed like the controls."""
@@ -176,9 +176,9 @@ class ControlHessian:
             gradient += len(x) * torch.cat([g.flatten() for g in graph.gradient])
         return float(total) / len(self.images), gradient / len(self.images)
 
-    def _chunks_to_keep(self) -> int:
-        """Number of chunks whose graphs fit into the memory, from the tensors one graph saves."""
-        if self._keep_chunks is None:
+    def graph_bytes(self) -> int:
+        """Memory that the gradient graph of one chunk holds, counted tensor by tensor."""
+        if self._graph_bytes is None:
             x, y = next(self.chunks())
             sizes: dict[int, int] = {}
 
@@ -188,8 +188,8 @@ class ControlHessian:
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
                 self._graph(self.at, x, y, create_graph=True)
-            self._keep_chunks = int(self.keep_bytes / max(1, sum(sizes.values())))
-        return self._keep_chunks
+            self._graph_bytes = sum(sizes.values())
+        return self._graph_bytes
 
     def release(self) -> None:
         """Frees the kept graphs; the next product builds them again."""
@@ -197,7 +197,7 @@ class ControlHessian:
 
     def _chunk_product(self, index: int, parts: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
         graph = self._kept.get(index)
-        keep = graph is not None or index < self._chunks_to_keep()
+        keep = graph is not None or (index + 1) * self.graph_bytes() <= self.keep_bytes
         if graph is None:
             graph = self._graph(self.at, x, y, create_graph=True)
         if keep:

@@ -30,7 +30,8 @@ class Eigenpairs:
         top: Most positive eigenvalues, descending (k,).
         vectors: Their unit eigenvectors (k, n).
         bounds: Estimated absolute error of each entry of `top`, min(r, r^2 / gap) with residual r
-            and the distance to the nearest other Ritz value as gap; never below the rounding floor.
+            and the gap to the residual interval of the nearest other Ritz value; never below the
+            rounding floor of the recurrence (float32 products add about 1e-6 of the norm).
         lowest: Most negative eigenvalue; the true one is at most this.
         lowest_vector: Its unit eigenvector (n,).
         lowest_bound: Its residual: some eigenvalue lies within this of `lowest`.
@@ -113,12 +114,16 @@ def _random(size: int, generator: torch.Generator, like: Tensor | None = None) -
 
 
 def _error_estimates(values: Tensor, residuals: Tensor, floor: float) -> Tensor:
-    """Error of each Ritz value: min(r, r^2 / gap), not below the rounding floor."""
+    """Error of each Ritz value: min(r, r^2 / gap), not below the rounding floor.
+
+    The gap is to the near end of the neighbours' own residual intervals, since a neighbour that has
+    not converged may still move closer; with no gap left the residual stands.
+    """
     gaps = torch.full_like(values, math.inf)
     if len(values) > 1:
         steps = values.diff()
-        gaps[1:] = steps
-        gaps[:-1] = torch.minimum(gaps[:-1], steps)
+        gaps[1:] = steps - residuals[:-1]
+        gaps[:-1] = torch.minimum(gaps[:-1], steps - residuals[1:])
     quadratic = residuals.square() / gaps.clamp(min=1e-300)
     return torch.minimum(residuals, quadratic).clamp(min=floor)
 

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.base import Condition, Device, operate
+from pnnbench.platforms.mrr import (
+    PUBLISHED_CALIBRATION,
+    MRRConv2d,
+    MRREnvironment,
+    MRRLinear,
+    MRRWeightBank,
+    RingCalibration,
+)
+
+QUIET = RingCalibration(readout_noise=0.0)
+ERRORS = ("detuning", "linewidth", "bias", "depth", "crosstalk")
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def linear(calibration: RingCalibration | None = QUIET, seed: int = 0) -> MRRLinear:
+    torch.manual_seed(seed)
+    return MRRLinear(7, 4, calibration=calibration)
+
+
+def conv(calibration: RingCalibration | None = QUIET, seed: int = 0) -> MRRConv2d:
+    torch.manual_seed(seed)
+    return MRRConv2d(2, 3, 3, stride=2, padding=1, calibration=calibration)
+
+
+BANKS = [pytest.param(linear, (7,), id="linear"), pytest.param(conv, (2, 5, 5), id="conv")]
+
+
+def ring_by_hand(c: RingCalibration, current: float, celsius: float, e: dict[str, float]) -> float:
+    """One ring in scalars; `neighbours` is the sum of I^2 of the rings beside it."""
+    heated = c.tuning * (current**2 + e["crosstalk"] * e["neighbours"])
+    resonance = heated + c.drift_nm_per_degc * (celsius - 22.0) + e["detuning"] * c.hwhm_nm
+    u = (c.rest_detuning_nm - resonance) / (c.hwhm_nm * (1.0 + e["linewidth"]))
+    return c.bias + e["bias"] - (c.depth + e["depth"]) / (1.0 + u * u)
+
+
+# --- the tuning curve -------------------------------------------------------------------------
+
+
+def test_weight_at_rest_at_half_width_and_at_the_dip() -> None:
+    c = RingCalibration(bias=1.1, depth=2.2)
+    dip = math.sqrt(c.rest_detuning_nm / c.tuning)
+    half = [math.sqrt((c.rest_detuning_nm - s * c.hwhm_nm) / c.tuning) for s in (1, -1)]
+    weights = c.weight(tensor(0.0, dip, *half))
+    at_rest = 1.1 - 2.2 / (1 + (0.25 / 0.0636) ** 2)
+    torch.testing.assert_close(weights, tensor(at_rest, -1.1, 0.0, 0.0))
+    assert dip == pytest.approx(4.37, abs=0.005)
+
+
+def test_default_quality_factor_is_the_stated_one() -> None:
+    c = RingCalibration()
+    assert 1550 / (2 * c.hwhm_nm) == pytest.approx(1e4, rel=0.25)
+    # 0.035 nm per mW at 375 ohm, and 1 degC is 0.94 half widths.
+    assert c.tuning / (c.resistance_ohm * 1e-3) == pytest.approx(0.035, abs=5e-4)
+    assert c.drift_nm_per_degc / c.hwhm_nm == pytest.approx(0.94, abs=0.01)
+
+
+def test_published_law_is_the_same_layer_with_other_constants() -> None:
+    x = torch.linspace(-4, 5.2, 2001, dtype=torch.float64)
+    expected = 1 - 2 / (1 + (x / 0.15) ** 2)
+    torch.testing.assert_close(PUBLISHED_CALIBRATION.weight(x), expected, rtol=0, atol=1e-14)
+    w = torch.linspace(-1, 0.999, 501, dtype=torch.float64)
+    inverse = 0.15 * torch.sqrt((1 + w) / (1 - w))
+    torch.testing.assert_close(PUBLISHED_CALIBRATION.current(w), inverse)
+    layer = linear(PUBLISHED_CALIBRATION).double()
+    device = Device({"0": {"detuning": torch.full((4, 7), 0.08 / 0.15, dtype=torch.float64)}})
+    shifted = 1 - 2 / (1 + ((layer.current - 0.08) / 0.15) ** 2)
+    with operate(nn.Sequential(layer), [Condition(device)]):
+        torch.testing.assert_close(layer.transfer(), shifted)
+    warmer = Condition(Device.ideal(), MRREnvironment(23.0))
+    with operate(nn.Sequential(layer), [warmer]):
+        torch.testing.assert_close(layer.transfer(), shifted)
+
+
+def test_published_law_reaches_its_ends_without_infinities() -> None:
+    current = PUBLISHED_CALIBRATION.current(tensor(-1.5, -1.0, 1.0, 1.5))
+    assert torch.isfinite(current).all()
+    torch.testing.assert_close(
+        PUBLISHED_CALIBRATION.weight(current), tensor(-1, -1, 1, 1), rtol=0, atol=1e-11
+    )
+
+
+@st.composite
+def calibrations(draw: st.DrawFn) -> RingCalibration:
+    detuning = draw(st.floats(0.1, 4.0))
+    dip = draw(st.floats(2.0, 4.9))
+    return RingCalibration(
+        rest_detuning_nm=detuning,
+        hwhm_nm=detuning / draw(st.floats(1.5, 6.0)),
+        tuning=detuning / dip**2,
+        bias=draw(st.floats(0.8, 1.3)),
+        depth=draw(st.floats(1.5, 2.5)),
+    )
+
+
+@given(calibrations(), st.floats(0.0, 1.0))
+@settings(deadline=None)
+def test_inverse_round_trip(c: RingCalibration, position: float) -> None:
+    low, high = c.weight_range()
+    target = tensor(low + position * (high - low))
+    current = c.current(target)
+    assert c.min_current <= float(current) <= c.max_current
+    assert float(c.detuning(current)) >= -1e-9  # the branch before the dip
+    torch.testing.assert_close(c.weight(current), target, rtol=0, atol=1e-9)
+
+
+@given(st.floats(-10, 10), st.sampled_from([QUIET, PUBLISHED_CALIBRATION]))
+@settings(deadline=None)
+def test_unreachable_targets_get_the_nearest_weight(target: float, c: RingCalibration) -> None:
+    low, high = c.weight_range()
+    current = c.current(tensor(target))
+    assert torch.isfinite(current).all()
+    nearest = min(max(target, low), high)
+    assert float(c.weight(current)) == pytest.approx(nearest, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "constants",
+    [
+        {"hwhm_nm": 0.0},
+        {"hwhm_nm": -0.1},
+        {"hwhm_nm": math.nan},
+        {"depth": 0.0},
+        {"resistance_ohm": -1.0},
+        {"crosstalk": 0.6},
+        {"crosstalk": -0.1},
+        {"readout_noise": -0.1},
+        {"offset_spread_hwhm": -1.0},
+        {"hwhm_spread": -0.1},
+        {"bias_spread": math.inf},
+        {"depth_spread": math.nan},
+        {"exponent": 3},
+        {"tuning": 0.0},
+        {"min_current": 5.0},
+        {"max_current": -1.0},
+        {"hwhm_nm": "wide"},
+        {"depth": True},
+    ],
+)
+def test_constants_out_of_range_are_user_errors(constants: dict[str, float]) -> None:
+    with pytest.raises(UserError):
+        RingCalibration(**constants)
+
+
+@pytest.mark.parametrize("temperature", [-41.0, 121.0, math.nan, "hot"])
+def test_temperature_out_of_range_is_a_user_error(temperature: float) -> None:
+    with pytest.raises(UserError, match="temperature_degc"):
+        MRREnvironment(temperature)
+
+
+# --- the layers on the ideal device -----------------------------------------------------------
+
+
+def test_products_are_those_of_the_weights() -> None:
+    bank, x = linear(), torch.randn(5, 7)
+    w = QUIET.weight(bank.current)
+    torch.testing.assert_close(bank(x), nn.functional.linear(x, w, bank.bias))
+    kernel, images = conv(), torch.randn(5, 2, 9, 9)
+    w = QUIET.weight(kernel.current)
+    expected = nn.functional.conv2d(images, w, kernel.bias, stride=2, padding=1)
+    torch.testing.assert_close(kernel(images), expected)
+    assert MRRLinear(7, 4, bias=False).bias is None
+    assert MRRLinear(7, 4, bias=False)(x).shape == (5, 4)
+
+
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_only_currents_and_the_digital_bias_are_trained(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
+) -> None:
+    bank = make()
+    assert set(dict(bank.named_parameters())) == {"current", "bias"}
+    assert bank.control_names == ("current",)
+    assert bank.control_unit == "mA"
+
+
+def test_fresh_banks_hold_the_usual_initial_weights() -> None:
+    torch.manual_seed(0)
+    bank = MRRLinear(400, 120)
+    w = bank.ideal_weight().detach()
+    bound = 1 / math.sqrt(400)
+    assert float(w.abs().max()) == pytest.approx(bound, rel=0.01)
+    assert float(w.std()) == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    assert float(bank.bias.abs().max()) <= bound
+    assert bool(((bank.current >= 0) & (bank.current <= 5)).all())
+
+
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_programming_sets_the_weights(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
+) -> None:
+    bank = make()
+    low, high = bank.weight_range()
+    target = torch.empty_like(bank.current).uniform_(low, high)
+    bank.program(target)
+    torch.testing.assert_close(bank.ideal_weight().detach(), target, rtol=0, atol=2e-5)
+    bank.program(torch.full_like(target, 5.0))
+    torch.testing.assert_close(bank.ideal_weight().detach(), torch.full_like(target, high))
+    with pytest.raises(UserError, match="do not fit"):
+        bank.program(target[:1])
+    with pytest.raises(UserError, match="not finite"):
+        bank.program(torch.full_like(target, math.nan))
+
+
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_projection_keeps_currents_within_the_driver(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
+) -> None:
+    bank = make()
+    with torch.no_grad():
+        bank.current.copy_(torch.randn_like(bank.current) * 6)
+    before = bank.current.detach().clone()
+    bank.project()
+    assert torch.equal(bank.current, before.clamp(0.0, 5.0))
+    assert not torch.equal(bank.current, before)
+    free = make(PUBLISHED_CALIBRATION)
+    with torch.no_grad():
+        free.current.copy_(before)
+    free.project()
+    assert torch.equal(free.current, before)
+
+
+def test_power_is_the_heater_power_in_milliwatts() -> None:
+    bank = MRRLinear(2, 1)
+    with torch.no_grad():
+        bank.current.copy_(torch.tensor([[2.0, 4.0]]))
+    # (2 mA)^2 375 ohm = 1.5 mW and (4 mA)^2 375 ohm = 6 mW.
+    assert float(bank.power_mw()) == pytest.approx(7.5)
+    assert float(MRRLinear(2, 1, calibration=QUIET).power_mw()) > 0
+
+
+def test_sensitivity_is_the_slope_of_the_weight_over_detuning() -> None:
+    bank = linear().double()
+    u = QUIET.detuning(bank.current.detach()).requires_grad_()
+    (slope,) = torch.autograd.grad((QUIET.bias - QUIET.depth / (1 + u * u)).sum(), u)
+    torch.testing.assert_close(bank.sensitivity().detach(), slope)
+    # Steepest at u = 1 / sqrt(3): 2 d u / (1 + u^2)^2 = 3 sqrt(3) d / 8.
+    bank.program(torch.full_like(bank.current, -0.5))
+    steepest = torch.full_like(bank.current, 3 * math.sqrt(3) / 8 * 2.0)
+    torch.testing.assert_close(bank.sensitivity().detach(), steepest)
+
+
+# --- devices and environments -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_transfer_on_a_device_is_that_of_each_ring_by_hand(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
+) -> None:
+    bank = make().double()
+    network = nn.Sequential(bank)
+    device = Device.draw(network, 0.7, 3)
+    for celsius in (22.0, 20.5, 22.25):
+        with operate(network, [Condition(device, MRREnvironment(celsius))]):
+            found = bank.transfer().detach().flatten(1)
+        rows = bank.current.detach().flatten(1)
+        errors = {k: v.double() for k, v in device.errors["0"].items()}
+        for i, row in enumerate(rows):
+            for j, current in enumerate(row):
+                beside = [row[k] for k in (j - 1, j + 1) if 0 <= k < len(row)]
+                ring = {
+                    "neighbours": sum(float(k) ** 2 for k in beside),
+                    "crosstalk": float(errors["crosstalk"]),
+                } | {k: float(errors[k].flatten(1)[i, j]) for k in ERRORS[:4]}
+                expected = ring_by_hand(QUIET, float(current), celsius, ring)
+                assert float(found[i, j]) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_every_error_changes_every_ring(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...], name: str
+) -> None:
+    bank = make()
+    network = nn.Sequential(bank)
+    drawn = Device.draw(network, 1.0, 0).errors["0"]
+    assert set(drawn) == set(ERRORS)
+    with operate(network, [Condition(Device({"0": {name: drawn[name]}}))]):
+        changed = (bank.transfer() - bank.ideal_weight()).detach().abs()
+    assert (changed > 1e-6).all()
+    assert changed.max() > 1e-2
+
+
+def test_spreads_are_the_measured_ones_times_the_severity() -> None:
+    bank = MRRLinear(300, 300)
+    for severity in (1.0, 0.25):
+        errors = bank.draw_errors(severity, torch.Generator().manual_seed(0))
+        sd = {name: float(errors[name].std()) / severity for name in ERRORS[:4]}
+        assert sd["detuning"] == pytest.approx(0.67, rel=0.01)
+        assert sd["linewidth"] == pytest.approx(0.175, rel=0.01)
+        assert sd["bias"] == pytest.approx(0.07, rel=0.01)
+        assert sd["depth"] == pytest.approx(0.11, rel=0.01)
+        assert float(errors["crosstalk"]) == pytest.approx(0.02 * severity)
+    names = list(ERRORS[:4])
+    together = torch.corrcoef(torch.stack([errors[n].flatten() for n in names]))
+    assert (together - torch.eye(4)).abs().max() < 0.02
+    wild = bank.draw_errors(100.0, torch.Generator().manual_seed(0))
+    assert float(wild["linewidth"].min()) == pytest.approx(-0.7)
+
+
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_temperature_is_an_equal_shift_of_all_resonances(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
+) -> None:
+    bank = make().double()
+    network = nn.Sequential(bank)
+    device = Device.draw(network, 0.5, 1)
+    for change in (-2.0, -0.25, 0.25, 1.0):
+        with operate(network, [Condition(device, MRREnvironment(22.0 + change))]):
+            drifted = bank.transfer()
+        shift = 0.06 * change / 0.0636
+        errors = dict(device.errors["0"])
+        errors["detuning"] = errors["detuning"].double() + shift
+        with operate(network, [Condition(Device({"0": errors}))]):
+            torch.testing.assert_close(bank.transfer(), drifted, rtol=0, atol=1e-5)
+    # Heat moves a ring below the dip toward it, as more current does.
+    with operate(network, [Condition(Device.ideal(), MRREnvironment(22.2))]):
+        assert (bank.transfer() < bank.ideal_weight()).all()
+    with operate(network, [Condition(Device.ideal(), MRREnvironment(21.8))]):
+        assert (bank.transfer() > bank.ideal_weight()).all()
+
+
+def test_random_offsets_shift_resonances_in_half_widths() -> None:
+    bank = MRRLinear(300, 300, calibration=QUIET)
+    errors = bank.random_offsets(0.3, torch.Generator().manual_seed(0))
+    assert set(errors) == {"detuning"}
+    assert float(errors["detuning"].std()) == pytest.approx(0.3, rel=0.01)
+    with operate(nn.Sequential(bank), [Condition(Device({"0": errors}))]):
+        u = QUIET.detuning(bank.current) - errors["detuning"]
+        torch.testing.assert_close(bank.transfer(), 1 - 2 / (1 + u * u))
+    quiet = bank.random_offsets(0.0, torch.Generator().manual_seed(0))
+    assert not quiet["detuning"].any()
+
+
+class Shot:
+    """Shot noise that depends on the condition's number, not on who is measured with it."""
+
+    def __init__(self, first: int = 0) -> None:
+        self.first = first
+
+    def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
+        draws = []
+        for i in range(shape[0]):
+            g = torch.Generator().manual_seed(1000 * len(layer) + self.first + i)
+            draws.append(torch.randn(shape[1:], generator=g))
+        return torch.stack(draws)
+
+
+@pytest.mark.parametrize("noise", [False, True])
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_many_conditions_at_once_are_each_alone(
+    make: Callable[..., MRRWeightBank], shape: tuple[int, ...], noise: bool
+) -> None:
+    bank = make(RingCalibration())
+    bank.full_scale.fill_(3.0)
+    network = nn.Sequential(bank)
+    conditions = [
+        Condition(Device.draw(network, s, seed), MRREnvironment(celsius))
+        for s, seed, celsius in ((1.0, 0, 22.0), (1.0, 1, 22.0), (0.1, 0, 21.0), (0.0, 2, 22.3))
+    ]
+    x = torch.randn(4, 6, *shape)
+    with operate(network, conditions, Shot() if noise else None):
+        together = network(x.flatten(0, 1)).unflatten(0, (4, 6))
+    quiet = []
+    for i, condition in enumerate(conditions):
+        with operate(network, [condition], Shot(i) if noise else None):
+            torch.testing.assert_close(together[i], network(x[i]), rtol=1e-5, atol=1e-5)
+        with operate(network, [condition]):
+            quiet.append(network(x[i]))
+    if noise:
+        added = (together - torch.stack(quiet)).std()
+        assert float(added) == pytest.approx(0.025 * 3.0, rel=0.15)
+    else:
+        torch.testing.assert_close(together, torch.stack(quiet), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize(("make", "shape"), BANKS)
+def test_gradients(make: Callable[..., MRRWeightBank], shape: tuple[int, ...], count: int) -> None:
+    bank = make().double()
+    network = nn.Sequential(bank)
+    conditions = [
+        Condition(Device.draw(network, 1.0, seed), MRREnvironment(21.5)) for seed in range(count)
+    ]
+    x = torch.randn(2 * max(count, 1), *shape, dtype=torch.float64, requires_grad=True)
+
+    def run(x: Tensor, current: Tensor, bias: Tensor) -> Tensor:
+        parameters = {"0.current": current, "0.bias": bias}
+        if not conditions:
+            return torch.func.functional_call(network, parameters, (x,))
+        with operate(network, conditions):
+            return torch.func.functional_call(network, parameters, (x,))
+
+    inputs = (x, bank.current.detach().requires_grad_(), bank.bias.detach().requires_grad_())
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs, atol=1e-4)
+
+
+def test_a_device_does_not_change_the_controls() -> None:
+    bank = linear()
+    before = bank.current.detach().clone()
+    network = nn.Sequential(bank)
+    with operate(network, [Condition(Device.draw(network, 1.0, 0))]):
+        network(torch.randn(2, 7))
+    assert torch.equal(bank.current, before)
+
+
+def test_calibration_of_one_layer_does_not_leak_into_another() -> None:
+    wide = dataclasses.replace(QUIET, hwhm_nm=0.1)
+    a, b = linear(QUIET), linear(wide)
+    current = torch.full((4, 7), 4.0)
+    with torch.no_grad():
+        a.current.copy_(current)
+        b.current.copy_(current)
+    by_hand = [1 - 2 / (1 + ((0.25 - 0.0131 * 16) / h) ** 2) for h in (0.0636, 0.1)]
+    np.testing.assert_allclose(a.ideal_weight().detach(), by_hand[0], atol=1e-5)
+    np.testing.assert_allclose(b.ideal_weight().detach(), by_hand[1], atol=1e-5)
