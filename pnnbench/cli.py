@@ -32,7 +32,9 @@ def _add_run(subcommands: Any) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch.")
     parser.add_argument("--pictures", type=bool, default=True, help="Draw pictures of each run.")
     parser.add_argument(
-        "--wandb", type=Wandb | None, default=None,
+        "--wandb",
+        type=Wandb | None,
+        default=None,
         help="Mirror to Weights & Biases; default: WANDB_MODE, else offline.",
     )
 
@@ -50,7 +52,9 @@ def _add_train(subcommands: Any) -> None:
     parser.add_argument("--threads", type=int | None, default=None, help="Threads of torch.")
     parser.add_argument("--pictures", type=bool, default=True, help="Draw pictures of the run.")
     parser.add_argument(
-        "--wandb", type=Wandb | None, default=None,
+        "--wandb",
+        type=Wandb | None,
+        default=None,
         help="Mirror to Weights & Biases; default: WANDB_MODE, else offline.",
     )
 
@@ -73,16 +77,23 @@ def _add_on_run(subcommands: Any) -> None:
 def _add_leaderboard(subcommands: Any) -> None:
     parser = _subcommand(subcommands, "leaderboard", "Rank methods from records.")
     parser.add_argument(
-        "records", type=str, nargs="*", default=[],
+        "records",
+        type=str,
+        nargs="*",
+        default=[],
         help="Folders with records; default: runs/, else the committed leaderboards/.",
     )
     parser.add_argument("--format", type=Format, default="table", help="Output.")
     parser.add_argument(
-        "--publish", type=str | None, default=None,
+        "--publish",
+        type=str | None,
+        default=None,
         help="Folder for records, page and pictures, such as leaderboards/SUITE.",
     )
     parser.add_argument(
-        "--wandb", type=Wandb | None, default=None,
+        "--wandb",
+        type=Wandb | None,
+        default=None,
         help="Also log the leaderboard to Weights & Biases in this mode.",
     )
 
@@ -144,9 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options: Namespace = build_parser().parse_args(argv)
     command = str(options.command)
     try:
-        from pnnbench import commands
+        from pnnbench.commands import COMMANDS
 
-        return int(getattr(commands, command)(options[command]))
+        return COMMANDS[command](options[command])
     except UserError as error:
         print(f"pnnbench {command}: {error}", file=sys.stderr)  # noqa: T201
         return 2

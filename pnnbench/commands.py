@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[st
         limit_test=tier["test_images"],
         root=root,
     )
-    return draw_run(workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures")
+    return draw_run(
+        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures"
+    )
 
 
 def run(options: Any) -> int:
@@ -87,14 +90,20 @@ def run(options: Any) -> int:
 
 def train(options: Any) -> int:
     """``pnnbench train``."""
-    from pnnbench.suites import MethodEntry, Suite, make_jobs
     from pnnbench.registry import method_class, method_parameters
+    from pnnbench.suites import MethodEntry, Suite, make_jobs
 
     params = method_parameters(method_class(options.method), options.params)
     entry = MethodEntry(options.method, options.method, params, options.epochs_factor)
     jobs = make_jobs(
-        "train", "pnnbench-1", options.tier, [options.workload], [options.seed], [entry],
-        where="train", root=options.data,
+        "train",
+        "pnnbench-1",
+        options.tier,
+        [options.workload],
+        [options.seed],
+        [entry],
+        where="train",
+        root=options.data,
     )
     suite = Suite("train", "", jobs, None)
     record = _run_suite(suite, options)[0]
@@ -134,8 +143,7 @@ def _finished_record(folder: Path) -> dict[str, Any]:
     record = read_record(folder / "record.json")
     if record["status"] != "ok":
         raise UserError(
-            f"{folder} holds a record of status {record['status']!r}: "
-            f"{record['error']['message']}",
+            f"{folder} holds a record of status {record['status']!r}: {record['error']['message']}",
             next_step="run its suite again",
         )
     return record
@@ -175,9 +183,11 @@ def sharpness(options: Any) -> int:
 
     record, workload, data = _reloaded(Path(options.run), options.data)
     result = measure_job_sharpness(workload, data, record["config"])
-    _out(json.dumps(result, indent=1) if options.format == "json" else "\n".join(
-        _sharpness_lines(result)
-    ))
+    _out(
+        json.dumps(result, indent=1)
+        if options.format == "json"
+        else "\n".join(_sharpness_lines(result))
+    )
     return 0
 
 
@@ -264,17 +274,21 @@ def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
 
 def reproduce(options: Any) -> int:
     """``pnnbench reproduce``."""
-    from pnnbench.published import mrr
+    from pnnbench.published.mrr import reproduce as reproduce_mrr
+    from pnnbench.published.report import render
 
-    if options.data:
-        os.environ["PNNBENCH_DATA"] = options.data
+    root = Path(options.data) if options.data else None
     with Console(0) as console:
-        report = mrr.reproduce(Path(options.checkpoints), progress=console.say)
-    _out(mrr.render(report, options.format))
+        report = reproduce_mrr(
+            Path(options.checkpoints),
+            data_root=root,
+            progress=lambda done, total: console.say(f"{done}/{total} measurements"),
+        )
+    _out(render(report, options.format))
     return 0 if report.ok else 1
 
 
-def list(options: Any) -> int:  # noqa: A001 - named after the subcommand
+def list_registered(options: Any) -> int:
     """``pnnbench list``."""
     from pnnbench.registry import SUITES, method_class, registered, workload_class
 
@@ -327,9 +341,11 @@ def verify(options: Any) -> int:
 
     with Console(0) as console:
         result = verify_submission(Path(options.submission), console.say, options.data)
-    _out(f"clean {result['clean']:.4f}, largest difference from the record "
-         f"{result['difference']:.3g}, allowed {result['tolerance']:.3g}: "
-         f"{'confirmed' if result['within'] else 'NOT confirmed'}")
+    _out(
+        f"clean {result['clean']:.4f}, largest difference from the record "
+        f"{result['difference']:.3g}, allowed {result['tolerance']:.3g}: "
+        f"{'confirmed' if result['within'] else 'NOT confirmed'}"
+    )
     return 0 if result["within"] else 1
 
 
@@ -356,3 +372,21 @@ def data(options: Any) -> int:
         f"images, {arrays.fingerprint}"
     )
     return 0
+
+
+#: Subcommand -> what runs it.
+COMMANDS: dict[str, Callable[[Any], int]] = {
+    "run": run,
+    "train": train,
+    "evaluate": evaluate,
+    "sharpness": sharpness,
+    "plot": plot,
+    "leaderboard": leaderboard,
+    "reproduce": reproduce,
+    "list": list_registered,
+    "check": check,
+    "submit": submit,
+    "verify": verify,
+    "doctor": doctor,
+    "data": data,
+}

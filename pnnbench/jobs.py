@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,16 @@ SHARPNESS_DEVICES = 10
 SHARPNESS_SEVERITY = 0.1
 
 _PACKAGES = (
-    "pnnbench", "torch", "lightning", "torchmetrics", "torchvision", "pyhessian", "numpy", "scipy",
-    "scikit-learn", "wandb",
+    "pnnbench",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "pyhessian",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "wandb",
 )
 
 
@@ -229,9 +238,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
             for cell, value in zip(cells, values, strict=True)
         ],
         "sharpness": sharpness,
-        "extra": {
-            "control_power_mw": float(sum(m.power_mw() for m in workload.layers().values()))
-        },
+        "extra": {"control_power_mw": float(sum(m.power_mw() for m in workload.layers().values()))},
         "_seconds": (evaluated - started, time.perf_counter() - evaluated),
     }
 
@@ -316,7 +323,7 @@ def run_job(
         return failed("diverged", error)
     except JobTimeoutError as error:
         return failed("timeout", error)
-    except Exception as error:  # noqa: BLE001 - a job's fault is a typed record, not the suite's end
+    except Exception as error:
         return failed("error", error)
 
 
@@ -361,7 +368,7 @@ def run_suite(
                     record = run_job(
                         job,
                         folder,
-                        say=lambda line, p=prefix: say(f"{p}: {line}"),
+                        say=partial(_say_for, say, prefix),
                         root=root,
                         timeout_s=suite.timeout_s,
                     )
@@ -372,6 +379,10 @@ def run_suite(
                 held.append(i)
         waiting = held
     return [read_record(folder / "record.json") for folder in folders]
+
+
+def _say_for(say: Say, prefix: str, line: str) -> None:
+    say(f"{prefix}: {line}")
 
 
 def _outcome(record: dict[str, Any]) -> str:

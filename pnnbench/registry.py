@@ -63,9 +63,7 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     if name in points:
         return points[name].load()
     if "." not in name:
-        raise unknown_name(
-            kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}"
-        )
+        raise unknown_name(kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}")
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
     prefix = f"{where}: " if where else ""
     try:

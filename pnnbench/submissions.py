@@ -48,9 +48,7 @@ def remeasure(
             say(f"grid {done}/{total} cells")
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
-    measured = [
-        {**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)
-    ]
+    measured = [{**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)]
     recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
     if {_identity(c) for c in measured} != recorded.keys():
         raise UserError(
@@ -110,9 +108,7 @@ def pack(run: Path, record: dict[str, Any], out: Path) -> Path:
     return target
 
 
-def verify(
-    submission: Path, say: Callable[[str], None], root: str | None = None
-) -> dict[str, Any]:
+def verify(submission: Path, say: Callable[[str], None], root: str | None = None) -> dict[str, Any]:
     """Re-evaluates a submission from its tensors on a registered workload.
 
     Args:

@@ -186,9 +186,7 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     for i, seed in enumerate(seeds):
         _typed(f"{where}: seeds[{i}]", seed, int, "an integer >= 0")
         if seed < 0 or seeds.count(seed) > 1:
-            raise UserError(
-                f"{where}: seeds[{i}] is {seed}", allowed="different integers >= 0"
-            )
+            raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers >= 0")
     timeout = text.get("timeout_s")
     if timeout is not None:
         _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
@@ -250,7 +248,9 @@ def _method_entries(where: str, given: Any) -> list[MethodEntry]:
         _typed(here, item, dict, "a mapping such as {method: sat, params: {rho: 2.0}}")
         _known_keys(here, item, _METHOD_KEYS)
         if "method" not in item:
-            raise UserError(f"{here}: the key 'method' is missing", next_step="pnnbench list methods")
+            raise UserError(
+                f"{here}: the key 'method' is missing", next_step="pnnbench list methods"
+            )
         method = _typed(f"{here}.method", item["method"], str, "a name or a class path")
         label = _typed(f"{here}.label", item.get("label", method), str, "a text")
         params = _typed(f"{here}.params", item.get("params", {}), dict, "a mapping")

@@ -1,4 +1,4 @@
-"""Training one job: Lightning's Trainer around a workload and a method, resumable to the same bits."""
+"""Training one job: a Trainer around workload and method, resumable to the same bits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as pl
 import numpy as np
@@ -54,10 +54,10 @@ class RunState(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
+        self._workload = cast(Workload, pl_module)
         if self._restored_evaluations is not None:
-            pl_module.gradient_evaluations = self._restored_evaluations  # type: ignore[assignment]
+            self._workload.gradient_evaluations = self._restored_evaluations
             self._restored_evaluations = None
-        self._workload = pl_module
         self._sum, self._batches, self._started = None, 0, time.perf_counter()
 
     def on_train_batch_end(
@@ -96,7 +96,7 @@ class RunState(pl.Callback):
             "epochs": list(self.epochs),
             "losses": list(self.losses),
             "seconds": self.seconds,
-            "gradient_evaluations": int(self._workload.gradient_evaluations),
+            "gradient_evaluations": self._workload.gradient_evaluations,
             "torch": torch.get_rng_state(),
             "python": [version, list(internal), gauss],
             "numpy": {
@@ -227,7 +227,5 @@ def fit(
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         last = folder / "last.ckpt" if folder is not None else None
         resume = str(last) if last is not None and last.exists() else None
-        trainer.fit(
-            workload, datamodule=TrainingData(data), ckpt_path=resume, weights_only=True
-        )
+        trainer.fit(workload, datamodule=TrainingData(data), ckpt_path=resume, weights_only=True)
     return state

@@ -69,9 +69,7 @@ def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     # Validation devices: below the first test device, never used in training.
     devices = [500_000 + i for i in range(search["devices"])]
     nominal = MRREnvironment()
-    shifts = [
-        (d, MRREnvironment(nominal.temperature_degc + d)) for d in (-0.25, -0.15, 0.15, 0.25)
-    ]
+    shifts = [(d, MRREnvironment(nominal.temperature_degc + d)) for d in (-0.25, -0.15, 0.15, 0.25)]
     cells = device_axis((0.1, 0.25, 0.5, 1.0), devices, nominal)
     cells += environment_axis("temperature_fine", "degC", shifts, 0.1, devices)
     values = evaluate_grid(workload, images, labels, cells)

@@ -51,7 +51,9 @@ def test_record_is_complete(done):
     job = loaded.jobs[0]
     assert len(record["cells"]) == 20
     assert {c["axis"] for c in record["cells"]} == {
-        "device", "temperature_fine", "temperature_wide"
+        "device",
+        "temperature_fine",
+        "temperature_wide",
     }
     # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
     assert record["cost"]["gradient_evaluations"] == 8
@@ -102,17 +104,38 @@ def test_a_claim_that_the_tensors_do_not_bear_out_is_not_confirmed(done, tmp_pat
     assert not verify(submission, nothing)["within"]
 
 
-def test_divergence_is_a_typed_record_and_runs_again(tmp_path):
-    methods = [{"method": "bp-weights", "params": {"optimizer": "sgd", "lr": 99.0,
-                                                    "lr_digital": 99.0}}]
-    loaded = suite(tmp_path, methods=methods)
+THIRD_PARTY = """
+from pnnbench.methods.bp import BP
+
+
+class Exploding(BP):
+    def loss(self, workload, batch):
+        return super().loss(workload, batch) * float("nan")
+
+
+class Faulty(BP):
+    def loss(self, workload, batch):
+        raise ZeroDivisionError("on purpose")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [("Exploding", "diverged", "loss of epoch 0 is nan"), ("Faulty", "error", "on purpose")],
+)
+def test_a_failure_is_a_typed_record_and_runs_again(tmp_path, monkeypatch, name, status, message):
+    (tmp_path / "third_party_methods.py").write_text(THIRD_PARTY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = suite(tmp_path, methods=[f"third_party_methods.{name}", "bp"])
     records = run_suite(loaded, tmp_path / "runs", say=nothing)
-    if records[0]["status"] == "ok":
-        pytest.fail("a learning rate of 99 should diverge")
-    assert records[0]["status"] == "diverged"
+    assert [r["status"] for r in records] == [status, "ok"]
+    assert message in records[0]["error"]["message"]
+    assert "cells" not in records[0]
     said = []
     run_suite(loaded, tmp_path / "runs", say=said.append)
-    assert any("start" in line for line in said)
+    assert [line for line in said if line.endswith(": start")] == [
+        f"[1/2] mrr-digits  third_party_methods.{name}  seed 0: start"
+    ]
 
 
 def test_timeout_is_a_typed_record(tmp_path):
@@ -123,16 +146,29 @@ def test_timeout_is_a_typed_record(tmp_path):
 def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
     """SIGKILL in the middle of an epoch; the resumed job equals an uninterrupted one."""
     path = tmp_path / "tiny.yaml"
-    path.write_text(
-        yaml.safe_dump({**SUITE, "methods": [{"method": "nat", "epochs_factor": 30}]})
-    )
+    path.write_text(yaml.safe_dump({**SUITE, "methods": [{"method": "nat", "epochs_factor": 30}]}))
     loaded = load_suite(path)
 
     def start(runs):
         return subprocess.Popen(
-            [sys.executable, "-m", "pnnbench.cli", "run", str(path), "--runs", str(runs),
-             "--wandb", "disabled", "--pictures", "false", "--threads", "1"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [
+                sys.executable,
+                "-m",
+                "pnnbench.cli",
+                "run",
+                str(path),
+                "--runs",
+                str(runs),
+                "--wandb",
+                "disabled",
+                "--pictures",
+                "false",
+                "--threads",
+                "1",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
 
@@ -160,16 +196,25 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
     second = read_record(folder / "record.json")
     for key in ("clean", "cells", "curves", "extra", "parameters"):
         assert first[key] == second[key]
-    assert (
-        first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
-    )
+    assert first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
 
 
 def test_two_processes_share_a_run_folder(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))
-    command = [sys.executable, "-m", "pnnbench.cli", "run", str(path), "--runs",
-               str(tmp_path / "runs"), "--wandb", "disabled", "--pictures", "false"]
+    command = [
+        sys.executable,
+        "-m",
+        "pnnbench.cli",
+        "run",
+        str(path),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--wandb",
+        "disabled",
+        "--pictures",
+        "false",
+    ]
     both = [
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -32,7 +32,10 @@ def broken(path, change):
 def test_expands_seeds_outermost_with_all_parameters(tmp_path):
     jobs = load_suite(write(tmp_path, GOOD)).jobs
     assert [(j.seed, j.method.label) for j in jobs] == [
-        (0, "bp"), (0, "SAT"), (1, "bp"), (1, "SAT")
+        (0, "bp"),
+        (0, "SAT"),
+        (1, "bp"),
+        (1, "SAT"),
     ]
     assert jobs[1].method.params["rho"] == 1
     assert jobs[1].method.params["adaptive"] is False
@@ -60,7 +63,8 @@ def test_hash_changes_with_the_physics(tmp_path, monkeypatch):
 
     base = load_suite(write(tmp_path, GOOD)).jobs[0].spec()["hash"]
     monkeypatch.setattr(
-        mrr.RingCalibration.__init__, "__defaults__",
+        mrr.RingCalibration.__init__,
+        "__defaults__",
         tuple(0.07 if d == 0.0636 else d for d in mrr.RingCalibration.__init__.__defaults__),
     )
     assert load_suite(write(tmp_path, GOOD)).jobs[0].spec()["hash"] != base

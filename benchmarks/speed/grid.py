@@ -50,8 +50,11 @@ def cell_by_cell(workload: Workload, x: torch.Tensor, y: torch.Tensor, cells: li
     with quiet():
         for cell in cells:
             trainer = pl.Trainer(
-                accelerator="cpu", logger=False, enable_progress_bar=False,
-                enable_checkpointing=False, enable_model_summary=False,
+                accelerator="cpu",
+                logger=False,
+                enable_progress_bar=False,
+                enable_checkpointing=False,
+                enable_model_summary=False,
             )
             trainer.test(OneCell(workload, cell), loader, verbose=False)
 
@@ -72,7 +75,9 @@ def main() -> None:
         cells = grid[:: max(1, len(grid) // args.cells)]
         times = interleaved(
             {
-                "Trainer.test per cell": lambda w=workload, x=x, y=y, c=cells: cell_by_cell(w, x, y, c),
+                "Trainer.test per cell": lambda w=workload, x=x, y=y, c=cells: cell_by_cell(
+                    w, x, y, c
+                ),
                 "harness": lambda w=workload, x=x, y=y, c=cells: evaluate_grid(w, x, y, c),
             },
             args.rounds,

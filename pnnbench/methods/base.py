@@ -1,4 +1,4 @@
-"""The base class of training methods: Lightning callbacks that turn a batch into a surrogate loss."""
+"""The base class of training methods: Lightning callbacks that give a surrogate loss."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingMethod(pl.Callback):
     module. The optimiser is Adam with a cosine decay to zero for all methods of the fair protocol.
 
     Args:
-        lr: Peak learning rate of the control parameters, in their unit per step (mA for rings), > 0.
+        lr: Peak learning rate of the controls, in their unit per step (mA for rings), > 0.
         lr_digital: Peak learning rate of the digital parameters, > 0. Default: Adam's usual 1e-3.
         optimizer: ``"adam"``, or ``"sgd"`` with momentum 0.5 as in the published baselines.
 

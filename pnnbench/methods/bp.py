@@ -19,9 +19,7 @@ class BP(TrainingMethod):
 
     source = "Rumelhart, Hinton, Williams, Nature 323, 533 (1986)"
 
-    def __init__(
-        self, lr: float = 0.1, lr_digital: float = 1e-3, optimizer: str = "adam"
-    ) -> None:
+    def __init__(self, lr: float = 0.1, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
         super().__init__(lr, lr_digital, optimizer)
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:

@@ -31,9 +31,7 @@ class BPWeights(TrainingMethod):
 
     source = "BP baseline of the sharpness-aware-training paper"
 
-    def __init__(
-        self, lr: float = 0.8, lr_digital: float = 1e-3, optimizer: str = "adam"
-    ) -> None:
+    def __init__(self, lr: float = 0.8, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
         super().__init__(lr, lr_digital, optimizer)
         self.weights: dict[str, nn.Parameter] = {}
 

@@ -266,9 +266,7 @@ class Operation:
     shot: ShotNoise | None
 
 
-def _stack(
-    layer: str, conditions: Sequence[Condition], device: torch.device
-) -> dict[str, Tensor]:
+def _stack(layer: str, conditions: Sequence[Condition], device: torch.device) -> dict[str, Tensor]:
     per_condition = [c.device.errors.get(layer, {}) for c in conditions]
     shapes = {name: value for errors in per_condition for name, value in errors.items()}
     stacked = {}

@@ -220,9 +220,7 @@ class MRRWeightBank(PhysicalLayer):
         return {
             "type": type(self).__name__,
             "shape": list(self.current.shape),
-            "calibration": {
-                k: v if math.isfinite(v) else str(v) for k, v in constants.items()
-            },
+            "calibration": {k: v if math.isfinite(v) else str(v) for k, v in constants.items()},
         }
 
     @torch.no_grad()

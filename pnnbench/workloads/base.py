@@ -249,7 +249,9 @@ class Workload(pl.LightningModule):
             batch_size: Images per batch.
         """
         check_range("calibration images", len(images), low=2, high=1e9)
-        norms = [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [
+            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+        ]
         momenta = [m.momentum for m in norms]
         for m in norms:
             m.reset_running_stats()

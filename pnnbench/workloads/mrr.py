@@ -86,7 +86,11 @@ class MRRMNIST(MRRWorkload):
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(epochs=1, batch_size=64, n_devices=2, train_images=640, test_images=200),
         "quick": Tier(
-            epochs=2, batch_size=64, n_devices=5, train_images=10_000, test_images=2_000,
+            epochs=2,
+            batch_size=64,
+            n_devices=5,
+            train_images=10_000,
+            test_images=2_000,
             sharpness_images=2_000,
         ),
         "standard": Tier(epochs=5, batch_size=64, n_devices=20),

@@ -2,16 +2,17 @@
 
 The loop shares the network and the task loss with the workload and nothing with the methods: it
 has its own noise, perturbation, transfer function, clamping, schedule, clipping and accumulation.
-Distances are relative to how far training moved the parameters. Measured on an x86 CPU: 0 to the
-last bit in every case but two. NAT differs by up to 1e-6 and SAT with accumulation by up to 1e-6,
-because the loop writes the same sums in another order.
+Distances are relative to how far training moved the parameters. Measured on an x86 CPU after ten
+batches: BP, BPWeights and NAT 0 in every case; SAT up to 3e-14 and pruning up to 3e-15 in float64,
+up to 2e-5 and 9e-7 in float32, since the loop adds up the norms in another order; under bf16 up to
+3e-4 (adaptive SAT), elsewhere 2e-7. Methods and cases are 0.06 to 1.4 apart.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,11 @@ from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
 from pnnbench.training import TrainingData, fit, quiet
+from pnnbench.workloads.base import Batch
 from pnnbench.workloads.mrr import MRRDigits
 
 # 5 batches per epoch, the last of them smaller: accumulation over 2 leaves one over.
 EPOCHS, BATCH, IMAGES, SEED = 2, 32, 144, 3
-BOUND = 1e-6
 
 # Calibration B, written out.
 REST_NM, HWHM_NM, TUNING, BIAS, DEPTH, MAX_MA = 0.25, 0.0636, 0.0131, 1.0, 2.0, 5.0
@@ -66,12 +67,24 @@ METHODS: dict[str, Callable[[], TrainingMethod]] = {
 }
 
 
+DIGITS = load("digits")
+
+
 def data() -> ImageDataModule:
-    return ImageDataModule(load("digits"), batch_size=BATCH, seed=SEED, limit_train=IMAGES)
+    return ImageDataModule(DIGITS, batch_size=BATCH, seed=SEED, limit_train=IMAGES)
 
 
-def through_trainer(method: TrainingMethod, **flags: Any) -> MRRDigits:
-    workload = MRRDigits(SEED)
+class Doubled(TrainingData):
+    """Training images as float64."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch[0].double(), batch[1]
+
+
+def through_trainer(
+    method: TrainingMethod, dtype: torch.dtype = torch.float32, **flags: Any
+) -> dict[str, Tensor]:
+    workload = MRRDigits(SEED).to(dtype)
     method.seed = SEED
     with quiet():
         trainer = pl.Trainer(
@@ -85,25 +98,25 @@ def through_trainer(method: TrainingMethod, **flags: Any) -> MRRDigits:
             deterministic=True,
             **flags,
         )
-        trainer.fit(workload, datamodule=TrainingData(data()))
-    return workload
+        source = Doubled if dtype == torch.float64 else TrainingData
+        trainer.fit(workload, datamodule=source(data()))
+    return tensors(workload, getattr(method, "weights", {}))
 
 
 class HandLoop:
     """Training written out: `method` is only asked for its name and hyper-parameters."""
 
-    def __init__(self, method: TrainingMethod) -> None:
+    def __init__(self, method: TrainingMethod, dtype: torch.dtype = torch.float32) -> None:
         self.m: Any = method
-        self.net = MRRDigits(SEED).network.train()
+        self.workload = MRRDigits(SEED).to(dtype)
+        self.net: Any = self.workload.network.train()
         self.banks = [self.net.conv1, self.net.fc1, self.net.fc2]
         self.currents: list[Tensor] = [bank.current for bank in self.banks]
         own = {id(c) for c in self.currents}
         self.digital = [p for p in self.net.parameters() if id(p) not in own]
         self.weights: list[Tensor] = []
         if isinstance(method, BPWeights):
-            self.weights = [
-                self.weight(c).detach().clone().requires_grad_() for c in self.currents
-            ]
+            self.weights = [self.weight(c).detach().clone().requires_grad_() for c in self.currents]
         self.call = 0
 
     @staticmethod
@@ -199,7 +212,7 @@ class HandLoop:
         gradient_clip_val: float | None = None,
         accumulate_grad_batches: int = 1,
         precision: str = "32",
-    ) -> nn.Module:
+    ) -> dict[str, Tensor]:
         def autocast() -> AbstractContextManager[Any]:
             if precision == "bf16-mixed":
                 return torch.autocast("cpu", dtype=torch.bfloat16)
@@ -214,6 +227,7 @@ class HandLoop:
         )
         images = data()
         x, y = images.train_tensors()
+        x = x.to(self.currents[0].dtype)
         per_epoch = math.ceil(len(images.train_batches(0)) / accumulate_grad_batches)
         step = 0
         for epoch in range(EPOCHS):
@@ -233,49 +247,159 @@ class HandLoop:
                 step += 1
         if self.weights:
             self.program()
-        return self.net
+        names = self.workload.layers()
+        return tensors(self.workload, dict(zip(names, self.weights, strict=False)))
 
 
-def vector(network: nn.Module) -> Tensor:
-    return torch.cat([p.detach().double().flatten() for p in network.parameters()])
+def tensors(workload: MRRDigits, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What training moved. Digital weights take the place of the currents where there are some.
+
+    Biases right before a batch norm are left out, with the running means that follow them: their
+    true gradient is zero, and Adam makes whole steps of its rounding error.
+    """
+    found = {
+        name: value.detach().clone()
+        for name, value in workload.network.state_dict().items()
+        if name not in ("conv1.bias", "fc1.bias") and "full_scale" not in name
+    }
+    for name, weight in weights.items():
+        found[f"{name}.weight"] = weight.detach().clone()
+    return found
 
 
-def distance(a: nn.Module, b: nn.Module) -> float:
-    """Distance of the parameters relative to how far ``b`` moved."""
-    start = vector(MRRDigits(SEED).network)
-    return float((vector(a) - vector(b)).norm() / (vector(b) - start).norm())
+def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Distance of the trained tensors relative to how far those of ``b`` moved."""
+    start = MRRDigits(SEED)
+    weights = {n: m.ideal_weight() for n, m in start.layers().items()}
+    origin = tensors(start, weights)
+    moved = [n for n in a if n.endswith(("weight", "bias", "current"))]
+    if "fc1.weight" in a:
+        moved = [n for n in moved if not n.endswith("current")]
+
+    def norm(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+        return math.sqrt(sum(float((p.double() - q.double()).square().sum()) for p, q in pairs))
+
+    return norm((a[n], b[n]) for n in moved) / norm((b[n], origin[n]) for n in moved)
 
 
-def statistics_distance(a: nn.Module, b: nn.Module) -> float:
-    """Largest relative difference of batch-norm means and variances."""
-    pairs = [
-        (p.double(), q.double())
-        for (n, p), q in zip(a.named_buffers(), b.buffers(), strict=True)
-        if "running" in n
-    ]
-    return max(float((p - q).norm() / q.norm()) for p, q in pairs)
+def statistics_distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> float:
+    """Largest relative difference of batch-norm variances."""
+    names = [n for n in a if n.endswith("running_var")]
+    return max(float((a[n] - b[n]).double().norm() / b[n].double().norm()) for n in names)
 
 
-@pytest.mark.parametrize("case", CASES)
+def by_hand(
+    name: str, dtype: torch.dtype = torch.float32, case: str = "plain"
+) -> dict[str, Tensor]:
+    return HandLoop(METHODS[name](), dtype).run(**CASES[case])
+
+
+@pytest.mark.parametrize("case", ["plain", "clip", "accumulate"])
 @pytest.mark.parametrize("name", METHODS)
-def test_trainer_equals_hand_written_loop(
+def test_trainer_equals_hand_written_loop_in_float64(
     name: str, case: str, record_property: Callable[[str, object], None]
 ) -> None:
-    trained = through_trainer(METHODS[name](), **CASES[case]).network
-    by_hand = HandLoop(METHODS[name]()).run(**CASES[case])
-    found, statistics = distance(trained, by_hand), statistics_distance(trained, by_hand)
+    trained = through_trainer(METHODS[name](), torch.float64, **CASES[case])
+    expected = by_hand(name, torch.float64, case)
+    found, statistics = distance(trained, expected), statistics_distance(trained, expected)
     record_property("distance", found)
-    record_property("batch_norm_distance", statistics)
-    assert found <= BOUND
-    assert statistics <= BOUND
-    steps = [int(b) for n, b in trained.named_buffers() if n.endswith("num_batches_tracked")]
-    assert steps == [EPOCHS * len(data().train_batches(0))] * 2
+    assert found <= 1e-12
+    assert statistics <= 1e-12
+    for layer in ("conv1", "fc1", "fc2"):  # the programmed currents, where weights are trained
+        key = f"{layer}.current"
+        torch.testing.assert_close(trained[key], expected[key], rtol=1e-10, atol=1e-10)
+    batches = EPOCHS * len(data().train_batches(0))
+    assert int(trained["norm1.num_batches_tracked"]) == batches
+    assert int(trained["norm2.num_batches_tracked"]) == batches
 
 
-if __name__ == "__main__":
-    for name in METHODS:
-        for case in CASES:
-            a = through_trainer(METHODS[name](), **CASES[case]).network
-            b = HandLoop(METHODS[name]()).run(**CASES[case])
-            print(name, case, f"{distance(a, b):.2e} {statistics_distance(a, b):.2e}")
-        print("   vs bp", distance(HandLoop(METHODS[name]()).run(), HandLoop(BP()).run()), [round(distance(HandLoop(METHODS[name]()).run(**CASES[c]), HandLoop(METHODS[name]()).run()),4) for c in CASES])
+@pytest.mark.parametrize("case", ["plain", "bf16", "all three"])
+@pytest.mark.parametrize("name", METHODS)
+def test_trainer_equals_hand_written_loop_in_practice(
+    name: str, case: str, record_property: Callable[[str, object], None]
+) -> None:
+    trained = through_trainer(METHODS[name](), **CASES[case])
+    expected = by_hand(name, case=case)
+    found, statistics = distance(trained, expected), statistics_distance(trained, expected)
+    record_property("distance", found)
+    # A last bit of float32 can tip a rounding to bf16, which has 8 bits.
+    bound = 1e-4 if case == "plain" else 3e-3
+    assert found <= bound
+    assert statistics <= bound
+
+
+@pytest.mark.parametrize("name", ["bp", "bp sgd", "bp-weights sgd", "nat", "sat", "pruning"])
+def test_a_wrong_loop_would_be_seen(name: str) -> None:
+    plain = by_hand(name)
+    for case in CASES:
+        if case != "plain":
+            assert distance(by_hand(name, case=case), plain) > 0.02, case
+
+
+def test_methods_are_far_apart() -> None:
+    bp = by_hand("bp")
+    for name in ("nat", "sat", "sat adaptive", "sat all", "pruning"):
+        assert distance(by_hand(name), bp) > 0.3, name
+    assert distance(by_hand("sat all"), by_hand("sat")) > 0.01
+    assert distance(by_hand("sat sgd"), by_hand("bp sgd")) > 0.3
+    assert distance(by_hand("bp-weights sgd"), by_hand("bp-weights adam")) > 0.3
+
+
+class StoppedError(Exception):
+    pass
+
+
+def stop_at_the_end(done: int, total: int, loss: float) -> None:
+    if done == total:
+        raise StoppedError
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_resuming_gives_the_same_bits(name: str, tmp_path: Path) -> None:
+    def train(folder: Path, *, stop: bool = False) -> dict[str, Tensor]:
+        workload, method = MRRDigits(SEED), METHODS[name]()
+        method.seed = SEED
+        report = stop_at_the_end if stop else None
+        fit(workload, method, data(), epochs=EPOCHS, folder=folder, report=report)
+        found = dict(workload.network.state_dict())
+        return {**found, **{f"{n}.weight": w for n, w in getattr(method, "weights", {}).items()}}
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(StoppedError):
+        train(tmp_path / "parts", stop=True)
+    assert (tmp_path / "parts" / "last.ckpt").is_file()
+    resumed = train(tmp_path / "parts")
+    assert [n for n in whole if not torch.equal(whole[n], resumed[n])] == []
+    # From scratch with one epoch of the schedule less, the result is another one.
+    once = MRRDigits(SEED)
+    fit(once, METHODS[name](), data(), epochs=EPOCHS - 1)
+    assert not torch.equal(once.network.fc1.current, whole["fc1.current"])
+
+
+@pytest.mark.parametrize("perturb", ["controls", "all"])
+def test_batch_norm_after_a_sharpness_aware_step_is_that_of_one_pass(perturb: str) -> None:
+    x, y = (t[:BATCH] for t in data().train_tensors())
+    workload, method = MRRDigits(SEED).train(), SAT(perturb=perturb)
+    method.attach(workload)
+    method.loss(workload, (x, y)).backward()
+
+    hand = HandLoop(SAT(perturb=perturb))
+    group = hand.currents + (hand.digital if perturb == "all" else [])
+    before = hand.buffers()
+    gradients = torch.autograd.grad(hand.cross_entropy(x, y), group)
+    norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+    with torch.no_grad():
+        for buffer, old in zip(hand.net.buffers(), before, strict=True):
+            buffer.copy_(old)
+        for p, g in zip(group, gradients, strict=True):
+            p.add_(g / norm)
+        hand.net(x)
+    for (name, found), one_pass in zip(
+        workload.network.named_buffers(), hand.net.buffers(), strict=True
+    ):
+        torch.testing.assert_close(found, one_pass, rtol=1e-5, atol=1e-6, msg=name)
+    assert int(workload.network.norm1.num_batches_tracked) == 1
+    unperturbed = MRRDigits(SEED).train()
+    unperturbed(x)
+    moved = unperturbed.network.norm2.running_var - workload.network.norm2.running_var
+    assert float(moved.abs().max()) > 1e-4

@@ -42,7 +42,7 @@ def same_errors(a: Device, b: Device) -> bool:
 
 
 def test_seeds_are_the_same_everywhere_and_differ_by_name() -> None:
-    assert derive_seed("device", 3, "fc1") == 6635502801671154857
+    assert derive_seed("device", 3, "fc1") == 5961953855157249802
     seeds = {derive_seed("a", i) for i in range(1000)} | {derive_seed("b", i) for i in range(1000)}
     assert len(seeds) == 2000
     assert all(0 <= s < 2**63 for s in seeds)
@@ -203,8 +203,8 @@ def test_shot_noise_has_the_stated_standard_deviation_and_is_asked_for_by_layer(
     with operate(network, [Condition(Device.ideal())] * 2, shot):
         noise = network(x.repeat(2, 1)).unflatten(0, (2, 400)) - quiet
     assert asked == [("bank", (2, 400, 50))]
-    assert float(noise.std()) == pytest.approx(0.1, rel=0.02)
-    assert abs(float(noise.mean())) < 0.002
+    assert float(noise.detach().std()) == pytest.approx(0.1, rel=0.02)
+    assert abs(float(noise.detach().mean())) < 0.002
     assert not torch.allclose(noise[0], noise[1])
 
 
