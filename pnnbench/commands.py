@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +78,8 @@ def run(options: Any) -> int:
 
     suite = load_suite(suite_path(options.suite), root=options.data)
     records = _run_suite(suite, options)
-    page = _write_board(records, Path(options.runs) / suite.name, options.wandb)
+    folder = Path(options.runs) / suite.name
+    page = _write_board(records, folder, options.wandb, folder)
     from pnnbench.leaderboard.ranking import build
     from pnnbench.leaderboard.render import render
 
@@ -218,7 +218,9 @@ def _sources(given: list[str]) -> list[Path]:
     )
 
 
-def _write_board(records: list[dict[str, Any]], folder: Path, wandb: str | None) -> Path:
+def _write_board(
+    records: list[dict[str, Any]], folder: Path, wandb: str | None, mirror_folder: Path
+) -> Path:
     from pnnbench.leaderboard.figures import draw_suite
     from pnnbench.leaderboard.page import write_page
     from pnnbench.leaderboard.ranking import build
@@ -229,7 +231,7 @@ def _write_board(records: list[dict[str, Any]], folder: Path, wandb: str | None)
     if wandb != "disabled":
         from pnnbench.leaderboard.mirror import log_leaderboard
 
-        warning = log_leaderboard(tables, page, mode=wandb)
+        warning = log_leaderboard(tables, page, mode=wandb, folder=mirror_folder)
         if warning:
             sys.stderr.write(warning + "\n")
     return Path(page)
@@ -252,8 +254,8 @@ def leaderboard(options: Any) -> int:
     if options.publish:
         _publish(records, Path(options.publish), options.wandb or "disabled")
     elif options.wandb:
-        with_page = Path(os.environ.get("TMPDIR", ".")) / "pnnbench-leaderboard"
-        _write_board(records, with_page, options.wandb)
+        folder = Path("runs") / "leaderboard"
+        _out(f"page: {_write_board(records, folder, options.wandb, folder)}")
     return 0
 
 
@@ -264,10 +266,10 @@ def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
 
     for record in records:
         write_record(folder / "records" / f"{record['job']['hash']}.json", record)
-    page = _write_board(records, folder, wandb)
+    page = _write_board(records, folder, wandb, Path("runs") / "leaderboard")
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")
-    temporary.write_text(render(build(records), "markdown"))
+    temporary.write_text(render(build(records), "markdown"), encoding="utf-8")
     temporary.replace(readme)
     _out(f"published: {page}")
 
@@ -317,7 +319,6 @@ def check(options: Any) -> int:
     """``pnnbench check``."""
     from pnnbench.conformance import check_method
 
-    sys.path.insert(0, str(Path.cwd()))
     results = check_method(options.method, params=options.params)
     for result in results:
         _out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -66,6 +67,9 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
         raise unknown_name(kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}")
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
     prefix = f"{where}: " if where else ""
+    here = str(Path.cwd())
+    if here not in sys.path:  # the installed command does not search the working folder
+        sys.path.append(here)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
