@@ -294,8 +294,11 @@ def run_job(
             folder=folder / "checkpoints",
             report=report,
         )
-        gradients = workload.gradient_evaluations
-        measured = measure(job, workload, data, say)
+        # Only tensors go on to the evaluation: nothing a method left on its object survives.
+        trained = build(job)
+        trained.network.load_state_dict(workload.network.state_dict())
+        trained.project_controls()
+        measured = measure(job, trained, data, say)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         record = {
             **base,
@@ -303,21 +306,19 @@ def run_job(
             "config": dict(job.config),
             **measured,
             "cost": {
-                "gradient_evaluations": gradients,
+                "gradient_evaluations": state.gradient_evaluations,
                 "hardware_queries": 0,
                 "train_seconds": state.seconds,
                 "evaluate_seconds": evaluate_seconds,
                 "sharpness_seconds": sharpness_seconds,
             },
             "curves": {"epoch": state.epochs, "train_loss": state.losses},
-            "parameters": save_parameters(workload, folder / "parameters.safetensors"),
+            "parameters": save_parameters(trained, folder / "parameters.safetensors"),
             "provenance": provenance(started),
         }
         return write_record(folder / "record.json", record)
     except KeyboardInterrupt as error:
         failed("killed", error)
-        raise
-    except UserError:
         raise
     except DivergedError as error:
         return failed("diverged", error)

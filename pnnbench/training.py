@@ -40,6 +40,7 @@ class RunState(pl.Callback):
         epochs: Numbers of the finished epochs.
         losses: Mean training loss of each finished epoch.
         seconds: Training time over all parts of the run, in s.
+        gradient_evaluations: Passes recorded for differentiation over all parts of the run.
     """
 
     def __init__(self, report: Report | None = None) -> None:
@@ -47,18 +48,16 @@ class RunState(pl.Callback):
         self.epochs: list[int] = []
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.gradient_evaluations = 0
         self._sum: Tensor | None = None
         self._batches = 0
         self._started = 0.0
-        self._restored_evaluations: int | None = None
+        self._evaluations_before = 0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
-        self._workload = cast(Workload, pl_module)
-        if self._restored_evaluations is not None:
-            self._workload.gradient_evaluations = self._restored_evaluations
-            self._restored_evaluations = None
         self._sum, self._batches, self._started = None, 0, time.perf_counter()
+        self._evaluations_before = cast(Workload, pl_module).gradient_evaluations
 
     def on_train_batch_end(
         self,
@@ -80,6 +79,8 @@ class RunState(pl.Callback):
             DivergedError: If the mean loss is not finite.
         """
         self.seconds += time.perf_counter() - self._started
+        now = cast(Workload, pl_module).gradient_evaluations
+        self.gradient_evaluations += now - self._evaluations_before
         mean = float(self._sum) / self._batches if self._sum is not None else math.nan
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss of epoch {trainer.current_epoch} is {mean}")
@@ -96,7 +97,7 @@ class RunState(pl.Callback):
             "epochs": list(self.epochs),
             "losses": list(self.losses),
             "seconds": self.seconds,
-            "gradient_evaluations": self._workload.gradient_evaluations,
+            "gradient_evaluations": self.gradient_evaluations,
             "torch": torch.get_rng_state(),
             "python": [version, list(internal), gauss],
             "numpy": {
@@ -112,7 +113,7 @@ class RunState(pl.Callback):
         self.epochs = list(state_dict["epochs"])
         self.losses = list(state_dict["losses"])
         self.seconds = float(state_dict["seconds"])
-        self._restored_evaluations = int(state_dict["gradient_evaluations"])
+        self.gradient_evaluations = int(state_dict["gradient_evaluations"])
         torch.set_rng_state(state_dict["torch"])
         version, internal, gauss = state_dict["python"]
         random.setstate((version, tuple(internal), gauss))
@@ -209,7 +210,7 @@ def fit(
         DivergedError: If the training loss is no longer finite.
     """
     state = RunState(report)
-    callbacks: list[pl.Callback] = [method, state]
+    callbacks: list[pl.Callback] = [state, method]  # a diverged run ends before the method's hooks
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(EpochCheckpoint(folder))

@@ -1,12 +1,15 @@
 """The evaluation loop: a workload measured on every cell of a perturbation grid.
 
-A plain loop, no Trainer and no callback: nothing of a training method runs here. Many devices are
-measured at once. The figures do not depend on the batch size or on how many devices share a batch:
-static errors are drawn per device, shot noise per (cell, layer, block of images).
+A plain loop, no Trainer and no callback: nothing of a training method runs here. Many cells are
+measured at once. The figures do not depend on the batch size or on which cells share a batch:
+static errors are drawn per device, shot noise per (device, layer, block of images). All cells of
+one device see the same shot noise (common random numbers): differences between conditions are then
+due to the conditions, and the noise is drawn once for all of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -15,7 +18,6 @@ from torch import Tensor
 from pnnbench.errors import check_range
 from pnnbench.platforms.base import (
     Condition,
-    Device,
     derive_seed,
     hold_transfer,
     operate,
@@ -30,38 +32,48 @@ NOISE_BLOCK = 50
 Progress = Callable[[int, int], None]
 
 
-class CellNoise:
-    """Standard-normal shot noise for some cells, the same whatever the batches are cut to.
+class DeviceNoise:
+    """Standard-normal shot noise of the devices in a batch, whatever the batches are cut to.
 
     Args:
-        cells: The cells that are measured at once.
+        devices: Seed of the device of each condition.
 
     Attributes:
         start: Index in the test set of the first image of the present batch.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        self.cells = cells
+    def __init__(self, devices: Sequence[int]) -> None:
+        self.devices = devices
         self.start = 0
         self._generator = torch.Generator()
 
+    def _draw(self, device: int, layer: str, out: Tensor) -> None:
+        images, rest = out.shape[0], out.shape[1:]
+        done = 0
+        while done < images:
+            block, offset = divmod(self.start + done, NOISE_BLOCK)
+            n = min(NOISE_BLOCK - offset, images - done)
+            self._generator.manual_seed(derive_seed("shot", device, layer, block))
+            if n == NOISE_BLOCK:
+                out[done : done + n].normal_(generator=self._generator)
+            else:
+                whole = torch.empty(NOISE_BLOCK, *rest).normal_(generator=self._generator)
+                out[done : done + n] = whole[offset : offset + n]
+            done += n
+
     def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
-        """Draws for one layer; shape is (cells, images, ...)."""
-        _, images, *rest = shape
-        out = torch.empty(shape)
-        for cell, target in zip(self.cells, out, strict=True):
-            done = 0
-            while done < images:
-                block, offset = divmod(self.start + done, NOISE_BLOCK)
-                n = min(NOISE_BLOCK - offset, images - done)
-                self._generator.manual_seed(derive_seed("shot", *cell.noise_seed, layer, block))
-                if n == NOISE_BLOCK:
-                    target[done : done + n].normal_(generator=self._generator)
-                else:
-                    whole = torch.empty(NOISE_BLOCK, *rest).normal_(generator=self._generator)
-                    target[done : done + n] = whole[offset : offset + n]
-                done += n
-        return out
+        """Draws for one layer; shape is (conditions, images, ...).
+
+        Returns:
+            Of that shape; with 1 in the place of the conditions if all are of one device.
+        """
+        distinct = list(dict.fromkeys(self.devices))
+        drawn = torch.empty(len(distinct), *shape[1:])
+        for device, out in zip(distinct, drawn, strict=True):
+            self._draw(device, layer, out)
+        if len(distinct) == 1:
+            return drawn
+        return drawn[[distinct.index(device) for device in self.devices]]
 
 
 def _assert_changed(
@@ -104,7 +116,7 @@ def evaluate_grid(
     cells: Sequence[Cell],
     *,
     batch_size: int = NOISE_BLOCK,
-    cells_per_batch: int = 5,
+    cells_per_batch: int = 10,
     progress: Progress | None = None,
 ) -> list[float]:
     """Metric of a workload on every cell of a grid.
@@ -132,29 +144,28 @@ def evaluate_grid(
     network = workload.network
     features = torch.cat([network.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
-    devices: dict[tuple[float, int], Device] = {}
-    values: list[float] = []
+    values = [math.nan] * len(cells)
+    # Device by device, so that the cells of a batch share their shot noise.
+    order = sorted(range(len(cells)), key=lambda i: cells[i].device_seed)
     for first in range(0, len(cells), cells_per_batch):
-        group = cells[first : first + cells_per_batch]
-        conditions = []
-        for cell in group:
-            key = (cell.severity, cell.device_seed)
-            if key not in devices:
-                devices[key] = workload.draw_device(*key)
-            conditions.append(Condition(devices[key], cell.environment))
+        chosen = order[first : first + cells_per_batch]
+        group = [cells[i] for i in chosen]
+        conditions = [
+            Condition(workload.draw_device(c.severity, c.device_seed), c.environment) for c in group
+        ]
         metrics = [workload.metric() for _ in group]
-        noise = CellNoise(group)
+        noise = DeviceNoise([c.device_seed for c in group])
         with operate(network, conditions, noise), hold_transfer(network) as held:
             _assert_changed(group, ideal, held)
             for start in range(0, len(images), batch_size):
                 h = features[start : start + batch_size]
                 noise.start = start
                 outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
-                for metric, out in zip(
-                    metrics, outputs.unflatten(0, (len(group), -1)), strict=True
-                ):
+                parts = outputs.unflatten(0, (len(group), -1))
+                for metric, out in zip(metrics, parts, strict=True):
                     metric.update(out, labels[start : start + batch_size])
-        values.extend(float(metric.compute()) for metric in metrics)
+        for i, metric in zip(chosen, metrics, strict=True):
+            values[i] = float(metric.compute())
         if progress is not None:
-            progress(len(values), len(cells))
+            progress(min(first + cells_per_batch, len(cells)), len(cells))
     return values

@@ -25,7 +25,8 @@ from pnnbench.errors import UserError, check_range
 
 #: Static errors of one layer: name of the error -> tensor. Zero always means ideal.
 LayerErrors = Mapping[str, Tensor]
-#: Draws standard-normal shot noise: (layer name, shape with the condition dimension first).
+#: Draws standard-normal shot noise: (layer name, shape with the condition dimension first) -> a
+#: tensor of that shape, or one that broadcasts to it.
 ShotNoise = Callable[[str, tuple[int, ...]], Tensor]
 
 
@@ -158,9 +159,9 @@ class PhysicalLayer(nn.Module):
         op = self.operation
         if op is None or op.shot is None or noise == 0.0:
             return y
-        shape = (op.count, y.shape[0] // op.count, *y.shape[1:])
-        z = op.shot(self.layer_name, shape).reshape(y.shape)
-        return torch.add(y, z, alpha=noise * float(self.full_scale))
+        blocks = y.unflatten(0, (op.count, -1))
+        z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
+        return torch.add(blocks, z, alpha=noise * float(self.full_scale)).flatten(0, 1)
 
 
 def physical_layers(network: nn.Module) -> dict[str, PhysicalLayer]:

@@ -31,11 +31,6 @@ class Cell:
     device_seed: int
     environment: Environment
 
-    @property
-    def noise_seed(self) -> tuple[int, float, str]:
-        """Names the cell's shot noise: device, severity and environment, whatever the axis."""
-        return (self.device_seed, self.severity, repr(self.environment))
-
 
 def test_devices(count: int) -> list[int]:
     """Returns the seeds of the first ``count`` test devices, the same for every method."""

@@ -93,7 +93,7 @@ class MRRMNIST(MRRWorkload):
             test_images=2_000,
             sharpness_images=2_000,
         ),
-        "standard": Tier(epochs=5, batch_size=64, n_devices=20),
+        "standard": Tier(epochs=3, batch_size=64, n_devices=20),
         "paper": Tier(epochs=20, batch_size=64, n_devices=100),
     }
 

@@ -53,17 +53,18 @@ CASES: dict[str, dict[str, Any]] = {
     },
 }
 
+SGD: dict[str, Any] = {"optimizer": "sgd", "lr_digital": 0.05}
 METHODS: dict[str, Callable[[], TrainingMethod]] = {
-    "bp": BP,
-    "bp sgd": lambda: BP(lr=0.5, optimizer="sgd", lr_digital=0.05),
-    "bp-weights adam": BPWeights,
-    "bp-weights sgd": lambda: BPWeights(lr=0.05, optimizer="sgd", lr_digital=0.05),
-    "nat": NAT,
-    "sat": SAT,
-    "sat sgd": lambda: SAT(lr=0.5, optimizer="sgd", lr_digital=0.05),
-    "sat adaptive": lambda: SAT(rho=0.5, adaptive=True),
-    "sat all": lambda: SAT(perturb="all"),
-    "pruning": lambda: OpticalPruning(strength=0.1),
+    "bp": lambda: BP(lr=0.02),
+    "bp sgd": lambda: BP(lr=0.5, **SGD),
+    "bp-weights adam": lambda: BPWeights(lr=2e-3),
+    "bp-weights sgd": lambda: BPWeights(lr=0.05, **SGD),
+    "nat": lambda: NAT(sigma=0.2, lr=0.02),
+    "sat": lambda: SAT(rho=1.0, lr=0.02),
+    "sat sgd": lambda: SAT(rho=1.0, lr=0.5, **SGD),
+    "sat adaptive": lambda: SAT(rho=0.5, adaptive=True, lr=0.02),
+    "sat all": lambda: SAT(rho=1.0, perturb="all", lr=0.02),
+    "pruning": lambda: OpticalPruning(strength=0.1, lr=0.02),
 }
 
 
@@ -379,11 +380,11 @@ def test_resuming_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("perturb", ["controls", "all"])
 def test_batch_norm_after_a_sharpness_aware_step_is_that_of_one_pass(perturb: str) -> None:
     x, y = (t[:BATCH] for t in data().train_tensors())
-    workload, method = MRRDigits(SEED).train(), SAT(perturb=perturb)
+    workload, method = MRRDigits(SEED).train(), SAT(rho=1.0, perturb=perturb)
     method.attach(workload)
     method.loss(workload, (x, y)).backward()
 
-    hand = HandLoop(SAT(perturb=perturb))
+    hand = HandLoop(SAT(rho=1.0, perturb=perturb))
     group = hand.currents + (hand.digital if perturb == "all" else [])
     before = hand.buffers()
     gradients = torch.autograd.grad(hand.cross_entropy(x, y), group)

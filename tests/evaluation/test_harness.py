@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchmetrics
+from torch import Tensor
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
+from pnnbench.evaluation import harness
+from pnnbench.evaluation.harness import (
+    NOISE_BLOCK,
+    CellNoise,
+    evaluate_clean,
+    evaluate_grid,
+)
+from pnnbench.methods.bp import BP
+from pnnbench.platforms.base import Condition, Device, operate
+from pnnbench.platforms.mrr import MRREnvironment
+from pnnbench.training import fit
+from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.mrr import MRRDigits, mrr_layers
+from pnnbench.workloads.networks import DigitsNet
+
+DIGITS = load("digits")
+N = 130  # two blocks of shot noise and a part of a third
+
+
+class MeanLoss(torchmetrics.Metric):
+    """Mean cross-entropy in float64: sees changes that leave every label as it is."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.total += F.cross_entropy(outputs.double(), targets, reduction="sum")
+        self.count += len(targets)
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
+
+
+class Prefixed(DigitsNet):
+    """The digits network with a digital layer in front, which notes what it sees."""
+
+    def __init__(self, *factories: Any) -> None:
+        super().__init__(*factories)
+        self.prefix_images = 0
+        self.physical_images = 0
+
+    def prefix(self, x: Tensor) -> Tensor:
+        self.prefix_images += len(x)
+        return x * 1.25 - 0.1
+
+    def physical(self, h: Tensor) -> Tensor:
+        self.physical_images += len(h)
+        return super().physical(h)
+
+
+class Fine(MRRDigits):
+    """mrr-digits with a digital prefix, measured by its mean loss."""
+
+    def build_network(self) -> Prefixed:
+        return Prefixed(*mrr_layers())
+
+    def metric(self) -> torchmetrics.Metric:
+        return MeanLoss()
+
+
+def trained(cls: type[MRRDigits]) -> MRRDigits:
+    data = ImageDataModule(DIGITS, batch_size=32, limit_train=512)
+    workload = cls(0)
+    fit(workload, BP(lr=0.05), data, epochs=2)
+    workload.calibrate(data.train_tensors()[0])
+    return workload
+
+
+@pytest.fixture(scope="module")
+def fine() -> MRRDigits:
+    return trained(Fine)
+
+
+@pytest.fixture(scope="module")
+def accurate() -> MRRDigits:
+    return trained(MRRDigits)
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Tensor, Tensor]:
+    x, y = ImageDataModule(DIGITS, limit_test=N).test_tensors()
+    assert len(x) == N
+    return x, y
+
+
+@pytest.fixture(scope="module")
+def cells() -> list[Cell]:
+    return MRRDigits(0).perturbation_grid("smoke")  # 2 devices, 20 cells
+
+
+@pytest.fixture(scope="module")
+def reference(fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]) -> list[float]:
+    return evaluate_grid(fine, *images, cells)
+
+
+@pytest.mark.parametrize("batch_size", [7, 64, 100, 1000])
+def test_the_result_does_not_depend_on_the_batch_size(
+    batch_size: int,
+    fine: MRRDigits,
+    images: tuple[Tensor, Tensor],
+    cells: list[Cell],
+    reference: list[float],
+) -> None:
+    found = evaluate_grid(fine, *images, cells, batch_size=batch_size)
+    assert found == pytest.approx(reference, rel=1e-6)
+
+
+@pytest.mark.parametrize("cells_per_batch", [1, 3, 100])
+def test_the_result_does_not_depend_on_how_many_devices_share_a_batch(
+    cells_per_batch: int,
+    fine: MRRDigits,
+    images: tuple[Tensor, Tensor],
+    cells: list[Cell],
+    reference: list[float],
+) -> None:
+    found = evaluate_grid(fine, *images, cells, cells_per_batch=cells_per_batch)
+    assert found == pytest.approx(reference, rel=1e-6)
+
+
+def test_the_result_does_not_depend_on_the_order_of_the_grid(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    assert evaluate_grid(fine, *images, cells[::-1])[::-1] == pytest.approx(reference, rel=1e-6)
+    some = evaluate_grid(fine, *images, [cells[11], cells[4]])
+    assert some == pytest.approx([reference[11], reference[4]], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_result_does_not_depend_on_the_workers_of_the_loader(
+    workers: int, fine: MRRDigits, cells: list[Cell], reference: list[float]
+) -> None:
+    data = ImageDataModule(DIGITS, limit_test=N, eval_batch_size=33, num_workers=workers)
+    batches = list(data.test_dataloader())
+    assert [len(y) for _, y in batches] == [33, 33, 33, 31]
+    x, y = (torch.cat(part) for part in zip(*batches, strict=True))
+    assert evaluate_grid(fine, x, y, cells) == reference
+
+
+def test_accuracies_are_the_same_to_the_last_image(
+    accurate: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    values = evaluate_grid(accurate, *images, cells)
+    assert evaluate_grid(accurate, *images, cells, batch_size=64, cells_per_batch=1) == values
+    assert [round(v * N) / N for v in values] == pytest.approx(values, abs=1e-6)
+    assert len(set(values)) > 5
+    assert min(values) >= 0.0
+    assert max(values) > 0.8
+
+
+def test_the_grid_tells_cells_apart(reference: list[float]) -> None:
+    assert len(set(reference)) == len(reference)
+    by_severity = [sum(reference[2 * i : 2 * i + 2]) for i in range(4)]
+    assert by_severity == sorted(by_severity)  # worse devices, larger loss
+
+
+def test_one_cell_by_hand(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    x, y = images
+    cell = next(c for c in cells if c.axis == "temperature_fine")
+    fine.eval()
+    device = fine.draw_device(cell.severity, cell.device_seed)
+    start = 0
+
+    def shot(layer: str, shape: tuple[int, ...]) -> Tensor:
+        _, n, *rest = shape
+        text = f"shot:{cell.device_seed}:{cell.severity}:{cell.environment!r}:{layer}:{start // 50}"
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+        whole = torch.empty(50, *rest).normal_(generator=torch.Generator().manual_seed(seed))
+        return whole[None, :n]
+
+    outputs = []
+    with torch.no_grad(), operate(fine.network, [Condition(device, cell.environment)], shot):
+        for start in range(0, N, 50):
+            outputs.append(fine.network(x[start : start + 50]))
+    expected = F.cross_entropy(torch.cat(outputs).double(), y)
+    assert reference[cells.index(cell)] == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_what_lies_before_the_first_physical_layer_is_computed_once(
+    images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    workload = Fine(0)
+    network: Any = workload.network
+    evaluate_grid(workload, *images, cells, batch_size=40, cells_per_batch=3)
+    assert network.prefix_images == N
+    assert network.physical_images == N * len(cells)
+
+
+def test_the_same_point_on_two_axes_has_the_same_value(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    cell = cells[0]
+    other = dataclasses.replace(cell, axis="temperature", level=0.0, unit="degC")
+    first, second = evaluate_grid(fine, *images, [cell, other])
+    assert first == second
+
+
+def test_each_cell_of_the_grid_changes_every_transfer() -> None:
+    workload = MRRDigits(0)
+    layers = workload.layers()
+    ideal = {name: layer.transfer().detach() for name, layer in layers.items()}
+    points = {(c.axis, c.level): c for c in workload.perturbation_grid("quick")}
+    assert len(points) == 10
+    for cell in points.values():
+        device = workload.draw_device(cell.severity, cell.device_seed)
+        with operate(workload.network, [Condition(device, cell.environment)]):
+            for name, layer in layers.items():
+                changed = (layer.transfer() - ideal[name]).abs() > 1e-6
+                assert changed.float().mean() > 0.99, (cell, name)
+
+
+@pytest.mark.parametrize("error", ["detuning", "linewidth", "bias", "depth", "crosstalk"])
+def test_each_static_error_alone_changes_the_result(
+    error: str, fine: MRRDigits, images: tuple[Tensor, Tensor]
+) -> None:
+    drawn = fine.draw_device(0.5, 1_000_000)
+    device = Device({name: {error: e[error]} for name, e in drawn.errors.items()})
+    assert error in drawn.errors["fc1"]
+    ideal = fine.hardware(Device.ideal()).measure(images[0])
+    assert (fine.hardware(device).measure(images[0]) - ideal).abs().max() > 1e-2
+
+
+def test_temperature_alone_changes_the_result(
+    fine: MRRDigits, images: tuple[Tensor, Tensor]
+) -> None:
+    fine.eval()
+    ideal = fine.hardware(Device.ideal()).measure(images[0])
+    for degc in (21.75, 22.25):
+        warm = fine.hardware(Device.ideal(), MRREnvironment(degc)).measure(images[0])
+        assert (warm - ideal).abs().max() > 1e-2
+
+
+def test_shot_noise_alone_changes_the_result(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    x, y = images
+    fine.eval()
+    device = fine.draw_device(cells[0].severity, cells[0].device_seed)
+    quiet = F.cross_entropy(fine.hardware(device, cells[0].environment).measure(x), y).item()
+    assert abs(reference[0] - quiet) > 1e-5 * quiet
+
+
+@pytest.mark.parametrize("cells_per_batch", [1, 2])
+def test_a_cell_that_perturbs_nothing_is_an_error(
+    cells_per_batch: int, fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    still = dataclasses.replace(cells[0], severity=0.0)
+    with pytest.raises(RuntimeError, match="leaves the transfer of layer 'conv1' unchanged"):
+        evaluate_grid(fine, *images, [cells[0], still], cells_per_batch=cells_per_batch)
+    assert all(layer.operation is None for layer in fine.layers().values())
+    assert all(layer.weight_override is None for layer in fine.layers().values())
+
+
+def test_a_device_that_forgets_one_layer_is_an_error(
+    images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    class Forgetful(Fine):
+        """Leaves the last layer ideal."""
+
+        def draw_device(self, severity: float, seed: int) -> Device:
+            drawn = super().draw_device(severity, seed)
+            return Device({n: e for n, e in drawn.errors.items() if n != "fc2"})
+
+    with pytest.raises(RuntimeError, match="layer 'fc2' unchanged"):
+        evaluate_grid(Forgetful(0), *images, cells[:2])
+
+
+def test_shot_noise_is_cut_from_fixed_blocks(cells: list[Cell]) -> None:
+    def draw(cuts: list[int], group: list[Cell]) -> Tensor:
+        noise, parts = CellNoise(group), []
+        for size in cuts:
+            parts.append(noise("fc1", (len(group), size, 4)))
+            noise.start += size
+        return torch.cat(parts, dim=1)
+
+    whole = draw([N], cells[:3])
+    assert torch.equal(draw([50, 50, 30], cells[:3]), whole)
+    assert torch.equal(draw([1, 48, 2, 60, 19], cells[:3]), whole)
+    assert torch.equal(draw([N], cells[2:3])[0], whole[2])
+    assert abs(float(whole.mean())) < 0.1
+    assert float(whole.std()) == pytest.approx(1.0, abs=0.05)
+    blocks = [whole[c, b : b + 30] for c in range(3) for b in (0, NOISE_BLOCK, 2 * NOISE_BLOCK)]
+    for i, a in enumerate(blocks):
+        assert not any(torch.equal(a, b) for b in blocks[:i])
+    assert not torch.equal(CellNoise(cells[:1])("fc2", (1, N, 4)), whole[:1])
+
+
+def test_evaluation_leaves_no_trace(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    before = {k: v.clone() for k, v in fine.network.state_dict().items()}
+    rng, evaluations = torch.get_rng_state(), fine.gradient_evaluations
+    assert evaluate_grid(fine, *images, cells) == reference
+    evaluate_clean(fine, *images)
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert all(torch.equal(v, before[k]) for k, v in fine.network.state_dict().items())
+    assert fine.gradient_evaluations == evaluations
+
+
+def test_evaluation_goes_to_evaluation_mode(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    clean = evaluate_clean(fine, *images)
+    fine.train()
+    assert evaluate_grid(fine, *images, cells) == reference
+    fine.train()
+    assert evaluate_clean(fine, *images) == clean
+    assert not fine.network.training
+
+
+@pytest.mark.parametrize("batch_size", [1, 33, 1000])
+def test_the_clean_metric_does_not_depend_on_the_batch_size(
+    batch_size: int, fine: MRRDigits, images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = images
+    with torch.no_grad():
+        expected = F.cross_entropy(fine.eval()(x).double(), y).item()
+    assert evaluate_clean(fine, x, y, batch_size) == pytest.approx(expected, rel=1e-6)
+
+
+def test_progress_is_told_after_each_group(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    told: list[tuple[int, int]] = []
+    evaluate_grid(
+        fine, *images, cells[:7], cells_per_batch=3, progress=lambda *args: told.append(args)
+    )
+    assert told == [(3, 7), (6, 7), (7, 7)]
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 0}, {"cells_per_batch": 0}])
+def test_sizes_out_of_range_read(
+    given: dict[str, int], fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    with pytest.raises(UserError, match=next(iter(given))):
+        evaluate_grid(fine, *images, cells, **given)  # type: ignore[arg-type]
+
+
+def test_no_training_method_is_imported_by_the_harness() -> None:
+    assert not [n for n, v in vars(harness).items() if "methods" in getattr(v, "__module__", "")]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
+from pnnbench.methods.bp import BP
+from pnnbench.methods.sat import SAT
+from pnnbench.workloads.mrr import MRRDigits
+
+X, Y = (t[:20] for t in ImageDataModule(load("digits")).train_tensors())
+
+
+def norm(tensors: dict[str, Tensor]) -> float:
+    return math.sqrt(sum(float(t.square().sum()) for t in tensors.values()))
+
+
+def example() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    parameters = {"a": torch.tensor([1.0, -2.0]), "b": torch.tensor([[0.0, 4.0]])}
+    gradients = {"a": torch.tensor([3.0, 0.5]), "b": torch.tensor([[1.0, -1.0]])}
+    return parameters, gradients
+
+
+def test_the_plain_step_goes_up_the_gradient_to_the_edge_of_the_ball() -> None:
+    parameters, gradients = example()
+    found = SAT(rho=0.7).perturbation(parameters, gradients)
+    assert norm(found) == pytest.approx(0.7)
+    length = math.sqrt(9.0 + 0.25 + 1.0 + 1.0)
+    torch.testing.assert_close(found["a"], 0.7 * gradients["a"] / length)
+    torch.testing.assert_close(found["b"], 0.7 * gradients["b"] / length)
+
+
+def test_the_adaptive_step_scales_the_ball_with_the_parameters() -> None:
+    parameters, gradients = example()
+    found = SAT(rho=0.7, adaptive=True).perturbation(parameters, gradients)
+    length = math.sqrt(3.0**2 + 1.0**2 + 0.0 + 4.0**2)  # of |parameter| * gradient
+    torch.testing.assert_close(found["a"], 0.7 * torch.tensor([3.0, 4.0 * 0.5]) / length)
+    torch.testing.assert_close(found["b"], 0.7 * torch.tensor([[0.0, -16.0]]) / length)
+    relative = {
+        n: e[parameters[n] != 0] / parameters[n][parameters[n] != 0].abs() for n, e in found.items()
+    }
+    assert norm(relative) == pytest.approx(0.7)
+
+
+def test_without_gradient_there_is_no_step() -> None:
+    zeros = {"a": torch.zeros(3)}
+    assert (SAT().perturbation({"a": torch.ones(3)}, zeros)["a"] == 0.0).all()
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_with_radius_zero_it_is_back_propagation(adaptive: bool) -> None:
+    workload, other = MRRDigits(0).train(), MRRDigits(0).train()
+    SAT(rho=0.0, adaptive=adaptive).loss(workload, (X, Y)).backward()
+    BP().loss(other, (X, Y)).backward()
+    for a, b in zip(workload.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+@pytest.mark.parametrize("params", [{}, {"adaptive": True}, {"perturb": "all"}])
+def test_the_loss_grows_with_the_radius(params: dict[str, Any]) -> None:
+    losses = [
+        SAT(rho=rho, **params).loss(MRRDigits(0).train(), (X, Y)).item()
+        for rho in (0.0, 0.05, 0.1, 0.2)
+    ]
+    assert losses == sorted(losses)
+    assert losses[-1] > losses[0] + 0.01
+
+
+def test_to_first_order_the_loss_grows_by_radius_times_gradient() -> None:
+    def at(rho: float) -> float:
+        return SAT(rho=rho).loss(MRRDigits(0).double().train(), (X.double(), Y)).item()
+
+    workload = MRRDigits(0).double().train()
+    gradients = torch.autograd.grad(
+        BP().loss(workload, (X.double(), Y)), list(workload.controls().values())
+    )
+    slope = norm({str(i): g for i, g in enumerate(gradients)})
+    assert (at(1e-5) - at(0.0)) / 1e-5 == pytest.approx(slope, rel=1e-3)
+
+
+@pytest.mark.parametrize("perturb", ["controls", "all"])
+def test_the_chosen_group_is_perturbed(perturb: str) -> None:
+    seen: list[set[str]] = []
+
+    class Notes(SAT):
+        """Notes which parameters are perturbed."""
+
+        def perturbation(self, parameters: Any, gradients: Any) -> dict[str, Tensor]:
+            seen.append(set(parameters))
+            return super().perturbation(parameters, gradients)
+
+    workload = MRRDigits(0).train()
+    Notes(perturb=perturb).loss(workload, (X, Y))
+    expected = set(workload.controls())
+    if perturb == "all":
+        expected |= set(workload.digital_parameters())
+    assert seen == [expected]
+
+
+def test_a_step_is_two_passes_and_leaves_the_parameters() -> None:
+    workload = MRRDigits(0).train()
+    before = {n: p.detach().clone() for n, p in workload.named_parameters()}
+    loss = SAT().loss(workload, (X, Y))
+    assert workload.gradient_evaluations == 2
+    assert int(workload.network.norm1.num_batches_tracked) == 1
+    assert all(p.grad is None for p in workload.parameters())
+    loss.backward()
+    assert all(torch.equal(p, before[n]) for n, p in workload.named_parameters())
+    assert all(p.grad is not None for p in workload.parameters())
+
+
+def test_the_perturbation_carries_no_gradient() -> None:
+    workload = MRRDigits(0).double().train()
+    controls, batch = dict(workload.controls()), (X.double(), Y)
+    method = SAT(rho=0.5)
+    found = torch.autograd.grad(method.loss(workload, batch), list(controls.values()))
+    with workload.extra_pass():
+        first = torch.autograd.grad(BP().loss(workload, batch), list(controls.values()))
+    epsilon = method.perturbation(controls, dict(zip(controls, first, strict=True)))
+    with torch.no_grad():
+        for name, control in controls.items():
+            control.add_(epsilon[name])
+    expected = torch.autograd.grad(BP().loss(workload, batch), list(controls.values()))
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        ({"rho": -1.0}, "rho is -1.0"),
+        ({"rho": float("nan")}, "rho is nan"),
+        ({"perturb": "weights"}, "controls, all"),
+    ],
+)
+def test_wrong_parameters_are_refused(params: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as error:
+        SAT(**params)
+    assert text in str(error.value)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pnnbench import registry
+from pnnbench.errors import UserError
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.bp import BP
+from pnnbench.methods.sat import SAT
+from pnnbench.platforms.mrr import MRRWeightBank
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.mrr import MRRDigits
+
+
+def install(folder: Path, name: str, group: str, entry: str) -> None:
+    """Makes a distribution with one entry point, as an installed package has it."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry}\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("methods", {"bp", "bp-weights", "nat", "pruning", "sat"}),
+        ("platforms", {"mrr"}),
+        ("workloads", {"mrr-digits", "mrr-mnist"}),
+    ],
+)
+def test_built_ins_come_through_entry_points(kind: str, names: set[str]) -> None:
+    found = registry.registered(kind)
+    assert names <= set(found)
+    assert list(found) == sorted(found)
+
+
+def test_every_registered_class_loads_and_knows_its_name() -> None:
+    for name in registry.registered("methods"):
+        assert issubclass(registry.method_class(name), TrainingMethod)
+    for name in registry.registered("workloads"):
+        assert registry.workload_class(name).name == name
+    assert registry.resolve("platforms", "mrr") is MRRWeightBank
+
+
+@pytest.mark.parametrize("name", ["sat", "pnnbench.methods.sat.SAT", "pnnbench.methods.sat:SAT"])
+def test_a_class_is_found_by_name_and_by_path(name: str) -> None:
+    assert registry.method_class(name) is SAT
+
+
+def test_a_class_of_the_working_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registry_test_mine.py").write_text(
+        "from pnnbench.methods.bp import BP\nclass Mine(BP): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.method_class("registry_test_mine.Mine").__name__ == "Mine"
+    del sys.modules["registry_test_mine"]
+
+
+def test_other_packages_register_at_the_same_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "otherlab", "pnnbench.methods", "otherlab = pnnbench.methods.bp:BP")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.method_class("otherlab") is BP
+
+
+def test_two_packages_with_one_name_are_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "otherlab", "pnnbench.methods", "sat = otherlab.sat:SAT")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="two packages register the method 'sat'") as error:
+        registry.registered("methods")
+    assert "otherlab.sat:SAT" in str(error.value)
+    assert "pnnbench.methods.sat:SAT" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("st", "did you mean 'sat'"),
+        ("xyzzy", "allowed: bp, bp-weights, nat, pruning, sat"),
+        ("pnnbench.methods.sat.SAAT", "did you mean 'SAT'"),
+        ("pnnbench.methods.sta.SAT", "cannot import 'pnnbench.methods.sta'"),
+        ("pnnbench.methods.sat.check_range", "unknown class 'check_range'"),
+        ("pnnbench.workloads.mrr.MRRDigits", "is not a training method"),
+    ],
+)
+def test_unknown_methods_read(name: str, text: str) -> None:
+    with pytest.raises(UserError) as error:
+        registry.method_class(name, where="suite.yaml: methods[2]")
+    assert text in str(error.value)
+
+
+def test_the_place_of_a_mistake_is_named() -> None:
+    with pytest.raises(UserError, match=r"^suite.yaml: methods\[2\]: unknown method 'st'"):
+        registry.method_class("st", where="suite.yaml: methods[2]")
+    with pytest.raises(UserError, match=r"^suite.yaml: methods\[2\]: cannot import"):
+        registry.method_class("no_such_module.X", where="suite.yaml: methods[2]")
+    with pytest.raises(UserError, match=r"^here: rho is -1"):
+        registry.method_parameters(SAT, {"rho": -1.0}, where="here")
+
+
+def test_a_method_is_not_a_workload() -> None:
+    with pytest.raises(UserError, match="is not a workload"):
+        registry.workload_class("pnnbench.methods.sat.SAT")
+    assert registry.workload_class("mrr-digits") is MRRDigits
+    assert issubclass(registry.workload_class("pnnbench.workloads.base.Workload"), Workload)
+
+
+def test_parameters_are_resolved_to_the_full_set() -> None:
+    full = registry.method_parameters(SAT, {"rho": 0.125, "lr": 0.25})
+    assert list(full) == ["rho", "adaptive", "perturb", "lr", "lr_digital", "optimizer"]
+    assert (full["rho"], full["lr"]) == (0.125, 0.25)
+    default = SAT()
+    assert {k: v for k, v in full.items() if k not in ("rho", "lr")} == {
+        "adaptive": default.adaptive,
+        "perturb": default.perturb,
+        "lr_digital": default.lr_digital,
+        "optimizer": default.optimizer,
+    }
+    assert registry.method_parameters(BP, {"lr": 1})["lr"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"roh": 0.5}, "did you mean 'rho'"),
+        ({"rho": "0.5"}, "rho is '0.5', a str"),
+        ({"rho": True}, "rho is True, a bool"),
+        ({"adaptive": 1}, "adaptive is 1, a int"),
+        ({"adaptive": "yes"}, "allowed: a bool"),
+        ({"perturb": "al"}, "controls, all"),
+        ({"optimizer": "adamw"}, "adam, sgd"),
+        ({"lr": 0.0}, "lr is 0.0, out of range"),
+        ({"lr": float("nan")}, "lr is nan, out of range"),
+        ({"lr_digital": -1.0}, "lr_digital"),
+    ],
+)
+def test_wrong_parameters_read(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(UserError) as error:
+        registry.method_parameters(SAT, given, where="suite.yaml: methods[0]")
+    assert text in str(error.value)
+    assert str(error.value).startswith("suite.yaml: methods[0]: ")
+
+
+def test_a_missing_parameter_is_named() -> None:
+    with pytest.raises(UserError, match="TrainingMethod needs a value for lr"):
+        registry.method_parameters(TrainingMethod, {})
