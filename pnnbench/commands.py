@@ -40,7 +40,10 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
             pictures: dict[str, Path] = {}
             if record["status"] == "ok" and options.pictures:
                 console.say(f"{job.title()}: pictures")
-                pictures = _draw_run(folder, record, options.data)
+                try:
+                    pictures = _draw_run(folder, record, options.data)
+                except Exception as error:  # noqa: BLE001 - the record stands; the suite goes on
+                    console.say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
             if options.wandb != "disabled":
                 from pnnbench.leaderboard.mirror import log_job
 
@@ -94,7 +97,12 @@ def train(options: Any) -> int:
     from pnnbench.suites import MethodEntry, Suite, make_jobs
 
     params = method_parameters(method_class(options.method), options.params)
-    entry = MethodEntry(options.method, options.method, params, options.epochs_factor)
+    # Runs with other settings are other rows of the leaderboard.
+    settings = [f"{k}={v}" for k, v in sorted(options.params.items())]
+    if options.epochs_factor != 1:
+        settings.append(f"epochs x{options.epochs_factor:g}")
+    label = " ".join([options.method, *settings])
+    entry = MethodEntry(options.method, label, params, options.epochs_factor)
     jobs = make_jobs(
         "train",
         "pnnbench-1",
@@ -264,6 +272,17 @@ def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
     from pnnbench.leaderboard.records import write_record
     from pnnbench.leaderboard.render import render
 
+    names = sorted({record["job"]["suite"] for record in records})
+    if len(names) != 1:
+        raise UserError(
+            f"records of {len(names)} suites: {', '.join(names)}",
+            allowed="one suite in one published folder",
+            next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
+        )
+    current = {f"{record['job']['hash']}.json" for record in records}
+    for old in (folder / "records").glob("*.json"):
+        if old.name not in current:
+            old.unlink()
     for record in records:
         write_record(folder / "records" / f"{record['job']['hash']}.json", record)
     page = _write_board(records, folder, wandb, Path("runs") / "leaderboard")

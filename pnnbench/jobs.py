@@ -12,13 +12,14 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -102,7 +103,10 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
             next_step=f"pnnbench doctor {folder}",
         )
     workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
-    workload.network.load_state_dict(load_file(path))
+    try:
+        workload.network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"{path} does not fit {record['job']['workload']}: {error}") from None
     workload.eval()
     return workload
 
@@ -130,8 +134,12 @@ def provenance(started: datetime) -> dict[str, Any]:
     }
 
 
+@cache
 def git_state() -> dict[str, Any]:
-    """Commit of the source tree and whether the package differs from it; empty outside of git."""
+    """Commit of the source tree and whether the package differs from it; empty outside of git.
+
+    Read once, when the first job of the process starts: that is the code it runs.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*args: str) -> str | None:
@@ -307,7 +315,7 @@ def run_job(
             **measured,
             "cost": {
                 "gradient_evaluations": state.gradient_evaluations,
-                "hardware_queries": 0,
+                "hardware_queries": state.hardware_queries,
                 "train_seconds": state.seconds,
                 "evaluate_seconds": evaluate_seconds,
                 "sharpness_seconds": sharpness_seconds,
@@ -348,6 +356,7 @@ def run_suite(
     Returns:
         The records of all jobs, in suite order.
     """
+    git_state()
     folders = [job_folder(runs, job) for job in suite.jobs]
     total = len(folders)
     waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]

@@ -110,6 +110,14 @@ def workload_class(name: str, *, where: str = "") -> type[Workload]:
     return found
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def method_parameters(
     cls: type[TrainingMethod], given: Mapping[str, Any], *, where: str = ""
 ) -> dict[str, Any]:
@@ -152,9 +160,13 @@ def method_parameters(
         if isinstance(default, (bool, str, int, float)) and not (
             type(value) is type(default) or (numeric and not isinstance(value, bool))
         ):
+            hint = ""
+            if isinstance(value, str) and isinstance(default, float) and _is_number(value):
+                hint = f"write it with a point, {float(value)!r}: YAML reads {value} as text"
             raise UserError(
                 f"{prefix}{key} is {value!r}, a {type(value).__name__}",
                 allowed=f"a {type(default).__name__}",
+                next_step=hint,
             )
     try:
         cls(**full)

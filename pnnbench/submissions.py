@@ -120,8 +120,8 @@ def verify(submission: Path, say: Callable[[str], None], root: str | None = None
         What `remeasure` returns.
 
     Raises:
-        UserError: If the workload is not a registered one, the data differ, or the tensors do not
-            fit.
+        UserError: If the workload is not a registered one, the data differ, the tensors do not
+            fit, or a control is outside of its limits.
     """
     record = read_record(submission / "record.json")
     if record["status"] != "ok":
@@ -142,4 +142,11 @@ def verify(submission: Path, say: Callable[[str], None], root: str | None = None
             f"{submission} was measured on other data: {record['data']['fingerprint']}",
             allowed=data.arrays.fingerprint,
         )
+    before = {name: p.detach().clone() for name, p in workload.controls().items()}
+    workload.project_controls()
+    for name, p in workload.controls().items():
+        if not p.isfinite().all() or not p.equal(before[name]):
+            raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
+    # Statistics and full scales are derived here, not taken from the submitter.
+    workload.calibrate(data.train_tensors()[0][: tier["calibration_images"]])
     return remeasure(record, workload, data, say)

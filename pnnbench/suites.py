@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,6 +54,7 @@ class Job:
         seed: Index of the repetition; every seed axis derives from it.
         config: What the workload resolves to at this tier.
         fingerprint: Fingerprint of the data.
+        source: Digest of the method's source file, if the method is not part of this package.
     """
 
     suite: str
@@ -63,6 +65,7 @@ class Job:
     seed: int
     config: Mapping[str, Any]
     fingerprint: str
+    source: str | None = None
 
     def spec(self) -> dict[str, Any]:
         """The ``job`` part of the record, hash included."""
@@ -71,6 +74,8 @@ class Job:
             "revision": PROTOCOLS[self.protocol],
             "config": self.config,
             "data": self.fingerprint,
+            # Somebody at work on a method gets a new job for each version of the file.
+            **({} if self.source is None else {"source": self.source}),
         }
         spec = {
             "suite": self.suite,
@@ -164,6 +169,8 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     """
     try:
         text = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
@@ -175,12 +182,15 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         if key not in text:
             raise UserError(f"{where}: the key {key!r} is missing", next_step="add it")
     name = _typed(f"{where}: suite", text["suite"], str, "a name")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(
-            f"{where}: suite is {name!r}", allowed="letters, digits, '_', '-' and '.' only"
+            f"{where}: suite is {name!r}",
+            allowed="letters, digits, '_', '-' and '.', a letter or digit first",
         )
-    if text["protocol"] not in PROTOCOLS:
-        raise unknown_name("protocol", str(text["protocol"]), PROTOCOLS, where=where)
+    protocol = _typed(f"{where}: protocol", text["protocol"], str, ", ".join(PROTOCOLS))
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
+    tier = _typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
     workloads = _typed(f"{where}: workloads", text["workloads"], list, "a list of names")
     seeds = _typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
     for i, seed in enumerate(seeds):
@@ -195,9 +205,7 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     entries = _method_entries(where, text["methods"])
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
-    jobs = make_jobs(
-        name, text["protocol"], text["tier"], workloads, seeds, entries, where=where, root=root
-    )
+    jobs = make_jobs(name, protocol, tier, workloads, seeds, entries, where=where, root=root)
     return Suite(name, str(text.get("description", "")), jobs, timeout)
 
 
@@ -230,9 +238,12 @@ def make_jobs(
     Raises:
         UserError: If a workload, tier or data set is missing.
     """
+    if len(set(map(str, workloads))) < len(workloads):
+        raise UserError(f"{where}: a workload is named twice: {workloads}")
     resolved = [_resolve(where, w, tier, root) for w in workloads]
+    sources = {e.label: method_source(method_class(e.name)) for e in entries}
     return tuple(
-        Job(suite, protocol, tier, workload, entry, seed, config, fingerprint)
+        Job(suite, protocol, tier, workload, entry, seed, config, fingerprint, sources[entry.label])
         for seed in seeds
         for workload, config, fingerprint in resolved
         for entry in entries
@@ -266,6 +277,17 @@ def _method_entries(where: str, given: Any) -> list[MethodEntry]:
         full = method_parameters(method_class(method, where=here), params, where=here)
         entries.append(MethodEntry(method, label, full, float(factor)))
     return entries
+
+
+def method_source(cls: type) -> str | None:
+    """Digest of the file that defines a method, None for the methods of this package."""
+    if cls.__module__.partition(".")[0] == "pnnbench":
+        return None
+    try:
+        file = inspect.getsourcefile(cls)
+    except TypeError:
+        file = None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
 
 
 def _resolve(where: str, name: Any, tier: Any, root: str | None) -> tuple[str, dict[str, Any], str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class RunState(pl.Callback):
         losses: Mean training loss of each finished epoch.
         seconds: Training time over all parts of the run, in s.
         gradient_evaluations: Passes recorded for differentiation over all parts of the run.
+        hardware_queries: Inputs measured on hardware over all parts of the run.
     """
 
     def __init__(self, report: Report | None = None) -> None:
@@ -49,15 +51,21 @@ class RunState(pl.Callback):
         self.losses: list[float] = []
         self.seconds = 0.0
         self.gradient_evaluations = 0
+        self.hardware_queries = 0
         self._sum: Tensor | None = None
         self._batches = 0
         self._started = 0.0
-        self._evaluations_before = 0
+        self._before = (0, 0)
+
+    @staticmethod
+    def _counters(pl_module: pl.LightningModule) -> tuple[int, int]:
+        workload = cast(Workload, pl_module)
+        return workload.gradient_evaluations, workload.hardware_queries
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
         self._sum, self._batches, self._started = None, 0, time.perf_counter()
-        self._evaluations_before = cast(Workload, pl_module).gradient_evaluations
+        self._before = self._counters(pl_module)
 
     def on_train_batch_end(
         self,
@@ -79,8 +87,9 @@ class RunState(pl.Callback):
             DivergedError: If the mean loss is not finite.
         """
         self.seconds += time.perf_counter() - self._started
-        now = cast(Workload, pl_module).gradient_evaluations
-        self.gradient_evaluations += now - self._evaluations_before
+        gradients, queries = self._counters(pl_module)
+        self.gradient_evaluations += gradients - self._before[0]
+        self.hardware_queries += queries - self._before[1]
         mean = float(self._sum) / self._batches if self._sum is not None else math.nan
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss of epoch {trainer.current_epoch} is {mean}")
@@ -98,6 +107,7 @@ class RunState(pl.Callback):
             "losses": list(self.losses),
             "seconds": self.seconds,
             "gradient_evaluations": self.gradient_evaluations,
+            "hardware_queries": self.hardware_queries,
             "torch": torch.get_rng_state(),
             "python": [version, list(internal), gauss],
             "numpy": {
@@ -114,6 +124,7 @@ class RunState(pl.Callback):
         self.losses = list(state_dict["losses"])
         self.seconds = float(state_dict["seconds"])
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
+        self.hardware_queries = int(state_dict["hardware_queries"])
         torch.set_rng_state(state_dict["torch"])
         version, internal, gauss = state_dict["python"]
         random.setstate((version, tuple(internal), gauss))
@@ -166,7 +177,7 @@ def quiet() -> Iterator[None]:
 
 
 class TrainingData(pl.LightningDataModule):
-    """The training side of a data module only: scored runs see no validation or test images.
+    """The training side of a data module: the Trainer runs no validation or test loop.
 
     Args:
         data: Gives the training loader.
@@ -208,6 +219,7 @@ def fit(
 
     Raises:
         DivergedError: If the training loss is no longer finite.
+        KeyboardInterrupt: If the user interrupts; Lightning alone would end the process.
     """
     state = RunState(report)
     callbacks: list[pl.Callback] = [state, method]  # a diverged run ends before the method's hooks
@@ -228,5 +240,13 @@ def fit(
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         last = folder / "last.ckpt" if folder is not None else None
         resume = str(last) if last is not None and last.exists() else None
-        trainer.fit(workload, datamodule=TrainingData(data), ckpt_path=resume, weights_only=True)
+        interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(
+                workload, datamodule=TrainingData(data), ckpt_path=resume, weights_only=True
+            )
+        except SystemExit as error:
+            # Lightning turns an interrupt into an exit and leaves the signal ignored.
+            signal.signal(signal.SIGINT, interrupt)
+            raise KeyboardInterrupt from error
     return state

@@ -92,20 +92,24 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
     search = yaml.safe_load(args.search.read_text())
+    setting = {k: v for k, v in search.items() if k != "rows"}
     # Finished trials are kept one per line, so that an interrupted search goes on.
     log = args.search.with_suffix(".jsonl")
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    kept = {identity(result): result for result in done}
+    kept = {identity(result): result for result in done if result["setting"] == setting}
     wanted = trials(search)
     jobs = [(search, trial) for trial in wanted if identity(trial) not in kept]
     context = multiprocessing.get_context("spawn")
     with context.Pool(args.workers, maxtasksperchild=4) as pool, log.open("a") as file:
         for result in pool.imap(run, jobs):
+            result["setting"] = setting
             kept[identity(result)] = result
             file.write(json.dumps(result) + "\n")
             file.flush()
             print(f"{len(kept)}/{len(wanted)}", json.dumps(result), flush=True)
-    results = [kept[identity(trial)] for trial in wanted]
+    results = [
+        {k: v for k, v in kept[identity(trial)].items() if k != "setting"} for trial in wanted
+    ]
     best = {}
     for label in search["rows"]:
         row = [r for r in results if r["label"] == label and r["score"] is not None]

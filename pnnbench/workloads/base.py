@@ -82,6 +82,7 @@ class Workload(pl.LightningModule):
     Attributes:
         network: The network of physical and digital layers.
         gradient_evaluations: Passes through the network recorded for differentiation so far.
+        hardware_queries: Inputs measured on hardware so far.
     """
 
     #: Registered name.
@@ -104,6 +105,7 @@ class Workload(pl.LightningModule):
             self.network = self.build_network()
         self.method: LossMethod | None = None
         self.gradient_evaluations = 0
+        self.hardware_queries = 0
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network with fresh parameters from torch's global generator."""
@@ -165,27 +167,17 @@ class Workload(pl.LightningModule):
             self.gradient_evaluations += 1
         return self.network(x)
 
-    def outputs_at(
-        self, x: Tensor, parameters: Mapping[str, Tensor], *, extra: bool = False
-    ) -> Tensor:
+    def outputs_at(self, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Outputs with some parameters replaced, differentiable with respect to them.
 
         Args:
             x: Inputs (B, ...).
             parameters: Replacements under the names of `controls` or `digital_parameters`.
-            extra: True for a pass beside the main one: batch-norm statistics stay as they are.
 
         Returns:
             Outputs (B, ...).
         """
-        replaced = dict(parameters)
-        if extra:
-            replaced.update({name: b.clone() for name, b in self.network_buffers().items()})
-        return functional_call(self, replaced, (x,))
-
-    def network_buffers(self) -> dict[str, Tensor]:
-        """Buffers of the network by their names in this module."""
-        return {f"network.{name}": b for name, b in self.network.named_buffers()}
+        return functional_call(self, dict(parameters), (x,))
 
     @contextmanager
     def extra_pass(self) -> Iterator[None]:
@@ -324,5 +316,6 @@ class Hardware:
     def measure(self, x: Tensor) -> Tensor:
         """Measures outputs (B, ...) for inputs (B, ...); no gradients."""
         self.queries += len(x)
+        self.__workload.hardware_queries += len(x)
         with self.__workload.extra_pass(), operate(self.__workload.network, [self.__condition]):
             return self.__workload.network(x)

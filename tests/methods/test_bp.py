@@ -27,11 +27,11 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
         direction = torch.randn(control.shape, generator=generator).double()
         direction /= direction.norm()
         values = []
-        for step in (1e-5, -1e-5):
+        for step in (1e-7, -1e-7):  # pooling and ReLU have kinks further away
             with torch.no_grad():
                 control.add_(step * direction)
                 values.append(BP().loss(workload, batch).item())
                 control.sub_(step * direction)
         slope = (gradient * direction).sum()
-        expected = torch.tensor((values[0] - values[1]) / 2e-5, dtype=torch.float64)
-        torch.testing.assert_close(slope, expected, rtol=1e-5, atol=1e-8)
+        expected = torch.tensor((values[0] - values[1]) / 2e-7, dtype=torch.float64)
+        torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-9)

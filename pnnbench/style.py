@@ -1,0 +1,334 @@
+"""How pictures look: one set of matplotlib settings, one look per method, files that do not change.
+
+Pictures are drawn through matplotlib's object interface on the Agg canvas: no pyplot, no window,
+no state between two pictures. The user's own matplotlib settings do not enter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#222222"
+"""Text, spines and ticks."""
+QUIET = "#8A8A8A"
+"""Reference lines and remarks."""
+GRID = "#E4E4E4"
+"""Grid lines."""
+ACCENT = "#0072B2"
+"""Data that belong to no method."""
+PNG_DPI = 160
+
+RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 7.0,
+    "axes.labelsize": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "xtick.minor.size": 1.8,
+    "ytick.minor.size": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 2.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 5.0,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "pnnbench",
+}
+"""What differs from matplotlib's defaults."""
+
+# Settings that are not about looks, and which matplotlib does not like to be set.
+_NOT_STYLE = ("backend", "interactive", "toolbar", "webagg", "tk.", "macosx", "savefig.directory")
+
+_UNITS = {"degC": "°C", "deg": "°", "um": "µm", "ohm": "Ω"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodStyle:
+    """The look of one method.
+
+    Hue and marker shape name the family of the method, fill and dashes the variant, so that the
+    methods stay apart in grey print.
+
+    Attributes:
+        color: Hexadecimal colour, of the Okabe-Ito palette.
+        marker: Matplotlib's marker code.
+        fillstyle: How the marker is filled: ``full``, ``none``, ``left`` or ``bottom``.
+        linestyle: Matplotlib's line style: a name, or an offset and a dash pattern.
+    """
+
+    color: str
+    marker: str
+    fillstyle: str
+    linestyle: str | tuple[int, tuple[float, ...]]
+
+    def marks(self) -> dict[str, Any]:
+        """Returns the keyword arguments of ``Axes.plot`` for the markers alone."""
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "fillstyle": self.fillstyle,
+            "markerfacecolor": "white" if self.fillstyle == "none" else self.color,
+            "markerfacecoloralt": "white",
+            "markeredgecolor": self.color,
+            "markeredgewidth": 1.0,
+        }
+
+    def line(self) -> dict[str, Any]:
+        """Returns the keyword arguments of ``Axes.plot`` for line and markers."""
+        return {**self.marks(), "linestyle": self.linestyle}
+
+
+# Okabe and Ito, Color Universal Design (2008): told apart with every common colour vision.
+_FAMILIES = {
+    "bp on weights": ("#0072B2", "s"),
+    "bp weights": ("#0072B2", "s"),
+    "bp": ("#333333", "o"),
+    "nat": ("#009E73", "^"),
+    "sat": ("#D55E00", "D"),
+    "optical pruning": ("#CC79A7", "v"),
+    "pruning": ("#CC79A7", "v"),
+}
+_OTHERS = tuple(
+    (color, marker)
+    for marker in ("P", "X", "p", "<", ">", "h", "8", "*")
+    for color in ("#E69F00", "#56B4E9", "#7F7F7F")
+)
+_VARIANTS: tuple[tuple[str, str | tuple[int, tuple[float, ...]]], ...] = (
+    ("full", "-"),
+    ("none", (0, (5.0, 2.0))),
+    ("left", (0, (1.2, 1.6))),
+    ("bottom", (0, (6.0, 1.6, 1.2, 1.6))),
+    ("right", (0, (3.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
+    ("top", (0, (9.0, 2.5))),
+)
+# The variants of the project's own suites; every other name is hashed.
+_KNOWN_VARIANTS = {
+    "": 0,
+    "equal gradients": 1,
+    "sgd": 1,
+    "published step": 2,
+    "sgd published step": 3,
+    "adaptive": 3,
+}
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big")
+
+
+def _look(label: str, shift: int = 0) -> MethodStyle:
+    words = re.sub(r"[^\w.]+", " ", label.lower()).strip()
+    for family, (color, marker) in _FAMILIES.items():
+        if words == family or words.startswith(family + " "):
+            variant = words[len(family) :].strip()
+            index = _KNOWN_VARIANTS.get(variant, 1 + _digest(variant) % (len(_VARIANTS) - 1))
+            fill, line = _VARIANTS[(index + shift) % len(_VARIANTS)]
+            return MethodStyle(color, marker, fill, line)
+    index = _digest(words) + shift
+    color, marker = _OTHERS[index % len(_OTHERS)]
+    fill, line = _VARIANTS[index // len(_OTHERS) % len(_VARIANTS)]
+    return MethodStyle(color, marker, fill, line)
+
+
+def method_styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
+    """Gives each method its look, which follows from its label alone.
+
+    Args:
+        labels: Labels of methods. The project's own and their variants (``"SAT, adaptive"``) have
+            fixed looks; any other label is hashed to one. Only where two labels of one picture
+            would look the same does the later one, in alphabetical order, take the next free look.
+
+    Returns:
+        Label to look, in the order given; no two are the same up to 144 methods.
+    """
+    given = list(dict.fromkeys(labels))
+    taken: dict[str, MethodStyle] = {}
+    # Fixed looks first, so that no hashed one pushes them aside.
+    for label in sorted(given, key=lambda text: (not _is_fixed(text), text)):
+        shifts = range(len(_OTHERS) * len(_VARIANTS))
+        free = (look for s in shifts if (look := _look(label, s)) not in taken.values())
+        taken[label] = next(free, _look(label))
+    return {label: taken[label] for label in given}
+
+
+def _is_fixed(label: str) -> bool:
+    words = re.sub(r"[^\w.]+", " ", label.lower()).strip()
+    return any(
+        words == family
+        or (words.startswith(family + " ") and words[len(family) :].strip() in _KNOWN_VARIANTS)
+        for family in _FAMILIES
+    )
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Context in which pictures are drawn and saved; settings of before are back afterwards."""
+    import matplotlib as mpl
+
+    defaults = {
+        key: value
+        for key, value in mpl.rcParamsDefault.items()
+        if not key.startswith(_NOT_STYLE) and key != "svg.id"
+    }
+    with mpl.rc_context({**defaults, **RC}):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Makes an empty figure on the Agg canvas, laid out so that nothing overlaps.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+
+    Returns:
+        The figure; call inside `styled`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def heading(figure: Figure, title: str, remark: str = "") -> None:
+    """Writes the title of a figure, and a quieter line below it, flush left above everything.
+
+    Args:
+        figure: A figure with constrained layout; its ``rect`` is set here.
+        title: One line.
+        remark: One line, or nothing.
+    """
+    height = figure.get_figheight()
+    figure.text(
+        0.012, 1 - 0.08 / height, title, ha="left", va="top", fontsize=11, fontweight="bold"
+    )
+    if remark:
+        figure.text(
+            0.012, 1 - 0.32 / height, remark, ha="left", va="top", fontsize=8.5, color=QUIET
+        )
+    top = (0.58 if remark else 0.36) / height
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0.0, 0.0, 1.0, 1.0 - top))
+
+
+def share_axis(axes: Axes, which: str, *, share: bool) -> None:
+    """Sets the scale of a metric: a share spans 0 to 1, anything else what the data need.
+
+    Args:
+        axes: Where the metric is drawn.
+        which: ``"x"`` or ``"y"``.
+        share: Whether the metric is a share of images, such as accuracy.
+    """
+    if not share:
+        return
+    limits, ticks = (-0.02, 1.02), [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    if which == "x":
+        axes.set_xlim(limits)
+        axes.set_xticks(ticks)
+    else:
+        axes.set_ylim(limits)
+        axes.set_yticks(ticks)
+
+
+def unit_text(unit: str) -> str:
+    """Writes a unit as people do.
+
+    Args:
+        unit: Unit as the code names it, such as ``"degC"`` or ``"x measured spread"``.
+
+    Returns:
+        Such as ``"°C"`` or ``"× measured spread"``.
+    """
+    return _UNITS.get(unit, unit.replace("x ", "× ", 1) if unit.startswith("x ") else unit)
+
+
+def number_text(value: float, *, sign: bool = False) -> str:
+    """Writes a number with a true minus sign, without exponents where they can be done without.
+
+    Args:
+        value: The number.
+        sign: Whether to show a plus.
+
+    Returns:
+        The text, three significant digits.
+    """
+    plus = "+" if sign else ""
+    if value != 0 and not 1e-3 <= abs(value) < 1e5:
+        mantissa, exponent = f"{value:{plus}.2e}".split("e")
+        return mantissa.replace("-", "−") + rf" × 10$^{{{int(exponent)}}}$"
+    digits = f"{value:{plus}.3g}" if abs(value) < 1000 else f"{value:{plus}.0f}"
+    return digits.replace("-", "−")
+
+
+def plain(text: str) -> str:
+    """Escapes what a user wrote, so that ``$`` does not start a formula."""
+    return text.replace("\\", "\u2216").replace("$", r"\$")
+
+
+def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[Path, Path]:
+    """Writes a figure as SVG and PNG, each to a temporary name that is then renamed.
+
+    The SVG holds no date, no version and no random names: the same figure gives the same bytes
+    with the same matplotlib. Letters are outlines, so that it looks the same everywhere.
+
+    Args:
+        figure: A figure; call inside `styled`.
+        folder: Made if it is not there.
+        name: File name without suffix.
+        title: Title in the metadata of both files.
+
+    Returns:
+        The paths of the SVG and the PNG.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = (folder / f"{name}.svg", folder / f"{name}.png")
+    metadata: tuple[dict[str, Any], ...] = (
+        {"Date": None, "Creator": None, "Title": title},
+        {"Software": None, "Title": title},
+    )
+    for path, facts in zip(paths, metadata, strict=True):
+        temporary = folder / f".{path.name}.{os.getpid()}.tmp"
+        try:
+            figure.savefig(temporary, format=path.suffix[1:], dpi=PNG_DPI, metadata=facts)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return paths
