@@ -42,7 +42,7 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
                 console.say(f"{job.title()}: pictures")
                 try:
                     pictures = _draw_run(folder, record, options.data)
-                except Exception as error:  # noqa: BLE001 - the record stands; the suite goes on
+                except Exception as error:
                     console.say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
             if options.wandb != "disabled":
                 from pnnbench.leaderboard.mirror import log_job

@@ -70,7 +70,7 @@ def test_resumes_to_the_same_bits_after_an_exception_in_mid_epoch(tmp_path: Path
     assert same_bits(whole.network.state_dict(), resumed.network.state_dict())
     assert state.losses == expected.losses
     assert state.epochs == expected.epochs == [0, 1, 2]
-    assert resumed.gradient_evaluations == whole.gradient_evaluations == 2 * EPOCHS * BATCHES
+    assert state.gradient_evaluations == expected.gradient_evaluations == 2 * EPOCHS * BATCHES
     assert again.calls == EPOCHS * BATCHES
     first_part, _ = train(quiet_run.__class__(), None, epochs=1)
     assert not same_bits(first_part.network.state_dict(), whole.network.state_dict())
@@ -87,7 +87,7 @@ def test_a_finished_run_called_again_trains_no_more(
     assert second.losses == first.losses
     assert second.seconds == first.seconds
     assert (tmp_path / "last.ckpt").stat().st_mtime_ns == written
-    assert again.gradient_evaluations == done.gradient_evaluations
+    assert second.gradient_evaluations == first.gradient_evaluations == EPOCHS * BATCHES
 
 
 def test_the_checkpoint_is_whole_and_holds_plain_values(tmp_path: Path) -> None:

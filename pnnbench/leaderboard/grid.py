@@ -15,6 +15,8 @@ Record = dict[str, Any]
 Group = tuple[str, float, tuple[tuple[str, float], ...]]
 """A cell group: axis, severity, environment. Its cells differ only in the device."""
 
+DEVICE_AXIS = "device"
+"""Axis that varies the severity of the device errors at nominal conditions."""
 WORST_FRACTION = 0.10
 """Share of the devices that count as the worst ones."""
 
@@ -113,7 +115,8 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
     """Area under the degradation curve per axis, by trapezoids, divided by the span of levels.
 
     Levels are signed (a temperature below the training point is negative), so both branches
-    count by their length. Where an axis has no group at level 0, the clean value stands there.
+    count by their length. Where an axis has no group at level 0, the devices of its severity at
+    nominal conditions stand there (the point of the device axis), or else the clean value.
 
     Args:
         grid: The grid of one job.
@@ -128,7 +131,14 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
     result = {}
     for axis, points in curves.items():
         curve = {level: grid.values[index].mean(axis=0) for level, index in points.items()}
-        curve.setdefault(0.0, np.full(len(grid.devices), clean))
+        severities = {grid.groups[i][1] for index in points.values() for i in index}
+        nominal = [
+            i
+            for i, group in enumerate(grid.groups)
+            if axis != DEVICE_AXIS and group[0] == DEVICE_AXIS and {group[1]} == severities
+        ]
+        at_zero = grid.values[nominal[0]] if nominal else np.full(len(grid.devices), clean)
+        curve.setdefault(0.0, at_zero)
         x = np.array(sorted(curve))
         if len(x) < 2:
             continue

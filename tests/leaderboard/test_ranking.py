@@ -119,11 +119,14 @@ def test_area_under_the_curve_is_the_trapezoid_over_signed_levels() -> None:
     record = with_values(make_record(), lambda c: 0.9 - 0.1 * abs(c["level"]))
     record = resealed(record, lambda r: r.update(clean=0.9))
     areas = curve_areas(read_grid(record), record["clean"])
-    # Straight lines from the clean point down: the mean of each side is its middle.
+    # Straight lines from the clean point down: the mean of each side is its middle. On the
+    # temperature axes level 0 is the devices of severity 0.1 at nominal conditions: 0.89.
     assert areas["device"] == pytest.approx(0.9 - 0.1 * 0.5)
-    assert areas["temperature-fine"] == pytest.approx(0.9 - 0.1 * 0.125)
-    # From -2 to +1 degC with points at -2, -1, 0 and 1: (2 * 0.8 + 1 * 0.85) / 3.
-    assert areas["temperature-wide"] == pytest.approx((2 * 0.8 + 0.85) / 3)
+    fine = [-0.25, -0.15, -0.05, 0.0, 0.05, 0.15, 0.25]
+    expected = np.trapezoid([0.9 - 0.1 * abs(t) if t else 0.89 for t in fine], fine) / 0.5
+    assert areas["temperature-fine"] == pytest.approx(expected)
+    expected = np.trapezoid([0.7, 0.8, 0.89, 0.8], [-2.0, -1.0, 0.0, 1.0]) / 3.0
+    assert areas["temperature-wide"] == pytest.approx(expected)
     flat = curve_areas(read_grid(with_values(record, lambda c: 0.4)), 0.4)
     assert all(area == pytest.approx(0.4) for area in flat.values())
 
