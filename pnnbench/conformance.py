@@ -26,7 +26,6 @@ from pnnbench.conformance_trial import (
     SEED,
     CheckResult,
     FaultError,
-    Probe,
     Trial,
     check,
     differing,
@@ -39,6 +38,7 @@ from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.registry import method_parameters, resolve
 from pnnbench.training import fit
+from pnnbench.workloads.mrr import MRRDigits
 
 
 @check("class")
@@ -110,7 +110,7 @@ def check_ranges(trial: Trial) -> None:
 @check("loss", "defaults")
 def check_loss(trial: Trial) -> None:
     """The loss is a finite scalar whose gradient reaches the trained parameters."""
-    workload, method = Probe(SEED), trial.method()
+    workload, method = MRRDigits(SEED), trial.method()
     workload.train()
     method.attach(workload)
     method.calls = 1
@@ -144,7 +144,7 @@ def check_trains(trial: Trial) -> None:
 @check("controls-change", "trains")
 def check_controls_change(trial: Trial) -> None:
     """Training changes the controls of every layer."""
-    before = dict(Probe(SEED).controls())
+    before = dict(MRRDigits(SEED).controls())
     after = dict(trial.run.workload.controls())
     same = [name for name in after if torch.equal(before[name], after[name])]
     if same:
@@ -158,7 +158,7 @@ def check_controls_change(trial: Trial) -> None:
 def check_controls_in_range(trial: Trial) -> None:
     """The trained controls are in the range of the hardware."""
     before = state_of(trial.run.workload)
-    projected = Probe(SEED)
+    projected = MRRDigits(SEED)
     projected.network.load_state_dict(before, strict=False)
     projected.project_controls()
     outside = [
@@ -179,14 +179,14 @@ def check_batch_norm(trial: Trial) -> None:
         if name.endswith("num_batches_tracked") and int(value) != steps:
             raise FaultError(
                 f"{name} is {int(value)} after {steps} steps; make extra passes inside "
-                "workload.extra_pass() or with outputs_at(..., extra=True)."
+                "workload.extra_pass()."
             )
 
 
 @check("same-start", "trains")
 def check_same_start(trial: Trial) -> None:
     """Training starts from the initial parameters that every method gets."""
-    changed = differing(Probe(SEED).network.state_dict(), trial.run.watch.start)
+    changed = differing(MRRDigits(SEED).network.state_dict(), trial.run.watch.start)
     if changed:
         raise FaultError(
             f"{', '.join(changed)} differ from the initial parameters before the first step; "
@@ -212,7 +212,7 @@ def check_same_data(trial: Trial) -> None:
 @check("detached", "trains")
 def check_detached(trial: Trial) -> None:
     """The trained network gives the same outputs without the method."""
-    run, fresh = trial.run, Probe(SEED + 1)
+    run, fresh = trial.run, MRRDigits(SEED + 1)
     images, _ = trial.data().test_tensors()
     try:
         fresh.network.load_state_dict(state_of(run.workload))
@@ -285,7 +285,7 @@ def check_resumes(trial: Trial) -> None:
         scramble(SEED)
         try:
             fit(
-                Probe(SEED),
+                MRRDigits(SEED),
                 trial.method(),
                 trial.data(),
                 epochs=EPOCHS,
@@ -294,7 +294,7 @@ def check_resumes(trial: Trial) -> None:
             )
         except _StoppedError:
             scramble(SEED + 1)
-        resumed = Probe(SEED)
+        resumed = MRRDigits(SEED)
         fit(resumed, trial.method(), trial.data(), epochs=EPOCHS, folder=Path(folder))
     changed = differing(state_of(trial.run.workload), state_of(resumed))
     if changed:
@@ -338,7 +338,7 @@ def check_alone(trial: Trial) -> None:
 @check("access-kept", "trains", "access")
 def check_access_kept(trial: Trial) -> None:
     """The method touches no more than its access allows."""
-    if trial.cls.access == "in_silico" and trial.run.workload.hardware_asked:
+    if trial.cls.access == "in_silico" and trial.run.workload.hardware_queries:
         raise FaultError("The method measures on hardware; declare access = 'in_situ'.")
 
 
@@ -346,7 +346,7 @@ def check_access_kept(trial: Trial) -> None:
 def check_counted(trial: Trial) -> None:
     """The passes through the network are counted."""
     workload, steps = trial.run.workload, len(trial.run.watch.images)
-    if workload.gradient_evaluations < steps and not workload.hardware_asked:
+    if workload.gradient_evaluations < steps and not workload.hardware_queries:
         raise FaultError(
             f"{workload.gradient_evaluations} gradient evaluations were counted in {steps} steps; "
             "call workload(x), not workload.network(x)."

@@ -18,7 +18,6 @@ from pnnbench.data import ImageDataModule, load
 from pnnbench.data.arrays import ImageArrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.training import TrainingData, quiet
-from pnnbench.workloads.base import Hardware
 from pnnbench.workloads.mrr import MRRDigits
 
 #: The slice of the digits on which methods are checked.
@@ -42,17 +41,6 @@ class CheckResult:
 
 class FaultError(Exception):
     """A check that the method does not pass; the text says what to do."""
-
-
-class Probe(MRRDigits):
-    """The workload of the checks; it counts how often hardware is asked for."""
-
-    hardware_asked = 0
-
-    def hardware(self, *args: Any, **kwargs: Any) -> Hardware:
-        """Counts and hands on."""
-        self.hardware_asked += 1
-        return super().hardware(*args, **kwargs)
 
 
 class Watch(pl.Callback):
@@ -111,7 +99,7 @@ class Trained:
         watch: What was seen on the way.
     """
 
-    workload: Probe
+    workload: MRRDigits
     method: TrainingMethod
     watch: Watch
 
@@ -150,7 +138,7 @@ class Trial:
     ) -> Trained:
         """Trains a fresh method on a fresh workload, with more flags of the Trainer if given."""
         scramble(SEED)
-        run = Trained(Probe(SEED), self.method(seed), Watch())
+        run = Trained(MRRDigits(SEED), self.method(seed), Watch())
         with quiet():
             trainer = pl.Trainer(
                 max_epochs=EPOCHS,

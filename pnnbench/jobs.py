@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -289,8 +291,10 @@ def run_job(
         return write_record(folder / "record.json", record)
 
     try:
-        # Draws of third-party methods from the global generator; ours have their own seeds.
+        # For third-party methods that draw from the global generators; ours have their own seeds.
         torch.manual_seed(derive_seed("global", job.seed))
+        random.seed(derive_seed("global", job.seed))
+        np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
         method.seed = job.seed

@@ -63,7 +63,7 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     points = registered(kind)
     if name in points:
         return points[name].load()
-    if "." not in name:
+    if not name.strip(".:").replace(":", ".").count(".") or name[0] in ".:":
         raise unknown_name(kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}")
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
     prefix = f"{where}: " if where else ""
@@ -150,6 +150,11 @@ def method_parameters(
                 where=where,
                 next_step="pnnbench list methods",
             )
+    # 1 and 1.0 are one setting: one hash.
+    given = {
+        k: float(v) if isinstance(known[k], float) and type(v) is int else v
+        for k, v in given.items()
+    }
     full = {**known, **given}
     missing = [n for n, v in full.items() if v is inspect.Parameter.empty]
     if missing:

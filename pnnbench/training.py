@@ -221,6 +221,7 @@ def fit(
         DivergedError: If the training loss is no longer finite.
         KeyboardInterrupt: If the user interrupts; Lightning alone would end the process.
     """
+    workload.train()  # a calibrated workload comes in evaluation mode, which Lightning would keep
     state = RunState(report)
     callbacks: list[pl.Callback] = [state, method]  # a diverged run ends before the method's hooks
     if folder is not None:

@@ -135,8 +135,16 @@ def test_readme_method_of_ones_own(tmp_path):
     name = re.search(r"pnnbench check (my_method\.\w+)", readme)[1]
     assert " 0 failed" in pnnbench("check", name, cwd=tmp_path).stdout
     out = pnnbench(
-        "train", "mrr-digits", name, "--tier", "smoke", "--wandb", "disabled", "--pictures",
-        "false", cwd=tmp_path,
+        "train",
+        "mrr-digits",
+        name,
+        "--tier",
+        "smoke",
+        "--wandb",
+        "disabled",
+        "--pictures",
+        "false",
+        cwd=tmp_path,
     ).stdout
     assert "lambda_max" in out
 

@@ -153,3 +153,15 @@ def test_wrong_parameters_read(given: dict[str, Any], text: str) -> None:
 def test_a_missing_parameter_is_named() -> None:
     with pytest.raises(UserError, match="TrainingMethod needs a value for lr"):
         registry.method_parameters(TrainingMethod, {})
+
+
+@pytest.mark.parametrize("name", [".BP", "..BP", ":BP", "."])
+def test_a_path_without_a_module_is_an_unknown_name(name):
+    with pytest.raises(UserError, match="unknown method"):
+        registry.resolve("methods", name)
+
+
+def test_an_integer_is_the_same_setting_as_its_float():
+    cls = registry.method_class("bp")
+    one, other = (registry.method_parameters(cls, {"lr": lr}) for lr in (1, 1.0))
+    assert repr(one) == repr(other)

@@ -332,3 +332,12 @@ def test_a_process_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path: Path) 
     curves = [json.loads((tmp_path / f"{n}.json").read_text()) for n in ("whole", "resumed")]
     assert curves[0] == curves[1]
     assert not torch.equal(kept["state_dict"]["network.fc1.current"], a["fc1.current"])
+
+
+def test_a_calibrated_workload_is_trained_in_training_mode():
+    """Batch norm learns its statistics again: the loss falls as from a fresh workload."""
+    data = ImageDataModule("digits", batch_size=16, limit_train=80)
+    workload = MRRDigits(0)
+    workload.calibrate(data.train_tensors()[0])
+    state = fit(workload, BP(lr=0.02), data, epochs=20)
+    assert state.losses[-1] < 0.8

@@ -15,7 +15,7 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation import harness
 from pnnbench.evaluation.harness import (
     NOISE_BLOCK,
-    CellNoise,
+    DeviceNoise,
     evaluate_clean,
     evaluate_grid,
 )
@@ -184,7 +184,7 @@ def test_one_cell_by_hand(
 
     def shot(layer: str, shape: tuple[int, ...]) -> Tensor:
         _, n, *rest = shape
-        text = f"shot:{cell.device_seed}:{cell.severity}:{cell.environment!r}:{layer}:{start // 50}"
+        text = f"shot:{cell.device_seed}:{layer}:{start // 50}"
         seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
         whole = torch.empty(50, *rest).normal_(generator=torch.Generator().manual_seed(seed))
         return whole[None, :n]
@@ -286,24 +286,32 @@ def test_a_device_that_forgets_one_layer_is_an_error(
         evaluate_grid(Forgetful(0), *images, cells[:2])
 
 
-def test_shot_noise_is_cut_from_fixed_blocks(cells: list[Cell]) -> None:
-    def draw(cuts: list[int], group: list[Cell]) -> Tensor:
-        noise, parts = CellNoise(group), []
+def test_shot_noise_is_cut_from_fixed_blocks() -> None:
+    def draw(cuts: list[int], devices: list[int]) -> Tensor:
+        noise, parts = DeviceNoise(devices), []
         for size in cuts:
-            parts.append(noise("fc1", (len(group), size, 4)))
+            drawn = noise("fc1", (len(devices), size, 4))
+            parts.append(drawn.expand(len(devices), size, 4))
             noise.start += size
         return torch.cat(parts, dim=1)
 
-    whole = draw([N], cells[:3])
-    assert torch.equal(draw([50, 50, 30], cells[:3]), whole)
-    assert torch.equal(draw([1, 48, 2, 60, 19], cells[:3]), whole)
-    assert torch.equal(draw([N], cells[2:3])[0], whole[2])
+    whole = draw([N], [1, 2, 3])
+    assert torch.equal(draw([50, 50, 30], [1, 2, 3]), whole)
+    assert torch.equal(draw([1, 48, 2, 60, 19], [1, 2, 3]), whole)
+    assert torch.equal(draw([N], [3])[0], whole[2])
     assert abs(float(whole.mean())) < 0.1
     assert float(whole.std()) == pytest.approx(1.0, abs=0.05)
     blocks = [whole[c, b : b + 30] for c in range(3) for b in (0, NOISE_BLOCK, 2 * NOISE_BLOCK)]
     for i, a in enumerate(blocks):
         assert not any(torch.equal(a, b) for b in blocks[:i])
-    assert not torch.equal(CellNoise(cells[:1])("fc2", (1, N, 4)), whole[:1])
+    assert not torch.equal(DeviceNoise([1])("fc2", (1, N, 4)), whole[:1])
+
+
+def test_conditions_of_one_device_share_its_shot_noise() -> None:
+    mixed = DeviceNoise([7, 8, 7, 7])("fc1", (4, N, 3))
+    one = DeviceNoise([7, 7])("fc1", (2, N, 3)).expand(2, N, 3)
+    assert torch.equal(mixed[[0, 2, 3]], one[[0, 1, 1]])
+    assert not torch.equal(mixed[1], mixed[0])
 
 
 def test_evaluation_leaves_no_trace(

@@ -175,6 +175,6 @@ def test_training_lowers_the_loss(cls: type[TrainingMethod]) -> None:
 
     workload = MRRDigits(0)
     fit(workload, cls(lr=0.02), max_epochs=6)
-    assert task_loss(workload) < 0.5 * task_loss(MRRDigits(0))
+    assert task_loss(workload) < 0.8 * task_loss(MRRDigits(0))
     for current in workload.controls().values():
         assert 0.0 <= current.min().item() <= current.max().item() <= 5.0

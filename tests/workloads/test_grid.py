@@ -56,14 +56,3 @@ def test_the_environment_axis_goes_point_by_point() -> None:
         Cell("temperature", 1.0, "degC", 0.1, 7, warm),
         Cell("temperature", 1.0, "degC", 0.1, 8, warm),
     ]
-
-
-def test_shot_noise_belongs_to_device_severity_and_environment() -> None:
-    one = Cell("device", 0.1, "x measured spread", 0.1, 7, NOMINAL)
-    assert one.noise_seed == Cell("temperature", 0.0, "degC", 0.1, 7, MRREnvironment()).noise_seed
-    others = [
-        Cell("device", 0.1, "", 0.1, 8, NOMINAL),
-        Cell("device", 0.1, "", 0.2, 7, NOMINAL),
-        Cell("device", 0.1, "", 0.1, 7, MRREnvironment(22.1)),
-    ]
-    assert len({c.noise_seed for c in [one, *others]}) == 4
