@@ -199,6 +199,73 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
     assert first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
 
 
+def test_an_interrupt_leaves_a_typed_record_and_goes_on_later(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, "methods": [{"method": "bp", "epochs_factor": 200}]}))
+    command = [
+        sys.executable,
+        "-m",
+        "pnnbench.cli",
+        "run",
+        str(path),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--wandb",
+        "disabled",
+        "--pictures",
+        "false",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if "epoch 3/200" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130, rest
+    assert "run the same command again" in rest
+    record = read_record(job_folder(tmp_path / "runs", load_suite(path).jobs[0]) / "record.json")
+    assert record["status"] == "killed"
+
+
+def test_an_edited_method_of_ones_own_is_a_new_job(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "from pnnbench.methods.bp import BP\n\nclass Mine(BP):\n    pass\n"
+    (tmp_path / "edited_method.py").write_text(source)
+    before = suite(tmp_path, methods=["edited_method.Mine", "bp"])
+    (tmp_path / "edited_method.py").write_text(source + "# changed\n")
+    after = suite(tmp_path, methods=["edited_method.Mine", "bp"])
+    assert before.jobs[0].spec()["hash"] != after.jobs[0].spec()["hash"]
+    assert before.jobs[1].spec()["hash"] == after.jobs[1].spec()["hash"]
+
+
+def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
+    """A read-out full scale of zero in the tensors does not switch the noise off."""
+    from safetensors.torch import save_file
+
+    from pnnbench.leaderboard.records import file_sha256, seal
+
+    loaded, runs, records = done
+    submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
+    path = submission / "parameters.safetensors"
+    tensors = load_file(path)
+    for name in tensors:
+        if name.endswith("full_scale"):
+            tensors[name] = torch.zeros_like(tensors[name])
+    save_file(tensors, path)
+    record = json.loads((submission / "record.json").read_text())
+    record["parameters"]["sha256"] = file_sha256(path)
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    assert verify(submission, nothing)["difference"] == 0.0
+    tensors["conv1.current"] += 50.0
+    save_file(tensors, path)
+    record["parameters"]["sha256"] = file_sha256(path)
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    with pytest.raises(UserError, match="outside of what the hardware can be set to"):
+        verify(submission, nothing)
+
+
 def test_two_processes_share_a_run_folder(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))

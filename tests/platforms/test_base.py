@@ -227,7 +227,7 @@ def test_full_scale_is_the_largest_output_without_the_bias() -> None:
     with calibrating_full_scale(network):
         hidden = [network.first(x) for x in batches]
         assert float(network.first.full_scale) == 1.0  # only set at the end
-    peak = max(float((h - 100.0).abs().max()) for h in hidden)
+    peak = max(float((h.detach() - 100.0).abs().max()) for h in hidden)
     assert float(network.first.full_scale) == pytest.approx(peak, rel=1e-4)
     assert float(network.second.full_scale) == 1.0  # never ran
     network(batches[0] * 100)
