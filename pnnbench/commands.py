@@ -31,30 +31,47 @@ def _set_threads(count: int | None) -> None:
 
 
 def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
-    from pnnbench.jobs import run_suite
+    from pnnbench.jobs import job_folder, run_suite
 
     _set_threads(options.threads)
     with Console(len(suite.jobs)) as console:
 
         def finished(job: Job, record: dict[str, Any], folder: Path) -> None:
-            pictures: dict[str, Path] = {}
-            if record["status"] == "ok" and options.pictures:
-                console.say(f"{job.title()}: pictures")
-                try:
-                    pictures = _draw_run(folder, record, options.data)
-                except Exception as error:
-                    console.say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
-            if options.wandb != "disabled":
-                from pnnbench.leaderboard.mirror import log_job
-
-                warning = log_job(record, folder, pictures, mode=options.wandb)
-                if warning:
-                    console.say(f"{job.title()}: {warning}")
+            _show(job, record, folder, options, console.say)
             console.advance()
 
-        return run_suite(
-            suite, Path(options.runs), say=console.say, root=options.data, finished=finished
-        )
+        runs = Path(options.runs)
+        records = run_suite(suite, runs, say=console.say, root=options.data, finished=finished)
+        # Jobs whose process ended between the record and what is drawn and mirrored from it.
+        for job, record in zip(suite.jobs, records, strict=True):
+            _show(job, record, job_folder(runs, job), options, console.say)
+        return records
+
+
+def _show(
+    job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
+) -> None:
+    """Draws a finished job and mirrors it to Weights & Biases, once."""
+    marker = folder / ".shown"
+    if record["status"] != "ok" or marker.exists():
+        return
+    pictures: dict[str, Path] = {}
+    if options.pictures:
+        say(f"{job.title()}: pictures")
+        try:
+            pictures = _draw_run(folder, record, options.data)
+        except Exception as error:  # the record stands and the suite goes on
+            say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
+            return
+    if options.wandb != "disabled":
+        from pnnbench.leaderboard.mirror import log_job
+
+        warning = log_job(record, folder, pictures, mode=options.wandb)
+        if warning:
+            say(f"{job.title()}: {warning}")
+            return
+    if options.pictures or options.wandb != "disabled":
+        marker.touch()
 
 
 def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Path]:

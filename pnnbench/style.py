@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -265,6 +266,32 @@ def share_axis(axes: Axes, which: str, *, share: bool) -> None:
     else:
         axes.set_ylim(limits)
         axes.set_yticks(ticks)
+
+
+def log_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
+    """Makes an axis logarithmic, with plain numbers at its ticks.
+
+    Args:
+        axes: The axes.
+        which: ``"x"`` or ``"y"``.
+        values: What is shown, all positive: over few decades also 2 and 5 get ticks.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    shown = list(values)
+    decades = math.log10(max(shown) / min(shown))
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    low, high = min(shown) * 10 ** (-0.06 * decades - 0.05), max(shown) * 10 ** (0.06 * decades + 0.05)
+    (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
+    steps: tuple[float, ...] = (1.0,)
+    if decades < 0.6:
+        steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    elif decades < 2.5:
+        steps = (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def unit_text(unit: str) -> str:

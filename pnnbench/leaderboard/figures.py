@@ -5,7 +5,6 @@ The functions that make a figure are to be called inside ``style.styled()``.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Levels of one panel that each get a tick of their own, at most.
-_MOST_TICKS = 9
+_CHANCE: dict[str, Any] = {"color": style.QUIET, "lw": 1.0, "ls": (0, (1, 2))}
+_SILENT: dict[str, Any] = {"facecolor": "white", "edgecolor": "#C4C4C4", "hatch": "/////", "lw": 0}
+#: Width of a panel of the degradation picture and of one letter of a tick label, in inches.
+_PANEL, _LETTER = 2.75, 0.08
 
 Curve = dict[float, Interval]
 """Level along an axis to the metric of one method there."""
@@ -144,7 +145,7 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
 
 def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) -> tuple[str, str]:
     unit = style.unit_text(groups[0].unit)
-    words = axis.split("_")
+    words = re.split(r"[_\s-]+", axis.strip("_- ")) or [axis]
     if severity is None:
         return f"{words[0].capitalize()} errors", f"severity ({unit})"
     title = ", ".join([words[0].capitalize(), *words[1:]])
@@ -168,8 +169,9 @@ def degradation(table: Table) -> Figure:
     looks = style.method_styles(row.method for row in rows)
     panels, shown = _panels(table), curves(table)
     share = is_share(table.key["metric"])
+    chance = rows[0].metric.get("chance")
     height = max(3.9, 1.5 + 0.2 * len(rows))
-    figure = style.new_figure(2.75 * len(panels) + 2.5, height)
+    figure = style.new_figure(_PANEL * len(panels) + 2.5, height)
     axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
     silent = False
     for ax, ((axis, severity), groups) in zip(axes, panels.items(), strict=True):
@@ -179,22 +181,19 @@ def degradation(table: Table) -> Figure:
             if not group.informative:
                 silent = True
                 half = 0.02 * float(levels[-1] - levels[0])
-                ax.axvspan(group.level - half, group.level + half, color="#EDEDED", lw=0, zorder=0)
+                ax.axvspan(group.level - half, group.level + half, **_SILENT, zorder=0)
         for row in reversed(rows):
             _curve(ax, lines[row.method], looks[row.method])
         title, label = _axis_texts(groups, axis, severity)
         ax.set_title(style.plain(title))
         if severity is not None:
-            held = f"devices at severity {severity:g}"
+            held = f"severity {severity:g}"
             ax.set_title(held, loc="right", fontsize=8, color=style.QUIET)
         ax.set_xlabel(style.plain(label))
-        if len(levels) <= _MOST_TICKS:
-            signed = bool((levels < 0).any())
-            texts = [f"{x:{'+' if signed and x else ''}g}".replace("-", "−") for x in levels]
-            ax.set_xticks(levels, texts)
+        _level_ticks(ax, levels)
         ax.grid(axis="y")
-        if "chance" in table.rows[0].metric or rows[0].metric.get("chance") is not None:
-            ax.axhline(rows[0].metric["chance"], color=style.QUIET, lw=1.0, ls=(0, (1, 2)))
+        if chance is not None:
+            ax.axhline(chance, **_CHANCE)
         style.share_axis(ax, "y", share=share)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
@@ -203,17 +202,31 @@ def degradation(table: Table) -> Figure:
         Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
     ]
     handles.append(Patch(facecolor="#333333", alpha=0.16, lw=0, label="95 % interval of the mean"))
-    if rows[0].metric.get("chance") is not None:
-        chance = f"chance ({rows[0].metric['chance']:g})"
-        handles.append(Line2D([], [], color=style.QUIET, lw=1.0, ls=(0, (1, 2)), label=chance))
+    if chance is not None:
+        handles.append(Line2D([], [], label=f"chance ({chance:g})", **_CHANCE))
     if silent:
-        handles.append(Patch(facecolor="#EDEDED", lw=0, label="all at chance: no weight"))
+        handles.append(Patch(label="all at chance: no weight", **_SILENT))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     words = table.key["metric"].capitalize()
     style.heading(
         figure, f"{style.plain(words)} under perturbation", _remark(table, _sample(table))
     )
     return figure
+
+
+def _level_ticks(ax: Axes, levels: np.ndarray) -> None:
+    """Ticks at the measured levels; labels at the ends, at 0 and where there is room."""
+    signed = bool((levels < 0).any())
+    texts = [f"{x:{'+' if signed and x else ''}g}".replace("-", "−") for x in levels]
+    inches = (levels - levels[0]) / max(float(np.ptp(levels)), 1e-12) * 0.78 * _PANEL
+    half = [0.5 * _LETTER * (len(text) + 1) for text in texts]
+    order = sorted(range(len(levels)), key=lambda i: (levels[i] != 0, -abs(levels[i])))
+    kept: list[int] = []
+    for i in order:
+        if all(abs(inches[i] - inches[j]) >= half[i] + half[j] for j in kept):
+            kept.append(i)
+    ax.set_xticks(levels[kept], [texts[i] for i in kept])
+    ax.set_xticks(levels, minor=True)
 
 
 def _curve(ax: Axes, curve: Curve, look: style.MethodStyle) -> None:
@@ -285,8 +298,11 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
     for method, pairs in points.items():
         x, y = zip(*pairs, strict=True)
         ax.plot(x, y, ls="", label=style.plain(method), clip_on=False, **looks[method].marks())
-    if all(x > 0 for pairs in points.values() for x, _ in pairs):
-        ax.set_xscale("log")
+    every = [pair for pairs in points.values() for pair in pairs]
+    if all(x > 0 for x, _ in every):
+        style.log_axis(ax, "x", [x for x, _ in every])
+    if is_share(table.key["metric"]):
+        _widen(ax, [y for _, y in every])
     ax.set_xlabel("largest Hessian eigenvalue λmax (loss per squared control unit)")
     ax.set_ylabel(style.plain(f"robust {table.key['metric']}"))
     ax.grid()
@@ -304,11 +320,29 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
     return figure
 
 
+def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:
+    """Shows a fifth of the scale at least, so that small differences look small."""
+    low, high = min(values), max(values)
+    margin = max(0.08 * (high - low), 0.5 * (least - (high - low)))
+    low, high = low - margin, high + margin
+    if high > 1.02:
+        low, high = min(low, 1.02 - least), 1.02
+    elif low < -0.02:
+        low, high = -0.02, max(high, least - 0.02)
+    ax.set_ylim(low, high)
+
+
 def _rho(value: float) -> str:
     return f"{value:+.2f}".replace("-", "−")
 
 
 # --- scores ------------------------------------------------------------------------------------
+
+
+def _rank(row: Row) -> str:
+    """The rank, as wide with a tie mark as without."""
+    text = rank(row)
+    return text if text.endswith("=") else text + "\u2007"
 
 
 def scores(table: Table) -> Figure:
@@ -325,61 +359,35 @@ def scores(table: Table) -> Figure:
     rows = _measured(table)
     looks = style.method_styles(row.method for row in rows)
     share = is_share(table.key["metric"])
-    figure = style.new_figure(7.2, 1.75 + 0.34 * len(rows))
+    figure = style.new_figure(7.2, 1.75 + 0.46 * len(rows))
     ax = figure.subplots()
-    shapes = {
-        "worst tenth of devices": ("<", "full"),
-        "robust score": ("o", "full"),
-        "clean": ("o", "none"),
-    }
-    for y, row in enumerate(rows):
+    shapes = {"clean": ("o", "none"), "robust score": ("o", "full"), "worst tenth": ("v", "full")}
+    for i, row in enumerate(rows):
         color = looks[row.method].color
-        figures = (row.worst_decile, row.robust, row.clean)
-        means = [figure.mean for figure in figures if figure.mean is not None]
-        ax.plot([min(means), max(means)], [y, y], color=style.GRID, lw=2.2, zorder=1)
-        for interval, (marker, fill) in zip(figures, shapes.values(), strict=True):
-            if interval.mean is None:
-                continue
+        figures = (row.clean, row.robust, row.worst_decile)
+        for k, (interval, (marker, fill)) in enumerate(zip(figures, shapes.values(), strict=True)):
+            y = i + 0.24 * (k - 1)
             if interval.low is not None and interval.high is not None:
-                ax.plot([interval.low, interval.high], [y, y], color=color, lw=1.6, zorder=2)
-            face = "white" if fill == "none" else color
-            ax.plot(
-                interval.mean,
-                y,
-                ls="",
-                marker=marker,
-                color=color,
-                markerfacecolor=face,
-                ms=6,
-                zorder=3,
-            )
-    ax.set_yticks(range(len(rows)), [f"{rank(row):>3}  {style.plain(row.method)}" for row in rows])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+                ax.plot([interval.low, interval.high], [y, y], color=color, lw=1.5, zorder=2)
+            if interval.mean is not None:
+                face = "white" if fill == "none" else color
+                ax.plot(interval.mean, y, ls="", marker=marker, color=color, mfc=face, zorder=3)
+    ax.set_yticks(range(len(rows)), [f"{style.plain(row.method)}   {_rank(row)}" for row in rows])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     style.share_axis(ax, "x", share=share)
     ax.set_xlabel(style.plain(table.key["metric"]))
-    chance = rows[0].metric.get("chance")
     handles = [
-        Line2D(
-            [],
-            [],
-            ls="",
-            marker=m,
-            color="#333333",
-            mfc="white" if f == "none" else "#333333",
-            ms=6,
-            label=text,
-        )
-        for text, (m, f) in shapes.items()
+        Line2D([], [], ls="", marker=m, color=style.INK, mfc="w" if f == "none" else None, label=t)
+        for t, (m, f) in shapes.items()
     ]
-    handles.append(Line2D([], [], color="#333333", lw=1.6, label="95 % interval"))
-    if chance is not None and math.isfinite(chance):
-        ax.axvline(chance, color=style.QUIET, lw=1.0, ls=(0, (1, 2)), zorder=1)
-        handles.append(
-            Line2D([], [], color=style.QUIET, lw=1.0, ls=(0, (1, 2)), label=f"chance ({chance:g})")
-        )
+    handles.append(Line2D([], [], color=style.INK, lw=1.5, label="95 % interval"))
+    chance = rows[0].metric.get("chance")
+    if chance is not None:
+        ax.axvline(chance, zorder=1, **_CHANCE)
+        handles.append(Line2D([], [], label=f"chance ({chance:g})", **_CHANCE))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
     style.heading(figure, "Scores in order of rank", _remark(table, _sample(table)))
     return figure

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pnnbench.errors import unknown_name
-from pnnbench.leaderboard.formatting import NONE, count, eigenvalue, is_share, plus_minus, seconds
+from pnnbench.leaderboard.formatting import NONE, count, eigenvalue, is_share, plus_minus
 from pnnbench.leaderboard.model import GroupLine, Row, Table
 
 FORMATS = ("table", "json", "markdown", "html")
@@ -163,16 +163,13 @@ def _columns(table: Table) -> list[str]:
         f"worst tenth{unit}",
         f"vs {baseline}" if baseline else "vs baseline",
         "λmax",
-        "n",
         "grad.",
-        "train",
     ]
 
 
 def _values(row: Row) -> list[str]:
     share = is_share(row.metric)
     own = row.baseline == row.method
-    devices = len([device for device in row.devices if device is not None])
     return [
         rank(row),
         row.method + ("" if row.complete else " *"),
@@ -181,9 +178,7 @@ def _values(row: Row) -> list[str]:
         plus_minus(row.worst_decile, share=share),
         "baseline" if own else plus_minus(row.difference, share=share, sign=True),
         eigenvalue(row.lambda_max),
-        f"{len(row.seeds)}x{devices}",
         count(row.cost.get("gradient_evaluations")),
-        seconds(row.cost.get("train_seconds")),
     ]
 
 
@@ -251,10 +246,14 @@ def footnote(table: Table) -> str:
         One sentence.
     """
     spans = next((row.robust.spans for row in table.rows if row.robust.spans), ())
+    seeds_used = max((len(row.seeds) for row in table.rows), default=0)
+    devices = max((len([d for d in row.devices if d is not None]) for row in table.rows), default=0)
+    size = f"{seeds_used} seeds, {devices} devices"
     over = " and ".join(spans) if spans else "nothing (one seed, one device)"
     return (
         f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
-        "λmax over seeds. n is seeds x devices. Methods that share = are not told apart."
+        f"λmax over seeds; {size}. Methods that share = are not told apart. "
+        "grad. is gradient evaluations."
     )
 
 

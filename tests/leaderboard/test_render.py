@@ -121,7 +121,7 @@ def test_markdown_has_one_cell_per_column(tables) -> None:
     lines = text.render(tables, "markdown").splitlines()
     rows = [line for line in lines if line.startswith("|")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    assert counts == {11}
+    assert counts == {9}
     assert len(rows) == 2 * 2 + 6 + 2
 
 
