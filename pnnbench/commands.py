@@ -151,6 +151,7 @@ def _describe(record: dict[str, Any]) -> str:
             f"{axis:<18}{level:>7g} {unit:<18} mean {mean:.4f}  worst {worst:.4f}"
             f"  ({len(values)} devices)"
         )
+    lines += [f"{name:<26}{value:.6g}" for name, value in record.get("extra", {}).items()]
     lines += _sharpness_lines(record["sharpness"])
     return "\n".join(lines)
 

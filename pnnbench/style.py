@@ -201,12 +201,13 @@ def styled() -> Iterator[None]:
     """Context in which pictures are drawn and saved; settings of before are back afterwards."""
     import matplotlib as mpl
 
-    defaults = {
+    settings: dict[Any, Any] = {
         key: value
         for key, value in mpl.rcParamsDefault.items()
         if not key.startswith(_NOT_STYLE) and key != "svg.id"
     }
-    with mpl.rc_context({**defaults, **RC}):
+    settings.update(RC)
+    with mpl.rc_context(settings):
         yield
 
 
@@ -282,7 +283,10 @@ def log_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
     decades = math.log10(max(shown) / min(shown))
     axis = axes.xaxis if which == "x" else axes.yaxis
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    low, high = min(shown) * 10 ** (-0.06 * decades - 0.05), max(shown) * 10 ** (0.06 * decades + 0.05)
+    low, high = (
+        min(shown) * 10 ** (-0.06 * decades - 0.05),
+        max(shown) * 10 ** (0.06 * decades + 0.05),
+    )
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
     steps: tuple[float, ...] = (1.0,)
     if decades < 0.6:

@@ -99,7 +99,7 @@ def controls(workload: Workload, record: Record, bins: int = 60) -> Figure:
     layers = workload.layers()
     groups = _control_groups(layers)
     calibrations = _calibrations(layers)
-    low, high = _control_range(layers, torch.cat([v for v in groups.values()]))
+    low, high = _control_range(layers, torch.cat(list(groups.values())))
     edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
     unit = style.unit_text(next(iter(layers.values())).control_unit)
     ratios = [1.9] * bool(calibrations) + [1.0] * len(groups)
@@ -115,7 +115,9 @@ def controls(workload: Workload, record: Record, bins: int = 60) -> Figure:
         ax.set_yticks([])
         ax.spines["left"].set_visible(False)
         text = f"{name}\n{len(values):,}"
-        ax.set_ylabel(style.plain(text), rotation=0, ha="right", va="center", multialignment="right")
+        ax.set_ylabel(
+            style.plain(text), rotation=0, ha="right", va="center", multialignment="right"
+        )
         ax.set_ylim(0.0, 1.08 * float(share.max()))
     for ax in axes:
         for calibration in calibrations:
@@ -170,12 +172,14 @@ def _tuning_curve(ax: Axes, calibrations: Sequence[RingCalibration], edges: Tens
     dip = _dip(calibrations[0])
     ax.annotate(
         f"dip at {dip:.2f} mA",
-        (dip, calibrations[0].bias),
-        xytext=(4, 0),
+        (dip, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -3),
         textcoords="offset points",
         fontsize=8,
         color=style.QUIET,
-        va="center",
+        ha="right",
+        va="top",
     )
 
 
@@ -301,7 +305,8 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
         axis.set_ticks(np.linspace(at[0], at[-1], 5))
     bar = figure.colorbar(filled, ax=ax, shrink=0.92, pad=0.03)
     bar.set_label("training loss" + (", logarithmic" if log else ""))
-    bar.set_ticks(levels[::2], labels=[style.number_text(v) for v in levels[::2]])
+    marked = levels[::2].tolist()
+    bar.set_ticks(marked, labels=[style.number_text(v) for v in marked])
     bar.ax.minorticks_off()
     bar.outline.set_visible(False)
     first, second = (style.number_text(float(v)) for v in measured.eigenvalues)

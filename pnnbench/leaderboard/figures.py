@@ -230,13 +230,17 @@ def _level_ticks(ax: Axes, levels: np.ndarray) -> None:
 
 
 def _curve(ax: Axes, curve: Curve, look: style.MethodStyle) -> None:
-    known = {x: y for x, y in curve.items() if y.mean is not None}
-    ax.plot(list(known), [y.mean for y in known.values()], zorder=3, **look.line())
-    banded = {x: y for x, y in known.items() if y.low is not None and y.high is not None}
+    known = [(x, y.mean) for x, y in curve.items() if y.mean is not None]
+    ax.plot([x for x, _ in known], [mean for _, mean in known], zorder=3, **look.line())
+    ends = [
+        (x, y.low, y.high)
+        for x, y in curve.items()
+        if y.mean is not None and y.low is not None and y.high is not None
+    ]
     ax.fill_between(
-        np.array(list(banded)),
-        np.array([y.low for y in banded.values()], dtype=np.float64),
-        np.array([y.high for y in banded.values()], dtype=np.float64),
+        [x for x, _, _ in ends],
+        [low for _, low, _ in ends],
+        [high for _, _, high in ends],
         color=look.color,
         alpha=0.16,
         lw=0,
