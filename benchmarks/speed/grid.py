@@ -6,10 +6,13 @@ Run: python benchmarks/speed/grid.py [--rounds 3]
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 import torchmetrics
 from common import interleaved, report
 from torch.utils.data import DataLoader, TensorDataset
@@ -19,6 +22,7 @@ from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, operate
 from pnnbench.registry import workload_class
 from pnnbench.training import quiet
+from pnnbench.workloads import networks
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 
@@ -59,11 +63,20 @@ def cell_by_cell(workload: Workload, x: torch.Tensor, y: torch.Tensor, cells: li
             trainer.test(OneCell(workload, cell), loader, verbose=False)
 
 
+def with_library_pooling(run: Callable[[], None]) -> None:
+    """The same with the library's pooling in place of the project's, as one would write it."""
+    fast, networks.max_pool_2x2 = networks.max_pool_2x2, lambda x: F.max_pool2d(x, 2)
+    try:
+        run()
+    finally:
+        networks.max_pool_2x2 = fast
+
+
 def main() -> None:
     """Times and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--cells", type=int, default=20)
+    parser.add_argument("--devices", type=int, default=2)
     args = parser.parse_args()
     for name, tier in (("mrr-digits", "quick"), ("mrr-mnist", "standard")):
         cls = workload_class(name)
@@ -72,13 +85,15 @@ def main() -> None:
         workload.calibrate(data.train_tensors()[0][:1000])
         x, y = data.test_tensors()
         grid = workload.perturbation_grid(tier)
-        cells = grid[:: max(1, len(grid) // args.cells)]
+        # Whole devices, as the harness meets them.
+        seeds = sorted({c.device_seed for c in grid})[: args.devices]
+        cells = [c for c in grid if c.device_seed in seeds]
+        one_by_one = partial(cell_by_cell, workload, x, y, cells)
         times = interleaved(
             {
-                "Trainer.test per cell": lambda w=workload, x=x, y=y, c=cells: cell_by_cell(
-                    w, x, y, c
-                ),
-                "harness": lambda w=workload, x=x, y=y, c=cells: evaluate_grid(w, x, y, c),
+                "Trainer.test per cell": partial(with_library_pooling, one_by_one),
+                "the same, our pooling": one_by_one,
+                "harness": partial(evaluate_grid, workload, x, y, cells),
             },
             args.rounds,
         )

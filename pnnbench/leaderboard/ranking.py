@@ -29,6 +29,15 @@ __all__ = ["BASELINE", "CHANCE_MARGIN", "GroupLine", "Row", "Table", "build", "r
 
 CHANCE_MARGIN = 0.05
 """A group in which no method exceeds chance by this much does not tell methods apart."""
+SHARPNESS_FIGURES = (
+    "lambda_max",
+    "lambda_max_calibrated",
+    "common_mode",
+    "ball_increase",
+    "device_increase",
+    "train_loss",
+)
+"""Figures of a record that are correlated with robustness; the others are bounds and settings."""
 BASELINE = "bp"
 """Method that the others are compared with."""
 
@@ -326,7 +335,8 @@ def _correlations(
     figures: dict[str, list[tuple[float, float]]] = {}
     for record, score in jobs:
         goodness = score if higher_is_better else -score
-        for name, value in record["sharpness"].items():
+        for name in SHARPNESS_FIGURES:
+            value = record["sharpness"].get(name)
             if isinstance(value, (int, float)) and not isinstance(value, bool):
                 figures.setdefault(name, []).append((float(value), goodness))
     result = {}
