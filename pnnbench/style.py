@@ -250,6 +250,30 @@ def heading(figure: Figure, title: str, remark: str = "") -> None:
     engine.set(rect=(0.0, 0.0, 1.0, 1.0 - top))
 
 
+def legend_width(labels: Iterable[str]) -> float:
+    """Room in inches for a legend beside the axes with these labels."""
+    return 0.75 + 0.072 * max(map(len, labels), default=0)
+
+
+def color_bar(axes: Axes, shown: Any, label: str) -> Any:
+    """Draws a colour bar as high as its axes, which may have an aspect of their own.
+
+    Args:
+        axes: The axes.
+        shown: The image or contours in them.
+        label: What the colours mean.
+
+    Returns:
+        Matplotlib's colour bar.
+    """
+    place = axes.inset_axes((1.035, 0.0, 0.045, 1.0))
+    bar = axes.figure.colorbar(shown, cax=place)
+    bar.set_label(label)
+    bar.ax.minorticks_off()
+    bar.outline.set_visible(False)
+    return bar
+
+
 def share_axis(axes: Axes, which: str, *, share: bool) -> None:
     """Sets the scale of a metric: a share spans 0 to 1, anything else what the data need.
 
@@ -289,7 +313,7 @@ def log_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
     )
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
     steps: tuple[float, ...] = (1.0,)
-    if decades < 0.6:
+    if decades < 0.9:
         steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     elif decades < 2.5:
         steps = (1.0, 2.0, 5.0)

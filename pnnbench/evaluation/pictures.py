@@ -279,19 +279,13 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
     Returns:
         The figure.
     """
-    import numpy as np
-    from matplotlib.colors import LogNorm, Normalize
     from matplotlib.ticker import FuncFormatter
 
     unit = style.unit_text(next(iter(workload.layers().values())).control_unit)
     per_control = math.sqrt(measured.directions.shape[1])
     at = (measured.steps / per_control).numpy()
     losses = measured.losses.numpy()
-    low, high = float(losses.min()), float(losses.max())
-    log = low > 0 and high > 10 * low
-    levels = np.geomspace(low, high, 15) if log else np.linspace(low, high, 15)
-    levels[0], levels[-1] = low, high
-    norm = LogNorm(low, high) if log else Normalize(low, high)
+    levels, norm = _loss_levels(float(losses.min()), float(losses.max()))
     figure = style.new_figure(5.5, 4.9)
     ax = figure.subplots()
     filled = ax.contourf(at, at, losses, levels=levels, norm=norm, cmap="viridis")
@@ -302,17 +296,33 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
     for k, axis in enumerate((ax.xaxis, ax.yaxis), start=1):
         axis.set_label_text(rf"along $v_{k}$ ({unit} RMS per control)")
         axis.set_major_formatter(FuncFormatter(lambda v, _: style.number_text(v) if v else "0"))
-        axis.set_ticks(np.linspace(at[0], at[-1], 5))
-    bar = figure.colorbar(filled, ax=ax, shrink=0.92, pad=0.03)
-    bar.set_label("training loss" + (", logarithmic" if log else ""))
-    marked = levels[::2].tolist()
+        axis.set_ticks([0.5 * k * float(at[-1]) for k in range(-2, 3)])
+    bar = style.color_bar(ax, filled, "training loss")
+    marked = levels[::2]
     bar.set_ticks(marked, labels=[style.number_text(v) for v in marked])
-    bar.ax.minorticks_off()
-    bar.outline.set_visible(False)
     first, second = (style.number_text(float(v)) for v in measured.eigenvalues)
     title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{unit}²"
     style.heading(figure, title, _remark(record, f"{measured.images} training images"))
     return figure
+
+
+def _loss_levels(low: float, high: float) -> tuple[list[float], Any]:
+    """Round levels from below the least to above the largest loss, and their colour scale."""
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    if low > 0 and high > 10 * low:
+        steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 300 * low else (1.0, 2.0, 5.0)
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        levels = [step * 10.0**decade for decade in decades for step in steps]
+        first = max(i for i, level in enumerate(levels) if level <= low)
+        last = min(i for i, level in enumerate(levels) if level >= high)
+        levels = levels[first : last + 1]
+        return levels, LogNorm(levels[0], levels[-1])
+    if high <= low:
+        high = low + max(1e-12, 1e-6 * abs(low))
+    levels = [float(level) for level in MaxNLocator(14).tick_values(low, high)]
+    return levels, Normalize(levels[0], levels[-1])
 
 
 # --- confusion ---------------------------------------------------------------------------------
@@ -402,9 +412,7 @@ def confusion(counts: Tensor, cell: Cell, record: Record) -> Figure:
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
-    bar = figure.colorbar(image, ax=ax, shrink=0.92, pad=0.03)
-    bar.set_label("share of the true class")
-    bar.outline.set_visible(False)
+    style.color_bar(ax, image, "share of the true class")
     accuracy = float(counts.diagonal().sum() / counts.sum())
     axis = cell.axis.replace("_", " ").replace("-", " ").split(" ")[0]
     sign = cell.environment != type(cell.environment)()

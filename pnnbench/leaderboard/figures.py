@@ -171,9 +171,10 @@ def degradation(table: Table) -> Figure:
     share = is_share(table.key["metric"])
     chance = rows[0].metric.get("chance")
     height = max(3.9, 1.5 + 0.2 * len(rows))
-    figure = style.new_figure(_PANEL * len(panels) + 2.5, height)
+    legend = style.legend_width([*looks, "95 % interval of the mean"])
+    figure = style.new_figure(_PANEL * len(panels) + legend, height)
     axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
-    silent = False
+    silent, alpha = False, max(0.07, 0.2 - 0.02 * len(rows))
     for ax, ((axis, severity), groups) in zip(axes, panels.items(), strict=True):
         lines = shown[axis, severity]
         levels = np.array(sorted({level for curve in lines.values() for level in curve}))
@@ -183,7 +184,7 @@ def degradation(table: Table) -> Figure:
                 half = 0.02 * float(levels[-1] - levels[0])
                 ax.axvspan(group.level - half, group.level + half, **_SILENT, zorder=0)
         for row in reversed(rows):
-            _curve(ax, lines[row.method], looks[row.method])
+            _curve(ax, lines[row.method], looks[row.method], alpha)
         title, label = _axis_texts(groups, axis, severity)
         ax.set_title(style.plain(title))
         if severity is not None:
@@ -201,7 +202,7 @@ def degradation(table: Table) -> Figure:
     handles: list[Any] = [
         Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
     ]
-    handles.append(Patch(facecolor="#333333", alpha=0.16, lw=0, label="95 % interval of the mean"))
+    handles.append(Patch(facecolor=style.INK, alpha=0.16, lw=0, label="95 % interval of the mean"))
     if chance is not None:
         handles.append(Line2D([], [], label=f"chance ({chance:g})", **_CHANCE))
     if silent:
@@ -229,7 +230,7 @@ def _level_ticks(ax: Axes, levels: np.ndarray) -> None:
     ax.set_xticks(levels, minor=True)
 
 
-def _curve(ax: Axes, curve: Curve, look: style.MethodStyle) -> None:
+def _curve(ax: Axes, curve: Curve, look: style.MethodStyle, alpha: float) -> None:
     known = [(x, y.mean) for x, y in curve.items() if y.mean is not None]
     ax.plot([x for x, _ in known], [mean for _, mean in known], zorder=3, **look.line())
     ends = [
@@ -242,7 +243,7 @@ def _curve(ax: Axes, curve: Curve, look: style.MethodStyle) -> None:
         [low for _, low, _ in ends],
         [high for _, _, high in ends],
         color=look.color,
-        alpha=0.16,
+        alpha=alpha,
         lw=0,
         zorder=2,
     )
@@ -297,7 +298,8 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
     if not points:
         return None
     looks = style.method_styles(row.method for row in _measured(table))
-    figure = style.new_figure(6.6, max(3.9, 1.5 + 0.2 * len(points)))
+    width = 5.2 + style.legend_width(points)
+    figure = style.new_figure(width, max(3.9, 1.5 + 0.2 * len(points)))
     ax = figure.subplots()
     for method, pairs in points.items():
         x, y = zip(*pairs, strict=True)
@@ -307,7 +309,7 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
         style.log_axis(ax, "x", [x for x, _ in every])
     if is_share(table.key["metric"]):
         _widen(ax, [y for _, y in every])
-    ax.set_xlabel("largest Hessian eigenvalue λmax (loss per squared control unit)")
+    ax.set_xlabel(r"largest Hessian eigenvalue $λ_\mathrm{max}$ (loss per squared control unit)")
     ax.set_ylabel(style.plain(f"robust {table.key['metric']}"))
     ax.grid()
     figure.legend(loc="outside right center", labelspacing=0.55)
@@ -319,7 +321,7 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
         title += f": Spearman ρ = {_rho(flip * entry['rho'])}"
         if entry["low"] is not None:
             low, high = sorted((flip * entry["low"], flip * entry["high"]))
-            interval = f"95 % interval {_rho(low)} to {_rho(high)}, {entry['n_jobs']} jobs"
+            interval = f"{_rho(low)} to {_rho(high)} at 95 %, {entry['n_jobs']} jobs"
     style.heading(figure, title, _remark(table, interval))
     return figure
 
@@ -368,6 +370,8 @@ def scores(table: Table) -> Figure:
     shapes = {"clean": ("o", "none"), "robust score": ("o", "full"), "worst tenth": ("v", "full")}
     for i, row in enumerate(rows):
         color = looks[row.method].color
+        if i % 2 == 0:
+            ax.axhspan(i - 0.5, i + 0.5, color="#F7F7F7", lw=0, zorder=0)
         figures = (row.clean, row.robust, row.worst_decile)
         for k, (interval, (marker, fill)) in enumerate(zip(figures, shapes.values(), strict=True)):
             y = i + 0.24 * (k - 1)
