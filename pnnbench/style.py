@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -152,18 +153,27 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8")).digest()[:8], "big")
 
 
-def _look(label: str, shift: int = 0) -> MethodStyle:
+def _family(label: str) -> tuple[str, str] | None:
+    """The family that a label begins with, and the words after it."""
     words = re.sub(r"[^\w.]+", " ", label.lower()).strip()
-    for family, (color, marker) in _FAMILIES.items():
+    for family in _FAMILIES:
         if words == family or words.startswith(family + " "):
-            variant = words[len(family) :].strip()
-            index = _KNOWN_VARIANTS.get(variant, 1 + _digest(variant) % (len(_VARIANTS) - 1))
-            fill, line = _VARIANTS[(index + shift) % len(_VARIANTS)]
-            return MethodStyle(color, marker, fill, line)
-    index = _digest(words) + shift
-    color, marker = _OTHERS[index % len(_OTHERS)]
-    fill, line = _VARIANTS[index // len(_OTHERS) % len(_VARIANTS)]
-    return MethodStyle(color, marker, fill, line)
+            return family, words[len(family) :].strip()
+    return None
+
+
+def _looks(label: str) -> Iterator[MethodStyle]:
+    """The looks of a label in order of preference; all there are."""
+    known = _family(label)
+    if known is not None:
+        family, variant = known
+        start = _KNOWN_VARIANTS.get(variant, 1 + _digest(variant) % (len(_VARIANTS) - 1))
+        for i in range(len(_VARIANTS)):
+            yield MethodStyle(*_FAMILIES[family], *_VARIANTS[(start + i) % len(_VARIANTS)])
+    start = _digest(label)
+    for i in range(start, start + len(_OTHERS) * len(_VARIANTS)):
+        variant_of = i // len(_OTHERS) % len(_VARIANTS)
+        yield MethodStyle(*_OTHERS[i % len(_OTHERS)], *_VARIANTS[variant_of])
 
 
 def method_styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
@@ -179,21 +189,15 @@ def method_styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
     """
     given = list(dict.fromkeys(labels))
     taken: dict[str, MethodStyle] = {}
-    # Fixed looks first, so that no hashed one pushes them aside.
-    for label in sorted(given, key=lambda text: (not _is_fixed(text), text)):
-        shifts = range(len(_OTHERS) * len(_VARIANTS))
-        free = (look for s in shifts if (look := _look(label, s)) not in taken.values())
-        taken[label] = next(free, _look(label))
+
+    def hashed_last(label: str) -> tuple[bool, str]:
+        known = _family(label)
+        return (known is None or known[1] not in _KNOWN_VARIANTS, label)
+
+    for label in sorted(given, key=hashed_last):
+        free = (look for look in _looks(label) if look not in taken.values())
+        taken[label] = next(free, next(_looks(label)))
     return {label: taken[label] for label in given}
-
-
-def _is_fixed(label: str) -> bool:
-    words = re.sub(r"[^\w.]+", " ", label.lower()).strip()
-    return any(
-        words == family
-        or (words.startswith(family + " ") and words[len(family) :].strip() in _KNOWN_VARIANTS)
-        for family in _FAMILIES
-    )
 
 
 @contextmanager
@@ -230,24 +234,24 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def heading(figure: Figure, title: str, remark: str = "") -> None:
-    """Writes the title of a figure, and a quieter line below it, flush left above everything.
+    """Writes the title of a figure, and a quieter remark below it, flush left above everything.
 
     Args:
         figure: A figure with constrained layout; its ``rect`` is set here.
-        title: One line.
-        remark: One line, or nothing.
+        title: One line; it must fit.
+        remark: Wrapped to the width of the figure; nothing by default.
     """
     height = figure.get_figheight()
-    figure.text(
-        0.012, 1 - 0.08 / height, title, ha="left", va="top", fontsize=11, fontweight="bold"
-    )
-    if remark:
-        figure.text(
-            0.012, 1 - 0.32 / height, remark, ha="left", va="top", fontsize=8.5, color=QUIET
-        )
-    top = (0.58 if remark else 0.36) / height
+    lines = textwrap.wrap(remark, int(figure.get_figwidth() / 0.068))
+    line = 0.17  # inches
+    x, y = 0.07 / figure.get_figwidth(), 1.0 - 0.08 / height
+    figure.text(x, y, title, ha="left", va="top", fontsize=11, fontweight="bold")
+    for i, text in enumerate(lines):
+        y = 1.0 - (0.32 + i * line) / height
+        figure.text(x, y, text, ha="left", va="top", fontsize=8.5, color=QUIET)
+    top = 0.36 + 0.05 * bool(lines) + line * len(lines)
     engine: Any = figure.get_layout_engine()
-    engine.set(rect=(0.0, 0.0, 1.0, 1.0 - top))
+    engine.set(rect=(0.0, 0.0, 1.0, 1.0 - top / height))
 
 
 def legend_width(labels: Iterable[str]) -> float:
@@ -347,14 +351,15 @@ def number_text(value: float, *, sign: bool = False) -> str:
     plus = "+" if sign else ""
     if value != 0 and not 1e-3 <= abs(value) < 1e5:
         mantissa, exponent = f"{value:{plus}.2e}".split("e")
-        return mantissa.replace("-", "−") + rf" × 10$^{{{int(exponent)}}}$"
-    digits = f"{value:{plus}.3g}" if abs(value) < 1000 else f"{value:{plus}.0f}"
+        mantissa = f"{float(mantissa):{plus}g}".replace("-", "−")
+        return mantissa + rf" × 10$^{{{int(exponent)}}}$"
+    digits = f"{value:{plus}.3g}" if abs(value) < 999.5 else f"{value:{plus}.0f}"
     return digits.replace("-", "−")
 
 
 def plain(text: str) -> str:
     """Escapes what a user wrote, so that ``$`` does not start a formula."""
-    return text.replace("\\", "\u2216").replace("$", r"\$")
+    return text.replace("$", r"\$")
 
 
 def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[Path, Path]:

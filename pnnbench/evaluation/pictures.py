@@ -77,8 +77,8 @@ def draw_run(
 
 def _remark(record: Record, *more: str) -> str:
     job = record["job"]
-    words = [job["workload"], job["method"]["label"], f"seed {job['seed']}", *more]
-    return style.plain(" · ".join(words))
+    words = [job["workload"], job["method"]["label"], f"seed {job['seed']}"]
+    return " · ".join([*map(style.plain, words), *more])
 
 
 # --- controls ----------------------------------------------------------------------------------
@@ -302,7 +302,12 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
     bar.set_ticks(marked, labels=[style.number_text(v) for v in marked])
     first, second = (style.number_text(float(v)) for v in measured.eigenvalues)
     title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{unit}²"
-    style.heading(figure, title, _remark(record, f"{measured.images} training images"))
+    facts = [f"{measured.images:,} training images"]
+    sample = record.get("sharpness", {})
+    if sample.get("n_images", 0) > measured.images:
+        most = style.number_text(sample["lambda_max"])
+        facts.append(rf"on {sample['n_images']:,} of them $λ_\mathrm{{max}}$ = {most}")
+    style.heading(figure, title, _remark(record, *facts))
     return figure
 
 

@@ -129,7 +129,11 @@ class PhysicalLayer(nn.Module):
         raise NotImplementedError
 
     def sensitivity(self) -> Tensor:
-        """Derivative of the ideal transfer with respect to an offset, per `offset_unit`."""
+        """Derivative of the ideal transfer with respect to an offset, up to its sign.
+
+        Returns:
+            Per `offset_unit`, of the shape of the transfer.
+        """
         raise NotImplementedError
 
     def describe(self) -> dict[str, Any]:

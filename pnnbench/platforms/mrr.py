@@ -87,6 +87,11 @@ class RingCalibration:
     readout_noise: float = 0.025
 
     def __post_init__(self) -> None:
+        for name in ("rest_detuning_nm", "tuning", "bias", "drift_nm_per_degc"):
+            check_range(name, getattr(self, name), low=-1e6, high=1e6)
+        check_range(
+            "nominal_temperature_degc", self.nominal_temperature_degc, low=-40.0, high=120.0
+        )
         check_range("hwhm_nm", self.hwhm_nm, low=0.0, high=100.0, low_open=True, unit="nm")
         check_range("depth", self.depth, low=0.0, high=10.0, low_open=True)
         check_range("resistance_ohm", self.resistance_ohm, low=0.0, high=1e6, unit="ohm")
@@ -158,9 +163,10 @@ PUBLISHED_CALIBRATION = RingCalibration(
 class MRRWeightBank(PhysicalLayer):
     """A bank of microrings: one ring per weight, one row of rings per output.
 
-    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM,
-    added to u), ``linewidth`` (relative), ``bias``, ``depth`` (each of the shape of the weight) and
-    ``crosstalk`` (scalar). Neighbours are the rings before and after in the same row.
+    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM, a
+    shift of the resonance: subtracted from u), ``linewidth`` (relative), ``bias`` and ``depth``, each
+    of the shape of the weight, and ``crosstalk`` (scalar). Neighbours are the rings before and after
+    in the same row.
 
     Attributes:
         current: Heater currents in mA, shape of the weight; the only control parameter.
@@ -228,8 +234,7 @@ class MRRWeightBank(PhysicalLayer):
     @torch.no_grad()
     def project(self) -> None:
         """Clamps the currents to the limits of the driver, in place."""
-        if math.isfinite(self.calibration.max_current):
-            self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
+        self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
 
     @torch.no_grad()
     def power_mw(self) -> Tensor:
@@ -256,7 +261,7 @@ class MRRWeightBank(PhysicalLayer):
         return {"detuning": sigma * torch.randn(self.current.shape, generator=generator)}
 
     def sensitivity(self) -> Tensor:
-        """dw/du of the ideal ring per HWHM of detuning, shape of the weight."""
+        """dw/du of the ideal ring per HWHM, shape of the weight; an offset enters u negatively."""
         u = self.calibration.detuning(self.current)
         return 2.0 * self.calibration.depth * u / (1.0 + u.square()).square()
 
