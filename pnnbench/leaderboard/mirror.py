@@ -263,7 +263,7 @@ def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
         entry = row.as_dict()
         line = [entry[name] for name in _ROW_COLUMNS]
         line += [entry[name][end] for name in _ROW_FIGURES for end in ("mean", "low", "high")]
-        line += [entry["n_seeds"], entry["n_devices"], ", ".join(row.tied_with)]
+        line += [entry["n_seeds"], entry["n_devices"], "; ".join(row.tied_with)]
         data.append(line)
     return columns, data
 

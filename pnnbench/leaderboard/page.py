@@ -145,7 +145,7 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
     return {
         "rank": text.rank(row),
         "rank_sort": row.rank or "",
-        "tied_with": ", ".join(row.tied_with),
+        "tied_with": "; ".join(row.tied_with),
         "method": row.method,
         "name": row.name,
         "params": ", ".join(f"{key} = {_plain(value)}" for key, value in row.params.items()),

@@ -163,10 +163,10 @@ PUBLISHED_CALIBRATION = RingCalibration(
 class MRRWeightBank(PhysicalLayer):
     """A bank of microrings: one ring per weight, one row of rings per output.
 
-    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM, a
-    shift of the resonance: subtracted from u), ``linewidth`` (relative), ``bias`` and ``depth``, each
-    of the shape of the weight, and ``crosstalk`` (scalar). Neighbours are the rings before and after
-    in the same row.
+    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM,
+    a shift of the resonance: subtracted from u), ``linewidth`` (relative), ``bias`` and ``depth``,
+    each of the shape of the weight, and ``crosstalk`` (scalar). Neighbours are the rings before and
+    after in the same row.
 
     Attributes:
         current: Heater currents in mA, shape of the weight; the only control parameter.
