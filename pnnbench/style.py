@@ -239,10 +239,11 @@ def heading(figure: Figure, title: str, remark: str = "") -> None:
     Args:
         figure: A figure with constrained layout; its ``rect`` is set here.
         title: One line; it must fit.
-        remark: Wrapped to the width of the figure; nothing by default.
+        remark: Facts joined by `` · ``, wrapped between them to the width of the figure.
     """
     height = figure.get_figheight()
-    lines = textwrap.wrap(remark, int(figure.get_figwidth() / 0.068))
+    whole = remark.replace(" · ", "\n").replace(" ", "\u00a0").replace("\n", "\u00a0· ")
+    lines = textwrap.wrap(whole, int(figure.get_figwidth() / 0.068))
     line = 0.17  # inches
     x, y = 0.07 / figure.get_figwidth(), 1.0 - 0.08 / height
     figure.text(x, y, title, ha="left", va="top", fontsize=11, fontweight="bold")
@@ -362,6 +363,16 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def _settle(figure: Figure) -> None:
+    """Lays a figure out for good, at rounded places: the solver's last digits vary."""
+    figure.draw_without_rendering()
+    places = {ax: ax.get_position(original=True).bounds for ax in figure.axes}
+    figure.set_layout_engine("none")
+    for ax, (left, bottom, width, height) in places.items():
+        if ax.get_subplotspec() is not None:
+            ax.set_position((round(left, 5), round(bottom, 5), round(width, 5), round(height, 5)))
+
+
 def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[Path, Path]:
     """Writes a figure as SVG and PNG, each to a temporary name that is then renamed.
 
@@ -377,6 +388,7 @@ def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[
     Returns:
         The paths of the SVG and the PNG.
     """
+    _settle(figure)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / f"{name}.svg", folder / f"{name}.png")

@@ -149,7 +149,13 @@ def test_a_long_remark_is_wrapped_into_the_figure():
         figure.draw_without_rendering()
         remarks = [t for t in figure.texts if t.get_color() == style.QUIET]
         boxes = [t.get_window_extent() for t in figure.texts]
-        assert len(remarks) == 3
+        assert len(remarks) == 4
+        # No fact is torn: each line holds whole ones.
+        facts = [f.strip("\u00a0 ") for t in remarks for f in t.get_text().split("·")]
+        assert {f.replace("\u00a0", " ") for f in facts if f} == {
+            "mrr-mnist",
+            "a rather long label",
+        }
         assert all(box.x1 < figure.bbox.x1 for box in boxes)
         assert min(box.y0 for box in boxes) > ax.title.get_window_extent().y1
 

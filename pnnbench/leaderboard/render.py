@@ -127,7 +127,7 @@ def remarks(table: Table) -> list[str]:
     lines = []
     for row in table.rows:
         if row.tied_with:
-            lines.append(f"{rank(row)} {row.method}: tied with {', '.join(row.tied_with)}")
+            lines.append(f"{rank(row)} {row.method}: tied with {'; '.join(row.tied_with)}")
     for row in table.rows:
         if row.missing:
             total = len(row.seeds) + len(row.missing)

@@ -4,6 +4,7 @@ import copy
 import subprocess
 import sys
 from itertools import combinations
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.collections import FillBetweenPolyCollection
@@ -15,6 +16,7 @@ from pnnbench import style
 from pnnbench.leaderboard import figures
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.records import seal
+from pnnbench.leaderboard.statistics import spearman
 
 from .factory import METHODS, make_failure, make_record, make_suite, write_job
 
@@ -102,13 +104,12 @@ def test_suite_pictures_are_the_same_bytes_when_drawn_again(records, tmp_path):
 
 
 def test_several_tables_get_names_of_their_own(tmp_path):
-    two = [*make_suite(["BP", "SAT"], (0, 1)), *make_suite(["BP", "SAT"], (0, 1), tier="quick")]
-    other = make_suite(["BP", "SAT"], (0, 1), fingerprint="sha256:" + "00" * 32)
-    drawn = figures.draw_suite([*two, *other], tmp_path)
+    data = ("sha256:" + digit * 64 for digit in "01")
+    two = [r for f in data for r in make_suite(["BP", "SAT"], (0, 1), fingerprint=f)]
+    drawn = figures.draw_suite(two, tmp_path)
+    prefix = "mrr_mnist-mrr-mnist-standard"
     kinds = ("degradation", "scores", "sharpness")
-    prefixes = ("mrr_mnist-mrr-mnist-quick", "mrr_mnist-mrr-mnist-standard")
-    expected = {f"{p}-{k}" for p in (*prefixes, f"{prefixes[1]}-2") for k in kinds}
-    assert set(drawn) == expected
+    assert list(drawn) == [f"{p}-{k}" for p in (prefix, f"{prefix}-2") for k in kinds]
     assert all(path.is_file() for path in drawn.values())
 
 
@@ -216,10 +217,8 @@ def test_sharpness_has_one_point_per_job(records, table):
     points = figures.sharpness_points(table, [*records, make_record("SAT", 0, suite="other")])
     assert list(points) == [row.method for row in table.rows]
     for row in table.rows:
-        mine = [r for r in records if r["job"]["method"]["label"] == row.method]
-        expected = [
-            r["sharpness"]["lambda_max"] for r in sorted(mine, key=lambda r: r["job"]["seed"])
-        ]
+        mine = {r["job"]["seed"]: r for r in records if r["job"]["method"]["label"] == row.method}
+        expected = [mine[seed]["sharpness"]["lambda_max"] for seed in row.seeds]
         assert [x for x, _ in points[row.method]] == expected
         mean = sum(y for _, y in points[row.method]) / 3
         assert mean == pytest.approx(row.robust.mean, abs=1e-12)
@@ -233,22 +232,21 @@ def test_sharpness_has_one_point_per_job(records, table):
         assert line.get_linestyle() == "None"
     rho = f"{table.correlations['lambda_max']['rho']:+.2f}".replace("-", "−")
     assert figure.texts[0].get_text() == f"Robustness against sharpness: Spearman ρ = {rho}"
-    assert "15 jobs" in figure.texts[1].get_text()
+    assert "15 jobs" in figure.texts[1].get_text().replace("\u00a0", " ")
 
 
 def test_rho_is_that_of_the_picture_where_lower_is_better():
     worse = lower_is_better(make_suite(["BP", "SAT", "BP on weights"]))
     table = build(worse)[0]
     points = [p for pairs in figures.sharpness_points(table, worse).values() for p in pairs]
-    slope = sum((x > 1) == (y > 25) for x, y in points)  # which way the cloud leans
+    rho = spearman([x for x, _ in points], [y for _, y in points]).mean
+    assert rho is not None
+    assert abs(rho) > 0.1
     with style.styled():
         figure = figures.sharpness(table, worse)
         axes = figures.degradation(table).axes
-    title = figure.texts[0].get_text()
-    assert table.correlations["lambda_max"]["rho"] != 0
-    drawn = float(title.rpartition("=")[2].replace("−", "-"))
-    assert drawn == pytest.approx(-table.correlations["lambda_max"]["rho"], abs=0.005)
-    assert (slope > len(points) / 2) == (drawn > 0)
+    drawn = float(figure.texts[0].get_text().rpartition("=")[2].replace("−", "-"))
+    assert drawn == pytest.approx(rho, abs=0.005)
     assert axes[0].get_ylim()[1] > 30
     assert not any("chance" in t.get_text() for t in axes[0].figure.legends[0].get_texts())
 
@@ -301,11 +299,9 @@ def test_the_check_for_overlaps_finds_one(table, monkeypatch):
 
 
 def test_labels_of_strangers_draw(tmp_path):
-    records = relabelled(["costs $5 & <more>", "50 % \\alpha_1 $", "ünïcode → Ω"])
-    drawn = figures.draw_suite(records, tmp_path)
-    assert (
-        "&lt;more&gt;" in drawn["scores"].read_text() or "<more>" not in drawn["scores"].read_text()
-    )
+    records = relabelled(["costs $5 & <more>", "50 % \\alpha_1 $", "ünïcode → a--b"])
+    for path in figures.draw_suite(records, tmp_path).values():
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
 
 
 def test_lines_keep_apart_in_grey(table):
