@@ -87,27 +87,22 @@ def read_grid(record: Record) -> Grid:
     return Grid(groups, devices, values, levels)
 
 
-def device_scores(
-    values: Array, groups: Sequence[Group], informative: Sequence[bool]
-) -> Array | None:
-    """Robust score per device: mean within each axis, then over axes, axes of equal weight.
+def device_scores(values: Array, informative: Sequence[bool]) -> Array | None:
+    """Robust score per device: mean over the informative cell groups, all of equal weight.
+
+    An axis weighs by its informative groups, so that one group more or less at the edge of
+    chance moves the score by one part in their number and not by a whole axis.
 
     Args:
         values: Shape (n_groups, n_devices).
-        groups: The groups of the first dimension.
         informative: Per group whether it carries weight.
 
     Returns:
         Shape (n_devices,), in the unit of the metric; None if no group is informative.
     """
-    axes: dict[str, list[int]] = {}
-    for i, group in enumerate(groups):
-        if informative[i]:
-            axes.setdefault(group[0], []).append(i)
-    if not axes:
+    if not any(informative):
         return None
-    per_axis = np.stack([values[index].mean(axis=0) for index in axes.values()])
-    scores: Array = per_axis.mean(axis=0)
+    scores: Array = values[np.array(informative, dtype=bool)].mean(axis=0)
     return scores
 
 

@@ -127,8 +127,8 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Flat names with slashes. ``robust/...`` are means over all cell groups of an axis, and
-        ``robust`` the mean over axes; which groups are at chance only a whole suite can tell, so
-        the leaderboard's score may leave some out.
+        ``robust`` the mean over all groups; which groups are at chance only a whole suite can
+        tell, so the leaderboard's score may leave some out.
     """
     summary: dict[str, Any] = {"status": record["status"]}
     for section in ("sharpness", "cost", "extra"):
@@ -143,10 +143,10 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
     grid = read_grid(record)
     for axis in sorted({group[0] for group in grid.groups}):
         mine = [group[0] == axis for group in grid.groups]
-        scores = device_scores(grid.values, grid.groups, mine)
+        scores = device_scores(grid.values, mine)
         if scores is not None:
             summary[f"robust/{axis}"] = float(scores.mean())
-    scores = device_scores(grid.values, grid.groups, [True] * len(grid.groups))
+    scores = device_scores(grid.values, [True] * len(grid.groups))
     if scores is not None:
         summary["robust"] = float(scores.mean())
     return summary

@@ -266,9 +266,7 @@ def _figures(
     members: list[Record], stack: st.Array, grids: list[Grid], informative: list[bool]
 ) -> dict[str, Any]:
     better = members[0]["metric"]["higher_is_better"]
-    per_seed = [
-        device_scores(stack[:, i], grids[0].groups, informative) for i in range(len(members))
-    ]
+    per_seed = [device_scores(stack[:, i], informative) for i in range(len(members))]
     known = [scores for scores in per_seed if scores is not None]
     areas = [
         curve_areas(grid, record["clean"]) for grid, record in zip(grids, members, strict=True)

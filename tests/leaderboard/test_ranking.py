@@ -38,7 +38,7 @@ def table() -> ranking.Table:
     return tables[0]
 
 
-def test_robust_is_the_mean_within_axes_then_over_axes_without_chance_groups(table) -> None:
+def test_robust_is_the_mean_over_groups_without_those_at_chance(table) -> None:
     """Recomputed from the raw cells with dictionaries, apart from the code under test."""
     suite = make_suite([*METHODS, "BP 2x"])
     by_group: dict[tuple, list[list[float]]] = {}
@@ -56,14 +56,14 @@ def test_robust_is_the_mean_within_axes_then_over_axes_without_chance_groups(tab
     assert dead == {("temperature-wide", -2.0)}
     for label in ("SAT", "BP"):
         mine = [r for r in suite if r["job"]["method"]["label"] == label]
-        axes: dict[str, list[float]] = {}
+        means: list[float] = []
         for group in by_group:
             if group not in dead:
                 values = [
                     c["value"] for r in mine for c in r["cells"] if (c["axis"], c["level"]) == group
                 ]
-                axes.setdefault(group[0], []).append(float(np.mean(values)))
-        expected = np.mean([np.mean(values) for values in axes.values()])
+                means.append(float(np.mean(values)))
+        expected = np.mean(means)
         row = next(row for row in table.rows if row.method == label)
         assert row.robust.mean == pytest.approx(expected, abs=1e-12)
         assert row.robust.spans == ("seeds", "devices")
@@ -141,12 +141,13 @@ def test_a_measured_level_zero_stands_instead_of_the_clean_value() -> None:
     assert curve_areas(read_grid(record), 0.9)["device"] == pytest.approx(0.5)
 
 
-def test_axes_weigh_the_same_however_many_groups_they_have() -> None:
+def test_groups_weigh_the_same() -> None:
     record = with_values(make_record(), lambda c: {"device": 0.9}.get(c["axis"], 0.3))
     grid = read_grid(record)
-    scores = device_scores(grid.values, grid.groups, [True] * len(grid.groups))
-    assert scores == pytest.approx(np.full(20, (0.9 + 0.3 + 0.3) / 3))
-    assert device_scores(grid.values, grid.groups, [False] * len(grid.groups)) is None
+    scores = device_scores(grid.values, [True] * len(grid.groups))
+    assert len(grid.groups) == 13  # 4 severities, 6 fine and 3 wide temperatures
+    assert scores == pytest.approx(np.full(20, (4 * 0.9 + 9 * 0.3) / 13))
+    assert device_scores(grid.values, [False] * len(grid.groups)) is None
 
 
 def test_a_cell_without_a_device_counts_for_every_device() -> None:

@@ -86,7 +86,9 @@ def test_table_is_aligned_and_fits_a_terminal(tables) -> None:
         assert len(line) == len(rule)
         # Every gap between columns is blank on every line.
         assert all(line[end] == " " for end in ends[:-1])
-    assert body[0].split()[:2] == ["1", "SAT"]
+    best = tables[1].rows[0]
+    assert (best.rank, best.method) == (1, "SAT")
+    assert body[0].split()[:2] == [text.rank(best), "SAT"]
 
 
 def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> None:
