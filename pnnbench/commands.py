@@ -41,6 +41,9 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
             console.advance()
 
         runs = Path(options.runs)
+        adopted = _adopt_published(suite, runs)
+        if adopted:
+            console.say(f"{adopted} jobs are among the published records already")
         records = run_suite(suite, runs, say=console.say, root=options.data, finished=finished)
         # Jobs whose process ended between the record and what is drawn and mirrored from it.
         for job, record in zip(suite.jobs, records, strict=True):
@@ -48,12 +51,29 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
         return records
 
 
+def _adopt_published(suite: Suite, runs: Path) -> int:
+    """Takes over finished jobs from ``leaderboards/SUITE/records``; returns how many."""
+    from pnnbench.jobs import job_folder
+    from pnnbench.leaderboard.records import is_finished, read_record, write_record
+
+    adopted = 0
+    for job in suite.jobs:
+        published = Path("leaderboards") / suite.name / "records" / f"{job.spec()['hash']}.json"
+        path = job_folder(runs, job) / "record.json"
+        if is_finished(published) and not is_finished(path):
+            write_record(path, read_record(published))
+            adopted += 1
+    return adopted
+
+
 def _show(
     job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
 ) -> None:
     """Draws a finished job and mirrors it to Weights & Biases, once."""
     marker = folder / ".shown"
-    if record["status"] != "ok" or marker.exists():
+    # A record that was published elsewhere comes without its parameters: nothing to draw.
+    here = record["status"] == "ok" and (folder / record["parameters"]["file"]).exists()
+    if not here or marker.exists():
         return
     pictures: dict[str, Path] = {}
     if options.pictures:

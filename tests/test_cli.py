@@ -89,6 +89,18 @@ def test_publish_writes_records_page_and_text(ran, tmp_path):
     assert json.loads(again.stdout)["rows"] == json.loads(first.stdout)["rows"]
 
 
+def test_published_records_count_as_finished(ran, tmp_path):
+    """On a bare machine the committed records of a suite are not made again."""
+    folder, first = ran
+    published = tmp_path / "leaderboards" / "tiny"
+    pnnbench("leaderboard", "runs/tiny", "--publish", published, cwd=folder)
+    (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
+    again = pnnbench("run", "tiny.yaml", cwd=tmp_path)
+    assert "4 jobs are among the published records already" in again.stderr
+    assert ": start" not in again.stderr
+    assert again.stdout == first.stdout
+
+
 def test_evaluate_submit_verify_doctor(ran, tmp_path):
     folder, _ = ran
     run = next(p.parent for p in sorted((folder / "runs" / "tiny").rglob("record.json")))
