@@ -375,12 +375,3 @@ def calibrating_full_scale(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer._recorded_peak = None
-
-
-def errors_summary(device: Device) -> dict[str, Any]:
-    """Root mean square of every error of a device, for logs."""
-    return {
-        f"{layer}.{name}": float(value.double().pow(2).mean().sqrt())
-        for layer, errors in device.errors.items()
-        for name, value in errors.items()
-    }

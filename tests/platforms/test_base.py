@@ -13,7 +13,6 @@ from pnnbench.platforms.base import (
     Device,
     calibrating_full_scale,
     derive_seed,
-    errors_summary,
     hold_transfer,
     operate,
     physical_layers,
@@ -265,11 +264,3 @@ def test_overriding_a_weight_does_not_make_it_a_parameter() -> None:
     network.first(x).sum().backward()
     assert weight.grad is not None
     assert network.first.current.grad is None
-
-
-def test_summary_gives_the_rms_of_each_error() -> None:
-    device = Device({"a": {"detuning": torch.tensor([3.0, 4.0]), "crosstalk": torch.tensor(-0.5)}})
-    assert errors_summary(device) == {
-        "a.detuning": pytest.approx(12.5**0.5),
-        "a.crosstalk": pytest.approx(0.5),
-    }
