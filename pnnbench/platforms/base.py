@@ -28,6 +28,8 @@ LayerErrors = Mapping[str, Tensor]
 #: Draws standard-normal shot noise: (layer name, shape with the condition dimension first) -> a
 #: tensor of that shape, or one that broadcasts to it.
 ShotNoise = Callable[[str, tuple[int, ...]], Tensor]
+#: Sees a layer's output and gives what stands in its place.
+Tap = Callable[[Tensor], Tensor]
 
 
 def derive_seed(*parts: object) -> int:
@@ -67,6 +69,13 @@ class PhysicalLayer(nn.Module):
     offset_unit: ClassVar[str]
     #: Environment class with this platform's nominal conditions as defaults.
     environment_class: ClassVar[type[Environment]]
+    #: Root-mean-square change of the controls, in `control_unit`, that bounds the ball in which
+    #: the worst loss is looked for: a small step of the hardware's driver.
+    ball_radius_rms: ClassVar[float]
+    #: Whether detectors measure the layer's output in ordinary operation.
+    detected: bool = True
+    #: Number of complex fields that `tap_field` sees; None where the layer has no such fields.
+    n_fields: int | None = None
 
     full_scale: Tensor
 
@@ -78,6 +87,8 @@ class PhysicalLayer(nn.Module):
         # In a tuple, since assigning a parameter to a module would register it there.
         self._weight_override: tuple[Tensor | None] = (None,)
         self._recorded_peak: Tensor | None = None
+        self.field_tap: Tap | None = None
+        self.read_out_tap: Tap | None = None
 
     @property
     def weight_override(self) -> Tensor | None:
@@ -116,8 +127,8 @@ class PhysicalLayer(nn.Module):
         """Weight of the ideal device at the nominal operating point, differentiable."""
         raise NotImplementedError
 
-    def weight_range(self) -> tuple[float, float]:
-        """Least and largest weight that `program` can reach."""
+    def project_weight(self, weight: Tensor) -> Tensor:
+        """Nearest weight that `program` can reach exactly, without gradient."""
         raise NotImplementedError
 
     def program(self, weight: Tensor) -> None:
@@ -129,10 +140,10 @@ class PhysicalLayer(nn.Module):
         raise NotImplementedError
 
     def sensitivity(self) -> Tensor:
-        """Derivative of the ideal transfer with respect to an offset, up to its sign.
+        """Slope of the ideal elements' transmission with respect to an offset, up to its sign.
 
         Returns:
-            Per `offset_unit`, of the shape of the transfer.
+            Per `offset_unit`, one number for each element (ring, interferometer).
         """
         raise NotImplementedError
 
@@ -144,16 +155,22 @@ class PhysicalLayer(nn.Module):
         """Puts the control parameters back into their allowed range, in place."""
         raise NotImplementedError
 
-    def power_mw(self) -> Tensor:
-        """Electrical power that holds the controls, in mW (a scalar)."""
-        raise NotImplementedError
+    def power_mw(self) -> Tensor | None:
+        """Electrical power that holds the controls, in mW (a scalar); None without a model."""
+        return None
 
-    def read_out(self, y: Tensor, noise: float) -> Tensor:
+    def tap_field(self, field: Tensor) -> Tensor:
+        """Passes the output field, before any detector, through `field_tap` if there is one."""
+        return field if self.field_tap is None else self.field_tap(field)
+
+    def read_out(self, y: Tensor, noise: float, full_scale: Tensor | None = None) -> Tensor:
         """Adds shot noise to a measured output, or records its peak while calibrating.
 
         Args:
             y: Output of the physical product, batch first (conditions x batch when operated).
             noise: Standard deviation as a fraction of the read-out's full scale.
+            full_scale: Full scale of each value, broadcastable to ``y``, for detectors whose range
+                follows the signal; None takes the calibrated one.
 
         Returns:
             Tensor like ``y``.
@@ -161,11 +178,15 @@ class PhysicalLayer(nn.Module):
         if self._recorded_peak is not None:
             self._recorded_peak = torch.maximum(self._recorded_peak, y.detach().abs().max())
         op = self.operation
-        if op is None or op.shot is None or noise == 0.0:
-            return y
-        blocks = y.unflatten(0, (op.count, -1))
-        z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
-        return torch.add(blocks, z, alpha=noise * float(self.full_scale)).flatten(0, 1)
+        if op is not None and op.shot is not None and noise != 0.0:
+            blocks = y.unflatten(0, (op.count, -1))
+            z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
+            if full_scale is not None:
+                y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
+            else:
+                scale = y.detach().abs().max() if op.auto_range else self.full_scale
+                y = torch.add(blocks, z, alpha=noise * float(scale)).flatten(0, 1)
+        return y if self.read_out_tap is None else self.read_out_tap(y)
 
 
 def physical_layers(network: nn.Module) -> dict[str, PhysicalLayer]:
@@ -263,12 +284,15 @@ class Operation:
         errors: Error name -> tensor (count, ...), or (...) when there is one condition.
         environment: Field name -> tensor (count,), or a scalar when there is one condition.
         shot: Source of shot noise, None for noiseless read-out.
+        auto_range: Whether the read-out's full scale is the largest value of the batch instead of
+            the calibrated one.
     """
 
     count: int
     errors: dict[str, Tensor]
     environment: dict[str, Tensor]
     shot: ShotNoise | None
+    auto_range: bool = False
 
 
 def _stack(layer: str, conditions: Sequence[Condition], device: torch.device) -> dict[str, Tensor]:
@@ -285,7 +309,11 @@ def _stack(layer: str, conditions: Sequence[Condition], device: torch.device) ->
 
 @contextmanager
 def operate(
-    network: nn.Module, conditions: Sequence[Condition], shot: ShotNoise | None = None
+    network: nn.Module,
+    conditions: Sequence[Condition],
+    shot: ShotNoise | None = None,
+    *,
+    auto_range: bool = False,
 ) -> Iterator[None]:
     """Puts all physical layers of a network on devices in environments.
 
@@ -296,6 +324,8 @@ def operate(
         network: Module that holds the physical layers.
         conditions: At least one condition.
         shot: Source of shot noise; None reads out without noise.
+        auto_range: Whether the noise scales with the largest value of each batch read out, as
+            with an auto-ranging instrument, instead of the calibrated full scale.
 
     Yields:
         None; the layers are back on the ideal device afterwards.
@@ -329,6 +359,7 @@ def operate(
                     key: (v[0] if len(fields) == 1 else v).to(place) for key, v in values.items()
                 },
                 shot=shot,
+                auto_range=auto_range,
             )
         yield
     finally:
@@ -359,6 +390,36 @@ def hold_transfer(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for name, layer in layers.items():
             layer.override_weight(previous[name])
+
+
+@contextmanager
+def tapped(
+    network: nn.Module,
+    *,
+    fields: Mapping[str, Tap] | None = None,
+    read_outs: Mapping[str, Tap] | None = None,
+) -> Iterator[None]:
+    """Passes outputs of physical layers through functions of one's own.
+
+    Args:
+        network: Module that holds the physical layers.
+        fields: Layer name -> what to do with the field before any detector.
+        read_outs: Layer name -> what to do with the measured output.
+
+    Yields:
+        None; the layers are as they were afterwards.
+    """
+    layers = physical_layers(network)
+    previous = {name: (x.field_tap, x.read_out_tap) for name, x in layers.items()}
+    try:
+        for name, tap in (fields or {}).items():
+            layers[name].field_tap = tap
+        for name, tap in (read_outs or {}).items():
+            layers[name].read_out_tap = tap
+        yield
+    finally:
+        for name, (field, read_out) in previous.items():
+            layers[name].field_tap, layers[name].read_out_tap = field, read_out
 
 
 @contextmanager

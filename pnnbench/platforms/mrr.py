@@ -177,6 +177,8 @@ class MRRWeightBank(PhysicalLayer):
     control_unit: ClassVar[str] = "mA"
     offset_unit: ClassVar[str] = "HWHM"
     environment_class: ClassVar[type[Environment]] = MRREnvironment
+    #: One step of a 14-bit driver over 5 mA.
+    ball_radius_rms: ClassVar[float] = 3e-4
 
     def __init__(
         self, shape: tuple[int, ...], bias: bool, calibration: RingCalibration | None
@@ -199,9 +201,10 @@ class MRRWeightBank(PhysicalLayer):
         """Ideal weights, shape of `current`, differentiable."""
         return self.calibration.weight(self.current)
 
-    def weight_range(self) -> tuple[float, float]:
-        """Least and largest programmable weight."""
-        return self.calibration.weight_range()
+    @torch.no_grad()
+    def project_weight(self, weight: Tensor) -> Tensor:
+        """Clamps weights to the programmable range."""
+        return weight.clamp(*self.calibration.weight_range())
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning.pytorch as pl
 import torch
@@ -25,10 +25,13 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
-from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell
+from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.networks import PhysicalNetwork
 
 Batch = tuple[Tensor, Tensor]
+#: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
+Access = Literal["in_silico", "in_situ", "in_situ_internal"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Tier:
 
 class LossMethod(Protocol):
     """What a workload needs of the training method attached to it."""
+
+    access: ClassVar[Access]
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Returns the loss to back-propagate."""
@@ -97,12 +102,18 @@ class Workload(pl.LightningModule):
     chance: ClassVar[float | None] = None
     #: Tier name -> how much to run.
     tiers: ClassVar[Mapping[str, Tier]]
+    #: Severity of the device that methods train on in situ.
+    training_severity: ClassVar[float]
+    #: Unit of the severities.
+    severity_unit: ClassVar[str] = "x measured spread"
 
     def __init__(self, init_seed: int = 0) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("init", init_seed))
             self.network = self.build_network()
+        # In a tuple, since assigning a module would register it a second time.
+        self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
         self.method: LossMethod | None = None
         self.gradient_evaluations = 0
         self.hardware_queries = 0
@@ -163,9 +174,40 @@ class Workload(pl.LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of the network, (B, ...) for inputs (B, ...)."""
+        return self.physical(self.prefix(x))
+
+    def prefix(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """What goes into the first physical layer.
+
+        A method that needs several passes at other controls takes this part once.
+
+        Args:
+            x: Inputs (B, ...).
+            parameters: Replacements as for `physical`.
+
+        Returns:
+            Tensor (B, ...); the inputs themselves if the first layer is physical.
+        """
+        if not parameters:
+            return self.network.prefix(x)
+        return functional_call(self._parts[0], dict(parameters), (x,))
+
+    def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
+
+        Args:
+            h: What `prefix` gives.
+            parameters: Replacements under the names of `controls` or `digital_parameters`,
+                differentiable; those left out are at their present values.
+
+        Returns:
+            Outputs (B, ...).
+        """
         if torch.is_grad_enabled():
             self.gradient_evaluations += 1
-        return self.network(x)
+        if not parameters:
+            return self.network.physical(h)
+        return functional_call(self._parts[1], dict(parameters), (h,))
 
     def outputs_at(self, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Outputs with some parameters replaced, differentiable with respect to them.
@@ -177,7 +219,7 @@ class Workload(pl.LightningModule):
         Returns:
             Outputs (B, ...).
         """
-        return functional_call(self, dict(parameters), (x,))
+        return self.physical(self.prefix(x, parameters), parameters)
 
     @contextmanager
     def extra_pass(self) -> Iterator[None]:
@@ -218,16 +260,57 @@ class Workload(pl.LightningModule):
             layer.project()
 
     def draw_device(self, severity: float, seed: int) -> Device:
-        """Draws one fabricated device for this network."""
+        """Draws one fabricated device for this network.
+
+        Raises:
+            UserError: If the seed is that of a test device while a method trains.
+        """
+        self._refuse_test_device(seed)
         return Device.draw(self.network, severity, seed)
+
+    def training_device(self, seed: int) -> Device:
+        """The device that every in-situ method trains on at a seed."""
+        check_range("seed of the training device", seed, low=0, high=FIRST_TEST_DEVICE - 1)
+        return Device.draw(self.network, self.training_severity, seed)
 
     def operating(self, device: Device, environment: Environment | None = None) -> Any:
         """Context that puts the network on one device, differentiable, without shot noise."""
         return operate(self.network, [Condition(device, environment)])
 
-    def hardware(self, device: Device, environment: Environment | None = None) -> Hardware:
-        """This workload on one device as a black box."""
-        return Hardware(self, Condition(device, environment))
+    def hardware(
+        self, device: Device, environment: Environment | None = None, *, seed: int = 0
+    ) -> Hardware:
+        """This workload on one device as a black box.
+
+        Args:
+            device: The device.
+            environment: Conditions; None is nominal.
+            seed: Seed of the detectors' noise.
+
+        Returns:
+            The black box; it reads intermediate fields out if the attached method declares so.
+
+        Raises:
+            UserError: If the attached method is in silico, or trains and asks for a test device.
+        """
+        internal = False
+        if self.method is not None:
+            if self.method.access == "in_silico":
+                raise UserError(
+                    f"{type(self.method).__name__} is in silico: it may not measure on hardware",
+                    next_step="declare access = 'in_situ' on its class",
+                )
+            internal = self.method.access == "in_situ_internal"
+            self._refuse_test_device(device.seed)
+        return Hardware(self, Condition(device, environment), internal=internal, seed=seed)
+
+    def _refuse_test_device(self, seed: int | None) -> None:
+        meant = self.method is not None and self.training
+        if meant and seed is not None and seed >= FIRST_TEST_DEVICE:
+            raise UserError(
+                f"device {seed} is a test device: training methods never meet it",
+                allowed=f"seeds below {FIRST_TEST_DEVICE}",
+            )
 
     @torch.no_grad()
     def calibrate(self, images: Tensor, batch_size: int = 500) -> None:
@@ -279,6 +362,18 @@ class Workload(pl.LightningModule):
         return self.method
 
 
+class _Part(nn.Module):
+    """Prefix or physical part of a network, parameters under their names in a workload."""
+
+    def __init__(self, network: PhysicalNetwork, part: str) -> None:
+        super().__init__()
+        self.network = network
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self.network, self.part)(x)
+
+
 class Classification:
     """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``."""
 
@@ -294,28 +389,3 @@ class Classification:
         return torchmetrics.classification.MulticlassAccuracy(
             self.n_classes, average="micro", validate_args=False
         )
-
-
-class Hardware:
-    """A workload on one device in one environment, as a black box: it measures and counts.
-
-    Args:
-        workload: Gives the network and the present controls.
-        condition: Device and environment; not readable from outside.
-
-    Attributes:
-        queries: Images measured so far.
-    """
-
-    def __init__(self, workload: Workload, condition: Condition) -> None:
-        self.__workload = workload
-        self.__condition = condition
-        self.queries = 0
-
-    @torch.no_grad()
-    def measure(self, x: Tensor) -> Tensor:
-        """Measures outputs (B, ...) for inputs (B, ...); no gradients."""
-        self.queries += len(x)
-        self.__workload.hardware_queries += len(x)
-        with self.__workload.extra_pass(), operate(self.__workload.network, [self.__condition]):
-            return self.__workload.network(x)

@@ -19,7 +19,7 @@ class Cell:
         axis: What is varied, such as ``"device"`` or ``"temperature_fine"``.
         level: Position along the axis, signed where the axis is two-sided, 0 at nominal.
         unit: Unit of the level.
-        severity: Severity of the device errors, multiple of the measured spread.
+        severity: Severity of the device errors, in the platform's unit.
         device_seed: Which test device.
         environment: Operating conditions.
     """
@@ -38,14 +38,13 @@ def test_devices(count: int) -> list[int]:
 
 
 def device_axis(
-    severities: Sequence[float], devices: Sequence[int], environment: Environment
+    severities: Sequence[float],
+    devices: Sequence[int],
+    environment: Environment,
+    unit: str = "x measured spread",
 ) -> list[Cell]:
     """Varies the severity of the device errors in one environment."""
-    return [
-        Cell("device", s, "x measured spread", s, seed, environment)
-        for s in severities
-        for seed in devices
-    ]
+    return [Cell("device", s, unit, s, seed, environment) for s in severities for seed in devices]
 
 
 def environment_axis(

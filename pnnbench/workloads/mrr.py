@@ -43,6 +43,7 @@ class MRRWorkload(Classification, Workload):
     """Classification on a microring weight bank under device errors and ambient temperature."""
 
     platform: ClassVar[str] = "mrr"
+    training_severity: ClassVar[float] = 0.25
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Device severities at 22 degC, then fine and wide temperature grids; all layers."""

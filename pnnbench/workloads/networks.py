@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -103,3 +104,157 @@ class DigitsNet(PhysicalNetwork):
         h = max_pool_2x2(F.relu(self.norm1(self.conv1(h))))
         h = F.relu(self.norm2(self.fc1(h.flatten(1))))
         return self.fc2(h)
+
+
+def unit_power(field: Tensor) -> Tensor:
+    """Scales each field (B, n) to power 1; a dark one stays dark."""
+    norm = torch.linalg.vector_norm(field, dim=-1, keepdim=True)
+    return field / norm.clamp(min=1e-12)
+
+
+def normalised(power: Tensor) -> Tensor:
+    """Divides detected powers (B, n) by their Euclidean norm over all ports, digitally."""
+    return F.normalize(power.float(), dim=-1, eps=1e-12)
+
+
+class MeshNet(PhysicalNetwork):
+    """A digital front end, then one mesh with detectors: the class is the brightest port.
+
+    Real features are field amplitudes, modulated onto light of one power per image. Logits are the
+    detected powers of the first ports over the norm of all ports.
+
+    Args:
+        front: Digital front end, giving features (B, ports).
+        mesh: Mesh with detectors.
+        n_classes: Number of ports that stand for a class.
+    """
+
+    def __init__(self, front: nn.Module, mesh: nn.Module, n_classes: int = 10) -> None:
+        super().__init__()
+        self.front = front
+        self.mesh = mesh
+        self.n_classes = n_classes
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Features (B, ports) of images (B, 1, H, W)."""
+        return self.front(x)
+
+    def physical(self, h: Tensor) -> Tensor:
+        """Logits (B, n_classes) in [0, 1] from features (B, ports)."""
+        return normalised(self.mesh(unit_power(h.float())))[:, : self.n_classes]
+
+
+class LeNetFront(nn.Module):
+    """The digital front end of the published mesh experiments, for 28 x 28 images.
+
+    conv 1-6 k5 p2, conv 6-16 k5, each with batch norm, ReLU and 2 x 2 max pooling; then 400-120
+    with batch norm and 120-64, both without activation. 58,720 parameters.
+
+    Args:
+        ports: Number of features.
+    """
+
+    def __init__(self, ports: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
+        self.norm1 = nn.BatchNorm2d(6)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.norm2 = nn.BatchNorm2d(16)
+        self.fc1 = nn.Linear(400, 120)
+        self.norm3 = nn.BatchNorm1d(120)
+        self.fc2 = nn.Linear(120, ports)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, ports) from images (B, 1, 28, 28)."""
+        h = max_pool_2x2(F.relu(self.norm1(self.conv1(x))))
+        h = max_pool_2x2(F.relu(self.norm2(self.conv2(h))))
+        return self.fc2(self.norm3(self.fc1(h.flatten(1))))
+
+
+class DigitsFront(nn.Module):
+    """A small front end for 8 x 8 digits: conv 1-8 k3 p1, batch norm, ReLU, pooling, 128-ports.
+
+    Args:
+        ports: Number of features.
+    """
+
+    def __init__(self, ports: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(8)
+        self.fc1 = nn.Linear(128, ports)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (B, ports) from images (B, 1, 8, 8)."""
+        return self.fc1(max_pool_2x2(F.relu(self.norm1(self.conv1(x)))).flatten(1))
+
+
+class FourierInput(nn.Module):
+    """The centre of an image's spectrum as fields, the input of the all-optical network.
+
+    Args:
+        side: Side of the centre square of the shifted two-dimensional Fourier transform.
+    """
+
+    def __init__(self, side: int = 8) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Complex fields (B, side^2) of mean modulus 1 from images (B, 1, H, W)."""
+        spectrum = torch.fft.fftshift(torch.fft.fft2(x.float().squeeze(1)), dim=(-2, -1))
+        rows, columns = ((size - self.side) // 2 for size in spectrum.shape[-2:])
+        centre = spectrum[:, rows : rows + self.side, columns : columns + self.side].flatten(1)
+        return centre / centre.abs().mean(1, keepdim=True).clamp(min=1e-12)
+
+
+class ElectroOptic(nn.Module):
+    """Electro-optic activation: a tenth of the power sets the modulation of the rest.
+
+    z -> sqrt(1 - alpha) cos(p) exp(-i p) z with p = (g |z|^2 + pi) / 2. Source: Williamson et al.,
+    IEEE JSTQE 26, 7700412 (2020), with the constants of the dual-adaptive-training experiments.
+
+    Args:
+        tapped_power: Share alpha of the power that is tapped, in [0, 1).
+        gain: Modulation g in rad per unit of power.
+    """
+
+    def __init__(self, tapped_power: float = 0.1, gain: float = 0.05 * math.pi) -> None:
+        super().__init__()
+        self.amplitude = math.sqrt(1.0 - tapped_power)
+        self.gain = gain
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Fields like ``z``."""
+        p = 0.5 * self.gain * (z.real.square() + z.imag.square()) + 0.5 * math.pi
+        c, s = torch.cos(p), torch.sin(p)
+        return self.amplitude * torch.complex(c * c, -c * s) * z
+
+
+class OpticalNet(PhysicalNetwork):
+    """All-optical network: meshes with electro-optic activations between, detectors at the end.
+
+    Args:
+        front: Encodes images as fields (B, ports).
+        meshes: At least one mesh; the last has detectors, the others give fields.
+        n_classes: Number of ports that stand for a class.
+    """
+
+    def __init__(self, front: nn.Module, meshes: list[nn.Module], n_classes: int = 10) -> None:
+        super().__init__()
+        self.front = front
+        self.n_meshes = len(meshes)
+        for i, mesh in enumerate(meshes, start=1):
+            self.add_module(f"mesh{i}", mesh)
+        self.activation = ElectroOptic()
+        self.n_classes = n_classes
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Fields (B, ports) of images (B, 1, H, W)."""
+        return self.front(x)
+
+    def physical(self, h: Tensor) -> Tensor:
+        """Logits (B, n_classes) in [0, 1] from fields (B, ports)."""
+        for i in range(1, self.n_meshes):
+            h = self.activation(self.get_submodule(f"mesh{i}")(h))
+        return normalised(self.get_submodule(f"mesh{self.n_meshes}")(h))[:, : self.n_classes]

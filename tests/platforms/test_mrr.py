@@ -206,7 +206,7 @@ def test_programming_sets_the_weights(
     make: Callable[..., MRRWeightBank], shape: tuple[int, ...]
 ) -> None:
     bank = make()
-    low, high = bank.weight_range()
+    low, high = bank.calibration.weight_range()
     target = torch.empty_like(bank.current).uniform_(low, high)
     bank.program(target)
     torch.testing.assert_close(bank.ideal_weight().detach(), target, rtol=0, atol=2e-5)

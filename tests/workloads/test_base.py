@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,7 +13,6 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Device
-from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.training import TrainingData, quiet
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
@@ -218,48 +216,6 @@ def test_outputs_elsewhere_equal_those_of_the_moved_parameters() -> None:
         {n: b for n, b in state(moved).items() if "running" in n or "batches" in n},
     )
     assert int(workload.network.norm2.num_batches_tracked) == 1
-
-
-def test_hardware_is_a_black_box_that_counts() -> None:
-    workload = MRRDigits(0).train()
-    device = workload.draw_device(1.0, 3)
-    hardware = workload.hardware(device)
-    before = state(workload)
-    x = IMAGES[:12].clone().requires_grad_()
-    measured = hardware.measure(x)
-    assert not measured.requires_grad
-    assert hardware.queries == 12
-    hardware.measure(x[:5])
-    assert hardware.queries == 17
-    workload.hardware(Device.ideal()).measure(x[:3])
-    assert (hardware.queries, workload.hardware_queries) == (17, 20)
-    assert_same(state(workload), before)
-    assert all(layer.operation is None for layer in workload.layers().values())
-    assert [n for n in vars(hardware) if not n.startswith("_")] == ["queries"]
-    assert not any(
-        value is device
-        for name in dir(hardware)
-        if not name.startswith("_Hardware")
-        for value in [getattr(hardware, name)]
-    )
-
-
-def test_hardware_measures_its_device_in_its_environment() -> None:
-    workload = MRRDigits(0)
-    workload.calibrate(IMAGES[:200])
-    x, device = IMAGES[:10], workload.draw_device(0.5, 3)
-    ideal = workload(x).detach()
-    assert torch.equal(workload.hardware(Device.ideal()).measure(x), ideal)
-    with workload.operating(device):
-        expected = workload(x).detach()
-    assert torch.equal(workload.hardware(device).measure(x), expected)
-    warm = workload.hardware(device, MRREnvironment(22.5)).measure(x)
-    outputs = [ideal, expected, warm, workload.hardware(workload.draw_device(0.5, 4)).measure(x)]
-    for a, b in itertools.combinations(outputs, 2):
-        assert not torch.allclose(a, b, atol=1e-2)
-    with torch.no_grad():
-        workload.network.fc2.bias.add_(1.0)  # it has the present parameters
-    torch.testing.assert_close(workload.hardware(device).measure(x), expected + 1.0)
 
 
 def test_operating_a_device_is_differentiable() -> None:

@@ -1,0 +1,169 @@
+"""Hardware as a training method sees it: a black box that measures and counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.base import Condition, derive_seed, operate, tapped
+
+if TYPE_CHECKING:
+    from pnnbench.workloads.base import Workload
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFields:
+    """Complex fields at one physical layer, for methods with internal access.
+
+    Attributes:
+        input: What went into the layer (B, ...).
+        output: What came out of it, before any detector (B, ...).
+    """
+
+    input: Tensor
+    output: Tensor
+
+
+class Measurement:
+    """What one pass through the hardware gave; tensors without gradient.
+
+    Args:
+        outputs: Outputs of the network (B, ...).
+        read_outs: Layer name -> what its detectors measured (B, ...), in layer order.
+        fields: Layer name -> fields, or None if they are not to be seen.
+
+    Attributes:
+        outputs: Outputs of the network.
+        read_outs: Detector readings of every layer that has detectors.
+    """
+
+    def __init__(
+        self,
+        outputs: Tensor,
+        read_outs: Mapping[str, Tensor],
+        fields: Mapping[str, LayerFields] | None,
+    ) -> None:
+        self.outputs = outputs
+        self.read_outs = read_outs
+        self._fields = fields
+
+    @property
+    def fields(self) -> Mapping[str, LayerFields]:
+        """Fields at every physical layer.
+
+        Raises:
+            UserError: If the method has not declared that it needs them.
+        """
+        if self._fields is None:
+            raise UserError(
+                "intermediate fields are not read out for this method",
+                allowed="outputs and read_outs",
+                next_step="declare access = 'in_situ_internal' on the method's class",
+            )
+        return self._fields
+
+
+class Hardware:
+    """A workload on one device in one environment, as a black box.
+
+    It gives no gradients and no errors. Detectors are noisy and range themselves to each batch.
+    Digital layers run in the workload's present mode, without touching their statistics.
+
+    Args:
+        workload: Gives the network and the present controls.
+        condition: Device and environment; not readable from outside.
+        internal: Whether intermediate fields are read out as well.
+        seed: Seed of the detectors' noise.
+
+    Attributes:
+        queries: Images measured so far.
+        internal: Whether intermediate fields are read out.
+    """
+
+    def __init__(
+        self, workload: Workload, condition: Condition, *, internal: bool = False, seed: int = 0
+    ) -> None:
+        self.queries = 0
+        self.internal = internal
+        self._seed = seed
+        self._step = 0
+        self._passes = 0
+        # In a closure, so that neither the device nor its errors are attributes of the box.
+        self._run = _runner(workload, condition, internal)
+
+    def start_step(self, step: int) -> None:
+        """Starts the noise of a training step: a function of seed, step and pass in the step."""
+        self._step = step
+        self._passes = 0
+
+    @torch.no_grad()
+    def measure(self, h: Tensor, controls: Mapping[str, Tensor] | None = None) -> Measurement:
+        """Measures a batch.
+
+        Args:
+            h: Inputs of the first physical layer (B, ...), as `Workload.prefix` gives them.
+            controls: Settings of the controls for this pass under the names of
+                `Workload.controls`; those left out, and None, are at their present values.
+
+        Returns:
+            Outputs and detector readings.
+        """
+        self._passes += 1
+        self.queries += len(h)
+        noise = _Noise(derive_seed("hardware noise", self._seed, self._step, self._passes))
+        return self._run(h.detach(), controls or {}, noise)
+
+
+class _Noise:
+    """Standard-normal shot noise from one seed, layer by layer."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
+        return torch.randn(shape, generator=self._generator)
+
+
+def _runner(
+    workload: Workload, condition: Condition, internal: bool
+) -> Callable[[Tensor, Mapping[str, Tensor], _Noise], Measurement]:
+    def run(h: Tensor, controls: Mapping[str, Tensor], noise: _Noise) -> Measurement:
+        network, layers = workload.network, workload.layers()
+        inputs: dict[str, Tensor] = {}
+        outputs: dict[str, Tensor] = {}
+        read_outs: dict[str, Tensor] = {}
+
+        def keep(where: dict[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
+            def tap(value: Tensor) -> Tensor:
+                where[name] = value
+                return value
+
+            return tap
+
+        hooks = []
+        if internal:
+            for name, layer in layers.items():
+                tap = keep(inputs, name)
+                hooks.append(layer.register_forward_pre_hook(lambda _, x, tap=tap: (tap(x[0]),)))
+        fields = {name: keep(outputs, name) for name in layers} if internal else {}
+        detectors = {name: keep(read_outs, name) for name, x in layers.items() if x.detected}
+        workload.hardware_queries += len(h)
+        try:
+            with (
+                workload.extra_pass(),
+                operate(network, [condition], noise, auto_range=True),
+                tapped(network, fields=fields, read_outs=detectors),
+            ):
+                result = workload.physical(h, controls)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        found = {n: LayerFields(inputs[n], outputs[n]) for n in outputs} if internal else None
+        return Measurement(result, read_outs, found)
+
+    return run
