@@ -1,5 +1,7 @@
 """Finds methods, platforms and workloads: entry points for everybody, or a dotted class path.
 
+Published protocols are entry points too, but modules: see `published.protocols`.
+
 The project's own classes come through the same door as anybody's.
 """
 
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
 #: Folder of the suite files that come with the project.
 SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
 
-KINDS = ("methods", "platforms", "workloads")
+#: Kind of entry point -> what one of them is called.
+KINDS = {
+    "methods": "method",
+    "platforms": "platform",
+    "workloads": "workload",
+    "published": "published protocol",
+}
 
 
 def registered(kind: str) -> dict[str, EntryPoint]:
@@ -37,10 +45,11 @@ def registered(kind: str) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for point in entry_points(group=f"pnnbench.{kind}"):
         if point.name in found and found[point.name].value != point.value:
+            by_path = "" if kind == "published" else ", or name the class by its path"
             raise UserError(
-                f"two packages register the {kind[:-1]} {point.name!r}: "
+                f"two packages register the {KINDS[kind]} {point.name!r}: "
                 f"{found[point.name].value} and {point.value}",
-                next_step="uninstall one of them, or name the class by its path",
+                next_step=f"uninstall one of them{by_path}",
             )
         found[point.name] = point
     return dict(sorted(found.items()))
@@ -50,7 +59,7 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     """Finds a class by its registered name or its path ``package.module.Class``.
 
     Args:
-        kind: One of `KINDS`.
+        kind: One of `KINDS` whose entry points are classes.
         name: Registered name or class path.
         where: Where the name was given, for the message.
 
@@ -64,7 +73,9 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     if name in points:
         return points[name].load()
     if not name.strip(".:").replace(":", ".").count(".") or name[0] in ".:":
-        raise unknown_name(kind[:-1], name, points, where=where, next_step=f"pnnbench list {kind}")
+        raise unknown_name(
+            KINDS[kind], name, points, where=where, next_step=f"pnnbench list {kind}"
+        )
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
     prefix = f"{where}: " if where else ""
     here = str(Path.cwd())

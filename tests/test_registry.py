@@ -28,8 +28,9 @@ def install(folder: Path, name: str, group: str, entry: str) -> None:
     ("kind", "names"),
     [
         ("methods", {"bp", "bp-weights", "nat", "pruning", "sat"}),
-        ("platforms", {"mrr"}),
-        ("workloads", {"mrr-digits", "mrr-mnist"}),
+        ("methods", {"dat", "dat-internal", "nat-in-situ", "pat", "sat-in-situ"}),
+        ("platforms", {"mrr", "mzi"}),
+        ("workloads", {"mrr-digits", "mrr-mnist", "mzi-digits", "mzi-mnist", "mzi3-mnist"}),
     ],
 )
 def test_built_ins_come_through_entry_points(kind: str, names: set[str]) -> None:
@@ -85,7 +86,7 @@ def test_two_packages_with_one_name_are_an_error(
     ("name", "text"),
     [
         ("st", "did you mean 'sat'"),
-        ("xyzzy", "allowed: bp, bp-weights, nat, pruning, sat"),
+        ("xyzzy", "allowed: " + ", ".join(registry.registered("methods"))),
         ("pnnbench.methods.sat.SAAT", "did you mean 'SAT'"),
         ("pnnbench.methods.sta.SAT", "cannot import 'pnnbench.methods.sta'"),
         ("pnnbench.methods.sat.check_range", "unknown class 'check_range'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
@@ -12,10 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.platforms.base import derive_seed
-from pnnbench.workloads.base import Batch, Workload
-
-#: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
-Access = Literal["in_silico", "in_situ", "in_situ_internal"]
+from pnnbench.workloads.base import Access, Batch, Workload
+from pnnbench.workloads.hardware import Hardware
 
 
 class TrainingMethod(pl.Callback):
@@ -35,6 +33,7 @@ class TrainingMethod(pl.Callback):
         source: Where the method comes from.
         seed: Seed of the method's own random draws.
         calls: Number of losses computed so far; part of the checkpoint.
+        schedule: ``"cosine"`` decay to zero, or ``"constant"`` for the published protocol.
     """
 
     access: ClassVar[Access] = "in_silico"
@@ -48,6 +47,30 @@ class TrainingMethod(pl.Callback):
         self.optimizer = optimizer
         self.seed = 0
         self.calls = 0
+        self.schedule = "cosine"
+        self._hardware: Hardware | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """The device that this method trains on, as a black box.
+
+        Raises:
+            UserError: If the method is in silico, or not attached to a workload yet.
+        """
+        if self._hardware is None:
+            name = type(self).__name__
+            if self.access == "in_silico":
+                raise UserError(
+                    f"{name} is in silico: it has no hardware to measure on",
+                    next_step="declare access = 'in_situ' on its class",
+                )
+            raise UserError(f"{name} has no hardware before it is attached to a workload")
+        return self._hardware
+
+    @classmethod
+    def supports(cls, workload: Workload) -> bool:
+        """Whether the method can train a workload; all of them unless a subclass says else."""
+        return True
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Returns the loss to back-propagate (a scalar).
@@ -81,11 +104,17 @@ class TrainingMethod(pl.Callback):
             else torch.optim.SGD(groups, momentum=0.5)
         )
         steps = int(workload.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps)))
+        schedule = LambdaLR(optimizer, lambda step: self.decay(step / steps))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def decay(self, progress: float) -> float:
+        """Learning rate at a share of all steps in [0, 1], as a multiple of the peak."""
+        if self.schedule == "constant":
+            return 1.0
+        return 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def after_step(self, workload: Workload) -> None:
         """Runs after each optimiser step: puts the controls back into their range."""
@@ -103,7 +132,15 @@ class TrainingMethod(pl.Callback):
                 f"{type(self).__name__}",
                 next_step="keep one of them in Trainer(callbacks=[...])",
             )
+        if not self.supports(workload):
+            raise UserError(
+                f"{type(self).__name__} cannot train {type(workload).__name__}",
+                next_step="see what its docstring says it needs",
+            )
         workload.method = self
+        if self.access != "in_silico" and self._hardware is None:
+            device = workload.training_device(self.seed)
+            self._hardware = workload.hardware(device, seed=self.seed)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attaches the method to the workload."""
@@ -117,8 +154,10 @@ class TrainingMethod(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the calls of `loss`."""
+        """Counts the calls of `loss`; the noise of the hardware follows the count."""
         self.calls += 1
+        if self._hardware is not None:
+            self._hardware.start_step(self.calls)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the method for the checkpoint: tensors and plain values only."""

@@ -67,9 +67,9 @@ class BPWeights(TrainingMethod):
 
     @torch.no_grad()
     def after_step(self, workload: Workload) -> None:
-        """Clamps the weights to the programmable range."""
+        """Puts the weights to the nearest that can be programmed."""
         for name, layer in workload.layers().items():
-            self.weights[name].clamp_(*layer.weight_range())
+            self.weights[name].copy_(layer.project_weight(self.weights[name]))
 
     def program(self, workload: Workload) -> None:
         """Programs the weights into the workload's controls."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
+import torch
 from torch import Tensor
 
 from pnnbench.errors import check_range
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.pat import check_placement, in_situ_outputs
 from pnnbench.platforms.base import Device
-from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.base import Access, Batch, Workload
 
 
 class NAT(TrainingMethod):
@@ -45,3 +49,44 @@ class NAT(TrainingMethod):
         }
         with workload.operating(Device(errors)):
             return workload.loss(workload(batch[0]), batch)
+
+
+class NATInSitu(TrainingMethod):
+    """Noise-aware training on hardware: the controls are dithered while the device measures.
+
+    The surrogate of physics-aware training at Θ + noise, the noise drawn anew at each step. Only
+    what can be set on a device is dithered: the controls, not the errors of its fabrication.
+
+    Args:
+        sigma: Standard deviation of the noise, in the unit of the controls, >= 0.
+        placement: Where the measured value stands, ``"output"`` or ``"read-out"``; see PAT.
+        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
+
+    access: ClassVar[Access] = "in_situ"
+    source = "noise-aware training on the measurements of Wright et al., Nature 601, 549 (2022)"
+
+    def __init__(
+        self,
+        sigma: float = 0.05,
+        placement: str = "output",
+        lr: float = 0.03,
+        lr_digital: float = 1e-3,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__(lr, lr_digital, optimizer)
+        self.sigma = check_range("sigma", sigma, low=0.0, high=100.0)
+        self.placement = check_placement(placement)
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        """Task loss of what the hardware gives at dithered controls."""
+        generator = self.generator()
+        dithered = {
+            name: p + self.sigma * torch.randn(p.shape, generator=generator).to(p.device)
+            for name, p in workload.controls().items()
+        }
+        h = workload.prefix(batch[0])
+        outputs = in_situ_outputs(workload, self.hardware, h, dithered, self.placement)
+        return workload.loss(outputs, batch)

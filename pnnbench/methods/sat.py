@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
-from pnnbench.workloads.base import Batch, Workload
+from pnnbench.methods.pat import check_placement, measured_outputs
+from pnnbench.workloads.base import Access, Batch, Workload
 
 
 class SAT(TrainingMethod):
@@ -72,14 +74,70 @@ class SAT(TrainingMethod):
                 for n, s in scaled.items()
             }
 
+    def outputs(
+        self, workload: Workload, h: Tensor, parameters: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        """Outputs at replaced parameters from what `Workload.prefix` gives: the digital model."""
+        return workload.physical(h, parameters)
+
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss at the perturbed point; the perturbation carries no gradient."""
         group = dict(workload.controls())
         if self.perturb == "all":
             group.update(workload.digital_parameters())
-        with workload.extra_pass():
-            first = workload.loss(workload(batch[0]), batch)
+            with workload.extra_pass():
+                h = workload.prefix(batch[0])
+                first = workload.loss(self.outputs(workload, h, None), batch)
+        else:  # what lies before the controls is the same in both passes
+            h = workload.prefix(batch[0])
+            with workload.extra_pass():
+                first = workload.loss(self.outputs(workload, h.detach(), None), batch)
         gradients = torch.autograd.grad(first, list(group.values()))
         epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
         shifted = {name: p + epsilon[name] for name, p in group.items()}
-        return workload.loss(workload.outputs_at(batch[0], shifted), batch)
+        if self.perturb == "all":
+            h = workload.prefix(batch[0], shifted)
+        return workload.loss(self.outputs(workload, h, shifted), batch)
+
+
+class SATInSitu(SAT):
+    """Sharpness-aware training on hardware: both passes have the device's values.
+
+    The surrogate of physics-aware training at Θ and at Θ + ε: two gradients and two measurements
+    per step.
+
+    Args:
+        rho: Radius of the ball; see SAT.
+        adaptive: Whether the ball scales with the controls.
+        perturb: ``"controls"`` or ``"all"``; see SAT.
+        placement: Where the measured value stands, ``"output"`` or ``"read-out"``; see PAT.
+        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
+
+    access: ClassVar[Access] = "in_situ"
+    source = "in situ variant of the sharpness-aware-training paper"
+
+    def __init__(
+        self,
+        rho: float = 0.3,
+        adaptive: bool = False,
+        perturb: str = "controls",
+        placement: str = "output",
+        lr: float = 0.03,
+        lr_digital: float = 1e-3,
+        optimizer: str = "adam",
+    ) -> None:
+        super().__init__(rho, adaptive, perturb, lr, lr_digital, optimizer)
+        self.placement = check_placement(placement)
+
+    def outputs(
+        self, workload: Workload, h: Tensor, parameters: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        """Outputs with the values of the hardware at replaced controls."""
+        controls = None
+        if parameters is not None:
+            controls = {n: parameters[n] for n in workload.controls()}
+        measurement = self.hardware.measure(h, controls)
+        return measured_outputs(workload, measurement, h, parameters, self.placement)
