@@ -98,3 +98,24 @@ def read_checkpoint(
         if not np.isfinite(array).all():
             raise UserError(f"{path}: {name} holds values that are not finite")
     return arrays
+
+
+def read_model(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[Any]]:
+    """Reads the parameters of a network with batch norm; see `read_checkpoint`.
+
+    Args:
+        path: The file.
+        shapes: Name -> shape of every array. The batch counts of batch norm may be absent.
+
+    Returns:
+        Name -> array of finite numbers, as stored; variances are not negative.
+
+    Raises:
+        UserError: If the file does not hold such parameters.
+    """
+    optional = [name for name in shapes if name.endswith(".num_batches_tracked")]
+    arrays = read_checkpoint(path, shapes, optional)
+    for name, array in arrays.items():
+        if name.endswith(".running_var") and (array < 0).any():
+            raise UserError(f"{path}: {name} has negative variances", allowed=">= 0")
+    return arrays

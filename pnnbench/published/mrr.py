@@ -19,8 +19,7 @@ These numbers show that the physics is the published one. They never rank a meth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -33,6 +32,12 @@ from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRRWeightBank
 from pnnbench.published.checkpoints import find_checkpoints
+from pnnbench.published.measure import (
+    INPUT_MEAN,
+    INPUT_STD,
+    batch_statistics,
+    parameter_product,
+)
 from pnnbench.published.mrr_checkpoint import (
     Checkpoint,
     PublishedMRRMNIST,
@@ -50,26 +55,10 @@ SWEEP_IMAGES = slice(1400, 1500)
 SWEPT_LAYERS = ("fc2", "fc3")
 #: Images that share batch statistics.
 BATCH = 100
-#: Mean and standard deviation that normalise the inputs of the variant without ReLU.
-INPUT_MEAN, INPUT_STD = 0.1307, 0.3081
 
 ACCURACY_TOLERANCE = 0.02  # percentage points; the records have two decimals
 FULL_SWEEP_TOLERANCE = 0.07  # half a unit of the recorded decimal, and the same 0.02
 LAMBDA_TOLERANCE = 0.02  # relative
-
-
-@contextmanager
-def batch_statistics(network: nn.Module) -> Iterator[None]:
-    """Lets batch norm normalise with each batch's own statistics, leaving its buffers alone."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    buffers = [(m.running_mean, m.running_var) for m in norms]
-    try:
-        for m in norms:
-            m.running_mean = m.running_var = None
-        yield
-    finally:
-        for m, (mean, var) in zip(norms, buffers, strict=True):
-            m.running_mean, m.running_var = mean, var
 
 
 def drift_device(network: nn.Module, change_degc: float) -> Device:
@@ -167,16 +156,9 @@ def published_lambda(
 ) -> tuple[float, bool]:
     """Second largest Hessian eigenvalue over all parameters, and whether it has converged."""
     parameters = list(workload.network.parameters())
-    sizes = [p.numel() for p in parameters]
-    loss = F.cross_entropy(workload.network(images), labels)
-    gradient = torch.autograd.grad(loss, parameters, create_graph=True)
-
-    def product(vector: Tensor) -> Tensor:
-        parts = [v.view_as(p).to(p) for v, p in zip(vector.split(sizes), parameters, strict=True)]
-        rows = torch.autograd.grad(gradient, parameters, parts, retain_graph=True)
-        return torch.cat([row.flatten() for row in rows]).double()
-
-    found = lanczos(product, sum(sizes), seed=0, top=2, tol=1e-3, others_tol=1e-4)
+    product = parameter_product(F.cross_entropy(workload.network(images), labels), parameters)
+    size = sum(p.numel() for p in parameters)
+    found = lanczos(product, size, seed=0, top=2, tol=1e-3, others_tol=1e-4)
     return float(found.top[1]), found.converged
 
 

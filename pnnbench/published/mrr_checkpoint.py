@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pnnbench.errors import UserError
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRRWeightBank
-from pnnbench.published.checkpoints import read_checkpoint
+from pnnbench.published.checkpoints import read_model
 from pnnbench.workloads.mrr import MRRMNIST, mrr_layers
 from pnnbench.workloads.networks import LeNet5
 
@@ -127,12 +126,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UserError: If the file is not such a model.
     """
-    shapes = _shapes()
-    optional = [name for name in shapes if name.endswith(".num_batches_tracked")]
-    arrays = read_checkpoint(path, shapes, optional)
-    for name, array in arrays.items():
-        if name.endswith(".running_var") and (array < 0).any():
-            raise UserError(f"{path}: {name} has negative variances", allowed=">= 0")
+    arrays = read_model(path, _shapes())
     name = path.stem
     entry = recorded()["checkpoints"].get(name.replace("_Lorentz", ""), {})
     variant = entry.get("variant", "lambda" if "-lambda" in name else "standard")

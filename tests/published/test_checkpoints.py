@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.published.checkpoints import find_checkpoints, read_checkpoint
+from pnnbench.published.checkpoints import find_checkpoints, read_checkpoint, read_model
 
 SHAPES = {"a": (2, 3), "b": (3,), "steps": ()}
 
@@ -93,3 +93,16 @@ def test_nothing_to_find_is_a_user_error(tmp_path: Path) -> None:
         find_checkpoints(tmp_path)
     with pytest.raises(UserError, match="no folder"):
         find_checkpoints(tmp_path / "absent")
+
+
+def test_a_model_may_lack_batch_counts_and_has_no_negative_variance(tmp_path: Path) -> None:
+    shapes = {"n.running_mean": (2,), "n.running_var": (2,), "n.num_batches_tracked": ()}
+    model = {"n.running_mean": -np.ones(2), "n.running_var": np.zeros(2)}
+    np.savez(tmp_path / "m.npz", **model)
+    assert set(read_model(tmp_path / "m.npz", shapes)) == set(model)
+    np.savez(tmp_path / "m.npz", **model | {"n.running_var": np.array([1.0, -1e-9])})
+    with pytest.raises(UserError, match=r"m\.npz: n\.running_var has negative variances"):
+        read_model(tmp_path / "m.npz", shapes)
+    np.savez(tmp_path / "m.npz", **{"n.running_mean": np.ones(2)})
+    with pytest.raises(UserError, match=r"no n\.running_var"):
+        read_model(tmp_path / "m.npz", shapes)

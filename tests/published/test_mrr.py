@@ -9,12 +9,12 @@ import torch
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, operate
+from pnnbench.published.measure import batch_statistics
 from pnnbench.published.mrr import (
     SWEEP_DEGC,
     SWEEP_IMAGES,
     Images,
     accuracy,
-    batch_statistics,
     compare,
     drift_device,
     drift_sweep,
@@ -130,24 +130,6 @@ def test_drift_shifts_fc2_and_fc3_toward_the_dip(
             else:
                 found = workload(x)
         torch.testing.assert_close(found.double(), expected, rtol=2e-4, atol=2e-4)
-
-
-def test_batch_statistics_are_those_of_training_mode_and_leave_no_trace(tmp_path: Path) -> None:
-    workload = load_checkpoint(write(tmp_path / "a.npz", random_model(3))).workload()
-    before = {n: b.clone() for n, b in workload.network.named_buffers()}
-    x = torch.rand(50, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        frozen = workload(x)
-        with batch_statistics(workload):
-            found = workload(x)
-        assert torch.equal(workload(x), frozen)
-    assert not torch.allclose(found, frozen, atol=1e-2)
-    after = dict(workload.network.named_buffers())
-    assert set(after) == set(before)
-    assert all(torch.equal(after[n], before[n]) for n in before)
-    with torch.no_grad():
-        trained = workload.train()(x)
-    torch.testing.assert_close(found, trained, rtol=1e-5, atol=1e-5)
 
 
 def test_accuracy_counts_all_images() -> None:
