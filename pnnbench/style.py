@@ -122,6 +122,8 @@ _FAMILIES = {
     "bp": ("#333333", "o"),
     "nat": ("#009E73", "^"),
     "sat": ("#D55E00", "D"),
+    "pat": ("#E69F00", "P"),
+    "dat": ("#56B4E9", "X"),
     "optical pruning": ("#CC79A7", "v"),
     "pruning": ("#CC79A7", "v"),
 }
@@ -138,7 +140,7 @@ _VARIANTS: tuple[tuple[str, str | tuple[int, tuple[float, ...]]], ...] = (
     ("right", (0, (3.0, 1.2, 1.2, 1.2, 1.2, 1.2))),
     ("top", (0, (9.0, 2.5))),
 )
-# The variants of the project's own suites; every other name is hashed.
+# The variants of the project's own suites, of all families or of one; every other name is hashed.
 _KNOWN_VARIANTS = {
     "": 0,
     "equal gradients": 1,
@@ -146,6 +148,9 @@ _KNOWN_VARIANTS = {
     "published step": 2,
     "sgd published step": 3,
     "adaptive": 3,
+    "in situ": 1,
+    "internal": 1,
+    "bp sgd": 3,
 }
 
 
@@ -162,12 +167,20 @@ def _family(label: str) -> tuple[str, str] | None:
     return None
 
 
+def _known_variant(family: str, variant: str) -> int | None:
+    """The fixed place of a variant, which a family may have of its own."""
+    own = _KNOWN_VARIANTS.get(f"{family} {variant}")
+    return own if own is not None else _KNOWN_VARIANTS.get(variant)
+
+
 def _looks(label: str) -> Iterator[MethodStyle]:
     """The looks of a label in order of preference; all there are."""
     known = _family(label)
     if known is not None:
         family, variant = known
-        start = _KNOWN_VARIANTS.get(variant, 1 + _digest(variant) % (len(_VARIANTS) - 1))
+        start = _known_variant(family, variant)
+        if start is None:
+            start = 1 + _digest(variant) % (len(_VARIANTS) - 1)
         for i in range(len(_VARIANTS)):
             yield MethodStyle(*_FAMILIES[family], *_VARIANTS[(start + i) % len(_VARIANTS)])
     start = _digest(label)
@@ -192,7 +205,7 @@ def method_styles(labels: Iterable[str]) -> dict[str, MethodStyle]:
 
     def hashed_last(label: str) -> tuple[bool, str]:
         known = _family(label)
-        return (known is None or known[1] not in _KNOWN_VARIANTS, label)
+        return (known is None or _known_variant(*known) is None, label)
 
     for label in sorted(given, key=hashed_last):
         free = (look for look in _looks(label) if look not in taken.values())

@@ -59,6 +59,22 @@ def test_looks_of_the_own_methods_are_pinned():
     ]
     assert {look.linestyle for look in looks.values()} == {"-"}
     assert style.method_styles(["SAT, adaptive"])["SAT, adaptive"].color == "#D55E00"
+    looks = style.method_styles(["PAT", "DAT", "DAT, internal", "NAT in situ", "SAT in situ"])
+    assert [(look.color, look.marker, look.fillstyle) for look in looks.values()] == [
+        ("#E69F00", "P", "full"),
+        ("#56B4E9", "X", "full"),
+        ("#56B4E9", "X", "none"),
+        ("#009E73", "^", "none"),
+        ("#D55E00", "D", "none"),
+    ]
+
+
+def test_variants_of_bp_keep_apart_whatever_stands_beside_them():
+    labels = ["BP", "BP, SGD", "BP, equal gradients", "BP, published step"]
+    together = style.method_styles(labels)
+    assert len({look.fillstyle for look in together.values()}) == len(labels)
+    for label in labels:
+        assert style.method_styles([label])[label] == together[label]
 
 
 def test_no_two_methods_of_a_picture_look_the_same():
@@ -90,9 +106,9 @@ def lab(color: str, matrix) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", BLINDNESS)
 def test_colours_stay_apart_for_every_colour_vision(kind):
-    labels = ["BP", "BP on weights", "NAT", "SAT", "Optical pruning"]
+    labels = ["BP", "BP on weights", "NAT", "SAT", "Optical pruning", "PAT", "DAT"]
     colors = {look.color for look in style.method_styles(labels).values()}
-    assert len(colors) == 5
+    assert len(colors) == 7
     for a, b in combinations(sorted(colors), 2):
         distance = np.linalg.norm(lab(a, BLINDNESS[kind]) - lab(b, BLINDNESS[kind]))
         assert distance > 15, (a, b, distance)  # 2.3 is just noticeable

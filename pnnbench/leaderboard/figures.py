@@ -8,33 +8,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pnnbench import style
+from pnnbench.leaderboard.blocks import rank
+from pnnbench.leaderboard.degradation import degradation
+from pnnbench.leaderboard.figure_parts import CHANCE, measured, remark, row_axis, sample
 from pnnbench.leaderboard.formatting import is_share
 from pnnbench.leaderboard.grid import Record
-from pnnbench.leaderboard.model import GroupLine, Row, Table
+from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.ranking import build
-from pnnbench.leaderboard.render import rank
-from pnnbench.leaderboard.statistics import Interval
+from pnnbench.leaderboard.transfer_figures import cost, transfer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CHANCE: dict[str, Any] = {"color": style.QUIET, "lw": 1.0, "ls": (0, (1, 2))}
-_SILENT: dict[str, Any] = {"facecolor": "white", "edgecolor": "#C4C4C4", "hatch": "/////", "lw": 0}
-#: Width of a panel of the degradation picture and of one letter of a tick label, in inches.
-_PANEL, _LETTER = 2.75, 0.08
-
-Curve = dict[float, Interval]
-"""Level along an axis to the metric of one method there."""
-
 
 def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]:
-    """Draws ``degradation``, ``sharpness`` and ``scores`` of every table of a set of records.
+    """Draws the pictures of every table of a set of records.
+
+    ``degradation`` is always there, ``scores`` and ``sharpness`` where the protocol ranks,
+    ``transfer`` and ``cost`` where the records have a training device.
 
     Args:
         records: Records as ``read_records`` returns them; failures are left out.
@@ -42,7 +37,7 @@ def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]
 
     Returns:
         Name to the path of the SVG. Where the records make several tables, the names begin with
-        suite, workload and tier.
+        suite, workload and tier, and with the protocol where it does not rank.
 
     Raises:
         UserError: If the records do not make tables.
@@ -53,11 +48,15 @@ def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]
         for table in tables:
             prefix = ""
             if len(tables) > 1:
-                prefix = _free("-".join(table.key[k] for k in ("suite", "workload", "tier")), drawn)
+                words = [table.key[k] for k in ("suite", "workload", "tier")]
+                words += [] if table.ranked else [table.key["protocol"]]
+                prefix = _free("-".join(words), drawn)
             figures = {
                 "degradation": degradation(table),
-                "scores": scores(table),
+                "scores": scores(table) if table.ranked else None,
                 "sharpness": sharpness(table, records),
+                "transfer": transfer(table),
+                "cost": cost(table),
             }
             for name, figure in figures.items():
                 if figure is not None:
@@ -74,179 +73,6 @@ def _free(words: str, drawn: dict[str, Path]) -> str:
     while any(name.startswith(prefix) for name in drawn):
         prefix, number = f"{start}-{number}-", number + 1
     return prefix
-
-
-def _remark(table: Table, *more: str) -> str:
-    key = table.key
-    words = [key["suite"], key["workload"], key["protocol"], f"{key['tier']} tier", *more]
-    return style.plain(" · ".join(word for word in words if word))
-
-
-def _sample(table: Table) -> str:
-    rows = [row for row in table.rows if row.seeds]
-    seeds = sorted({len(row.seeds) for row in rows})
-    devices = len([device for device in rows[0].devices if device is not None])
-    text = f"{seeds[0]} seed" if seeds == [1] else f"{'–'.join(map(str, seeds))} seeds"
-    return text + (f" × {devices} device{'s' if devices != 1 else ''}" if devices else "")
-
-
-def _measured(table: Table) -> list[Row]:
-    return [row for row in table.rows if row.seeds]
-
-
-# --- degradation -------------------------------------------------------------------------------
-
-
-def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
-    """Groups by axis and, where the axis is not the severity itself, by severity."""
-    severity_axes = {
-        axis
-        for axis in {group.axis for group in table.groups}
-        if all(g.level == g.severity for g in table.groups if g.axis == axis)
-    }
-    panels: dict[tuple[str, float | None], list[GroupLine]] = {}
-    for group in table.groups:
-        severity = None if group.axis in severity_axes else group.severity
-        panels.setdefault((group.axis, severity), []).append(group)
-    return panels
-
-
-def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
-    """Collects what the degradation picture shows.
-
-    At level 0 an axis of severities has the clean metric. An axis of environments has what the
-    same devices measured in the nominal environment; the clean metric only if nobody did.
-
-    Args:
-        table: The table.
-
-    Returns:
-        (axis, severity held; None for an axis of severities) to method to its curve.
-    """
-    panels = _panels(table)
-    nominal = {
-        group.severity: group
-        for (_, severity), groups in panels.items()
-        if severity is None
-        for group in groups
-    }
-    result: dict[tuple[str, float | None], dict[str, Curve]] = {}
-    for (axis, severity), groups in panels.items():
-        lines: dict[str, Curve] = {}
-        for row in _measured(table):
-            curve = {group.level: group.methods[row.method] for group in groups}
-            if severity is not None and severity in nominal:
-                curve.setdefault(0.0, nominal[severity].methods[row.method])
-            curve.setdefault(0.0, row.clean)
-            lines[row.method] = dict(sorted(curve.items()))
-        result[axis, severity] = lines
-    return result
-
-
-def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) -> tuple[str, str]:
-    unit = style.unit_text(groups[0].unit)
-    words = re.split(r"[_\s-]+", axis.strip("_- ")) or [axis]
-    if severity is None:
-        return f"{words[0].capitalize()} errors", f"severity ({unit})"
-    title = ", ".join([words[0].capitalize(), *words[1:]])
-    offset = " offset" if any(group.level < 0 for group in groups) else ""
-    return title, f"{words[0]}{offset} ({unit})"
-
-
-def degradation(table: Table) -> Figure:
-    """Metric against perturbation, one panel per axis, all methods, 95 % bands.
-
-    Args:
-        table: A table with at least one finished job.
-
-    Returns:
-        The figure.
-    """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
-    rows = _measured(table)
-    looks = style.method_styles(row.method for row in rows)
-    panels, shown = _panels(table), curves(table)
-    share = is_share(table.key["metric"])
-    chance = rows[0].metric.get("chance")
-    height = max(3.9, 1.5 + 0.2 * len(rows))
-    legend = style.legend_width([*looks, "95 % interval of the mean"])
-    figure = style.new_figure(_PANEL * len(panels) + legend, height)
-    axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
-    silent, alpha = False, max(0.07, 0.2 - 0.02 * len(rows))
-    for ax, ((axis, severity), groups) in zip(axes, panels.items(), strict=True):
-        lines = shown[axis, severity]
-        levels = np.array(sorted({level for curve in lines.values() for level in curve}))
-        for group in groups:
-            if not group.informative:
-                silent = True
-                half = 0.02 * float(levels[-1] - levels[0])
-                ax.axvspan(group.level - half, group.level + half, **_SILENT, zorder=0)
-        for row in reversed(rows):
-            _curve(ax, lines[row.method], looks[row.method], alpha)
-        title, label = _axis_texts(groups, axis, severity)
-        ax.set_title(style.plain(title))
-        if severity is not None:
-            held = f"severity {severity:g}"
-            ax.set_title(held, loc="right", fontsize=8, color=style.QUIET)
-        ax.set_xlabel(style.plain(label))
-        _level_ticks(ax, levels)
-        ax.grid(axis="y")
-        if chance is not None:
-            ax.axhline(chance, **_CHANCE)
-        style.share_axis(ax, "y", share=share)
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-    axes[0].set_ylabel(style.plain(table.key["metric"]))
-    handles: list[Any] = [
-        Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
-    ]
-    handles.append(Patch(facecolor=style.INK, alpha=0.16, lw=0, label="95 % interval of the mean"))
-    if chance is not None:
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **_CHANCE))
-    if silent:
-        handles.append(Patch(label="all at chance: no weight", **_SILENT))
-    figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
-    words = table.key["metric"].capitalize()
-    style.heading(
-        figure, f"{style.plain(words)} under perturbation", _remark(table, _sample(table))
-    )
-    return figure
-
-
-def _level_ticks(ax: Axes, levels: np.ndarray) -> None:
-    """Ticks at the measured levels; labels at the ends, at 0 and where there is room."""
-    signed = bool((levels < 0).any())
-    texts = [f"{x:{'+' if signed and x else ''}g}".replace("-", "−") for x in levels]
-    inches = (levels - levels[0]) / max(float(np.ptp(levels)), 1e-12) * 0.78 * _PANEL
-    half = [0.5 * _LETTER * (len(text) + 1) for text in texts]
-    order = sorted(range(len(levels)), key=lambda i: (levels[i] != 0, -abs(levels[i])))
-    kept: list[int] = []
-    for i in order:
-        if all(abs(inches[i] - inches[j]) >= half[i] + half[j] for j in kept):
-            kept.append(i)
-    ax.set_xticks(levels[kept], [texts[i] for i in kept])
-    ax.set_xticks(levels, minor=True)
-
-
-def _curve(ax: Axes, curve: Curve, look: style.MethodStyle, alpha: float) -> None:
-    known = [(x, y.mean) for x, y in curve.items() if y.mean is not None]
-    ax.plot([x for x, _ in known], [mean for _, mean in known], zorder=3, **look.line())
-    ends = [
-        (x, y.low, y.high)
-        for x, y in curve.items()
-        if y.mean is not None and y.low is not None and y.high is not None
-    ]
-    ax.fill_between(
-        [x for x, _, _ in ends],
-        [low for _, low, _ in ends],
-        [high for _, _, high in ends],
-        color=look.color,
-        alpha=alpha,
-        lw=0,
-        zorder=2,
-    )
 
 
 # --- sharpness ---------------------------------------------------------------------------------
@@ -297,7 +123,7 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
     points = sharpness_points(table, records)
     if not points:
         return None
-    looks = style.method_styles(row.method for row in _measured(table))
+    looks = style.method_styles(row.method for row in measured(table))
     width = 5.2 + style.legend_width(points)
     figure = style.new_figure(width, max(3.9, 1.5 + 0.2 * len(points)))
     ax = figure.subplots()
@@ -322,7 +148,7 @@ def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
         if entry["low"] is not None:
             low, high = sorted((flip * entry["low"], flip * entry["high"]))
             interval = f"{_rho(low)} to {_rho(high)} at 95 %, {entry['n_jobs']} jobs"
-    style.heading(figure, title, _remark(table, interval))
+    style.heading(figure, title, remark(table, interval))
     return figure
 
 
@@ -362,16 +188,15 @@ def scores(table: Table) -> Figure:
     """
     from matplotlib.lines import Line2D
 
-    rows = _measured(table)
+    rows = measured(table)
     looks = style.method_styles(row.method for row in rows)
     share = is_share(table.key["metric"])
     figure = style.new_figure(7.2, 1.75 + 0.46 * len(rows))
     ax = figure.subplots()
     shapes = {"clean": ("o", "none"), "robust score": ("o", "full"), "worst tenth": ("v", "full")}
+    row_axis(ax, [f"{style.plain(row.method)}   {_rank(row)}" for row in rows])
     for i, row in enumerate(rows):
         color = looks[row.method].color
-        if i % 2 == 0:
-            ax.axhspan(i - 0.5, i + 0.5, color="#F7F7F7", lw=0, zorder=0)
         figures = (row.clean, row.robust, row.worst_decile)
         for k, (interval, (marker, fill)) in enumerate(zip(figures, shapes.values(), strict=True)):
             y = i + 0.24 * (k - 1)
@@ -380,10 +205,6 @@ def scores(table: Table) -> Figure:
             if interval.mean is not None:
                 face = "white" if fill == "none" else color
                 ax.plot(interval.mean, y, ls="", marker=marker, color=color, mfc=face, zorder=3)
-    ax.set_yticks(range(len(rows)), [f"{style.plain(row.method)}   {_rank(row)}" for row in rows])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
     ax.grid(axis="x")
     style.share_axis(ax, "x", share=share)
     ax.set_xlabel(style.plain(table.key["metric"]))
@@ -394,8 +215,8 @@ def scores(table: Table) -> Figure:
     handles.append(Line2D([], [], color=style.INK, lw=1.5, label="95 % interval"))
     chance = rows[0].metric.get("chance")
     if chance is not None:
-        ax.axvline(chance, zorder=1, **_CHANCE)
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **_CHANCE))
+        ax.axvline(chance, zorder=1, **CHANCE)
+        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
-    style.heading(figure, "Scores in order of rank", _remark(table, _sample(table)))
+    style.heading(figure, "Scores in order of rank", remark(table, sample(table)))
     return figure

@@ -21,6 +21,27 @@ WORST_FRACTION = 0.10
 """Share of the devices that count as the worst ones."""
 
 
+def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -> None:
+    """Refuses records of one table that differ where they must not.
+
+    Args:
+        what: What must be the same, for the message.
+        records: The records.
+        values: What each of them has.
+
+    Raises:
+        UserError: If a value differs from the first.
+    """
+    for record, value in zip(records, values, strict=True):
+        if value != values[0]:
+            raise UserError(
+                f"jobs {records[0]['job']['hash']} and {record['job']['hash']} of one table "
+                f"differ in their {what}",
+                allowed=f"one {what} for every method and seed of a table",
+                next_step="rank them as separate suites, or run the older job again",
+            )
+
+
 def group_of(cell: dict[str, Any]) -> Group:
     """The group that a cell belongs to.
 

@@ -16,7 +16,7 @@ from urllib.parse import urlparse
 
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.leaderboard.grid import device_scores, read_grid
-from pnnbench.leaderboard.model import Row, Table
+from pnnbench.leaderboard.model import PUBLISHED, Row, Table
 from pnnbench.leaderboard.render import render_json
 
 MODES = ("offline", "online", "disabled")
@@ -138,6 +138,8 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
     if record["status"] != "ok":
         summary["error"] = f"{record['error']['type']}: {record['error']['message']}"
         return summary
+    for name, value in record.get("training_device", {}).items():
+        summary[f"training_device/{name}"] = value
     summary["clean"] = record["clean"]
     summary["lambda_max"] = record["sharpness"]["lambda_max"]
     grid = read_grid(record)
@@ -228,32 +230,43 @@ def log_job(
 
 def _row_scalars(row: Row) -> dict[str, float]:
     base = f"{row.key['suite']}/{row.key['workload']}/{row.method}"
-    figures = {
-        "clean": row.clean,
-        "robust": row.robust,
-        "worst_decile": row.worst_decile,
-        "lambda_max": row.lambda_max,
-        "difference": row.difference,
-    }
+    if row.key["protocol"] == PUBLISHED:  # beside a suite of the same name that is ranked
+        base = f"{PUBLISHED}/{base}"
+    figures = {name: getattr(row, name) for name in (*_ROW_FIGURES, "difference")}
     scalars: dict[str, float] = {}
     for name, interval in figures.items():
         for end in ("mean", "low", "high"):
             value = getattr(interval, end)
             if value is not None:
                 scalars[f"{base}/{name}/{end}"] = value
+    for name, value in row.cost.items():
+        if value is not None:
+            scalars[f"{base}/cost/{name}"] = value
     if row.rank is not None:
         scalars[f"{base}/rank"] = row.rank
     return scalars
 
 
 _ROW_COLUMNS = ("suite", "protocol", "workload", "tier", "rank", "method", "metric")
-_ROW_FIGURES = ("clean", "robust", "worst_decile", "lambda_max")
+_ROW_FIGURES = (
+    "clean",
+    "robust",
+    "worst_decile",
+    "lambda_max",
+    "training_device",
+    "fresh_devices",
+    "transfer",
+    "time_ratio",
+)
+_ROW_COSTS = ("gradient_evaluations", "hardware_queries", "train_seconds", "forward_evaluations")
 
 
 def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
     columns: list[str | int] = [
         *_ROW_COLUMNS,
         *(f"{name}_{end}" for name in _ROW_FIGURES for end in ("mean", "low", "high")),
+        "time_ratio_reference",
+        *_ROW_COSTS,
         "n_seeds",
         "n_devices",
         "tied_with",
@@ -262,7 +275,9 @@ def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
     for row in rows:
         entry = row.as_dict()
         line = [entry[name] for name in _ROW_COLUMNS]
-        line += [entry[name][end] for name in _ROW_FIGURES for end in ("mean", "low", "high")]
+        figures = [getattr(row, name) for name in _ROW_FIGURES]
+        line += [end for figure in figures for end in (figure.mean, figure.low, figure.high)]
+        line += [row.reference, *(row.cost.get(name) for name in _ROW_COSTS)]
         line += [entry["n_seeds"], entry["n_devices"], "; ".join(row.tied_with)]
         data.append(line)
     return columns, data

@@ -7,6 +7,9 @@ from typing import Any
 
 from pnnbench.leaderboard import statistics as st
 
+PUBLISHED = "published"
+"""Protocol of the authors' own procedure, which is shown and never ranked."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -26,10 +29,17 @@ class Row:
         worst_decile: Mean of the worst tenth of the devices, over seeds.
         lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
         auc: Area under the degradation curve, per axis.
+        training_device: On the training device of each seed, over the seeds that measured it.
+        fresh_devices: On the test devices of the same severity, same seeds, over both.
+        transfer: Paired difference of ``fresh_devices`` to ``training_device``.
+        time_ratio: Training seconds over those of the reference, paired by seed, geometric mean.
+        reference: Label of the row that training times are relative to; None in a table without
+            training devices and hardware queries.
         cost: Means over seeds.
         failed: Failed jobs: seed, status, message.
         missing: Seeds that the other methods of the table, or the suite, have and this has not.
-        rank: 1 + number of significantly better methods; None if not ranked.
+        rank: 1 + number of significantly better methods; None if not ranked. A table of the
+            published protocol has neither ranks nor robust scores.
         tied_with: Labels of the methods that cannot be told from this one.
         baseline: Label of the baseline, if the table has one.
         difference: Paired difference of the robust score to the baseline.
@@ -49,6 +59,11 @@ class Row:
     worst_decile: st.Interval = st.NOTHING
     lambda_max: st.Interval = st.NOTHING
     auc: dict[str, st.Interval] = field(default_factory=dict)
+    training_device: st.Interval = st.NOTHING
+    fresh_devices: st.Interval = st.NOTHING
+    transfer: st.Interval = st.NOTHING
+    time_ratio: st.Interval = st.NOTHING
+    reference: str | None = None
     cost: dict[str, float | int | None] = field(default_factory=dict)
     failed: tuple[dict[str, Any], ...] = ()
     missing: tuple[int, ...] = ()
@@ -64,11 +79,23 @@ class Row:
         return not self.missing and bool(self.seeds)
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the row as plain JSON types, in the published layout."""
+        """Returns the row as plain JSON types, in the published layout.
+
+        The figures of the training device and the relative time are there only where the row's
+        table has them.
+        """
         real = [device for device in self.devices if device is not None]
         difference = None
         if self.baseline is not None and self.baseline != self.method:
             difference = {"baseline": self.baseline, **self.difference.as_dict()}
+        more: dict[str, Any] = {}
+        if self.reference is not None:
+            more = {
+                "training_device": self.training_device.as_dict(),
+                "fresh_devices": self.fresh_devices.as_dict(),
+                "transfer": self.transfer.as_dict(),
+                "time_ratio": {"reference": self.reference, **self.time_ratio.as_dict()},
+            }
         return {
             "suite": self.key["suite"],
             "protocol": self.key["protocol"],
@@ -96,6 +123,7 @@ class Row:
             "complete": self.complete,
             "missing_seeds": list(self.missing),
             "failed": list(self.failed),
+            **more,
         }
 
 
@@ -140,11 +168,12 @@ class Table:
 
     Attributes:
         key: Suite, protocol, workload, tier, data, fingerprint, metric.
-        rows: Best first.
+        rows: Best first; by label where there are no ranks.
         groups: Per-group means, by axis and level.
         correlations: Rank correlation of each sharpness figure with the robust score, over jobs,
             signed so that +1 means "the larger the figure, the better the device".
         provenance: Versions, git states, machines, threads and data the records name.
+        training: Severity and unit of the training devices; None if no job measured one.
     """
 
     key: dict[str, str]
@@ -152,11 +181,26 @@ class Table:
     groups: tuple[GroupLine, ...]
     correlations: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
+    training: dict[str, Any] | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the protocol is one that ranks."""
+        return self.key["protocol"] != PUBLISHED
+
+    @property
+    def reference(self) -> str | None:
+        """Label of the row that training times are relative to, if the table shows them."""
+        return next((row.reference for row in self.rows if row.reference is not None), None)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns all but the rows as plain JSON types."""
+        more: dict[str, Any] = {} if self.ranked else {"ranked": False}
+        if self.training is not None:
+            more["training_device"] = self.training
         return {
             **self.key,
+            **more,
             "groups": [group.as_dict() for group in self.groups],
             "correlations": self.correlations,
             "provenance": self.provenance,

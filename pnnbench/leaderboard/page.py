@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from pnnbench.leaderboard import blocks
 from pnnbench.leaderboard import formatting as fmt
 from pnnbench.leaderboard import render as text
 from pnnbench.leaderboard.model import GroupLine, Row, Table
@@ -134,16 +135,16 @@ def _eigenvalue(interval: Interval) -> dict[str, Any]:
     return cell
 
 
+def _count(value: float | int | None) -> dict[str, Any]:
+    return {"text": fmt.count(value), "sort": "" if value is None else repr(value)}
+
+
 def _row(row: Row, low: float, high: float) -> dict[str, Any]:
     share = fmt.is_share(row.metric)
     devices = len([device for device in row.devices if device is not None])
-    better = None
-    if row.difference.low is not None and row.difference.high is not None:
-        up = row.difference.low > 0
-        if up or row.difference.high < 0:
-            better = up == row.metric["higher_is_better"]
+    better = _told_apart(row.difference, row.metric["higher_is_better"])
     return {
-        "rank": text.rank(row),
+        "rank": blocks.rank(row),
         "rank_sort": row.rank or "",
         "tied_with": "; ".join(row.tied_with),
         "method": row.method,
@@ -166,7 +167,24 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "queries_sort": row.cost.get("hardware_queries") or 0,
         "seconds": fmt.seconds(row.cost.get("train_seconds")),
         "seconds_sort": row.cost.get("train_seconds") or "",
+        "training_device": _cell(row.training_device, share=share),
+        "fresh_devices": _cell(row.fresh_devices, share=share),
+        "transfer": {
+            **_cell(row.transfer, share=share, sign=True),
+            "better": _told_apart(row.transfer, row.metric["higher_is_better"]),
+        },
+        "forward": _count(row.cost.get("forward_evaluations")),
+        "time_ratio": _eigenvalue(row.time_ratio),
     }
+
+
+def _told_apart(difference: Interval, higher_is_better: bool) -> bool | None:
+    """Whether a difference is for the better; None where its interval contains zero."""
+    if difference.low is None or difference.high is None:
+        return None
+    if difference.low <= 0.0 <= difference.high:
+        return None
+    return (difference.low > 0.0) == higher_is_better
 
 
 def _plain(value: Any) -> str:
@@ -184,7 +202,7 @@ def _group(group: GroupLine, table: Table, labels: Sequence[str]) -> dict[str, A
     share = fmt.is_share(table.key["metric"])
     return {
         "axis": group.axis,
-        "level": text.level(group, signed=group.axis in text.signed_axes(table)),
+        "level": blocks.level(group, signed=group.axis in blocks.signed_axes(table)),
         "severity": f"{group.severity:g}",
         "conditions": ", ".join(_condition(k, v) for k, v in group.environment.items()),
         "informative": group.informative,
@@ -227,6 +245,11 @@ def _view(table: Table) -> dict[str, Any]:
     ]
     return {
         "key": table.key,
+        "ranked": table.ranked,
+        "reference": table.reference,
+        "training": blocks.training_severity(table),
+        "cost_title": blocks.cost_title(table),
+        "forward": blocks.has_forward(table),
         "share": fmt.is_share(table.key["metric"]),
         "baseline": next((row.baseline for row in table.rows if row.baseline), None),
         "rows": [_row(row, low, high) for row in table.rows],

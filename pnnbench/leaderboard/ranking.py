@@ -20,10 +20,18 @@ from pnnbench.leaderboard.grid import (
     curve_areas,
     device_scores,
     read_grid,
+    require_equal,
     worst_mean,
 )
-from pnnbench.leaderboard.model import GroupLine, Row, Table
+from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
 from pnnbench.leaderboard.records import canonical, record_order
+from pnnbench.leaderboard.transfer import (
+    REFERENCE_LABEL,
+    device_figures,
+    mean_cost,
+    training_severity,
+    with_time_ratios,
+)
 
 __all__ = ["BASELINE", "CHANCE_MARGIN", "GroupLine", "Row", "Table", "build", "rows"]
 
@@ -39,7 +47,7 @@ SHARPNESS_FIGURES = (
 )
 """Figures of a record that are correlated with robustness; the others are bounds and settings."""
 BASELINE = "bp"
-"""Method that the others are compared with."""
+"""Method that the others are compared with; of several, the one labelled ``BP``."""
 
 
 def _key(record: Record) -> dict[str, str]:
@@ -63,17 +71,6 @@ def _coarse(record: Record) -> tuple[str, ...]:
     return (job["suite"], record["protocol"], job["workload"], job["tier"])
 
 
-def _require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -> None:
-    for record, value in zip(records, values, strict=True):
-        if value != values[0]:
-            raise UserError(
-                f"jobs {records[0]['job']['hash']} and {record['job']['hash']} of one table "
-                f"differ in their {what}",
-                allowed=f"one {what} for every method and seed of a table",
-                next_step="rank them as separate suites, or run the older job again",
-            )
-
-
 def build(
     records: Sequence[Record], *, expected: Mapping[str, Mapping[str, Sequence[int]]] | None = None
 ) -> list[Table]:
@@ -88,8 +85,8 @@ def build(
         One table per suite, protocol, workload, tier, data fingerprint and metric.
 
     Raises:
-        UserError: If one table's jobs differ in grid or devices, two jobs claim the same method
-            and seed, or one label names two methods.
+        UserError: If one table's jobs differ in grid, test devices or training devices, two jobs
+            claim the same method and seed, or one label names two methods.
     """
     records = sorted(records, key=record_order)
     done = [record for record in records if record["status"] == "ok"]
@@ -161,16 +158,6 @@ def _by_label(records: Sequence[Record]) -> dict[str, list[Record]]:
     return labels
 
 
-def _mean_cost(records: Sequence[Record]) -> dict[str, float | int | None]:
-    cost: dict[str, float | int | None] = {}
-    for name in ("gradient_evaluations", "hardware_queries", "train_seconds"):
-        values = [record["cost"][name] for record in records]
-        cost[name] = None
-        if values:
-            cost[name] = values[0] if len(set(values)) == 1 else sum(values) / len(values)
-    return cost
-
-
 def _table(
     key: dict[str, str],
     records: list[Record],
@@ -181,12 +168,14 @@ def _table(
     grids = {id(record): read_grid(record) for record in records}
     first = grids[id(records[0])] if records else None
     every = [grids[id(record)] for record in records]
-    _require_equal("perturbation grid", records, [grid.levels for grid in every])
-    _require_equal("test devices", records, [grid.devices for grid in every])
-    _require_equal("metric", records, [record["metric"] for record in records])
+    require_equal("perturbation grid", records, [grid.levels for grid in every])
+    require_equal("test devices", records, [grid.devices for grid in every])
+    require_equal("metric", records, [record["metric"] for record in records])
+    training = training_severity(records)
     metric: Record = {"name": "none", "higher_is_better": True}
     if records:
         metric = records[0]["metric"]
+    ranked = key["protocol"] != PUBLISHED
     groups = first.groups if first else ()
     devices = first.devices if first else ()
     # values[group, seed, device] per method
@@ -222,7 +211,7 @@ def _table(
             "metric": metric,
             "seeds": have,
             "devices": devices if members else (),
-            "cost": _mean_cost(members),
+            "cost": mean_cost(members),
             "missing": tuple(sorted(wanted - set(have))),
             "failed": tuple(
                 {
@@ -236,14 +225,17 @@ def _table(
             ),
         }
         if members:
-            row |= _figures(members, stacks[label], [grids[id(r)] for r in members], informative)
+            mine = [grids[id(r)] for r in members]
+            row |= _figures(members, stacks[label], mine, informative, ranked=ranked)
+            row |= device_figures(members, stacks[label], mine[0])
             scores = row["scores"]
             if scores is not None:
                 jobs.extend(zip(members, scores.values.mean(axis=1).tolist(), strict=True))
         made.append(Row(**row))
+    ordered = _ranked(made, metric["higher_is_better"]) if ranked else tuple(made)
     return Table(
         key=key,
-        rows=_ranked(made, metric["higher_is_better"], ranked=key["protocol"] != "published"),
+        rows=with_time_ratios(ordered, labels),
         groups=tuple(
             GroupLine(
                 axis=group[0],
@@ -259,15 +251,23 @@ def _table(
         ),
         correlations=_correlations(jobs, metric["higher_is_better"]),
         provenance=_provenance(records),
+        training=training,
     )
 
 
 def _figures(
-    members: list[Record], stack: st.Array, grids: list[Grid], informative: list[bool]
+    members: list[Record],
+    stack: st.Array,
+    grids: list[Grid],
+    informative: list[bool],
+    *,
+    ranked: bool,
 ) -> dict[str, Any]:
     better = members[0]["metric"]["higher_is_better"]
-    per_seed = [device_scores(stack[:, i], informative) for i in range(len(members))]
-    known = [scores for scores in per_seed if scores is not None]
+    known = []
+    if ranked:
+        per_seed = [device_scores(stack[:, i], informative) for i in range(len(members))]
+        known = [scores for scores in per_seed if scores is not None]
     areas = [
         curve_areas(grid, record["clean"]) for grid, record in zip(grids, members, strict=True)
     ]
@@ -285,20 +285,22 @@ def _figures(
     }
 
 
-def _ranked(made: list[Row], higher_is_better: bool, *, ranked: bool) -> tuple[Row, ...]:
+def _ranked(made: list[Row], higher_is_better: bool) -> tuple[Row, ...]:
     ranks = st.rank_with_ties([row.scores for row in made], higher_is_better=higher_is_better)
     candidates = [
         row for row in made if row.name == BASELINE and row.epochs_factor == 1.0 and row.scores
     ]
-    baseline = candidates[0] if len(candidates) == 1 else None
+    if len(candidates) > 1:
+        candidates = [row for row in candidates if row.method == REFERENCE_LABEL]
+    baseline = candidates[0] if candidates else None
     result = []
     for row, rank in zip(made, ranks, strict=True):
-        changes: dict[str, Any] = {"rank": rank if ranked else None}
+        changes: dict[str, Any] = {"rank": rank}
         if baseline is not None and baseline.scores is not None:
             changes["baseline"] = baseline.method
             if row.scores is not None:
                 changes["difference"] = st.paired_difference(row.scores, baseline.scores)
-        if row.scores is not None and ranked:
+        if row.scores is not None:
             changes["tied_with"] = tuple(
                 other.method
                 for other in made

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pnnbench.errors import unknown_name
-from pnnbench.leaderboard.formatting import NONE, count, eigenvalue, is_share, plus_minus
-from pnnbench.leaderboard.model import GroupLine, Row, Table
+from pnnbench.leaderboard.blocks import Block, lay_out, rank, training_severity
+from pnnbench.leaderboard.model import Table
 
+NOT_RANKED = (
+    "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
+    "by name"
+)
+"""What a table of the published protocol says of itself."""
 FORMATS = ("table", "json", "markdown", "html")
 WIDTH = 120
 """Columns that the plain table fits into."""
@@ -74,49 +80,8 @@ def render_json(tables: Sequence[Table]) -> str:
     return json.dumps(as_json(tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def rank(row: Row) -> str:
-    """Formats a rank, ``=`` marking that it is shared.
-
-    Args:
-        row: A row.
-
-    Returns:
-        Such as ``"3="``.
-    """
-    if row.rank is None:
-        return NONE
-    return f"{row.rank}=" if row.tied_with else f"{row.rank}"
-
-
-def level(group: GroupLine, *, signed: bool) -> str:
-    """Formats the level of a cell group with its unit.
-
-    Args:
-        group: The group.
-        signed: Whether its axis has negative levels.
-
-    Returns:
-        Such as ``"+0.25 °C"``.
-    """
-    unit = {"degC": "°C", "deg": "°"}.get(group.unit, group.unit).replace("x ", "× ")
-    text = f"{group.level:{'+' if signed else ''}g}".replace("-", "−")
-    return f"{text} {unit}".strip()
-
-
-def signed_axes(table: Table) -> set[str]:
-    """Names the axes that have negative levels.
-
-    Args:
-        table: The table.
-
-    Returns:
-        Axis names.
-    """
-    return {group.axis for group in table.groups if group.level < 0}
-
-
 def remarks(table: Table) -> list[str]:
-    """What a reader must know beside the numbers: ties, missing and failed jobs.
+    """What a reader must know beside the numbers: no ranks, ties, missing and failed jobs.
 
     Args:
         table: The table.
@@ -125,6 +90,8 @@ def remarks(table: Table) -> list[str]:
         One line each.
     """
     lines = []
+    if not table.ranked:
+        lines.append(NOT_RANKED)
     for row in table.rows:
         if row.tied_with:
             lines.append(f"{rank(row)} {row.method}: tied with {'; '.join(row.tied_with)}")
@@ -145,41 +112,12 @@ def remarks(table: Table) -> list[str]:
     if silent:
         has = "has" if silent == 1 else "have"
         total = len(table.groups)
-        lines.append(f"{silent} of {total} cell groups {has} every method at chance: no weight")
+        weight = ": no weight" if table.ranked else ""
+        lines.append(f"{silent} of {total} cell groups {has} every method at chance{weight}")
     return lines
 
 
 # --- table and markdown ------------------------------------------------------------------------
-
-
-def _columns(table: Table) -> list[str]:
-    baseline = next((row.baseline for row in table.rows if row.baseline), None)
-    unit = " %" if is_share(table.key["metric"]) else ""
-    return [
-        "rank",
-        "method",
-        f"clean{unit}",
-        f"robust{unit}",
-        f"worst tenth{unit}",
-        f"vs {baseline}" if baseline else "vs baseline",
-        "λmax",
-        "grad.",
-    ]
-
-
-def _values(row: Row) -> list[str]:
-    share = is_share(row.metric)
-    own = row.baseline == row.method
-    return [
-        rank(row),
-        row.method + ("" if row.complete else " *"),
-        plus_minus(row.clean, share=share),
-        plus_minus(row.robust, share=share),
-        plus_minus(row.worst_decile, share=share),
-        "baseline" if own else plus_minus(row.difference, share=share, sign=True),
-        eigenvalue(row.lambda_max),
-        count(row.cost.get("gradient_evaluations")),
-    ]
 
 
 def heading(table: Table) -> str:
@@ -192,7 +130,8 @@ def heading(table: Table) -> str:
         Suite, workload, tier and protocol.
     """
     key = table.key
-    return f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
+    text = f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
+    return text if table.ranked else f"{text} · not ranked"
 
 
 def _cut(text: str, width: int) -> str:
@@ -210,30 +149,67 @@ def render_table(tables: Sequence[Table]) -> str:
     """
     if not tables:
         return "no records\n"
-    blocks = []
+    texts = []
     for table in tables:
-        grid = [_columns(table), *(_values(row) for row in table.rows)]
-        widths = [max(len(line[i]) for line in grid) for i in range(len(grid[0]))]
-        excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
-        if excess > 0:
-            widths[1] = max(8, widths[1] - excess)
-            widths[5] = max(
-                8, min(widths[5], max(len(line[5]) for line in grid[1:]) if grid[1:] else 8)
-            )
         lines = [heading(table), ""]
-        for i, line in enumerate(grid):
-            cells = [
-                _cut(text, width).ljust(width) if k == 1 else _cut(text, width).rjust(width)
-                for k, (text, width) in enumerate(zip(line, widths, strict=True))
-            ]
-            lines.append("  ".join(cells).rstrip())
-            if i == 0:
-                lines.append("  ".join("─" * width for width in widths))
-        lines.append("")
+        for block in lay_out(table):
+            if block.title:
+                lines += [_wrap(block.title), ""]
+            for part in _parts(block):
+                lines += [*_aligned(part), ""]
         lines.extend(_wrap(remark) for remark in remarks(table))
         lines.append(_wrap(footnote(table)))
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) + "\n"
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts) + "\n"
+
+
+def _widths(block: Block) -> list[int]:
+    grid = [block.columns, *block.lines]
+    return [max(len(line[i]) for line in grid) for i in range(len(block.columns))]
+
+
+def _parts(block: Block) -> list[Block]:
+    """A block of many columns as several that fit, each with the methods in front."""
+    widths = _widths(block)
+    if not block.wide:
+        return [block]
+    label = min(widths[0], WIDTH // 3)
+    parts: list[list[int]] = [[0]]
+    for i in range(1, len(widths)):
+        taken = label + sum(2 + widths[k] for k in [*parts[-1][1:], i])
+        if taken > WIDTH and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(i)
+    return [
+        replace(
+            block,
+            columns=[block.columns[k] for k in part],
+            lines=[[line[k] for k in part] for line in block.lines],
+        )
+        for part in parts
+    ]
+
+
+def _aligned(block: Block) -> list[str]:
+    """A block as lines of at most ``WIDTH`` characters: labels, then headings are cut."""
+    grid, widths = [block.columns, *block.lines], _widths(block)
+    excess = sum(widths) + 2 * (len(widths) - 1) - WIDTH
+    if excess > 0:
+        widths[block.method] = max(8, widths[block.method] - excess)
+        for k, name in enumerate(block.columns):
+            if name.startswith(("vs ", "time / ")):
+                content = max((len(line[k]) for line in block.lines), default=8)
+                widths[k] = max(8, min(widths[k], content))
+    lines = []
+    for i, line in enumerate(grid):
+        cells = [
+            _cut(text, width).ljust(width) if k == block.method else _cut(text, width).rjust(width)
+            for k, (text, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+        if i == 0:
+            lines.append("  ".join("─" * width for width in widths))
+    return lines
 
 
 def footnote(table: Table) -> str:
@@ -245,15 +221,36 @@ def footnote(table: Table) -> str:
     Returns:
         One sentence.
     """
-    spans = next((row.robust.spans for row in table.rows if row.robust.spans), ())
+    measured = [row.robust for row in table.rows]
+    if not table.ranked:
+        measured = [interval for group in table.groups for interval in group.methods.values()]
+    spans = next((interval.spans for interval in measured if interval.spans), ())
     seeds_used = max((len(row.seeds) for row in table.rows), default=0)
     devices = max((len([d for d in row.devices if d is not None]) for row in table.rows), default=0)
     size = f"{seeds_used} seeds, {devices} devices"
     over = " and ".join(spans) if spans else "nothing (one seed, one device)"
+    more = ""
+    if table.training is not None:
+        more += (
+            f" Training device: the one that in-situ methods train on, another at each seed, "
+            f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
+            f"that severity; transfer: fresh minus training device, paired; both over {over}."
+        )
+    if table.reference is not None:
+        more += (
+            f" Gradients: gradient evaluations; queries: hardware queries; time / "
+            f"{table.reference}: training seconds relative to {table.reference}, paired by seed, "
+            "geometric mean."
+        )
+    if not table.ranked:
+        return (
+            f"± is half a 95 % interval: conditions over {over}, clean and λmax over seeds; "
+            f"{size}.{more}"
+        )
     return (
         f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
         f"λmax over seeds; {size}. Methods that share = are not told apart. "
-        "grad. is gradient evaluations."
+        f"grad. is gradient evaluations.{more}"
     )
 
 
@@ -272,18 +269,21 @@ def render_markdown(tables: Sequence[Table]) -> str:
     """
     if not tables:
         return "No records.\n"
-    blocks = []
+    texts = []
     for table in tables:
         lines = [f"### {_escape(heading(table))}", ""]
-        lines.append("| " + " | ".join(map(_escape, _columns(table))) + " |")
-        lines.append("| ---: | :--- |" + " ---: |" * (len(_columns(table)) - 2))
-        for row in table.rows:
-            lines.append("| " + " | ".join(map(_escape, _values(row))) + " |")
-        lines.append("")
+        for block in lay_out(table):
+            if block.title:
+                lines += [f"**{_escape(block.title)}**", ""]
+            lines.append("| " + " | ".join(map(_escape, block.columns)) + " |")
+            sides = [":---" if k == block.method else "---:" for k in range(len(block.columns))]
+            lines.append("| " + " | ".join(sides) + " |")
+            lines += ["| " + " | ".join(map(_escape, line)) + " |" for line in block.lines]
+            lines.append("")
         lines.extend(f"- {_escape(remark)}" for remark in remarks(table))
         lines.extend(["", _escape(footnote(table))])
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) + "\n"
+        texts.append("\n".join(lines))
+    return "\n\n".join(texts) + "\n"
 
 
 def _escape(text: str) -> str:

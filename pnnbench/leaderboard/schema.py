@@ -272,15 +272,25 @@ _MEASURED: dict[str, Check] = {
             "hardware_queries": _count,
             "train_seconds": _not_negative,
         },
-        {"evaluate_seconds": _not_negative, "sharpness_seconds": _not_negative},
+        {
+            "forward_evaluations": _count,  # passes without a gradient
+            "evaluate_seconds": _not_negative,
+            "sharpness_seconds": _not_negative,
+        },
     ),
     "parameters": _shape({"file": _file_name, "sha256": _pattern(SHA256, "64 hexadecimal digits")}),
 }
 _OPTIONAL: dict[str, Check] = {"curves": _curves, "extra": _object}
+# The device that in-situ methods train on at the job's seed, measured for every method.
+_TRAINING_DEVICE: dict[str, Check] = {
+    "training_device": _shape(
+        {"seed": _count, "severity": _positive, "unit": _unit, "value": _number}
+    )
+}
 _CHECKSUM: dict[str, Check] = {
     "checksum": _pattern(re.compile(r"^sha256:[0-9a-f]{64}$"), "sha256:<64 hexadecimal digits>")
 }
-_FINISHED = _shape({**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_CHECKSUM})
+_FINISHED = _shape({**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_TRAINING_DEVICE, **_CHECKSUM})
 _FAILED = _shape(
     {**_ALWAYS, "error": _shape({"type": _text, "message": _unit})},
     # A job that failed half-way keeps what it had, but never a grid.
@@ -300,8 +310,8 @@ def validate(record: dict[str, Any]) -> None:
 
     Raises:
         UserError: On a missing or unknown key, a wrong type, an unfinished "ok" record, a grid
-            cell given twice, a test device that the job does not name, or a test device that is
-            the training device.
+            cell given twice, a test device that the job does not name, a test device that is the
+            training device, or a measured training device that is not the job's.
     """
     if not isinstance(record, dict):
         raise fail("the record", record, "an object")
@@ -339,3 +349,11 @@ def validate(record: dict[str, Any]) -> None:
         seen.add(key)
     if bounded and not 0.0 <= record["clean"] <= 1.0:
         raise fail("clean", record["clean"], "an accuracy in [0, 1]")
+    if "training_device" in record:
+        measured = record["training_device"]
+        own = seeds["train_device"]
+        if measured["seed"] in devices or (own is not None and measured["seed"] != own):
+            allowed = "a device that is not among the test devices" if own is None else f"{own}"
+            raise fail("training_device.seed", measured["seed"], f"the training device, {allowed}")
+        if bounded and not 0.0 <= measured["value"] <= 1.0:
+            raise fail("training_device.value", measured["value"], "an accuracy in [0, 1]")

@@ -130,6 +130,92 @@ def make_record(
     return seal(record) if sealed else record
 
 
+MESH_SEVERITIES = (0.03, 0.06, 0.09, 0.12, 0.15, 0.20)
+MESH_DEVICES = tuple(range(1_000_000, 1_000_020))
+#: Label to name, parameters and epochs; then the severity at which half the accuracy is gone, the
+#: accuracy gained on the training device, gradient evaluations and hardware queries per step,
+#: seconds relative to BP, and the largest eigenvalue.
+MESH_METHODS: dict[str, tuple[Any, ...]] = {
+    "BP": ("bp", {}, 1.0, 0.19, 0.0, 1, 0, 1.0, 0.69),
+    "BP, equal gradients": ("bp", {}, 2.0, 0.20, 0.0, 1, 0, 2.0, 0.52),
+    "BP, SGD": ("bp", {"optimizer": "sgd"}, 1.0, 0.16, 0.0, 1, 0, 0.97, 90.0),
+    "NAT": ("nat", {"sigma": 0.15}, 1.0, 0.24, 0.0, 1, 0, 1.1, 0.31),
+    "NAT in situ": ("nat-in-situ", {"sigma": 0.1}, 1.0, 0.22, 0.05, 1, 1, 1.7, 0.4),
+    "PAT": ("pat", {}, 1.0, 0.18, 0.13, 1, 1, 1.5, 1.2),
+    "DAT": ("dat", {}, 1.0, 0.17, 0.11, 3, 2, 7.4, 2.0),
+    "DAT, internal": ("dat-internal", {}, 1.0, 0.175, 0.125, 3, 2, 9.8, 1.8),
+    "SAT": ("sat", {"rho": 0.1}, 1.0, 0.26, 0.0, 2, 0, 2.1, 0.12),
+    "SAT, adaptive": ("sat", {"adaptive": True}, 1.0, 0.25, 0.0, 2, 0, 2.2, 0.14),
+    "SAT in situ": ("sat-in-situ", {"rho": 0.1}, 1.0, 0.21, 0.14, 2, 2, 2.9, 0.1),
+}
+
+
+def make_mesh_record(
+    label: str = "PAT",
+    seed: int = 0,
+    *,
+    suite: str = "mzi_mnist",
+    protocol: str = "pnnbench-1",
+    severity: float = 0.15,
+    sealed: bool = True,
+) -> dict[str, Any]:
+    """One finished job of a mesh: 6 severities on 20 devices, and its training device."""
+    name, params, factor, half, gain, gradients, queries, seconds, sharpness = MESH_METHODS[label]
+    rng = np.random.default_rng([seed, 77, list(MESH_METHODS).index(label)])
+    half *= 1 + rng.normal(0, 0.03)
+
+    def measured(s: float, device: int) -> float:
+        own = 0.12 * s * float(np.random.default_rng([device, 5]).normal())
+        value = 0.1 + 0.88 / (1 + (s / half) ** 4) + own + rng.normal(0, 0.003)
+        return float(min(1.0, max(0.08, value)))
+
+    record = make_record("BP", seed, suite=suite, protocol=protocol, sealed=False)
+    record["job"] |= {
+        "workload": "mzi-mnist",
+        "method": {"name": name, "label": label, "params": params},
+        "epochs_factor": factor,
+    }
+    record["job"]["seeds"]["test_devices"] = list(MESH_DEVICES)
+    record["job"]["hash"] = job_hash(record["job"])
+    record["clean"] = float(0.975 + rng.normal(0, 0.001))
+    record["cells"] = [
+        {
+            "axis": "device",
+            "level": s,
+            "unit": "rad",
+            "severity": s,
+            "environment": {},
+            "device_seed": device,
+            "value": measured(s, device),
+        }
+        for s in MESH_SEVERITIES
+        for device in MESH_DEVICES
+    ]
+    record["training_device"] = {
+        "seed": seed,
+        "severity": severity,
+        "unit": "rad",
+        "value": min(0.99, measured(severity, seed) + gain),
+    }
+    record["sharpness"] = {"lambda_max": sharpness * float(np.exp(rng.normal(0, 0.12)))}
+    steps = int(5620 * factor)
+    record["cost"] = {
+        "gradient_evaluations": gradients * steps,
+        "hardware_queries": queries * steps * 60,
+        "train_seconds": 412.0 * seconds * (1 + 0.1 * seed) * float(np.exp(rng.normal(0, 0.02))),
+        "forward_evaluations": 0 if queries == 0 else steps,
+    }
+    del record["extra"]
+    return seal(record) if sealed else record
+
+
+def make_mesh_suite(
+    methods: Sequence[str] = tuple(MESH_METHODS), seeds: Sequence[int] = (0, 1, 2), **options: Any
+) -> list[dict[str, Any]]:
+    """All jobs of a mesh suite."""
+    return [make_mesh_record(label, seed, **options) for label in methods for seed in seeds]
+
+
 def make_failure(label: str = "SAT", seed: int = 0, status: str = "diverged") -> dict[str, Any]:
     """The record of a job that did not finish."""
     whole = make_record(label, seed, sealed=False)

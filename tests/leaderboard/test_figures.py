@@ -3,22 +3,26 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from pnnbench import style
 from pnnbench.leaderboard import figures
+from pnnbench.leaderboard.degradation import degradation
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.records import seal
 from pnnbench.leaderboard.statistics import spearman
 
-from .factory import METHODS, make_failure, make_record, make_suite, write_job
+from .factory import (
+    METHODS,
+    make_failure,
+    make_mesh_suite,
+    make_record,
+    make_suite,
+    write_job,
+)
+from .overlaps import in_the_way
 
 #: Like the real suite: long labels, eleven rows.
 LONG = [
@@ -65,29 +69,6 @@ def table(records):
     return build(records)[0]
 
 
-def in_the_way(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Draws a figure and names texts that overlap or stick out."""
-    drawn: list[Text] = []
-    draw = Text.draw
-
-    def spy(self: Text, renderer: object) -> None:
-        draw(self, renderer)
-        if self.get_visible() and self.get_text().strip():
-            drawn.append(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Text, "draw", spy)
-        figure.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in dict.fromkeys(drawn)]
-    edge = figure.bbox.padded(0.5)
-    bad = [t for t, b in boxes if not (edge.contains(b.x0, b.y0) and edge.contains(b.x1, b.y1))]
-    for (a, one), (b, other) in combinations(boxes, 2):
-        if one.padded(-0.5).overlaps(other.padded(-0.5)):
-            bad.append(f"{a} / {b}")
-    assert len(boxes) > 10
-    return bad
-
-
 # --- files -------------------------------------------------------------------------------------
 
 
@@ -113,6 +94,24 @@ def test_several_tables_get_names_of_their_own(tmp_path):
     assert all(path.is_file() for path in drawn.values())
 
 
+def test_a_mesh_suite_gets_the_pictures_of_transfer_and_cost(tmp_path):
+    drawn = figures.draw_suite(make_mesh_suite(["BP", "PAT"], (0, 1)), tmp_path)
+    assert list(drawn) == ["degradation", "scores", "sharpness", "transfer", "cost"]
+    for path in drawn.values():
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
+
+
+def test_the_published_protocol_gets_no_picture_of_scores(tmp_path):
+    published = make_mesh_suite(["BP", "PAT"], (0, 1), protocol="published")
+    assert list(figures.draw_suite(published, tmp_path)) == ["degradation", "transfer", "cost"]
+    both = figures.draw_suite([*make_mesh_suite(["BP"], (0, 1)), *published], tmp_path)
+    fair = [f"mzi_mnist-mzi-mnist-standard-{k}" for k in ("degradation", "scores", "sharpness")]
+    assert [name for name in both if "published" not in name][:3] == fair
+    assert [name for name in both if "published" in name] == [
+        f"mzi_mnist-mzi-mnist-standard-published-{k}" for k in ("degradation", "transfer", "cost")
+    ]
+
+
 def test_failures_alone_draw_nothing(tmp_path):
     assert figures.draw_suite([make_failure("SAT", 0)], tmp_path / "x") == {}
     assert not (tmp_path / "x").exists()
@@ -129,85 +128,6 @@ def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
     assert (tmp_path / "degradation.png").is_file()
-
-
-# --- degradation -------------------------------------------------------------------------------
-
-
-def test_curves_hold_the_intervals_of_the_groups(table):
-    curves = figures.curves(table)
-    assert list(curves) == [("device", None), ("temperature-fine", 0.1), ("temperature-wide", 0.1)]
-    for group in table.groups:
-        key = (group.axis, None if group.axis == "device" else 0.1)
-        for method, interval in group.methods.items():
-            assert curves[key][method][group.level] == interval
-
-
-def test_level_zero_is_clean_or_what_the_same_devices_measured(table):
-    curves = figures.curves(table)
-    nominal = next(g for g in table.groups if g.axis == "device" and g.severity == 0.1)
-    for row in table.rows:
-        assert curves["device", None][row.method][0.0] == row.clean
-        for axis in ("temperature-fine", "temperature-wide"):
-            assert curves[axis, 0.1][row.method][0.0] == nominal.methods[row.method]
-        assert list(curves["device", None][row.method]) == [0.0, 0.1, 0.25, 0.5, 1.0]
-
-
-def test_level_zero_falls_back_to_clean():
-    records = make_suite(["BP", "SAT"])
-    for record in records:
-        record["cells"] = [c for c in record["cells"] if c["axis"] == "temperature-fine"]
-    table = build([seal(record) for record in records])[0]
-    curves = figures.curves(table)
-    assert list(curves) == [("temperature-fine", 0.1)]
-    for row in table.rows:
-        assert curves["temperature-fine", 0.1][row.method][0.0] == row.clean
-
-
-def test_degradation_shows_every_method_with_its_band(table):
-    with style.styled():
-        figure = figures.degradation(table)
-    looks = style.method_styles(METHODS)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "Device errors",
-        "Temperature, fine",
-        "Temperature, wide",
-    ]
-    assert [ax.get_xlabel() for ax in figure.axes] == [
-        "severity (× measured spread)",
-        "temperature offset (°C)",
-        "temperature offset (°C)",
-    ]
-    for ax, curves in zip(figure.axes, figures.curves(table).values(), strict=True):
-        assert ax.get_ylim() == (-0.02, 1.02)
-        chance, *lines = sorted(ax.lines, key=lambda line: line.get_marker() != "None")
-        assert list(chance.get_ydata()) == [0.1, 0.1]
-        bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
-        assert len(lines) == len(bands) == len(METHODS)
-        for row, line, band in zip(reversed(table.rows), lines, bands, strict=True):
-            curve = curves[row.method]
-            assert line.get_marker() == looks[row.method].marker
-            assert list(line.get_xdata()) == list(curve)
-            assert list(line.get_ydata()) == [interval.mean for interval in curve.values()]
-            corners = band.get_paths()[0].vertices[:, 1]
-            assert corners.max() == max(interval.high for interval in curve.values())
-            assert corners.min() == min(interval.low for interval in curve.values())
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert legend[: len(METHODS)] == [row.method for row in table.rows]
-    silent = any(not group.informative for group in table.groups)
-    assert ("all at chance: no weight" in legend) == silent
-    assert "chance (0.1)" in legend
-
-
-def test_one_job_on_one_device_has_no_bands():
-    table = build([make_record("SAT", 0, devices=(1000,))])[0]
-    with style.styled():
-        figure = figures.degradation(table)
-        assert figures.scores(table).axes
-    for ax in figure.axes:
-        bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
-        assert all(len(band.get_paths()) == 0 for band in bands)
-        assert len([line for line in ax.lines if line.get_marker() == "D"]) == 1
 
 
 # --- sharpness ---------------------------------------------------------------------------------
@@ -244,7 +164,7 @@ def test_rho_is_that_of_the_picture_where_lower_is_better():
     assert abs(rho) > 0.1
     with style.styled():
         figure = figures.sharpness(table, worse)
-        axes = figures.degradation(table).axes
+        axes = degradation(table).axes
     drawn = float(figure.texts[0].get_text().rpartition("=")[2].replace("−", "-"))
     assert drawn == pytest.approx(rho, abs=0.005)
     assert axes[0].get_ylim()[1] > 30
@@ -281,7 +201,7 @@ def test_no_text_overlaps_or_sticks_out(labels, monkeypatch):
     table = build(records)[0]
     with style.styled():
         for figure in (
-            figures.degradation(table),
+            degradation(table),
             figures.sharpness(table, records),
             figures.scores(table),
         ):
@@ -302,14 +222,3 @@ def test_labels_of_strangers_draw(tmp_path):
     records = relabelled(["costs $5 & <more>", "50 % \\alpha_1 $", "ünïcode → a--b"])
     for path in figures.draw_suite(records, tmp_path).values():
         assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
-
-
-def test_lines_keep_apart_in_grey(table):
-    with style.styled():
-        handles = figures.degradation(table).legends[0].legend_handles
-    marks = [
-        (h.get_marker(), h.get_fillstyle())
-        for h in handles
-        if isinstance(h, Line2D) and h.get_marker() not in ("None", "")
-    ]
-    assert len(set(marks)) == len(marks) == len(METHODS)

@@ -11,7 +11,14 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import mirror, ranking
 from pnnbench.leaderboard.page import write_page
 
-from .factory import make_failure, make_record, make_suite, write_job
+from .factory import (
+    make_failure,
+    make_mesh_record,
+    make_mesh_suite,
+    make_record,
+    make_suite,
+    write_job,
+)
 from .wandb_files import read_offline
 
 
@@ -126,6 +133,45 @@ def test_the_leaderboard_is_a_run_with_summary_table_and_artifact(tmp_path: Path
     stored = json.loads(artifact["files"]["leaderboard.json"].read_text())
     assert stored["rows"] == [row.as_dict() for row in tables[0].rows]
     assert artifact["files"]["index.html"].read_bytes() == page.read_bytes()
+
+
+def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
+    fair = make_mesh_suite(["BP", "PAT"])
+    tables = ranking.build([*fair, *make_mesh_suite(["BP", "PAT"], protocol="published")])
+    page = write_page(tmp_path / "page", tables)
+    assert mirror.log_leaderboard(tables, page, folder=tmp_path / "mirror") is None
+    (run,) = read_offline(tmp_path / "mirror")
+    row = next(row for row in tables[0].rows if row.method == "PAT")
+    base = "mzi_mnist/mzi-mnist/PAT"
+    for name in ("training_device", "fresh_devices", "transfer", "time_ratio"):
+        figure = getattr(row, name)
+        for end in ("mean", "low", "high"):
+            assert run.summary[f"{base}/{name}/{end}"] == pytest.approx(getattr(figure, end))
+    assert run.summary[f"{base}/cost/hardware_queries"] == 5620 * 60
+    assert run.summary[f"{base}/cost/forward_evaluations"] == 5620
+    # The published protocol has names of its own and neither rank nor robust score.
+    theirs = {name for name in run.summary if name.startswith(f"published/{base}/")}
+    assert f"published/{base}/training_device/mean" in theirs
+    assert not any("rank" in name or "robust" in name for name in theirs)
+    assert f"{base}/robust/mean" in run.summary
+    media = next(line for line in run.history if "leaderboard/path" in line)
+    table = json.loads((run.folder / "files" / media["leaderboard/path"]).read_text())
+    lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+    assert [line["protocol"] for line in lines] == ["pnnbench-1"] * 2 + ["published"] * 2
+    mine = next(line for line in lines if line["method"] == "PAT")
+    assert mine["transfer_mean"] == pytest.approx(row.transfer.mean)
+    assert (mine["hardware_queries"], mine["time_ratio_reference"]) == (5620 * 60, "BP")
+    assert lines[2]["rank"] is None
+
+
+def test_a_job_on_a_mesh_is_mirrored_with_its_training_device(tmp_path: Path) -> None:
+    record = make_mesh_record("PAT", 1)
+    assert "extra" not in record
+    assert mirror.log_job(record, tmp_path) is None
+    (run,) = read_offline(tmp_path)
+    assert run.summary["training_device/value"] == record["training_device"]["value"]
+    assert run.summary["training_device/severity"] == 0.15
+    assert run.summary["cost/hardware_queries"] == 5620 * 60
 
 
 def test_a_failure_of_wandb_is_a_warning_and_the_record_stands(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, device_scores, read_grid, worst_mean
 from pnnbench.leaderboard.records import seal
 
-from .factory import METHODS, make_failure, make_record, make_suite
+from .factory import METHODS, make_failure, make_mesh_suite, make_record, make_suite
 
 
 def resealed(record: dict, change) -> dict:
@@ -252,7 +252,27 @@ def test_the_published_protocol_is_never_ranked() -> None:
     table = ranking.build(make_suite(protocol="published"))[0]
     assert {row.rank for row in table.rows} == {None}
     assert all(not row.tied_with for row in table.rows)
-    assert table.rows[0].method == "SAT"
+    # No score either, so that nothing can be sorted by one: rows stand by name.
+    assert [row.method for row in table.rows] == sorted(METHODS)
+    assert not table.ranked
+    for row in table.rows:
+        assert row.robust == row.worst_decile == row.difference == st.NOTHING
+        assert (row.scores, row.baseline) == (None, None)
+        assert row.clean.mean is not None
+        assert row.lambda_max.mean is not None
+        assert row.as_dict()["difference_to_baseline"] is None
+    assert table.correlations == {}
+    assert all(set(group.methods) == set(METHODS) for group in table.groups)
+    assert table.as_dict()["ranked"] is False
+    assert "ranked" not in ranking.build(make_suite(["BP"]))[0].as_dict()
+
+
+def test_published_records_leave_the_ranking_as_it_is(table) -> None:
+    suite = make_suite([*METHODS, "BP 2x"])
+    published = make_suite([*METHODS, "BP 2x"], protocol="published")
+    fair, shown = ranking.build([*published, *suite])
+    assert (fair.key["protocol"], shown.key["protocol"]) == ("pnnbench-1", "published")
+    assert [row.as_dict() for row in fair.rows] == [row.as_dict() for row in table.rows]
 
 
 def test_jobs_on_other_devices_or_grids_are_refused() -> None:
@@ -340,6 +360,18 @@ def test_everything_at_chance_leaves_nothing_to_rank() -> None:
 def test_the_equal_gradient_row_is_never_the_baseline() -> None:
     table = ranking.build(make_suite(["BP 2x", "SAT"]))[0]
     assert {row.baseline for row in table.rows} == {None}
+
+
+def test_of_several_rows_of_bp_the_one_labelled_so_is_the_baseline() -> None:
+    rows = ranking.rows(make_mesh_suite(["BP, SGD", "BP", "PAT"]))
+    assert {row.baseline for row in rows} == {"BP"}
+
+    def relabel(r: dict) -> None:
+        r["job"]["method"]["label"] = "BP, Adam"
+
+    others = [resealed(r, relabel) for r in make_mesh_suite(["BP"])]
+    rows = ranking.rows([*others, *make_mesh_suite(["BP, SGD", "PAT"])])
+    assert {row.baseline for row in rows} == {None}
 
 
 def test_order_of_the_records_does_not_matter(table) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as hs
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import records as rec
 
-from .factory import make_failure, make_record, make_suite, write_job
+from .factory import make_failure, make_mesh_record, make_record, make_suite, write_job
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -123,13 +123,52 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("data.fingerprint", "md5:12", "fingerprint"),
         ("curves.train_loss", [1.0], "one length"),
         ("metric.chance", "low", "chance"),
+        ("cost.forward_evaluations", -1, "forward_evaluations"),
+        ("cost.forward_evaluations", 1.0, "forward_evaluations"),
+        ("training_device", None, "training_device"),
+        ("training_device.seed", -1, "training_device.seed"),
+        ("training_device.seed", 1_000_000, "training_device.seed"),
+        ("training_device.seed", 5, "the training device, 0"),
+        ("training_device.severity", 0, "training_device.severity"),
+        ("training_device.unit", None, "training_device.unit"),
+        ("training_device.value", math.nan, "training_device.value"),
+        ("training_device.value", 1.5, "accuracy in [0, 1]"),
+        ("training_device.value", KeyError, "lacks value"),
+        ("training_device.colour", "red", "colour"),
         ("error", {"type": "x", "message": ""}, "error"),
     ],
 )
 def test_seal_refuses_a_record_that_is_not_one(path: str, value: object, words: str) -> None:
+    make = make_mesh_record if "training_device" in path or "forward" in path else make_record
+    record = make()
     with pytest.raises(UserError) as caught:
-        rec.seal(changed(make_record(), path, value))
+        rec.seal(changed(record, path, value))
     assert words in str(caught.value)
+
+
+def test_a_record_may_have_a_training_device_or_not() -> None:
+    record = make_mesh_record("PAT", 2)
+    assert rec.seal(record)["training_device"]["seed"] == 2
+    assert "training_device" not in rec.seal(changed(record, "training_device", KeyError))
+    # A job without a training device of its own may still measure one, but no test device.
+    anywhere = changed(record, "job.seeds.train_device", None)
+    assert rec.seal(anywhere)["training_device"]["seed"] == 2
+    with pytest.raises(UserError, match="not among the test devices"):
+        rec.seal(changed(anywhere, "training_device.seed", 1_000_003))
+
+
+def test_a_failure_has_no_training_device() -> None:
+    failure = make_failure()
+    failure["training_device"] = make_mesh_record()["training_device"]
+    with pytest.raises(UserError, match="unknown key 'training_device'"):
+        rec.seal(failure)
+
+
+def test_the_committed_records_are_whole() -> None:
+    paths = sorted((ROOT / "leaderboards").rglob("records/*.json"))
+    assert len(paths) >= 24
+    for path in paths:
+        assert rec.read_record(path)["status"] == "ok"
 
 
 def test_seal_refuses_a_cell_given_twice() -> None:

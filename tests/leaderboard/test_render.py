@@ -15,9 +15,18 @@ from pnnbench.leaderboard import formatting as fmt
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import render as text
 from pnnbench.leaderboard.page import write_page
+from pnnbench.leaderboard.records import read_records
 from pnnbench.leaderboard.statistics import Interval
 
-from .factory import METHODS, make_failure, make_record, make_suite, write_job
+from .factory import (
+    METHODS,
+    make_failure,
+    make_mesh_record,
+    make_mesh_suite,
+    make_record,
+    make_suite,
+    write_job,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = (
@@ -109,6 +118,46 @@ def test_a_long_method_name_is_cut_and_the_table_still_fits(tables) -> None:
     shown = text.render(ranking.build([record]), "table")
     assert max(map(len, shown.splitlines())) <= text.WIDTH
     assert "…" in shown
+
+
+def test_mesh_tables_show_device_and_cost_and_fit_a_terminal() -> None:
+    shown = text.render(ranking.build(make_mesh_suite()), "table")
+    assert max(map(len, shown.splitlines())) <= text.WIDTH
+    assert "Training device, fresh devices of the same severity (0.15 rad)" in shown
+    assert re.search(r"^method +training device % +fresh devices % +transfer", shown, re.M)
+    assert re.search(r"^PAT +8\d\.\d\d ±", shown, re.M)
+    assert "training seconds relative to BP, paired by seed" in shown
+
+
+def test_the_published_protocol_says_that_it_is_not_ranked() -> None:
+    tables = ranking.build(make_mesh_suite(protocol="published"))
+    shown = text.render(tables, "table")
+    assert max(map(len, shown.splitlines())) <= text.WIDTH
+    assert "protocol published · not ranked" in shown
+    assert text.NOT_RANKED in shown
+    for words in ("rank  ", "robust", "worst tenth", "vs BP", "share ="):
+        assert words not in shown
+    # What does not fit beside goes below, with the methods in front again.
+    heads = [line.split() for line in shown.splitlines() if line.startswith("method")]
+    assert len(heads) == 3
+    assert heads[1][-3:] == ["time", "/", "BP"]
+    assert heads[2][1:3] == ["0.03", "rad"]
+    labels = [line for line in shown.splitlines() if line.startswith("SAT in situ")]
+    assert len(labels) == 3
+    markdown = text.render(tables, "markdown")
+    assert "not ranked" in markdown
+    assert "| rank" not in markdown
+    data = json.loads(text.render(tables, "json"))
+    assert {row["rank"] for row in data["rows"]} == {None}
+    assert data["tables"][0]["ranked"] is False
+
+
+def test_a_long_label_leaves_room_for_the_columns_beside() -> None:
+    records = [make_mesh_record("PAT", sealed=False), make_mesh_record("BP")]
+    records[0]["job"]["method"]["label"] = "physics-aware training on the chip, " * 4
+    shown = text.render(ranking.build(records), "table")
+    assert max(map(len, shown.splitlines())) <= text.WIDTH
+    assert "time / BP" in shown
 
 
 def test_json_is_the_rows_and_reads_back(tables) -> None:
@@ -212,6 +261,67 @@ def test_page_shows_the_figures_of_the_rows(tables) -> None:
     grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
     silent = sum(not group.informative for table in tables for group in table.groups)
     assert len(grey) == silent > 0
+
+
+def test_page_shows_device_and_cost_of_a_mesh() -> None:
+    tables = ranking.build(make_mesh_suite())
+    page = Page(text.render(tables, "html"))
+    heads = [[cell.strip() for cell in row] for row in page.rows if row and "Method" in row[0]]
+    assert heads[0][:4] == ["Method", "Training device", "Fresh devices same severity", "Transfer"]
+    assert heads[0][4:] == [
+        "Gradient evaluations",
+        "Forward passes",
+        "Hardware queries",
+        "Training time",
+        "Time / BP",
+    ]
+    row = next(row for row in tables[0].rows if row.method == "PAT")
+    line = next(r for r in page.rows if r[0].strip() == "PAT" and len(r) == 9)
+    share = {"share": True}
+    for cell, interval in ((line[1], row.training_device), (line[2], row.fresh_devices)):
+        assert fmt.number(interval.mean, **share) in cell
+        assert fmt.ends(interval, **share) in cell
+    assert fmt.number(row.transfer.mean, **share, sign=True) in line[3]
+    assert fmt.ends(row.transfer, **share, clip=False, sign=True) in line[3]
+    assert [cell.strip() for cell in line[4:7]] == ["5.62 k", "5.62 k", "337 k"]
+    assert f"{row.time_ratio.mean:.3g}" in line[8]
+    # Costs stand in one place only.
+    assert next(r for r in page.rows if len(r) > 1 and r[0].strip() == "Rank")[-1].strip() == (
+        "Seeds × dev."
+    )
+    everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
+    assert "fresh devices of the same severity (0.15 rad)" in everything
+    assert "loses here" in everything
+
+
+def test_page_of_the_published_protocol_has_no_ranks() -> None:
+    tables = ranking.build(make_mesh_suite(protocol="published"))
+    page = Page(text.render(tables, "html"))
+    heads = [[cell.strip() for cell in row] for row in page.rows if row and "Method" in row[0]]
+    assert heads[0][:3] == ["Method", "Clean", "Training device"]
+    assert not any("Rank" in cell for row in page.rows for cell in row)
+    assert not any(cell.strip() in ("Robust", "Worst tenth") for row in page.rows for cell in row)
+    everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
+    assert "Not ranked." in everything
+    start = next(i for i, r in enumerate(page.rows) if r and "Method" in r[0]) + 1
+    shown = page.rows[start : start + len(tables[0].rows)]
+    assert all(len(r) == len(heads[0]) for r in shown)
+    for line, row in zip(shown, tables[0].rows, strict=True):
+        assert line[0].split("  ")[0].strip().startswith(row.method)
+        assert fmt.number(row.clean.mean, share=True) in line[1]
+    grid = [r for r in page.rows if r and r[0].strip().startswith("0.03 rad")]
+    assert len(grid) == 1
+    assert len(grid[0]) == 1 + len(tables[0].rows)
+
+
+def test_older_records_show_no_column_that_they_have_nothing_for() -> None:
+    tables = ranking.build(read_records(ROOT / "leaderboards" / "mrr_mnist" / "records"))
+    assert len(tables[0].rows) == 8
+    for format in ("table", "markdown", "html", "json"):
+        shown = text.render(tables, format).lower()
+        assert "λmax" in shown or "lambda_max" in shown
+        for words in ("fresh devices", "training_device", "time / ", "time_ratio"):
+            assert words not in shown
 
 
 def test_page_escapes_what_records_bring() -> None:
