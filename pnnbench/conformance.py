@@ -36,9 +36,8 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import Access, TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
-from pnnbench.registry import method_parameters, resolve
+from pnnbench.registry import method_parameters, resolve, workload_class
 from pnnbench.training import fit
-from pnnbench.workloads.mrr import MRRDigits
 
 
 @check("class")
@@ -110,7 +109,7 @@ def check_ranges(trial: Trial) -> None:
 @check("loss", "defaults")
 def check_loss(trial: Trial) -> None:
     """The loss is a finite scalar whose gradient reaches the trained parameters."""
-    workload, method = MRRDigits(SEED), trial.method()
+    workload, method = trial.workload(), trial.method()
     workload.train()
     method.attach(workload)
     method.calls = 1
@@ -144,7 +143,7 @@ def check_trains(trial: Trial) -> None:
 @check("controls-change", "trains")
 def check_controls_change(trial: Trial) -> None:
     """Training changes the controls of every layer."""
-    before = dict(MRRDigits(SEED).controls())
+    before = dict(trial.workload().controls())
     after = dict(trial.run.workload.controls())
     same = [name for name in after if torch.equal(before[name], after[name])]
     if same:
@@ -158,7 +157,7 @@ def check_controls_change(trial: Trial) -> None:
 def check_controls_in_range(trial: Trial) -> None:
     """The trained controls are in the range of the hardware."""
     before = state_of(trial.run.workload)
-    projected = MRRDigits(SEED)
+    projected = trial.workload()
     projected.network.load_state_dict(before, strict=False)
     projected.project_controls()
     outside = [
@@ -186,7 +185,7 @@ def check_batch_norm(trial: Trial) -> None:
 @check("same-start", "trains")
 def check_same_start(trial: Trial) -> None:
     """Training starts from the initial parameters that every method gets."""
-    changed = differing(MRRDigits(SEED).network.state_dict(), trial.run.watch.start)
+    changed = differing(trial.workload().network.state_dict(), trial.run.watch.start)
     if changed:
         raise FaultError(
             f"{', '.join(changed)} differ from the initial parameters before the first step; "
@@ -212,7 +211,7 @@ def check_same_data(trial: Trial) -> None:
 @check("detached", "trains")
 def check_detached(trial: Trial) -> None:
     """The trained network gives the same outputs without the method."""
-    run, fresh = trial.run, MRRDigits(SEED + 1)
+    run, fresh = trial.run, trial.workload(SEED + 1)
     images, _ = trial.data().test_tensors()
     try:
         fresh.network.load_state_dict(state_of(run.workload))
@@ -285,7 +284,7 @@ def check_resumes(trial: Trial) -> None:
         scramble(SEED)
         try:
             fit(
-                MRRDigits(SEED),
+                trial.workload(),
                 trial.method(),
                 trial.data(),
                 epochs=EPOCHS,
@@ -294,7 +293,7 @@ def check_resumes(trial: Trial) -> None:
             )
         except _StoppedError:
             scramble(SEED + 1)
-        resumed = MRRDigits(SEED)
+        resumed = trial.workload()
         fit(resumed, trial.method(), trial.data(), epochs=EPOCHS, folder=Path(folder))
     changed = differing(state_of(trial.run.workload), state_of(resumed))
     if changed:
@@ -357,6 +356,7 @@ def check_method(
     method: type[Any] | str,
     params: Mapping[str, Any] | None = None,
     *,
+    workload: str | None = None,
     progress: Callable[[CheckResult], None] | None = None,
 ) -> list[CheckResult]:
     """Runs every check on a method.
@@ -364,6 +364,8 @@ def check_method(
     Args:
         method: The class, its registered name or its path ``package.module.Class``.
         params: Hyper-parameters that differ from the defaults.
+        workload: Name of a workload on the embedded digits; None takes the first that the method
+            supports.
         progress: Called after each check.
 
     Returns:
@@ -376,7 +378,12 @@ def check_method(
     cls = resolve("methods", method) if isinstance(method, str) else method
     if params:
         method_parameters(cls, params)
-    trial = Trial(cls, params or {})
+    chosen = None if workload is None else workload_class(workload)
+    if chosen is not None and chosen.data != "digits":
+        raise UserError(
+            f"{workload} is not a workload on the embedded digits", allowed="mrr-digits, mzi-digits"
+        )
+    trial = Trial(cls, params or {}, chosen)
     results: dict[str, CheckResult] = {}
     with isolate_rng(include_cuda=False):
         for name, (run, needs) in CHECKS.items():

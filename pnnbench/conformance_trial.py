@@ -18,7 +18,9 @@ from pnnbench.data import ImageDataModule, load
 from pnnbench.data.arrays import ImageArrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.training import TrainingData, quiet
+from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
 
 #: The slice of the digits on which methods are checked.
 IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
@@ -99,9 +101,22 @@ class Trained:
         watch: What was seen on the way.
     """
 
-    workload: MRRDigits
+    workload: Workload
     method: TrainingMethod
     watch: Watch
+
+
+#: Workloads on the embedded digits, in the order in which a method's first is looked for.
+WORKLOADS: tuple[type[Workload], ...] = (MRRDigits, MZIDigits)
+
+
+def _first_supported(cls: type[Any]) -> type[Workload]:
+    supports = getattr(cls, "supports", None)
+    if supports is not None:
+        for workload in WORKLOADS:
+            if supports(workload(SEED)):
+                return workload
+    return WORKLOADS[0]
 
 
 class Trial:
@@ -110,11 +125,19 @@ class Trial:
     Args:
         cls: The class.
         params: Hyper-parameters that differ from the defaults.
+        workload: Workload on the embedded digits; None takes the first that the method supports.
     """
 
-    def __init__(self, cls: type[Any], params: Mapping[str, Any]) -> None:
+    def __init__(
+        self, cls: type[Any], params: Mapping[str, Any], workload: type[Workload] | None = None
+    ) -> None:
         self.cls = cls
         self.params = dict(params)
+        self.workload_class = workload or _first_supported(cls)
+
+    def workload(self, seed: int = SEED) -> Workload:
+        """Builds a fresh workload."""
+        return self.workload_class(seed)
 
     @functools.cached_property
     def hyper(self) -> dict[str, Any]:
@@ -138,7 +161,7 @@ class Trial:
     ) -> Trained:
         """Trains a fresh method on a fresh workload, with more flags of the Trainer if given."""
         scramble(SEED)
-        run = Trained(MRRDigits(SEED), self.method(seed), Watch())
+        run = Trained(self.workload(), self.method(seed), Watch())
         with quiet():
             trainer = pl.Trainer(
                 max_epochs=EPOCHS,

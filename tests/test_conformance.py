@@ -18,16 +18,28 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
-from pnnbench.platforms.base import Device
-from pnnbench.registry import registered
+from pnnbench.platforms.base import Condition, Device
+from pnnbench.registry import method_class, registered, workload_class
 from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE
+from pnnbench.workloads.hardware import Hardware
 
-BUILT_IN = ["bp", "bp-weights", "nat", "pruning", "sat"]
+BUILT_IN = [
+    *("bp", "bp-weights", "nat", "pruning", "sat"),
+    *("nat-in-situ", "pat", "dat", "dat-internal", "sat-in-situ"),
+]
+DIGITS = ["mrr-digits", "mzi-digits"]
+PAIRS = [
+    (method, workload)
+    for method in registered("methods")
+    for workload in DIGITS
+    if method_class(method).supports(workload_class(workload)())
+]
 
 
-@pytest.mark.parametrize("name", list(registered("methods")))
-def test_registered_methods_pass_every_check(name: str) -> None:
-    results = check_method(name)
+@pytest.mark.parametrize(("name", "workload"), PAIRS)
+def test_registered_methods_pass_every_check(name: str, workload: str) -> None:
+    results = check_method(name, workload=workload)
     assert [r.message for r in results if not r.passed] == []
     assert [r.name for r in results] == list(CHECKS)
     assert all(r.message.endswith(".") for r in results)
@@ -35,6 +47,31 @@ def test_registered_methods_pass_every_check(name: str) -> None:
 
 def test_the_built_in_methods_are_registered() -> None:
     assert set(BUILT_IN) <= set(registered("methods"))
+
+
+def test_only_methods_that_need_fields_leave_a_workload_out() -> None:
+    everything = {(m, w) for m in registered("methods") for w in DIGITS}
+    assert everything - set(PAIRS) == {("dat", "mrr-digits"), ("dat-internal", "mrr-digits")}
+
+
+def test_a_workload_on_other_data_is_refused() -> None:
+    with pytest.raises(UserError, match="mrr-digits, mzi-digits"):
+        check_method("bp", workload="mzi-mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("pat", {"placement": "read-out"}),
+        ("dat-internal", {"states": "both", "keep_learning": True, "batch_norm": False}),
+        ("dat", {"size": "4k", "count": 2, "first_phase": 1.0}),
+        ("sat-in-situ", {"optimizer": "sgd", "rho": 0.0}),
+    ],
+)
+def test_variants_of_in_situ_methods_pass(name: str, params: dict[str, Any]) -> None:
+    results = check_method(name, params, workload="mzi-digits")
+    assert [r.message for r in results if not r.passed] == []
+    assert len(results) == len(CHECKS)
 
 
 @pytest.mark.parametrize(
@@ -310,10 +347,39 @@ class Barges(Plain):
 
 
 class Peeks(Plain):
-    """Measures on hardware, but says it does not."""
+    """Makes itself hardware, though it says it needs none."""
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
-        workload.hardware(Device.ideal()).measure(batch[0])
+        box = Hardware(workload, Condition(Device.ideal()))
+        box.measure(workload.prefix(batch[0]))
+        return super().loss(workload, batch)
+
+
+class Asks(Plain):
+    """Asks for hardware, though it says it needs none."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        workload.hardware(Device.ideal())
+        return super().loss(workload, batch)
+
+
+class Reaches(Plain):
+    """Looks at fields with access to outputs only."""
+
+    access = "in_situ"
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        fields = self.hardware.measure(workload.prefix(batch[0])).fields
+        return super().loss(workload, batch) + 0.0 * len(fields)
+
+
+class TrainsOnTestDevice(Plain):
+    """Takes a test device for training."""
+
+    access = "in_situ"
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        workload.hardware(workload.draw_device(0.1, FIRST_TEST_DEVICE))
         return super().loss(workload, batch)
 
 
@@ -353,6 +419,9 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (Forgets, "resumes", "state_dict()"),
     (CountsOn, "trainer-flags", "accumulate_grad_batches"),
     (Barges, "alone", "super().attach"),
+    (Asks, "trains", "declare access = 'in_situ' on its class"),
+    (Reaches, "trains", "in_situ_internal"),
+    (TrainsOnTestDevice, "trains", "is a test device"),
     (Peeks, "access-kept", "in_situ"),
     (Uncounted, "counted", "workload(x)"),
 ]
