@@ -100,8 +100,10 @@ def _add_leaderboard(subcommands: Any) -> None:
 
 def _add_rest(subcommands: Any) -> None:
     parser = _subcommand(subcommands, "reproduce", "Check the published tables of a platform.")
-    parser.add_argument("platform", type=Literal["mrr"], help="Platform.")
-    parser.add_argument("--checkpoints", type=str, required=True, help="Folder of .npz files.")
+    parser.add_argument("platform", type=str, help="Registered name, such as mrr or mzi.")
+    parser.add_argument(
+        "--checkpoints", type=str, required=True, help="Folder of .npz files, or one of them."
+    )
     parser.add_argument(
         "--format", type=Literal["table", "json", "markdown"], default="table", help="Output."
     )

@@ -333,12 +333,13 @@ def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
 
 def reproduce(options: Any) -> int:
     """``pnnbench reproduce``."""
-    from pnnbench.published.mrr import reproduce as reproduce_mrr
+    from pnnbench.published.protocols import find_protocol
     from pnnbench.published.report import render
 
+    protocol = find_protocol(options.platform)
     root = Path(options.data) if options.data else None
     with Console(0) as console:
-        report = reproduce_mrr(
+        report = protocol(
             Path(options.checkpoints),
             data_root=root,
             progress=lambda done, total: console.say(f"{done}/{total} measurements"),

@@ -36,6 +36,7 @@ from pnnbench.registry import method_class, workload_class
 from pnnbench.suites import Job, Suite
 from pnnbench.training import DivergedError, fit
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import Cell
 
 #: Called with one line about what is going on.
 Say = Callable[[str], None]
@@ -191,6 +192,17 @@ def measure_job_sharpness(
     return measure_sharpness(workload, *sample, seed=0, devices=devices)
 
 
+def measure_training_device(
+    workload: Workload, images: Tensor, labels: Tensor, seed: int
+) -> dict[str, Any]:
+    """Measures a trained workload on the device that in-situ methods train on at a seed."""
+    severity, unit = workload.training_severity, workload.severity_unit
+    nominal = next(iter(workload.layers().values())).environment_class()
+    cell = Cell("training_device", severity, unit, severity, seed, nominal)
+    (value,) = evaluate_grid(workload, images, labels, [cell])
+    return {"seed": seed, "severity": severity, "unit": unit, "value": value}
+
+
 def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
     """Calibrates a trained workload and measures clean metric, grid and sharpness.
 
@@ -219,9 +231,12 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
             say(f"grid {done}/{total} cells")
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
+    training_device = measure_training_device(workload, images, labels, job.seed)
     evaluated = time.perf_counter()
     say("sharpness")
     sharpness = measure_job_sharpness(workload, data, job.config)
+    powers = [layer.power_mw() for layer in workload.layers().values()]
+    known = [float(power) for power in powers if power is not None]
     return {
         "data": {
             "name": workload.data,
@@ -247,8 +262,9 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
             }
             for cell, value in zip(cells, values, strict=True)
         ],
+        "training_device": training_device,
         "sharpness": sharpness,
-        "extra": {"control_power_mw": float(sum(m.power_mw() for m in workload.layers().values()))},
+        **({"extra": {"control_power_mw": sum(known)}} if len(known) == len(powers) else {}),
         "_seconds": (evaluated - started, time.perf_counter() - evaluated),
     }
 
@@ -298,6 +314,8 @@ def run_job(
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
         method.seed = job.seed
+        if job.protocol == "published":  # the authors' schedules never fire
+            method.schedule = "constant"
         state = fit(
             workload,
             method,

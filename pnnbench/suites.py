@@ -18,7 +18,7 @@ from pnnbench.registry import SUITES, method_class, method_parameters, workload_
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
-PROTOCOLS = {"pnnbench-1": 1}
+PROTOCOLS = {"pnnbench-1": 1, "published": 1}
 
 _KEYS = {"suite", "description", "protocol", "tier", "workloads", "seeds", "methods", "timeout_s"}
 _METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
@@ -55,6 +55,7 @@ class Job:
         config: What the workload resolves to at this tier.
         fingerprint: Fingerprint of the data.
         source: Digest of the method's source file, if the method is not part of this package.
+        training_severity: Severity of the device that the method trains on, if in situ.
     """
 
     suite: str
@@ -66,6 +67,7 @@ class Job:
     config: Mapping[str, Any]
     fingerprint: str
     source: str | None = None
+    training_severity: float | None = None
 
     def spec(self) -> dict[str, Any]:
         """The ``job`` part of the record, hash included."""
@@ -76,6 +78,11 @@ class Job:
             "data": self.fingerprint,
             # Somebody at work on a method gets a new job for each version of the file.
             **({} if self.source is None else {"source": self.source}),
+            **(
+                {}
+                if self.training_severity is None
+                else {"training_severity": self.training_severity}
+            ),
         }
         spec = {
             "suite": self.suite,
@@ -241,9 +248,22 @@ def make_jobs(
     if len(set(map(str, workloads))) < len(workloads):
         raise UserError(f"{where}: a workload is named twice: {workloads}")
     resolved = [_resolve(where, w, tier, root) for w in workloads]
-    sources = {e.label: method_source(method_class(e.name)) for e in entries}
+    classes = {e.label: method_class(e.name) for e in entries}
     return tuple(
-        Job(suite, protocol, tier, workload, entry, seed, config, fingerprint, sources[entry.label])
+        Job(
+            suite,
+            protocol,
+            tier,
+            workload,
+            entry,
+            seed,
+            config,
+            fingerprint,
+            method_source(classes[entry.label]),
+            None
+            if classes[entry.label].access == "in_silico"
+            else workload_class(workload).training_severity,
+        )
         for seed in seeds
         for workload, config, fingerprint in resolved
         for entry in entries

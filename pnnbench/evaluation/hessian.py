@@ -118,8 +118,10 @@ class ControlHessian:
         self.workload = workload
         self.controls: dict[str, nn.Parameter] = workload.controls()
         self.device = next(iter(self.controls.values())).device
-        self.images = images
-        self.labels = labels
+        # On the workload's device, so that the chunks stay where they are.
+        self.images = images.to(self.device)
+        self.labels = labels.to(self.device)
+        self._prefixes: dict[tuple[int, int], Tensor] = {}
         self.chunk = chunk
         self.temperature = temperature
         self.size = sum(p.numel() for p in self.controls.values())
@@ -139,12 +141,18 @@ class ControlHessian:
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields images and labels chunk by chunk, on the workload's device."""
-        pairs = zip(self.images.split(self.chunk), self.labels.split(self.chunk), strict=True)
-        for x, y in pairs:
-            yield x.to(self.device), y.to(self.device)
+        yield from zip(self.images.split(self.chunk), self.labels.split(self.chunk), strict=True)
+
+    def _inputs(self, x: Tensor) -> Tensor:
+        """Inputs of the first physical layer: no control enters them, so they are kept."""
+        key = (x.data_ptr(), len(x))
+        if key not in self._prefixes:
+            with torch.no_grad():
+                self._prefixes[key] = self.workload.prefix(x)
+        return self._prefixes[key]
 
     def _loss(self, controls: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        outputs = self.workload.outputs_at(x, controls)
+        outputs = self.workload.physical(self._inputs(x), controls)
         if self.temperature != 1.0:
             outputs = outputs / self.temperature
         return self.workload.loss(outputs, (x, y))

@@ -69,7 +69,6 @@ def measure_sharpness(
     devices: Sequence[Device],
     environment: Environment | None = None,
     progress: Progress | None = None,
-    radius_rms: float = 3e-4,
     subsample: int = SUBSAMPLE,
     ball_steps: int = 10,
     top: int = 2,
@@ -91,10 +90,6 @@ def measure_sharpness(
         devices: Devices for `device_increase`.
         environment: Conditions for those devices; None is nominal.
         progress: Called after each Hessian product of the eigenvalue problems.
-        radius_rms: Radius of the ball per control, in the layers' `control_unit`; the radius is
-            radius_rms * sqrt(number of controls). This project's choice: 0.3 uA is one step of a
-            14-bit driver over 5 mA. A ball ten times as wide drives the loss of a LeNet on rings
-            far above that of guessing, where it no longer tells models apart.
         subsample: Images for PyHessian, the ball and the devices: the first ones, at most.
         ball_steps: Ascent steps in the ball.
         top: Number of leading eigenvalues.
@@ -121,7 +116,6 @@ def measure_sharpness(
         UserError: If an argument is out of range, or a figure is not finite.
     """
     check_range("chunk", chunk, low=1, high=1e9)
-    check_range("radius_rms", radius_rms, low=0.0, high=1e6, low_open=True)
     check_range("subsample", subsample, low=1, high=1e9)
     chunk = min(chunk, max(1, math.ceil(len(images) / 20)))
     part = slice(0, subsample)
@@ -189,6 +183,9 @@ def measure_sharpness(
             result["lambda_max_subsample"] = float(again.top[0])
         else:
             result["lambda_max_subsample"] = result["lambda_max"]
+        # One step of the driver for each control. For a LeNet on rings a ball ten times as wide
+        # drives the loss far above that of guessing, where it no longer tells models apart.
+        radius_rms = max(layer.ball_radius_rms for layer in workload.layers().values())
         radius = radius_rms * math.sqrt(hessian.size)
         result |= {
             "ball_increase": ball_increase(

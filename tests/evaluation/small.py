@@ -51,6 +51,8 @@ class LinearLayer(PhysicalLayer):
     offset_unit = "1"
     environment_class = Environment
 
+    ball_radius_rms = 3e-4
+
     def __init__(self, theta: Tensor, limit: float) -> None:
         super().__init__()
         self.theta = nn.Parameter(theta.clone())

@@ -23,12 +23,19 @@ from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.training import fit
+from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 from pnnbench.workloads.mrr import MRRDigits, mrr_layers
 from pnnbench.workloads.networks import DigitsNet
 
 DIGITS = load("digits")
 N = 130  # two blocks of shot noise and a part of a third
+
+
+@torch.no_grad()
+def outputs_on(workload: Workload, x: Tensor, *condition: Any) -> Tensor:
+    with workload.operating(*condition):
+        return workload(x)
 
 
 class MeanLoss(torchmetrics.Metric):
@@ -237,17 +244,17 @@ def test_each_static_error_alone_changes_the_result(
     drawn = fine.draw_device(0.5, 1_000_000)
     device = Device({name: {error: e[error]} for name, e in drawn.errors.items()})
     assert error in drawn.errors["fc1"]
-    ideal = fine.hardware(Device.ideal()).measure(images[0])
-    assert (fine.hardware(device).measure(images[0]) - ideal).abs().max() > 1e-2
+    ideal = outputs_on(fine, images[0], Device.ideal())
+    assert (outputs_on(fine, images[0], device) - ideal).abs().max() > 1e-2
 
 
 def test_temperature_alone_changes_the_result(
     fine: MRRDigits, images: tuple[Tensor, Tensor]
 ) -> None:
     fine.eval()
-    ideal = fine.hardware(Device.ideal()).measure(images[0])
+    ideal = outputs_on(fine, images[0], Device.ideal())
     for degc in (21.75, 22.25):
-        warm = fine.hardware(Device.ideal(), MRREnvironment(degc)).measure(images[0])
+        warm = outputs_on(fine, images[0], Device.ideal(), MRREnvironment(degc))
         assert (warm - ideal).abs().max() > 1e-2
 
 
@@ -257,7 +264,7 @@ def test_shot_noise_alone_changes_the_result(
     x, y = images
     fine.eval()
     device = fine.draw_device(cells[0].severity, cells[0].device_seed)
-    quiet = F.cross_entropy(fine.hardware(device, cells[0].environment).measure(x), y).item()
+    quiet = F.cross_entropy(outputs_on(fine, x, device, cells[0].environment), y).item()
     assert abs(reference[0] - quiet) > 1e-5 * quiet
 
 
