@@ -35,54 +35,90 @@ def identity(trial: dict[str, Any]) -> str:
     return json.dumps([trial["label"], trial["params"]], sort_keys=True)
 
 
+def validation_cells(workload: Any, tier: str, devices: list[int]) -> list[Any]:
+    """The workload's grid on devices that are neither test nor training devices."""
+    from pnnbench.workloads.grid import Cell
+
+    groups = dict.fromkeys(
+        (c.axis, c.level, c.unit, c.severity, c.environment)
+        for c in workload.perturbation_grid(tier)
+    )
+    return [
+        Cell(axis, level, unit, severity, device, environment)
+        for axis, level, unit, severity, environment in groups
+        for device in devices
+    ]
+
+
 def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    """Trains one trial and measures it on the validation cells."""
+    """Trains one trial at every seed and measures it on the validation cells."""
     search, trial = job
     import torch
 
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    runs = []
+    for seed in search["seeds"]:
+        found = run_seed(search, trial, seed)
+        if isinstance(found, str):
+            return {**trial, "score": None, "clean": None, "why": found}
+        runs.append(found)
+    names = runs[0].keys()
+    return {
+        **trial,
+        **{name: sum(run[name] for run in runs) / len(runs) for name in names},
+        "scores": [run["score"] for run in runs],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[str, float] | str:
+    """Trains one trial at one seed; returns its figures, or why there are none."""
     from pnnbench.data.datamodule import ImageDataModule
     from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
-    from pnnbench.platforms.mrr import MRREnvironment
     from pnnbench.registry import method_class, workload_class
     from pnnbench.training import DivergedError, fit
-    from pnnbench.workloads.grid import device_axis, environment_axis
 
-    torch.set_num_threads(1)
     cls = workload_class(search["workload"])
+    tier = cls.tier(search["tier"])
     data = ImageDataModule(
         cls.data,
-        batch_size=64,
-        seed=search["seed"],
+        batch_size=tier.batch_size,
+        seed=seed,
         holdout=search["holdout"],
-        limit_train=search["train_images"],
+        limit_train=search.get("train_images"),
     )
-    workload = cls(search["seed"])
+    workload = cls(seed)
     method = method_class(trial["method"])(**trial["params"])
-    method.seed = search["seed"]
-    started = time.perf_counter()
+    method.seed = seed
     try:
         fit(workload, method, data, epochs=search["epochs"])
     except DivergedError as error:
-        return {**trial, "score": None, "clean": None, "why": str(error)}
-    workload.calibrate(data.train_tensors()[0][:10_000])
+        return str(error)
+    workload.calibrate(data.train_tensors()[0][: tier.calibration_images])
     images, labels = (t[: search["validation_images"]] for t in data.validation_tensors())
     # Validation devices: below the first test device, never used in training.
     devices = [500_000 + i for i in range(search["devices"])]
-    nominal = MRREnvironment()
-    shifts = [(d, MRREnvironment(nominal.temperature_degc + d)) for d in (-0.25, -0.15, 0.15, 0.25)]
-    cells = device_axis((0.1, 0.25, 0.5, 1.0), devices, nominal)
-    cells += environment_axis("temperature_fine", "degC", shifts, 0.1, devices)
+    cells = validation_cells(workload, search["tier"], devices)
     values = evaluate_grid(workload, images, labels, cells)
-    n = 4 * len(devices)
-    device, temperature = sum(values[:n]) / n, sum(values[n:]) / (len(values) - n)
+    axes: dict[str, list[float]] = {}
+    for cell, value in zip(cells, values, strict=True):
+        axes.setdefault(cell.axis, []).append(value)
+    means = {axis: sum(v) / len(v) for axis, v in axes.items()}
     return {
-        **trial,
-        "score": (device + temperature) / 2,
-        "device": device,
-        "temperature": temperature,
+        "score": sum(means.values()) / len(means),
+        **means,
         "clean": evaluate_clean(workload, images, labels),
-        "seconds": round(time.perf_counter() - started, 1),
     }
+
+
+def recorded(path: Path) -> list[dict[str, Any]]:
+    """Trials of the record of an earlier search, each with its setting."""
+    if not path.exists():
+        return []
+    record = json.loads(path.read_text())
+    setting = {k: v for k, v in record["search"].items() if k != "rows"}
+    return [{**trial, "setting": setting} for trial in record["trials"]]
 
 
 def main() -> None:
@@ -93,9 +129,11 @@ def main() -> None:
     args = parser.parse_args()
     search = yaml.safe_load(args.search.read_text())
     setting = {k: v for k, v in search.items() if k != "rows"}
-    # Finished trials are kept one per line, so that an interrupted search goes on.
-    log = args.search.with_suffix(".jsonl")
+    # Finished trials are kept one per line, so that an interrupted search goes on; those of the
+    # record stand, so that a row can be added.
+    log, path = args.search.with_suffix(".jsonl"), args.search.with_suffix(".json")
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done += recorded(path)
     kept = {identity(result): result for result in done if result["setting"] == setting}
     wanted = trials(search)
     jobs = [(search, trial) for trial in wanted if identity(trial) not in kept]
@@ -117,11 +155,10 @@ def main() -> None:
             sys.exit(f"every trial of {label} diverged")
         best[label] = max(row, key=lambda r: r["score"])
     record = {"search": search, "best": best, "trials": results}
-    path = args.search.with_suffix(".json")
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(record, indent=1) + "\n")
     temporary.replace(path)
-    log.unlink()
+    log.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
