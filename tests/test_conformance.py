@@ -419,9 +419,9 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (Forgets, "resumes", "state_dict()"),
     (CountsOn, "trainer-flags", "accumulate_grad_batches"),
     (Barges, "alone", "super().attach"),
-    (Asks, "trains", "declare access = 'in_situ' on its class"),
-    (Reaches, "trains", "in_situ_internal"),
-    (TrainsOnTestDevice, "trains", "is a test device"),
+    (Asks, "loss", "declare access = 'in_situ' on its class"),
+    (Reaches, "loss", "in_situ_internal"),
+    (TrainsOnTestDevice, "loss", "is a test device"),
     (Peeks, "access-kept", "in_situ"),
     (Uncounted, "counted", "workload(x)"),
 ]
