@@ -115,6 +115,12 @@ def _add_rest(subcommands: Any) -> None:
     parser = _subcommand(subcommands, "check", "Check that a training method behaves.")
     parser.add_argument("method", type=str, help="Class path or registered name.")
     parser.add_argument("--params", type=dict[str, Any], default={}, help="Hyper-parameters.")
+    parser.add_argument(
+        "--workload",
+        type=str | None,
+        default=None,
+        help="Workload on the digits; default: the first that the method supports.",
+    )
     parser = _subcommand(subcommands, "submit", "Pack a finished run as a submission.")
     parser.add_argument("run", type=str, help="Run folder: runs/SUITE/HASH.")
     parser.add_argument("--out", type=str, default="submissions", help="Where it goes.")

@@ -377,7 +377,7 @@ def check(options: Any) -> int:
     """``pnnbench check``."""
     from pnnbench.conformance import check_method
 
-    results = check_method(options.method, params=options.params)
+    results = check_method(options.method, params=options.params, workload=options.workload)
     for result in results:
         _out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")
     failed = sum(not r.passed for r in results)
