@@ -63,11 +63,12 @@ def eigenvalue(folder: Path, images: Any, labels: Any) -> float:
     return value
 
 
-def geometric(values: list[float], digits: int = 2) -> str:
-    """Geometric mean and range."""
+def geometric(values: list[float], digits: int = 3) -> str:
+    """Geometric mean, and the range if there are several values."""
     mean = math.exp(float(np.log(values).mean()))
     low, high = min(values), max(values)
-    return f"{mean:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+    text = f"{mean:.{digits}g}"
+    return f"{text} ({low:.{digits}g} to {high:.{digits}g})" if len(values) > 1 else text
 
 
 def fresh(record: dict[str, Any]) -> list[float]:
