@@ -151,6 +151,9 @@ _KNOWN_VARIANTS = {
     "in situ": 1,
     "internal": 1,
     "bp sgd": 3,
+    "bp adam": 5,
+    "published settings": 2,
+    "read out": 1,
 }
 
 
