@@ -30,7 +30,17 @@ def install(folder: Path, name: str, group: str, entry: str) -> None:
         ("methods", {"bp", "bp-weights", "nat", "pruning", "sat"}),
         ("methods", {"dat", "dat-internal", "nat-in-situ", "pat", "sat-in-situ"}),
         ("platforms", {"mrr", "mzi"}),
-        ("workloads", {"mrr-digits", "mrr-mnist", "mzi-digits", "mzi-mnist", "mzi-mnist-large-batch", "mzi3-mnist"}),
+        (
+            "workloads",
+            {
+                "mrr-digits",
+                "mrr-mnist",
+                "mzi-digits",
+                "mzi-mnist",
+                "mzi-mnist-large-batch",
+                "mzi3-mnist",
+            },
+        ),
     ],
 )
 def test_built_ins_come_through_entry_points(kind: str, names: set[str]) -> None:
