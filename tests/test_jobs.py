@@ -173,20 +173,20 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
         )
 
     whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=120) == 0, whole.stderr.read()
+    assert whole.wait(timeout=600) == 0, whole.stderr.read()
     killed = start(tmp_path / "killed")
     for line in killed.stderr:
         if "epoch 7/30" in line:
             time.sleep(0.02)  # into epoch 8
             killed.send_signal(signal.SIGKILL)
             break
-    killed.wait(timeout=60)
+    killed.wait(timeout=600)
     folder = job_folder(tmp_path / "killed", loaded.jobs[0])
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert not (folder / "record.json").exists()
     resumed = start(tmp_path / "killed")
     errors = resumed.stderr.read()
-    assert resumed.wait(timeout=120) == 0, errors
+    assert resumed.wait(timeout=600) == 0, errors
     assert "epoch 1/30" not in errors
     a = load_file(job_folder(tmp_path / "whole", loaded.jobs[0]) / "parameters.safetensors")
     b = load_file(folder / "parameters.safetensors")
@@ -228,7 +228,7 @@ def test_an_interrupt_leaves_a_typed_record_and_goes_on_later(tmp_path):
             process.send_signal(signal.SIGINT)
             break
     rest = process.stderr.read()
-    assert process.wait(timeout=60) == 130, rest
+    assert process.wait(timeout=600) == 130, rest
     assert "run the same command again" in rest
     record = read_record(job_folder(tmp_path / "runs", load_suite(path).jobs[0]) / "record.json")
     assert record["status"] == "killed"
@@ -287,11 +287,19 @@ def test_two_processes_share_a_run_folder(tmp_path):
         "--pictures",
         "false",
     ]
+    # One thread each: two thread pools on two cores spend their time waiting for one another.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
         for _ in range(2)
     ]
-    said = [p.communicate(timeout=180)[1] for p in both]
+    said = [p.communicate(timeout=600)[1] for p in both]
     assert [p.returncode for p in both] == [0, 0], said
     starts = [line for text in said for line in text.splitlines() if line.endswith(": start")]
     assert len(starts) == 3
