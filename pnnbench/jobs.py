@@ -43,7 +43,6 @@ Say = Callable[[str], None]
 
 #: Test devices of the error model behind the sharpness figure ``device_increase``.
 SHARPNESS_DEVICES = 10
-SHARPNESS_SEVERITY = 0.1
 
 _PACKAGES = (
     "pnnbench",
@@ -186,7 +185,7 @@ def measure_job_sharpness(
     """Measures the sharpness figures of a trained workload under a job's configuration."""
     sample = sharpness_sample(data, config["tier"]["sharpness_images"])
     devices = [
-        workload.draw_device(SHARPNESS_SEVERITY, seed)
+        workload.draw_device(workload.sharpness_severity, seed)
         for seed in config["test_devices"][:SHARPNESS_DEVICES]
     ]
     return measure_sharpness(workload, *sample, seed=0, devices=devices)
@@ -197,8 +196,7 @@ def measure_training_device(
 ) -> dict[str, Any]:
     """Measures a trained workload on the device that in-situ methods train on at a seed."""
     severity, unit = workload.training_severity, workload.severity_unit
-    nominal = next(iter(workload.layers().values())).environment_class()
-    cell = Cell("training_device", severity, unit, severity, seed, nominal)
+    cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
     (value,) = evaluate_grid(workload, images, labels, [cell])
     return {"seed": seed, "severity": severity, "unit": unit, "value": value}
 

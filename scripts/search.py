@@ -46,7 +46,7 @@ def validation_cells(workload: Any, tier: str, devices: list[int]) -> list[Any]:
     return [
         Cell(axis, level, unit, severity, device, environment)
         for axis, level, unit, severity, environment in groups
-        for device in devices
+        for device in (devices if severity else [None])  # at severity 0 all are the ideal one
     ]
 
 

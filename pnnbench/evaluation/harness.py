@@ -36,18 +36,18 @@ class DeviceNoise:
     """Standard-normal shot noise of the devices in a batch, whatever the batches are cut to.
 
     Args:
-        devices: Seed of the device of each condition.
+        devices: Seed of the device of each condition, None for the ideal one.
 
     Attributes:
         start: Index in the test set of the first image of the present batch.
     """
 
-    def __init__(self, devices: Sequence[int]) -> None:
+    def __init__(self, devices: Sequence[int | None]) -> None:
         self.devices = devices
         self.start = 0
         self._generator = torch.Generator()
 
-    def _draw(self, device: int, layer: str, out: Tensor) -> None:
+    def _draw(self, device: int | None, layer: str, out: Tensor) -> None:
         images, rest = out.shape[0], out.shape[1:]
         done = 0
         while done < images:
@@ -146,7 +146,7 @@ def evaluate_grid(
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
     values = [math.nan] * len(cells)
     # Device by device, so that the cells of a batch share their shot noise.
-    order = sorted(range(len(cells)), key=lambda i: cells[i].device_seed)
+    order = sorted(range(len(cells)), key=lambda i: cells[i].device_seed or 0)
     for first in range(0, len(cells), cells_per_batch):
         chosen = order[first : first + cells_per_batch]
         group = [cells[i] for i in chosen]

@@ -33,7 +33,8 @@ class TrainingMethod(pl.Callback):
         source: Where the method comes from.
         seed: Seed of the method's own random draws.
         calls: Number of losses computed so far; part of the checkpoint.
-        schedule: ``"cosine"`` decay to zero, or ``"constant"`` for the published protocol.
+        schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
+            of the steps, for published protocols.
     """
 
     access: ClassVar[Access] = "in_silico"
@@ -114,6 +115,8 @@ class TrainingMethod(pl.Callback):
         """Learning rate at a share of all steps in [0, 1], as a multiple of the peak."""
         if self.schedule == "constant":
             return 1.0
+        if self.schedule == "step":
+            return 0.5 ** math.floor(5.0 * progress)
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
     def after_step(self, workload: Workload) -> None:

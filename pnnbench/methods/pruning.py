@@ -36,6 +36,11 @@ class OpticalPruning(TrainingMethod):
         super().__init__(lr, lr_digital, optimizer)
         self.strength = check_range("strength", strength, low=0.0, high=1e6)
 
+    @classmethod
+    def supports(cls, workload: Workload) -> bool:
+        """Whether some layer's sensitivity depends on its controls: else nothing can be pruned."""
+        return any(layer.sensitivity().requires_grad for layer in workload.layers().values())
+
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device plus the penalty."""
         slopes = [torch.linalg.vector_norm(m.sensitivity()) for m in workload.layers().values()]

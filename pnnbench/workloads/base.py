@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
 import lightning.pytorch as pl
@@ -106,6 +107,11 @@ class Workload(pl.LightningModule):
     training_severity: ClassVar[float]
     #: Unit of the severities.
     severity_unit: ClassVar[str] = "x measured spread"
+    #: Severity of the devices behind the sharpness figure ``device_increase``.
+    sharpness_severity: ClassVar[float] = 0.1
+    #: Field of the environment -> half-width of the range around nominal that the grid covers, for
+    #: methods that train against the environment.
+    environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
     def __init__(self, init_seed: int = 0) -> None:
         super().__init__()
@@ -159,7 +165,7 @@ class Workload(pl.LightningModule):
             "workload": f"{type(self).__module__}.{type(self).__qualname__}",
             "network": type(self.network).__qualname__,
             "tier": dataclasses.asdict(self.tier(tier)),
-            "test_devices": sorted({c.device_seed for c in cells}),
+            "test_devices": sorted({c.device_seed for c in cells if c.device_seed is not None}),
             "grid": [
                 {"axis": axis, "level": level, "severity": severity, "environment": dict(env)}
                 for axis, level, severity, env in dict.fromkeys(
@@ -259,12 +265,16 @@ class Workload(pl.LightningModule):
         for layer in self.layers().values():
             layer.project()
 
-    def draw_device(self, severity: float, seed: int) -> Device:
-        """Draws one fabricated device for this network.
+    def draw_device(self, severity: float, seed: int | None) -> Device:
+        """Draws one fabricated device for this network; the ideal one without a seed.
 
         Raises:
-            UserError: If the seed is that of a test device while a method trains.
+            UserError: If the seed is that of a test device while a method trains, or there is a
+                severity without a seed.
         """
+        if seed is None:
+            check_range("severity of the ideal device", severity, low=0.0, high=0.0)
+            return Device.ideal()
         self._refuse_test_device(seed)
         return Device.draw(self.network, severity, seed)
 
@@ -272,6 +282,10 @@ class Workload(pl.LightningModule):
         """The device that every in-situ method trains on at a seed."""
         check_range("seed of the training device", seed, low=0, high=FIRST_TEST_DEVICE - 1)
         return Device.draw(self.network, self.training_severity, seed)
+
+    def nominal_environment(self) -> Environment:
+        """The operating conditions that the workload is designed for."""
+        return next(iter(self.layers().values())).environment_class()
 
     def operating(self, device: Device, environment: Environment | None = None) -> Any:
         """Context that puts the network on one device, differentiable, without shot noise."""

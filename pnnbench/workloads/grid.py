@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from pnnbench.platforms.base import Environment
+from pnnbench.platforms.misalignment import MisalignmentEnvironment
 
 #: First seed of the test devices; training devices are drawn from seeds below it.
 FIRST_TEST_DEVICE = 1_000_000
@@ -20,7 +21,7 @@ class Cell:
         level: Position along the axis, signed where the axis is two-sided, 0 at nominal.
         unit: Unit of the level.
         severity: Severity of the device errors, in the platform's unit.
-        device_seed: Which test device.
+        device_seed: Which test device; None for the ideal one, which stands for all of them.
         environment: Operating conditions.
     """
 
@@ -28,7 +29,7 @@ class Cell:
     level: float
     unit: str
     severity: float
-    device_seed: int
+    device_seed: int | None
     environment: Environment
 
 
@@ -52,7 +53,7 @@ def environment_axis(
     unit: str,
     points: Sequence[tuple[float, Environment]],
     severity: float,
-    devices: Sequence[int],
+    devices: Sequence[int | None],
 ) -> list[Cell]:
     """Varies the environment at one severity.
 
@@ -61,7 +62,7 @@ def environment_axis(
         unit: Unit of the levels.
         points: Level and environment of each point.
         severity: Severity of the device errors.
-        devices: Seeds of the devices.
+        devices: Seeds of the devices; ``[None]`` at severity 0, where all are the ideal one.
 
     Returns:
         The cells, point by point.
@@ -70,4 +71,44 @@ def environment_axis(
         Cell(axis, level, unit, severity, seed, environment)
         for level, environment in points
         for seed in devices
+    ]
+
+
+def misalignment_axes(
+    rotations_deg: Sequence[float],
+    shifts_px: Sequence[float],
+    scales: Sequence[float],
+    joint: Sequence[tuple[float, float]],
+) -> list[Cell]:
+    """Varies the misalignment of the ideal device: one parameter at a time, and two together.
+
+    Args:
+        rotations_deg: Rotations in degrees.
+        shifts_px: Shifts in pixels, along x and along y.
+        scales: Magnifications.
+        joint: Pairs of a rotation in degrees and a shift along y in pixels.
+
+    Returns:
+        Cells of the axes ``rotation``, ``shift_x``, ``shift_y``, ``scale`` (level in percent) and
+        ``rotation_and_shift``; the level of the last is the larger of the two numbers, so that it
+        grows outwards.
+    """
+    ideal: list[int | None] = [None]
+
+    def axis(
+        name: str, unit: str, points: list[tuple[float, MisalignmentEnvironment]]
+    ) -> list[Cell]:
+        return environment_axis(name, unit, points, 0.0, ideal)
+
+    place = MisalignmentEnvironment
+    return [
+        *axis("rotation", "deg", [(r, place(rotation_deg=r)) for r in rotations_deg]),
+        *axis("shift_x", "px", [(d, place(shift_x_px=d)) for d in shifts_px]),
+        *axis("shift_y", "px", [(d, place(shift_y_px=d)) for d in shifts_px]),
+        *axis("scale", "%", [(round(100 * (k - 1), 6), place(scale=k)) for k in scales]),
+        *axis(
+            "rotation_and_shift",
+            "deg and px",
+            [(max(abs(r), abs(d)), place(rotation_deg=r, shift_y_px=d)) for r, d in joint],
+        ),
     ]

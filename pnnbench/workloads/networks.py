@@ -258,3 +258,56 @@ class OpticalNet(PhysicalNetwork):
         for i in range(1, self.n_meshes):
             h = self.activation(self.get_submodule(f"mesh{i}")(h))
         return normalised(self.get_submodule(f"mesh{self.n_meshes}")(h))[:, : self.n_classes]
+
+
+class FreeSpaceNet(PhysicalNetwork):
+    """Two products in free space with a sigmoid between: the hidden layer is shown again.
+
+    Args:
+        first: Layer (pixels, hidden).
+        second: Layer (hidden, classes).
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.fc1 = first
+        self.fc2 = second
+
+    def physical(self, h: Tensor) -> Tensor:
+        """Logits (B, classes) from images (B, 1, H, W)."""
+        return self.fc2(torch.sigmoid(self.fc1(h.flatten(1))))
+
+
+class DiffractiveNet(PhysicalNetwork):
+    """An image modulated onto light, fixed optics, then a diffractive stack with detectors.
+
+    Amplitudes are the square roots of the pixels, interpolated to the samples of the modulator;
+    every image carries the power 1. Logits are each detector's share of the detected power, times a
+    gain.
+
+    Args:
+        imaging: Fixed optics before the first mask, from amplitudes (B, m, m) to fields (B, n, n).
+        stack: From those fields to detected powers (B, classes).
+        side: m, samples along a side of the modulator.
+        gain: Logit of the whole detected power.
+    """
+
+    def __init__(self, imaging: nn.Module, stack: nn.Module, side: int, gain: float = 10.0) -> None:
+        super().__init__()
+        self.imaging = imaging
+        self.stack = stack
+        self.side = side
+        self.gain = gain
+
+    def prefix(self, x: Tensor) -> Tensor:
+        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1]."""
+        size = (self.side, self.side)
+        pixels = F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
+        amplitude = pixels.squeeze(1).sqrt().flatten(1)
+        return self.imaging(unit_power(amplitude).unflatten(1, size))
+
+    def physical(self, h: Tensor) -> Tensor:
+        """Logits (B, classes) from fields (B, n, n)."""
+        power = self.stack(h)
+        share = power / power.sum(-1, keepdim=True).clamp(min=1e-12)
+        return self.gain * share

@@ -1,0 +1,376 @@
+"""Nonlinear diffractive stacks: phase masks with saturable absorbers, gaps between, detectors.
+
+Light meets a mask, the absorber behind it, a gap, the next mask, ...; behind the last absorber stand
+fixed optics and a plane of photodetectors, which measure the power on squares of the plane.
+Misalignment rotates, shifts and magnifies the masks against the light. What is interpolated is a
+mask's complex transmission exp(i phase), never its phase, which wraps.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.platforms.misalignment import (
+    BILINEAR,
+    Misalignment,
+    MisalignmentEnvironment,
+    check_sampling,
+    lookup,
+    sample,
+    taps,
+)
+from pnnbench.platforms.propagation import FreeSpace, Lens, transposed_matrix
+
+#: What stands around a mask that has moved: nothing gets through, or bare glass as published.
+SURROUNDINGS = {"opaque": 0.0, "clear": 1.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plane:
+    """Sampling of all planes of a stack.
+
+    Attributes:
+        n: Samples along a side.
+        pixel_um: Sample distance in um.
+        wavelength_nm: Wavelength in nm.
+        padding: 2 for open space, 1 for periodic planes.
+    """
+
+    n: int = 64
+    pixel_um: float = 4.0
+    wavelength_nm: float = 532.0
+    padding: int = 2
+
+    def gap(self, distance_mm: float, dtype: torch.dtype = torch.complex64) -> FreeSpace:
+        """A gap in these planes."""
+        return FreeSpace(
+            self.n, self.pixel_um, self.wavelength_nm, distance_mm, self.padding, dtype
+        )
+
+    def lens(
+        self,
+        focal_mm: float,
+        dtype: torch.dtype = torch.complex64,
+        centre: float | None = None,
+    ) -> Lens:
+        """A lens in these planes."""
+        return Lens(self.n, self.pixel_um, self.wavelength_nm, focal_mm, centre, dtype)
+
+
+class SaturableAbsorber(nn.Module):
+    """An absorber that light bleaches: power transmission exp(-D / (1 + I / I_s)).
+
+    Smooth, with bounded derivatives, and finite in the dark.
+
+    Args:
+        optical_density: D, of the dark absorber, in natural units, 0 to 50.
+        saturation: I_s in multiples of the mean intensity of a plane that carries the whole
+            power 1, > 0.
+    """
+
+    def __init__(self, optical_density: float = 2.0, saturation: float = 1.0) -> None:
+        super().__init__()
+        self.optical_density = check_range("optical_density", optical_density, low=0.0, high=50.0)
+        self.saturation = check_range("saturation", saturation, low=0.0, high=1e6, low_open=True)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Field (..., n, n) behind the absorber; the phase is kept."""
+        intensity = field.real.square() + field.imag.square()
+        level = intensity * (field.shape[-1] * field.shape[-2] / self.saturation)
+        return field * torch.exp(-0.5 * self.optical_density / (1.0 + level))
+
+    def describe(self) -> dict[str, Any]:
+        """Constants as plain values."""
+        return {"optical_density": self.optical_density, "saturation": self.saturation}
+
+
+class ThresholdAbsorber(nn.Module):
+    """The published absorber: max(0, 1 - I_th / I) of the power gets through.
+
+    I_th is a share of each image's mean intensity on the plane. Its slope is infinite at the
+    threshold, so that second derivatives mean nothing.
+
+    Args:
+        share: I_th over the mean intensity, 0 to 1.
+    """
+
+    def __init__(self, share: float = 0.5) -> None:
+        super().__init__()
+        self.share = check_range("share", share, low=0.0, high=1.0)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Field (..., n, n) behind the absorber; the phase is kept."""
+        intensity = field.real.square() + field.imag.square()
+        threshold = self.share * intensity.mean((-2, -1), keepdim=True)
+        left = F.relu(intensity - threshold)
+        return field * torch.sqrt(left / intensity.clamp(min=1e-30))
+
+    def describe(self) -> dict[str, Any]:
+        """Constants as plain values."""
+        return {"threshold_share": self.share}
+
+
+@dataclasses.dataclass(frozen=True)
+class Detectors:
+    """Square photodetectors on a plane.
+
+    Attributes:
+        corners: Row and column of the first pixel of each.
+        side: Pixels along a side.
+    """
+
+    corners: tuple[tuple[int, int], ...]
+    side: int
+
+    def pixels(self, n: int) -> Tensor:
+        """Row-major indices of the pixels of all detectors, one detector after another.
+
+        Raises:
+            UserError: If one sticks out of the plane.
+        """
+        steps = torch.arange(self.side)
+        found = []
+        for row, column in self.corners:
+            if not (0 <= row <= n - self.side and 0 <= column <= n - self.side):
+                raise UserError(
+                    f"a detector at {(row, column)} with side {self.side} is out of the plane",
+                    allowed=f"0 to {n - self.side}",
+                )
+            found.append(((row + steps)[:, None] * n + column + steps[None, :]).flatten())
+        return torch.cat(found)
+
+
+class Imaging(nn.Module):
+    """Fixed optics before the first mask: fields (B, m, m) of a smaller square become fields there.
+
+    Args:
+        elements: Gaps and lenses in complex128, in the order in which light meets them.
+        n: Samples along a side of the planes.
+        m: Samples along a side of the square in the middle that carries the image.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, elements: Sequence[nn.Module], n: int, m: int) -> None:
+        super().__init__()
+        check_range("samples of the image", m, low=1, high=n)
+        self.n, self.m = n, m
+        start = (n - m) // 2
+        square = Detectors(((start, start),), m).pixels(n)
+        # Symmetric optics: the columns of their matrix are the rows of the reversed system.
+        columns = transposed_matrix(list(reversed(list(elements))), n, square)
+        self.register_buffer(
+            "matrix", torch.view_as_real(columns).flatten(1).float(), persistent=False
+        )
+
+    def forward(self, amplitude: Tensor) -> Tensor:
+        """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
+        out = amplitude.flatten(1).to(self.matrix.dtype) @ self.matrix
+        return torch.view_as_complex(out.view(-1, self.n, self.n, 2))
+
+
+class DetectorPlane(nn.Module):
+    """Fixed optics behind the last mask, and detectors: power on each detector.
+
+    The optics are linear and only the pixels of the detectors matter, so they are one matrix, made
+    in double precision by propagation from the detectors back to the mask.
+
+    Args:
+        elements: Gaps and lenses in complex128, in the order in which light meets them.
+        n: Samples along a side of the planes.
+        detectors: The detectors.
+    """
+
+    matrix: Tensor
+
+    def __init__(self, elements: Sequence[nn.Module], n: int, detectors: Detectors) -> None:
+        super().__init__()
+        self.count = len(detectors.corners)
+        rows = transposed_matrix(elements, n, detectors.pixels(n))
+        self.register_buffer("matrix", rows.T.to(torch.complex64).contiguous(), persistent=False)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Powers (B, detectors) from fields (B, n, n) behind the last mask."""
+        at = field.flatten(1) @ self.matrix
+        power = at.real.square() + at.imag.square()
+        return power.unflatten(1, (self.count, -1)).sum(-1)
+
+
+class DiffractiveStack(PhysicalLayer):
+    """Phase masks with absorbers and gaps between, then optics and detectors.
+
+    Errors of a device: ``phase``, rad, added to every pixel of every mask.
+
+    Args:
+        plane: Sampling of the planes.
+        gaps_mm: Distance from each mask to the next, in mm; one mask more than gaps.
+        detector_plane: What stands behind the last absorber, from fields (B, n, n) to powers
+            (B, detectors).
+        absorber: Behind each mask; a `SaturableAbsorber` by default.
+        sampling: How a moved mask is sampled: ``"bilinear"``, or ``"nearest"`` as published.
+        surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
+        readout_noise: Standard deviation of the detectors' noise as a fraction of full scale, the
+            brightest detector of each image.
+        dtype: complex64 or complex128.
+
+    Attributes:
+        phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
+    """
+
+    control_names: ClassVar[tuple[str, ...]] = ("phase",)
+    control_unit: ClassVar[str] = "rad"
+    offset_unit: ClassVar[str] = "rad"
+    environment_class: ClassVar[type[Environment]] = MisalignmentEnvironment
+    #: One step of an 8-bit phase modulator over 2 pi.
+    ball_radius_rms: ClassVar[float] = 2 * math.pi / 256
+
+    _rows: Tensor
+    _columns: Tensor
+    _table: Tensor
+
+    def __init__(
+        self,
+        plane: Plane,
+        gaps_mm: Sequence[float],
+        detector_plane: nn.Module,
+        absorber: nn.Module | None = None,
+        sampling: str = BILINEAR,
+        surroundings: str = "opaque",
+        readout_noise: float = 0.01,
+        dtype: torch.dtype = torch.complex64,
+    ) -> None:
+        super().__init__()
+        check_range("readout_noise", readout_noise, low=0.0, high=10.0)
+        if surroundings not in SURROUNDINGS:
+            raise UserError(f"surroundings is {surroundings!r}", allowed=", ".join(SURROUNDINGS))
+        self.plane = plane
+        self.gaps = nn.ModuleList(plane.gap(distance, dtype) for distance in gaps_mm)
+        self.absorber = SaturableAbsorber() if absorber is None else absorber
+        self.detector_plane = detector_plane
+        self.sampling = check_sampling(sampling)
+        self.surroundings = surroundings
+        self.readout_noise = float(readout_noise)
+        self.dtype = dtype
+        rows, columns = torch.meshgrid(*[torch.arange(plane.n)] * 2, indexing="ij")
+        self.register_buffer("_rows", rows.flatten(), persistent=False)
+        self.register_buffer("_columns", columns.flatten(), persistent=False)
+        pixels = torch.arange(plane.n**2).view(plane.n, plane.n)
+        self.register_buffer("_table", lookup(pixels, plane.n**2), persistent=False)
+        self.phase = nn.Parameter(torch.empty(len(self.gaps) + 1, plane.n, plane.n))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws phases uniformly in 0 to 2 pi, as published."""
+        self.phase.uniform_(0.0, 2 * math.pi)
+
+    def _transmission(self, phase: Tensor) -> Tensor:
+        phase = phase.to(self.dtype.to_real())
+        return torch.polar(torch.ones_like(phase), phase)
+
+    def ideal_weight(self) -> Tensor:
+        """Transmissions of the aligned masks (masks, n, n), complex, differentiable."""
+        return self._transmission(self.phase)
+
+    @torch.no_grad()
+    def project_weight(self, weight: Tensor) -> Tensor:
+        """Nearest transmissions of modulus 1."""
+        return torch.polar(torch.ones_like(weight.real), weight.angle())
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        """Sets the phases to those of transmissions (masks, n, n)."""
+        self.phase.copy_(weight.angle())
+
+    def project(self) -> None:
+        """Phases have no limits: nothing to do."""
+
+    def describe(self) -> dict[str, Any]:
+        """Geometry, absorber, sampling and noise."""
+        gaps = [gap for gap in self.gaps if isinstance(gap, FreeSpace)]
+        absorber = self.absorber.describe() if hasattr(self.absorber, "describe") else {}
+        return {
+            "type": type(self).__name__,
+            "shape": list(self.phase.shape),
+            "plane": dataclasses.asdict(self.plane),
+            "gaps_mm": [gap.distance_mm for gap in gaps],
+            "absorber": {"type": type(self.absorber).__name__, **absorber},
+            "sampling": self.sampling,
+            "surroundings": self.surroundings,
+            "readout_noise": self.readout_noise,
+        }
+
+    def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws phase errors of every pixel; ``severity`` is their standard deviation in rad."""
+        return {"phase": severity * torch.randn(self.phase.shape, generator=generator)}
+
+    def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws phase offsets of standard deviation ``sigma`` rad."""
+        return self.draw_errors(sigma, generator)
+
+    def sensitivity(self) -> Tensor:
+        """1 for every pixel, |d exp(i phase) / d phase|; without gradient."""
+        return torch.ones_like(self.phase, requires_grad=False)
+
+    def transfer(self) -> Tensor:
+        """Transmissions that the light meets under the present operation.
+
+        Returns:
+            Complex (masks, n, n); with C > 1 conditions (C, masks, n, n).
+        """
+        op = self.operation
+        if op is None:
+            return self.ideal_weight()
+        phase = self.phase
+        if "phase" in op.errors:
+            phase = phase + op.errors["phase"]
+        masks = self._transmission(phase)
+        misalignment = Misalignment.of(op.environment, op.errors)
+        if not misalignment.aligned:
+            masks = self._misaligned(masks, misalignment)
+            if op.count == 1:
+                masks = masks[0]
+        return masks.expand(op.count, *self.phase.shape) if op.count > 1 else masks
+
+    def _misaligned(self, masks: Tensor, misalignment: Misalignment) -> Tensor:
+        n, outside = self.plane.n, SURROUNDINGS[self.surroundings]
+        index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
+        parts = torch.view_as_real(masks - outside)  # (..., masks, n, n, 2)
+        table = parts.flatten(-3, -2).movedim(-3, -2).flatten(-2)  # (..., n n, masks 2)
+        shown = sample(table, index, share).unflatten(-1, (-1, 2)).movedim(-2, -3)
+        return torch.view_as_complex(shown.contiguous()).unflatten(-1, (n, n)) + outside
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Detected powers.
+
+        Args:
+            x: Complex fields before the first mask (B, n, n); under C conditions C * B of them,
+                condition-major. Their squared norm is the power.
+
+        Returns:
+            Power on each detector (B, detectors).
+        """
+        masks = self.transfer() if self.weight_override is None else self.weight_override
+        with torch.autocast(x.device.type, enabled=False):
+            field = x.to(self.dtype)
+            for i in range(masks.shape[-3]):
+                if i:
+                    field = self.gaps[i - 1](field)
+                if masks.dim() == 4:
+                    blocks = field.unflatten(0, (len(masks), -1))
+                    field = (blocks * masks[:, None, i]).flatten(0, 1)
+                else:
+                    field = field * masks[i]
+                field = self.absorber(field)
+            power = self.detector_plane(field)
+            brightest = power.detach().amax(-1, keepdim=True)
+            return self.read_out(power, self.readout_noise, brightest)

@@ -1,0 +1,289 @@
+"""Free-space products: an emissive display in front of a modulator whose pixels are the weights.
+
+The display shows the input once for every output; the light of each copy passes a tile of the
+modulator that holds one row of the weight matrix, and a lens adds it up on one detector. Rotation,
+shift and magnification of the modulator against the display make the light of one input meet the
+weights of another, or a gap between tiles.
+
+Layout of the published experiments: cells of 32 x 30 pixels, 3 x 4 of them on a modulator image,
+every column twice (96 x 240 pixels); the tile of a row stands in the middle of its cell, the cells
+of an image are filled row by row, and images are shown one after another. Weights are signed, -1 to 1
+of full modulation: the difference of two exposures, as in the published simulation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.platforms.misalignment import (
+    BILINEAR,
+    FIELDS,
+    Misalignment,
+    MisalignmentEnvironment,
+    check_sampling,
+    lookup,
+    sample,
+    taps,
+)
+
+#: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the scale.
+#: This project's choice, half of the range that the published experiments sweep in rotation and shift
+#: and a quarter in scale.
+TOLERANCE = {"rotation_deg": 1.0, "shift_x_px": 1.0, "shift_y_px": 1.0, "log_scale": 0.025}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where the rows of a weight matrix stand on the modulator.
+
+    Attributes:
+        tile: Rows and columns of the weights of one output.
+        cell: Rows and columns that a tile has to itself, the gap around it included.
+        cells: Rows and columns of cells on one modulator image.
+        column_pixels: Modulator columns per weight column.
+    """
+
+    tile: tuple[int, int]
+    cell: tuple[int, int] = (32, 30)
+    cells: tuple[int, int] = (3, 4)
+    column_pixels: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("tile", "cell", "cells"):
+            for value in getattr(self, name):
+                check_range(f"layout {name}", value, low=1, high=4096)
+        check_range("layout column_pixels", self.column_pixels, low=1, high=64)
+        if any(t > c for t, c in zip(self.tile, self.cell, strict=True)):
+            raise UserError(f"a tile of {self.tile} is larger than its cell {self.cell}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the modulator in pixels."""
+        return (
+            self.cells[0] * self.cell[0],
+            self.cells[1] * self.cell[1] * self.column_pixels,
+        )
+
+    @property
+    def per_image(self) -> int:
+        """Outputs on one modulator image."""
+        return self.cells[0] * self.cells[1]
+
+    def positions(self, columns: int) -> tuple[Tensor, Tensor]:
+        """Modulator pixels of each weight of an image, cell by cell.
+
+        Args:
+            columns: How many of its columns, from the left, 1 to `column_pixels`.
+
+        Returns:
+            Row and column of each pixel (weights x columns,), those of one weight side by side.
+        """
+        corners = [(c - t) // 2 for c, t in zip(self.cell, self.tile, strict=True)]
+        a, b, i, j, k = torch.meshgrid(
+            *(torch.arange(n) for n in (*self.cells, *self.tile, columns)), indexing="ij"
+        )
+        rows = a * self.cell[0] + corners[0] + i
+        across = (b * self.cell[1] + corners[1] + j) * self.column_pixels + k
+        return rows.flatten(), across.flatten()
+
+    def table(self) -> Tensor:
+        """Which weight of an image each modulator pixel shows, for `taps`; else their number."""
+        rows, columns = self.positions(self.column_pixels)
+        weights = len(rows) // self.column_pixels
+        shown = torch.full(self.shape, weights)
+        shown[rows, columns] = torch.arange(weights).repeat_interleave(self.column_pixels)
+        return lookup(shown, weights)
+
+    def describe(self) -> dict[str, Any]:
+        """The layout as plain values."""
+        return {
+            "tile": list(self.tile),
+            "cell": list(self.cell),
+            "cells": list(self.cells),
+            "column_pixels": self.column_pixels,
+        }
+
+
+class FreeSpaceLayer(PhysicalLayer):
+    """A matrix-vector product between a display and a modulator.
+
+    Errors of a device: the layer's own misalignment, ``rotation_deg``, ``shift_x_px``,
+    ``shift_y_px`` and ``log_scale``, drawn once when the set-up is assembled.
+
+    Args:
+        in_features: Inputs, the pixels of a tile.
+        out_features: Outputs.
+        layout: Where weights stand; by default square tiles in the published cells.
+        bias: Whether to add a digital bias.
+        sampling: ``"bilinear"``, the light of an input meeting all modulator columns of its
+            weight, or ``"nearest"`` as published, meeting the first one.
+        answers_to: Fields of the environment that misalign this layer; all by default. In the
+            published simulation the second layer answers to the scale only.
+        readout_noise: Standard deviation of the detectors' noise as a fraction of full scale.
+
+    Attributes:
+        weight: Control parameters (out_features, in_features), -1 to 1 of full modulation.
+        bias: Digital bias (out_features,), or None.
+
+    Raises:
+        UserError: If the tile does not hold the inputs, or an argument is out of range.
+    """
+
+    control_names: ClassVar[tuple[str, ...]] = ("weight",)
+    control_unit: ClassVar[str] = "full modulation"
+    offset_unit: ClassVar[str] = "full modulation"
+    environment_class: ClassVar[type[Environment]] = MisalignmentEnvironment
+    #: One step of an 8-bit modulator over -1 to 1.
+    ball_radius_rms: ClassVar[float] = 2 / 256
+
+    _table: Tensor
+    _rows: Tensor
+    _columns: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        layout: Layout | None = None,
+        bias: bool = True,
+        sampling: str = BILINEAR,
+        answers_to: tuple[str, ...] = FIELDS,
+        readout_noise: float = 0.01,
+    ) -> None:
+        super().__init__()
+        check_range("in_features", in_features, low=1, high=1e6)
+        check_range("out_features", out_features, low=1, high=1e6)
+        check_range("readout_noise", readout_noise, low=0.0, high=10.0)
+        side = math.isqrt(in_features)
+        self.layout = layout or Layout((side, side))
+        if self.layout.tile[0] * self.layout.tile[1] != in_features:
+            raise UserError(
+                f"a tile of {self.layout.tile} does not hold {in_features} inputs",
+                next_step="give a Layout whose tile has as many pixels as there are inputs",
+            )
+        unknown = [name for name in answers_to if name not in FIELDS]
+        if unknown:
+            raise UserError(f"answers_to has {unknown[0]!r}", allowed=", ".join(FIELDS))
+        self.sampling = check_sampling(sampling)
+        self.answers_to = tuple(answers_to)
+        self.readout_noise = float(readout_noise)
+        self._met = self.layout.column_pixels if self.sampling == BILINEAR else 1
+        rows, columns = self.layout.positions(self._met)
+        self.register_buffer("_rows", rows, persistent=False)
+        self.register_buffer("_columns", columns, persistent=False)
+        self.register_buffer("_table", self.layout.table(), persistent=False)
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws weights and biases uniformly up to 1 / sqrt(in_features), as torch's Linear."""
+        bound = min(1.0, 1 / math.sqrt(self.weight.shape[1]))
+        self.weight.uniform_(-bound, bound)
+        if self.bias is not None:
+            self.bias.uniform_(-bound, bound)
+
+    def ideal_weight(self) -> Tensor:
+        """The weights themselves (out_features, in_features)."""
+        return self.weight
+
+    @torch.no_grad()
+    def project_weight(self, weight: Tensor) -> Tensor:
+        """Weights cut to -1 to 1."""
+        return weight.clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def program(self, weight: Tensor) -> None:
+        """Shows weights (out_features, in_features) on the modulator, cut to -1 to 1."""
+        self.weight.copy_(self.project_weight(weight))
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Cuts the weights to -1 to 1, in place."""
+        self.weight.clamp_(-1.0, 1.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Shape, layout, sampling and noise."""
+        return {
+            "type": type(self).__name__,
+            "shape": list(self.weight.shape),
+            "layout": self.layout.describe(),
+            "sampling": self.sampling,
+            "answers_to": list(self.answers_to),
+            "readout_noise": self.readout_noise,
+            "tolerance": TOLERANCE,
+        }
+
+    def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws the layer's own misalignment, normal with `TOLERANCE` x severity."""
+        z = torch.randn(len(TOLERANCE), generator=generator)
+        return {
+            name: severity * tolerance * value
+            for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
+        }
+
+    def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws Gaussian offsets of the weights, of standard deviation ``sigma``."""
+        return {"weight": sigma * torch.randn(self.weight.shape, generator=generator)}
+
+    def sensitivity(self) -> Tensor:
+        """1 for every weight: a modulator pixel answers linearly; without gradient."""
+        return torch.ones_like(self.weight, requires_grad=False)
+
+    def transfer(self) -> Tensor:
+        """Weights that the light of each input meets under the present operation.
+
+        Returns:
+            (out_features, in_features); with C > 1 conditions (C, out_features, in_features).
+        """
+        op = self.operation
+        if op is None:
+            return self.weight
+        weight = self.weight
+        if "weight" in op.errors:
+            weight = weight + op.errors["weight"]
+        misalignment = Misalignment.of(op.environment, op.errors, self.answers_to)
+        if not misalignment.aligned:
+            weight = self._misaligned(weight, misalignment)
+            if op.count == 1:
+                weight = weight[0]
+        return weight.expand(op.count, *self.weight.shape) if op.count > 1 else weight
+
+    def _misaligned(self, weight: Tensor, misalignment: Misalignment) -> Tensor:
+        outputs, inputs = self.weight.shape
+        per_image = self.layout.per_image
+        images = -(-outputs // per_image)
+        index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
+        index, share = (t.unflatten(1, (-1, self._met)).flatten(2) for t in (index, share))
+        # One row for each weight of an image, one column for each image: all share the gather.
+        spare = images * per_image - outputs
+        values = F.pad(weight, (0, 0, 0, spare)).unflatten(-2, (images, -1)).flatten(-2)
+        shown = sample(values.transpose(-1, -2), index, share / self._met)
+        rows = shown.transpose(1, 2).reshape(len(shown), images * per_image, inputs)
+        return rows[:, :outputs]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Measured product plus digital bias.
+
+        Args:
+            x: Inputs (B, in_features); under C conditions C * B of them, condition-major.
+
+        Returns:
+            Outputs (B, out_features).
+        """
+        weight = self.transfer() if self.weight_override is None else self.weight_override
+        if weight.dim() == 3:
+            y = torch.bmm(x.view(len(weight), -1, x.shape[-1]), weight.mT).flatten(0, 1)
+        else:
+            y = F.linear(x, weight)
+        y = self.read_out(y, self.readout_noise)
+        return y if self.bias is None else y + self.bias

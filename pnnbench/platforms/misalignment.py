@@ -1,0 +1,239 @@
+"""Misaligned modulators: where on a pixel array each ray falls, and what it meets there.
+
+A modulator that is rotated, shifted and magnified about its centre shows at position p the value
+that stands at R(-rotation)(p - shift) / scale. Positions are pixel centres, x to the right, y down,
+origin at the centre of the array; rotation is clockwise in degrees, shifts are in pixels, and what
+lies outside of the array reads a fill value. These are the conventions of torchvision's ``affine``.
+
+Sampling is a gather of the up to four pixels around a position, weighted bilinearly, for all
+environments at once. `NEAREST` takes the nearest pixel, half to even, as published simulations do: it
+makes the loss piecewise constant in every parameter of the misalignment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.platforms.base import Environment
+
+BILINEAR, NEAREST = "bilinear", "nearest"
+SAMPLINGS = (BILINEAR, NEAREST)
+
+
+def check_sampling(sampling: str) -> str:
+    """Returns the sampling; raises UserError if there is no such one."""
+    if sampling not in SAMPLINGS:
+        raise UserError(f"sampling is {sampling!r}", allowed=", ".join(SAMPLINGS))
+    return sampling
+
+
+@dataclasses.dataclass(frozen=True)
+class MisalignmentEnvironment(Environment):
+    """How modulators stand against the light that meets them.
+
+    Attributes:
+        rotation_deg: Clockwise rotation about the centre in degrees, -180 to 180.
+        shift_x_px: Shift to the right in pixels of the modulator, -1e4 to 1e4.
+        shift_y_px: Shift down in pixels of the modulator, -1e4 to 1e4.
+        scale: Magnification, 0.1 to 10; above 1 enlarges.
+    """
+
+    rotation_deg: float = 0.0
+    shift_x_px: float = 0.0
+    shift_y_px: float = 0.0
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_range("rotation_deg", self.rotation_deg, low=-180.0, high=180.0)
+        check_range("shift_x_px", self.shift_x_px, low=-1e4, high=1e4)
+        check_range("shift_y_px", self.shift_y_px, low=-1e4, high=1e4)
+        check_range("scale", self.scale, low=0.1, high=10.0)
+
+
+#: Fields of the environment.
+FIELDS = tuple(field.name for field in dataclasses.fields(MisalignmentEnvironment))
+
+
+@dataclasses.dataclass(frozen=True)
+class Misalignment:
+    """Misalignments of one layer under C conditions, each field float64 (C,)."""
+
+    rotation_deg: Tensor
+    shift_x_px: Tensor
+    shift_y_px: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        environment: Mapping[str, Tensor],
+        errors: Mapping[str, Tensor],
+        sees: tuple[str, ...] = FIELDS,
+    ) -> Misalignment:
+        """Adds a layer's own misalignment to that of the environment; scales multiply.
+
+        Args:
+            environment: Field -> value (C,) or ().
+            errors: Field -> value (C,) or (), ``log_scale`` in the place of ``scale``.
+            sees: Fields of the environment that the layer answers to.
+
+        Returns:
+            The sums.
+        """
+        nominal = MisalignmentEnvironment().as_dict()
+        total = {}
+        for name, value in nominal.items():
+            found = environment[name] if name in sees else torch.full_like(environment[name], value)
+            found = found.double().reshape(-1)
+            if name == "scale" and "log_scale" in errors:
+                found = found * errors["log_scale"].double().reshape(-1).exp()
+            elif name in errors:
+                found = found + errors[name].double().reshape(-1)
+            total[name] = found
+        widest = max(len(v) for v in total.values())
+        return cls(**{name: v.expand(widest) for name, v in total.items()})
+
+    @property
+    def aligned(self) -> bool:
+        """Whether nothing is misaligned."""
+        offsets = (self.rotation_deg, self.shift_x_px, self.shift_y_px, self.scale - 1.0)
+        return not any(bool(offset.any()) for offset in offsets)
+
+    def sources(
+        self, shape: tuple[int, int], rows: Tensor, columns: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Where on the modulator the light at some positions falls.
+
+        Args:
+            shape: Rows and columns of the modulator.
+            rows: Row of each position (P,), in pixels from the first row.
+            columns: Column of each position (P,).
+
+        Returns:
+            Row and column on the modulator, float64 (C, P).
+        """
+        centre_y, centre_x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
+        angle = torch.deg2rad(self.rotation_deg)[:, None]
+        c, s = torch.cos(angle), torch.sin(angle)
+        x = columns.double() - centre_x - self.shift_x_px[:, None]
+        y = rows.double() - centre_y - self.shift_y_px[:, None]
+        k = self.scale[:, None]
+        return (c * y - s * x) / k + centre_y, (c * x + s * y) / k + centre_x
+
+
+#: Dark pixels around a lookup table: both pixels of a pair can then lie outside.
+_BORDER = 2
+
+
+def lookup(shown: Tensor, nothing: int) -> Tensor:
+    """A table of what the pixels of a modulator show, with a dark border for what lies outside.
+
+    Args:
+        shown: Index of the value that each pixel shows (rows, columns).
+        nothing: Index that stands for no value.
+
+    Returns:
+        int32 (rows + 4, columns + 4), for `taps`.
+    """
+    return F.pad(shown.int(), (_BORDER,) * 4, value=nothing)
+
+
+def taps(
+    misalignment: Misalignment,
+    table: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    sampling: str = BILINEAR,
+) -> tuple[Tensor, Tensor]:
+    """Finds the values that the light at some positions meets, and their shares.
+
+    Args:
+        misalignment: Under C conditions.
+        table: What the pixels show, from `lookup`.
+        rows: Row of each position (P,).
+        columns: Column of each position (P,).
+        sampling: ``"bilinear"``, the four pixels around, or ``"nearest"``, one.
+
+    Returns:
+        Indices of values, int32 (C, P, T), and weights, float32 of the same shape; the weights of
+        a position sum to 1.
+    """
+    height, width = (size - 2 * _BORDER for size in table.shape)
+    y, x = misalignment.sources((height, width), rows, columns)
+    if sampling == NEAREST:
+        # In single precision as in the published code, which decides ties.
+        top, left = y.float().round(), x.float().round()
+    else:
+        top, left = y.floor(), x.floor()
+    i = top.clamp(-_BORDER, height).int() + _BORDER
+    j = left.clamp(-_BORDER, width).int() + _BORDER
+    at = (i * table.shape[1] + j)[..., None]
+    if sampling == NEAREST:
+        return table.flatten()[at], torch.ones_like(at, dtype=torch.float32)
+    down, right = (y - top).float(), (x - left).float()
+    weight = torch.stack(((1 - down) * (1 - right), (1 - down) * right, down * (1 - right)), -1)
+    weight = torch.cat((weight, (down * right)[..., None]), -1)
+    steps = torch.tensor([0, 1, table.shape[1], table.shape[1] + 1], device=at.device)
+    return table.flatten()[at + steps], weight
+
+
+class _Gather(torch.autograd.Function):
+    """Weighted sums of rows of a table."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(index, weight)
+        ctx.size = len(table)
+        return F.embedding_bag(index, table, mode="sum", per_sample_weights=weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        index, weight = ctx.saved_tensors
+        return _Scatter.apply(gradients[0], index, weight, ctx.size), None, None
+
+
+class _Scatter(torch.autograd.Function):
+    """The transpose of `_Gather`, so that both can be differentiated any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: Tensor, weight: Tensor, size: int) -> Tensor:
+        ctx.save_for_backward(index, weight)
+        points = torch.arange(len(index), device=index.device).repeat_interleave(index.shape[1])
+        place = torch.stack((index.flatten().long(), points))
+        sums = torch.sparse_coo_tensor(
+            place, weight.flatten(), (size, len(index)), check_invariants=False
+        )
+        return torch.sparse.mm(sums, values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Gather.apply(gradients[0], *ctx.saved_tensors), None, None, None
+
+
+def sample(values: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sums of rows of a table, for all conditions in one gather.
+
+    Args:
+        values: (S, K), or (C, S, K) where conditions differ in them too; real.
+        index: Rows of the table (C, P, T); S stands for a row of zeros.
+        weight: Their weights (C, P, T).
+
+    Returns:
+        (C, P, K), differentiable any number of times with respect to ``values``.
+    """
+    count, size, width = len(index), values.shape[-2], values.shape[-1]
+    table = F.pad(values, (0, 0, 0, 1))
+    if table.dim() == 3:
+        starts = (size + 1) * torch.arange(count, dtype=index.dtype, device=index.device)
+        index, table = index + starts[:, None, None], table.flatten(0, 1)
+    sums: Tensor = _Gather.apply(
+        table.contiguous(), index.flatten(0, 1), weight.to(values.dtype).flatten(0, 1)
+    )
+    return sums.view(count, -1, width)

@@ -1,0 +1,181 @@
+"""Scalar diffraction between planes: angular spectrum propagation and thin lenses.
+
+The field on a plane is a complex array (..., n, n) of samples ``pixel_m`` apart. Over a distance z
+its spectrum is multiplied by exp(i k_z z), k_z = 2 pi sqrt(1 / lambda^2 - f_x^2 - f_y^2); waves with
+imaginary k_z decay. With padding 2 the field is surrounded by dark as wide as itself, so that light
+leaves the window instead of coming back on the other side; with padding 1 the plane is periodic, as
+in the published simulation. Source: Goodman, Introduction to Fourier Optics, chapter 3.10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import check_range
+
+
+def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: int) -> float:
+    """Distance up to which the sampled transfer function is good, 2 L pixel / lambda, in m.
+
+    L is the padded width. Beyond it the phase of the transfer function turns too fast between
+    neighbouring frequencies, and the far corners of the window see ghosts.
+    """
+    return 2 * n * padding * pixel_m**2 / wavelength_m
+
+
+@lru_cache(maxsize=64)
+def transfer_function(
+    n: int, pixel_m: float, wavelength_m: float, distance_m: float, padding: int
+) -> Tensor:
+    """Transfer function of free space, computed in double precision once for each geometry.
+
+    Args:
+        n: Samples along a side, >= 1.
+        pixel_m: Sample distance in m.
+        wavelength_m: Wavelength in m.
+        distance_m: Distance in m.
+        padding: Width of the padded plane in multiples of the window.
+
+    Returns:
+        complex128 (padding n, padding n), frequencies in the order of the discrete transform.
+        Shared: not to be written to.
+    """
+    f = torch.fft.fftfreq(padding * n, pixel_m, dtype=torch.float64)
+    square = 1 / wavelength_m**2 - f[:, None].square() - f[None, :].square()
+    k_z = 2 * math.pi * torch.sqrt(square.to(torch.complex128))
+    return torch.exp(1j * k_z * distance_m)
+
+
+class _Propagate(torch.autograd.Function):
+    """Pads, transforms, multiplies, transforms back and crops; its adjoint has H conjugated.
+
+    Rows and columns that are dark or thrown away are left out of the transforms.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, field: Tensor, h: Tensor) -> Tensor:
+        ctx.save_for_backward(h)
+        n, padded = field.shape[-1], h.shape[-1]
+        spectrum = torch.fft.fft(field, padded, dim=-1)
+        spectrum = torch.fft.fft(spectrum, padded, dim=-2).mul_(h)
+        rows = torch.fft.ifft(spectrum, dim=-2)[..., :n, :]
+        return torch.fft.ifft(rows, dim=-1)[..., :n].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (h,) = ctx.saved_tensors
+        return _Propagate.apply(gradients[0], h.conj().resolve_conj()), None
+
+
+class FreeSpace(nn.Module):
+    """A gap between two planes.
+
+    Args:
+        n: Samples along a side of the window, >= 1.
+        pixel_um: Sample distance in um, > 0.
+        wavelength_nm: Wavelength in nm, > 0.
+        distance_mm: Distance in mm, >= 0.
+        padding: 2 for open space, 1 for a periodic plane.
+        dtype: complex64 or complex128; the transfer function is computed in double precision.
+    """
+
+    h: Tensor
+
+    def __init__(
+        self,
+        n: int,
+        pixel_um: float,
+        wavelength_nm: float,
+        distance_mm: float,
+        padding: int = 2,
+        dtype: torch.dtype = torch.complex64,
+    ) -> None:
+        super().__init__()
+        check_range("samples along a side", n, low=1, high=16384)
+        check_range("pixel_um", pixel_um, low=0.0, high=1e6, low_open=True)
+        check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
+        check_range("distance_mm", distance_mm, low=0.0, high=1e6)
+        check_range("padding", padding, low=1, high=8)
+        self.distance_mm = float(distance_mm)
+        self.padding = int(padding)
+        h = transfer_function(
+            n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding
+        )
+        self.register_buffer("h", h.to(dtype), persistent=False)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Field (..., n, n) behind the gap from the field before it, complex."""
+        out: Tensor = _Propagate.apply(field.to(self.h.dtype), self.h)
+        return out
+
+
+class Lens(nn.Module):
+    """A thin lens without aperture: exp(-i pi r^2 / (lambda f)).
+
+    Args:
+        n: Samples along a side, >= 1.
+        pixel_um: Sample distance in um, > 0.
+        wavelength_nm: Wavelength in nm, > 0.
+        focal_mm: Focal length in mm, not 0.
+        centre: Where r is 0, in samples from the first one; the middle of the window by default.
+        dtype: complex64 or complex128.
+    """
+
+    phase: Tensor
+
+    def __init__(
+        self,
+        n: int,
+        pixel_um: float,
+        wavelength_nm: float,
+        focal_mm: float,
+        centre: float | None = None,
+        dtype: torch.dtype = torch.complex64,
+    ) -> None:
+        super().__init__()
+        check_range("samples along a side", n, low=1, high=16384)
+        check_range("pixel_um", pixel_um, low=0.0, high=1e6, low_open=True)
+        check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
+        check_range("focal_mm", abs(focal_mm), low=0.0, high=1e6, low_open=True)
+        middle = (n - 1) / 2 if centre is None else centre
+        x = (torch.arange(n, dtype=torch.float64) - middle) * pixel_um * 1e-6
+        square = x[:, None].square() + x[None, :].square()
+        angle = -math.pi * square / (wavelength_nm * 1e-9 * focal_mm * 1e-3)
+        phase = torch.polar(torch.ones_like(angle), angle)
+        self.register_buffer("phase", phase.to(dtype), persistent=False)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Field (..., n, n) behind the lens."""
+        return field * self.phase
+
+
+def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> Tensor:
+    """Rows of the matrix that fixed optics are, for some pixels of the plane behind them.
+
+    Gaps and lenses are symmetric (reciprocity: light from a pixel takes the same way back), so the
+    rows are what light from those pixels becomes on its way through the elements in reverse.
+
+    Args:
+        elements: Gaps and lenses in the order in which light meets them, in complex128 for full
+            accuracy.
+        n: Samples along a side.
+        pixels: Row-major indices of pixels (P,).
+
+    Returns:
+        Complex (P, n^2): the fields at those pixels are this times the field before the elements.
+    """
+    rows = []
+    for some in pixels.split(64):
+        field = torch.zeros(len(some), n * n, dtype=torch.complex128)
+        field[torch.arange(len(some)), some] = 1.0
+        field = field.view(-1, n, n)
+        for element in reversed(list(elements)):
+            field = element(field)
+        rows.append(field.flatten(1))
+    return torch.cat(rows)

@@ -1,0 +1,152 @@
+"""Diffractive workloads: image classification with phase masks and saturable absorbers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+
+from pnnbench.platforms.diffractive import (
+    DetectorPlane,
+    Detectors,
+    DiffractiveStack,
+    Imaging,
+    Plane,
+)
+from pnnbench.platforms.misalignment import MisalignmentEnvironment
+from pnnbench.workloads.base import Classification, Tier, Workload
+from pnnbench.workloads.freespace import both_signs
+from pnnbench.workloads.grid import Cell, device_axis, misalignment_axes, test_devices
+from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
+
+#: Standard deviations of the phase errors in rad.
+SEVERITIES = (0.3, 0.6)
+ROTATIONS_DEG = (1.0, 2.0)
+SHIFTS_PX = (1.0,)
+SCALES = (0.02,)
+#: Corners of the joint grid: rotation in degrees, shift along y in pixels.
+JOINT = ((1.0,), (1.0,))
+#: Distances of the published set-up in mm: image to lens, lens to first mask, between masks, last
+#: mask to lens, lens to detectors; and the focal length of both lenses.
+TO_LENS, TO_MASK, BETWEEN, FROM_MASK, TO_DETECTORS, FOCAL = 5.0, 4.0, 2.0, 4.0, 5.0, 5.0
+#: Rows of the published detectors and the columns in each, as shares of the window.
+ROWS = ((32, (32, 59, 86)), (59, (32, 50, 68, 86)), (86, (32, 59, 86)))
+
+
+@lru_cache(maxsize=4)
+def optics(n: int, pixel_um: float, detector_side: int) -> tuple[Plane, Imaging, DetectorPlane]:
+    """Fixed optics of the published set-up, sampled anew with padded planes.
+
+    Args:
+        n: Samples along a side; the aperture is the published 256 um at ``n * pixel_um = 256``.
+        pixel_um: Sample distance in um.
+        detector_side: Side of a detector in samples.
+
+    Returns:
+        The planes, what stands before the first mask, and what stands behind the last.
+    """
+    plane, exact = Plane(n, pixel_um), torch.complex128
+    corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)
+    before = [plane.gap(TO_LENS, exact), plane.lens(FOCAL, exact), plane.gap(TO_MASK, exact)]
+    behind = [plane.gap(FROM_MASK, exact), plane.lens(FOCAL, exact), plane.gap(TO_DETECTORS, exact)]
+    return (
+        plane,
+        Imaging(before, n, n // 2),
+        DetectorPlane(behind, n, Detectors(corners, detector_side)),
+    )
+
+
+class DiffractiveWorkload(Classification, Workload):
+    """Classification on two masks, misaligned against the light or made with phase errors."""
+
+    platform: ClassVar[str] = "diffractive"
+    training_severity: ClassVar[float] = 0.3
+    severity_unit: ClassVar[str] = "rad"
+    environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
+        {"rotation_deg": 2.0, "shift_x_px": 1.0, "shift_y_px": 1.0, "scale": 0.02}
+    )
+    #: Samples along a side, sample distance in um, side of a detector in samples.
+    sampling: ClassVar[tuple[int, float, int]]
+
+    def build_network(self) -> PhysicalNetwork:
+        """Builds the network: image, lens, two masks with absorbers, lens, detectors."""
+        plane, imaging, detectors = optics(*self.sampling)
+        return DiffractiveNet(imaging, DiffractiveStack(plane, [BETWEEN], detectors), plane.n // 2)
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        """Each misalignment alone, rotation with shift, then devices with phase errors."""
+        return [
+            *misalignment_axes(
+                both_signs(ROTATIONS_DEG),
+                both_signs(SHIFTS_PX),
+                [round(1 + k, 6) for k in both_signs(SCALES)],
+                list(itertools.product(*map(both_signs, JOINT))),
+            ),
+            *device_axis(
+                SEVERITIES,
+                test_devices(self.tier(tier).n_devices),
+                MisalignmentEnvironment(),
+                self.severity_unit,
+            ),
+        ]
+
+    def describe(self, tier: str) -> dict[str, Any]:
+        """Adds distances, the severity of the training device and the ranges."""
+        return {
+            **super().describe(tier),
+            "distances_mm": [TO_LENS, TO_MASK, BETWEEN, FROM_MASK, TO_DETECTORS],
+            "focal_mm": FOCAL,
+            "training_severity": self.training_severity,
+            "environment_ranges": dict(self.environment_ranges),
+        }
+
+
+class DiffractiveDigits(DiffractiveWorkload):
+    """The embedded 8 x 8 digits on masks of 32 x 32 pixels of 8 um."""
+
+    name: ClassVar[str] = "diffractive-digits"
+    data: ClassVar[str] = "digits"
+    sampling: ClassVar[tuple[int, float, int]] = (32, 8.0, 3)
+    tiers: ClassVar[Mapping[str, Tier]] = {
+        "smoke": Tier(
+            epochs=1,
+            batch_size=32,
+            n_devices=2,
+            train_images=256,
+            test_images=64,
+            sharpness_images=64,
+        ),
+        "quick": Tier(epochs=10, batch_size=32, n_devices=20, sharpness_images=200),
+    }
+
+
+class DiffractiveMNIST(DiffractiveWorkload):
+    """MNIST on two masks of 64 x 64 pixels of 4 um, the published aperture, padded planes."""
+
+    name: ClassVar[str] = "diffractive-mnist"
+    data: ClassVar[str] = "mnist"
+    sampling: ClassVar[tuple[int, float, int]] = (64, 4.0, 5)
+    tiers: ClassVar[Mapping[str, Tier]] = {
+        "smoke": Tier(
+            epochs=1,
+            batch_size=64,
+            n_devices=2,
+            train_images=128,
+            test_images=50,
+            sharpness_images=50,
+        ),
+        "quick": Tier(
+            epochs=1,
+            batch_size=64,
+            n_devices=5,
+            train_images=6_400,
+            test_images=1_000,
+            sharpness_images=100,
+        ),
+        "standard": Tier(epochs=1, batch_size=64, n_devices=20, sharpness_images=250),
+        "paper": Tier(epochs=10, batch_size=200, n_devices=100, sharpness_images=2_000),
+    }
