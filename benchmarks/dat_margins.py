@@ -2,8 +2,9 @@
 
 Three meshes of 64 waveguides on MNIST with phase errors alone and no read-out noise, as in the
 experiments of Zheng et al., Nature Machine Intelligence 5, 1119 (2023): Adam at 1e-3, halved every
-ten epochs (``--schedule step``), batches of 500, error-prediction networks of 10,000 complex parameters, one behind each mesh, which learn
-throughout and stand in the task pass after 20 of 50 epochs. Published numbers are of one device,
+ten epochs (``--schedule step``), batches of 500, error-prediction networks of 10,000 complex
+parameters, one behind each mesh, which learn throughout and stand in the task pass after 20 of 50
+epochs. Published numbers are of one device,
 at the best epoch of the test set; these are of the last epoch.
 
 Usage: python benchmarks/dat_margins.py [--epochs 50] [--seeds 0] [--schedule step] [--workers 2]

@@ -1,7 +1,7 @@
 """Nonlinear diffractive stacks: phase masks with saturable absorbers, gaps between, detectors.
 
-Light meets a mask, the absorber behind it, a gap, the next mask, ...; behind the last absorber stand
-fixed optics and a plane of photodetectors, which measure the power on squares of the plane.
+Light meets a mask, the absorber behind it, a gap, the next mask, ...; behind the last absorber
+stand fixed optics and a plane of photodetectors, which measure the power on squares of the plane.
 Misalignment rotates, shifts and magnifies the masks against the light. What is interpolated is a
 mask's complex transmission exp(i phase), never its phase, which wraps.
 """
@@ -66,7 +66,15 @@ class Plane:
         return Lens(self.n, self.pixel_um, self.wavelength_nm, focal_mm, centre, dtype)
 
 
-class SaturableAbsorber(nn.Module):
+class Absorber(nn.Module):
+    """An absorber behind a mask; it acts on intensities and keeps the phase."""
+
+    def describe(self) -> dict[str, Any]:
+        """Constants that decide the transmission, as plain values."""
+        raise NotImplementedError
+
+
+class SaturableAbsorber(Absorber):
     """An absorber that light bleaches: power transmission exp(-D / (1 + I / I_s)).
 
     Smooth, with bounded derivatives, and finite in the dark.
@@ -93,7 +101,7 @@ class SaturableAbsorber(nn.Module):
         return {"optical_density": self.optical_density, "saturation": self.saturation}
 
 
-class ThresholdAbsorber(nn.Module):
+class ThresholdAbsorber(Absorber):
     """The published absorber: max(0, 1 - I_th / I) of the power gets through.
 
     I_th is a share of each image's mean intensity on the plane. Its slope is infinite at the
@@ -234,6 +242,7 @@ class DiffractiveStack(PhysicalLayer):
     ball_radius_rms: ClassVar[float] = 2 * math.pi / 256
 
     _rows: Tensor
+    absorber: Absorber
     _columns: Tensor
     _table: Tensor
 
@@ -242,7 +251,7 @@ class DiffractiveStack(PhysicalLayer):
         plane: Plane,
         gaps_mm: Sequence[float],
         detector_plane: nn.Module,
-        absorber: nn.Module | None = None,
+        absorber: Absorber | None = None,
         sampling: str = BILINEAR,
         surroundings: str = "opaque",
         readout_noise: float = 0.01,
@@ -297,13 +306,12 @@ class DiffractiveStack(PhysicalLayer):
     def describe(self) -> dict[str, Any]:
         """Geometry, absorber, sampling and noise."""
         gaps = [gap for gap in self.gaps if isinstance(gap, FreeSpace)]
-        absorber = self.absorber.describe() if hasattr(self.absorber, "describe") else {}
         return {
             "type": type(self).__name__,
             "shape": list(self.phase.shape),
             "plane": dataclasses.asdict(self.plane),
             "gaps_mm": [gap.distance_mm for gap in gaps],
-            "absorber": {"type": type(self.absorber).__name__, **absorber},
+            "absorber": {"type": type(self.absorber).__name__, **self.absorber.describe()},
             "sampling": self.sampling,
             "surroundings": self.surroundings,
             "readout_noise": self.readout_noise,
@@ -330,7 +338,7 @@ class DiffractiveStack(PhysicalLayer):
         op = self.operation
         if op is None:
             return self.ideal_weight()
-        phase = self.phase
+        phase: Tensor = self.phase
         if "phase" in op.errors:
             phase = phase + op.errors["phase"]
         masks = self._transmission(phase)

@@ -7,8 +7,8 @@ weights of another, or a gap between tiles.
 
 Layout of the published experiments: cells of 32 x 30 pixels, 3 x 4 of them on a modulator image,
 every column twice (96 x 240 pixels); the tile of a row stands in the middle of its cell, the cells
-of an image are filled row by row, and images are shown one after another. Weights are signed, -1 to 1
-of full modulation: the difference of two exposures, as in the published simulation.
+of an image are filled row by row, and images are shown one after another. Weights are signed, -1 to
+1 of full modulation: the difference of two exposures, as in the published simulation.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from pnnbench.platforms.misalignment import (
     taps,
 )
 
-#: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the scale.
-#: This project's choice, half of the range that the published experiments sweep in rotation and shift
-#: and a quarter in scale.
+#: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the
+#: scale. This project's choice, half of the range that the published experiments sweep in rotation
+#: and shift and a quarter in scale.
 TOLERANCE = {"rotation_deg": 1.0, "shift_x_px": 1.0, "shift_y_px": 1.0, "log_scale": 0.025}
 
 
@@ -248,7 +248,7 @@ class FreeSpaceLayer(PhysicalLayer):
         op = self.operation
         if op is None:
             return self.weight
-        weight = self.weight
+        weight: Tensor = self.weight
         if "weight" in op.errors:
             weight = weight + op.errors["weight"]
         misalignment = Misalignment.of(op.environment, op.errors, self.answers_to)

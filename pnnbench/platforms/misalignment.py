@@ -6,8 +6,8 @@ origin at the centre of the array; rotation is clockwise in degrees, shifts are 
 lies outside of the array reads a fill value. These are the conventions of torchvision's ``affine``.
 
 Sampling is a gather of the up to four pixels around a position, weighted bilinearly, for all
-environments at once. `NEAREST` takes the nearest pixel, half to even, as published simulations do: it
-makes the loss piecewise constant in every parameter of the misalignment.
+environments at once. `NEAREST` takes the nearest pixel, half to even, as published simulations do:
+it makes the loss piecewise constant in every parameter of the misalignment.
 """
 
 from __future__ import annotations

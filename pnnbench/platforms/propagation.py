@@ -1,10 +1,10 @@
 """Scalar diffraction between planes: angular spectrum propagation and thin lenses.
 
 The field on a plane is a complex array (..., n, n) of samples ``pixel_m`` apart. Over a distance z
-its spectrum is multiplied by exp(i k_z z), k_z = 2 pi sqrt(1 / lambda^2 - f_x^2 - f_y^2); waves with
-imaginary k_z decay. With padding 2 the field is surrounded by dark as wide as itself, so that light
-leaves the window instead of coming back on the other side; with padding 1 the plane is periodic, as
-in the published simulation. Source: Goodman, Introduction to Fourier Optics, chapter 3.10.
+its spectrum is multiplied by exp(i k_z z), k_z = 2 pi sqrt(1 / lambda^2 - f_x^2 - f_y^2); waves
+with imaginary k_z decay. With padding 2 the field is surrounded by dark as wide as itself, so that
+light leaves the window instead of coming back on the other side; with padding 1 the plane is
+periodic, as in the published simulation. Source: Goodman, Introduction to Fourier Optics, chapter 3.10.
 """
 
 from __future__ import annotations

@@ -24,12 +24,13 @@ from pnnbench.workloads.grid import Cell, device_axis, misalignment_axes, test_d
 from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
 
 #: Standard deviations of the phase errors in rad.
-SEVERITIES = (0.3, 0.6)
+SEVERITIES = (0.6,)
+#: Both signs of each are on the grid: degrees, pixels of the masks, and magnifications off 1.
 ROTATIONS_DEG = (1.0, 2.0)
-SHIFTS_PX = (1.0,)
-SCALES = (0.02,)
-#: Corners of the joint grid: rotation in degrees, shift along y in pixels.
-JOINT = ((1.0,), (1.0,))
+SHIFTS_PX = (2.0,)
+SCALES = (0.05,)
+#: Rotation in degrees and shift along y in pixels of the corners of the joint grid.
+JOINT = (2.0,)
 #: Distances of the published set-up in mm: image to lens, lens to first mask, between masks, last
 #: mask to lens, lens to detectors; and the focal length of both lenses.
 TO_LENS, TO_MASK, BETWEEN, FROM_MASK, TO_DETECTORS, FOCAL = 5.0, 4.0, 2.0, 4.0, 5.0, 5.0
@@ -67,7 +68,7 @@ class DiffractiveWorkload(Classification, Workload):
     training_severity: ClassVar[float] = 0.3
     severity_unit: ClassVar[str] = "rad"
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
-        {"rotation_deg": 2.0, "shift_x_px": 1.0, "shift_y_px": 1.0, "scale": 0.02}
+        {"rotation_deg": 2.0, "shift_x_px": 2.0, "shift_y_px": 2.0, "scale": 0.05}
     )
     #: Samples along a side, sample distance in um, side of a detector in samples.
     sampling: ClassVar[tuple[int, float, int]]
@@ -79,12 +80,13 @@ class DiffractiveWorkload(Classification, Workload):
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Each misalignment alone, rotation with shift, then devices with phase errors."""
+        signed = both_signs(JOINT)
         return [
             *misalignment_axes(
                 both_signs(ROTATIONS_DEG),
                 both_signs(SHIFTS_PX),
                 [round(1 + k, 6) for k in both_signs(SCALES)],
-                list(itertools.product(*map(both_signs, JOINT))),
+                list(itertools.product(signed, signed)),
             ),
             *device_axis(
                 SEVERITIES,
