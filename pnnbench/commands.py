@@ -348,6 +348,10 @@ def reproduce(options: Any) -> int:
     return 0 if report.ok else 1
 
 
+#: Width of the column of names.
+_NAME = 24
+
+
 def list_registered(options: Any) -> int:
     """``pnnbench list``."""
     from pnnbench.registry import SUITES, method_class, registered, workload_class
@@ -357,19 +361,19 @@ def list_registered(options: Any) -> int:
 
         for path in sorted(SUITES.glob("*.yaml")):
             text = yaml.safe_load(path.read_text())
-            _out(f"{path.stem:<20}{text.get('description', '')}")
+            _out(f"{path.stem:<{_NAME}}{text.get('description', '')}")
         return 0
     for name, point in registered(options.kind).items():
         cls = point.load()
         summary = (cls.__doc__ or "").strip().splitlines()[0]
-        _out(f"{name:<20}{summary}")
+        _out(f"{name:<{_NAME}}{summary}")
         if options.kind == "methods":
             from pnnbench.registry import method_parameters
 
             defaults = method_parameters(method_class(name), {})
-            _out(" " * 20 + ", ".join(f"{k}={v!r}" for k, v in defaults.items()))
+            _out(" " * _NAME + ", ".join(f"{k}={v!r}" for k, v in defaults.items()))
         if options.kind == "workloads":
-            _out(" " * 20 + "tiers: " + ", ".join(workload_class(name).tiers))
+            _out(" " * _NAME + "tiers: " + ", ".join(workload_class(name).tiers))
     return 0
 
 

@@ -24,6 +24,7 @@ from pnnbench.conformance_trial import (
     CHECKS,
     EPOCHS,
     SEED,
+    WORKLOADS,
     CheckResult,
     FaultError,
     Trial,
@@ -383,7 +384,8 @@ def check_method(
     chosen = None if workload is None else workload_class(workload)
     if chosen is not None and chosen.data != "digits":
         raise UserError(
-            f"{workload} is not a workload on the embedded digits", allowed="mrr-digits, mzi-digits"
+            f"{workload} is not a workload on the embedded digits",
+            allowed=", ".join(w.name for w in WORKLOADS),
         )
     trial = Trial(cls, params or {}, chosen)
     results: dict[str, CheckResult] = {}

@@ -19,6 +19,8 @@ from pnnbench.data.arrays import ImageArrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.training import TrainingData, quiet
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.diffractive import DiffractiveDigits
+from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -107,7 +109,12 @@ class Trained:
 
 
 #: Workloads on the embedded digits, in the order in which a method's first is looked for.
-WORKLOADS: tuple[type[Workload], ...] = (MRRDigits, MZIDigits)
+WORKLOADS: tuple[type[Workload], ...] = (
+    MRRDigits,
+    MZIDigits,
+    FreeSpaceDigits,
+    DiffractiveDigits,
+)
 
 
 def _first_supported(cls: type[Any]) -> type[Workload]:

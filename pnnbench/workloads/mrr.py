@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear, RingCalibration
@@ -44,6 +45,9 @@ class MRRWorkload(Classification, Workload):
 
     platform: ClassVar[str] = "mrr"
     training_severity: ClassVar[float] = 0.25
+    environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
+        {"temperature_degc": max(FINE_DEGC)}
+    )
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Device severities at 22 degC, then fine and wide temperature grids; all layers."""
