@@ -168,7 +168,8 @@ def taps(
     height, width = (size - 2 * _BORDER for size in table.shape)
     y, x = misalignment.sources((height, width), rows, columns)
     if sampling == NEAREST:
-        # In single precision as in the published code, which decides ties.
+        # Positions half-way between two pixels fall as single precision has it; the published
+        # code adds up in another order, so that such ties can differ.
         top, left = y.float().round(), x.float().round()
     else:
         top, left = y.floor(), x.floor()
