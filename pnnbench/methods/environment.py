@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -232,27 +232,36 @@ class SATEnvironment(SAT):
         names = chosen_parameters(workload, self.parameters)
         names = whose_turn(names, self.turns, self.calls, workload.current_epoch)
         probe = draw_probe(names, self.probe, self.two_sided, self.generator())
-        shifted, nominal = self._worst_controls(workload, batch)
+        # What lies before the controls is the same in all passes, unless it is moved too.
+        moves_prefix = self.rho > 0.0 and self.perturb == "all"
+        with workload.extra_pass() if moves_prefix else nullcontext():
+            h = workload.prefix(batch[0])
+        shifted, nominal = self._worst_parameters(
+            workload, h if moves_prefix else h.detach(), batch
+        )
         with (
             torch.no_grad(),
             workload.extra_pass(),
             workload.operating(Device.ideal(), environment_at(workload, probe)),
         ):
-            rise = float(workload.loss(workload(batch[0]), batch)) - nominal
+            rise = float(workload.loss(workload.physical(h), batch)) - nominal
+        if moves_prefix:
+            h = workload.prefix(batch[0], shifted)
         worst = environment_at(workload, self.adversarial(probe, rise))
         with workload.operating(Device.ideal(), worst):
-            return workload.loss(workload.outputs_at(batch[0], shifted), batch)
+            return workload.loss(workload.physical(h, shifted), batch)
 
-    def _worst_controls(self, workload: Workload, batch: Batch) -> tuple[dict[str, Tensor], float]:
+    def _worst_parameters(
+        self, workload: Workload, h: Tensor, batch: Batch
+    ) -> tuple[dict[str, Tensor], float]:
         """Moved parameters by name, differentiable in the present ones, and the loss here."""
-        if self.rho == 0.0:
-            with torch.no_grad(), workload.extra_pass():
-                return {}, float(workload.loss(workload(batch[0]), batch))
-        group: dict[str, Any] = dict(workload.controls())
-        if self.perturb == "all":
+        group: dict[str, Tensor] = dict(workload.controls() if self.rho else {})
+        if group and self.perturb == "all":
             group.update(workload.digital_parameters())
-        with workload.extra_pass():
-            first = workload.loss(workload(batch[0]), batch)
+        with torch.set_grad_enabled(bool(group)), workload.extra_pass():
+            first = workload.loss(workload.physical(h), batch)
+        if not group:
+            return {}, float(first)
         gradients = torch.autograd.grad(first, list(group.values()))
         epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
         return {name: p + epsilon[name] for name, p in group.items()}, float(first.detach())
