@@ -84,3 +84,23 @@ def check_range(
     if not low <= value <= high or (low_open and value <= low):
         raise UserError(f"{name} is {value!r}{unit}, out of range", allowed=allowed)
     return float(value)
+
+
+def check_count(name: str, value: int, *, low: int = 1, high: int = 2**31) -> int:
+    """Checks that a number is an integer in its range.
+
+    Args:
+        name: Name of the quantity, for the message.
+        value: The number to check.
+        low: Smallest allowed value.
+        high: Largest allowed value.
+
+    Returns:
+        The value.
+
+    Raises:
+        UserError: If the value is not an integer inside the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise UserError(f"{name} is {value!r}", allowed=f"an integer from {low} to {high}")
+    return value

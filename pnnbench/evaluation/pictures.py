@@ -19,6 +19,8 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import NOISE_BLOCK, DeviceNoise
 from pnnbench.evaluation.hessian import deployed
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
+from pnnbench.evaluation.optics_pictures import optics_figures
+from pnnbench.evaluation.picture_parts import Record, remark
 from pnnbench.platforms.base import Condition, PhysicalLayer, hold_transfer, operate
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
 from pnnbench.workloads.base import Classification, Workload
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 #: Layers that get a histogram each; more are put together in one.
 MOST_LAYERS = 8
 
-Record = dict[str, Any]
-
 
 def draw_run(
     workload: Workload,
@@ -42,6 +42,8 @@ def draw_run(
     folder: Path | str,
 ) -> dict[str, Path]:
     """Draws ``controls``, ``landscape``, ``confusion`` (of a classifier) and ``curve``.
+
+    Free-space and diffractive networks also get what `optics_figures` draws.
 
     Args:
         workload: A trained workload; afterwards it is what it was, to the bit.
@@ -59,6 +61,7 @@ def draw_run(
             "controls": controls(workload, record),
             "landscape": landscape(measure_landscape(workload, *train), workload, record),
             "curve": curve(record),
+            **optics_figures(workload, record, *test),
         }
         if isinstance(workload, Classification):
             cell = shifted_cell(workload.perturbation_grid(record["job"]["tier"]))
@@ -68,12 +71,6 @@ def draw_run(
             title = f"{name}: {job['workload']}, {job['method']['label']}, seed {job['seed']}"
             _, drawn[name] = style.save(figure, folder, name, title=title)
     return drawn
-
-
-def _remark(record: Record, *more: str) -> str:
-    job = record["job"]
-    words = [job["workload"], job["method"]["label"], f"seed {job['seed']}"]
-    return " · ".join([*map(style.plain, words), *more])
 
 
 # --- controls ----------------------------------------------------------------------------------
@@ -125,7 +122,7 @@ def controls(workload: Workload, record: Record, bins: int = 60) -> Figure:
     facts = [f"{total:,} controls"]
     if power is not None:
         facts.append(f"{power / 1000:.3g} W" if power >= 1000 else f"{power:.3g} mW")
-    style.heading(figure, "Control parameters by layer", _remark(record, *facts))
+    style.heading(figure, "Control parameters by layer", remark(record, *facts))
     return figure
 
 
@@ -214,13 +211,14 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
     marked = levels[::2]
     bar.set_ticks(marked, labels=[style.number_text(v) for v in marked])
     first, second = (style.number_text(float(v)) for v in measured.eigenvalues)
-    title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{unit}²"
+    per = f"({unit})" if " " in unit else unit
+    title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{per}²"
     facts = [f"{measured.images:,} training images"]
     sample = record.get("sharpness", {})
     if sample.get("n_images", 0) > measured.images:
         most = style.number_text(sample["lambda_max"])
         facts.append(rf"on {sample['n_images']:,} of them $λ_\mathrm{{max}}$ = {most}")
-    style.heading(figure, title, _remark(record, *facts))
+    style.heading(figure, title, remark(record, *facts))
     return figure
 
 
@@ -335,10 +333,12 @@ def confusion(counts: Tensor, cell: Cell, record: Record) -> Figure:
     axis = cell.axis.replace("_", " ").replace("-", " ").split(" ")[0]
     sign = cell.environment != type(cell.environment)()
     where = f"{axis} {style.number_text(cell.level, sign=sign)} {style.unit_text(cell.unit)}"
+    where = where.replace(" °", "°") if where.endswith(" °") else where
     device = f"device {cell.device_seed} at severity {cell.severity:g}"
+    device = "ideal device" if cell.device_seed is None else device
     facts = [where, device] if sign else [device]
     style.heading(
-        figure, f"Confusion under a shift: accuracy {accuracy:.4f}", _remark(record, *facts)
+        figure, f"Confusion under a shift: accuracy {accuracy:.4f}", remark(record, *facts)
     )
     return figure
 
@@ -372,5 +372,5 @@ def curve(record: Record) -> Figure:
     ax.set_xlabel("epoch")
     ax.set_ylabel("training loss")
     ax.grid(axis="y")
-    style.heading(figure, "Training loss", _remark(record, f"last {style.number_text(losses[-1])}"))
+    style.heading(figure, "Training loss", remark(record, f"last {style.number_text(losses[-1])}"))
     return figure

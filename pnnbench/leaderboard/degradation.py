@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pnnbench import style
-from pnnbench.leaderboard.figure_parts import BAND, CHANCE, ends, measured, remark, sample
+from pnnbench.leaderboard.figure_parts import (
+    BAND,
+    CHANCE,
+    ends,
+    is_surface,
+    measured,
+    quantity_text,
+    remark,
+    sample,
+    split_words,
+)
 from pnnbench.leaderboard.formatting import is_share
 from pnnbench.leaderboard.model import GroupLine, Table
 from pnnbench.leaderboard.statistics import Interval
@@ -25,6 +34,8 @@ _SILENT: dict[str, Any] = {"facecolor": "white", "edgecolor": "#C4C4C4", "hatch"
 #: Width of a panel of the degradation picture, beside others and alone, and of one letter of a tick
 #: label, in inches.
 _PANEL, _ALONE, _LETTER = 2.75, 6.6, 0.08
+#: Panels in a row at most, and the height of each further row in inches.
+_IN_ROW, _ROW = 3, 3.05
 #: Share of the distance of two levels over which methods are spread in a picture of one axis.
 _SPREAD = 0.6
 #: Up to so many methods beside the first they keep one distance.
@@ -35,7 +46,10 @@ Curve = dict[float, Interval]
 
 
 def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
-    """Groups by axis and, where the axis is not the severity itself, by severity."""
+    """Groups by axis and, where the axis is not the severity itself, by severity.
+
+    Surfaces are left out: they have a picture of their own.
+    """
     severity_axes = {
         axis
         for axis in {group.axis for group in table.groups}
@@ -45,7 +59,7 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     for group in table.groups:
         severity = None if group.axis in severity_axes else group.severity
         panels.setdefault((group.axis, severity), []).append(group)
-    return panels
+    return {key: groups for key, groups in panels.items() if not is_surface(groups)}
 
 
 def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
@@ -82,26 +96,27 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
 
 def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) -> tuple[str, str]:
     unit = style.unit_text(groups[0].unit)
-    words = re.split(r"[_\s-]+", axis.strip("_- ")) or [axis]
+    words = split_words(axis)
     if severity is None:
         # Severities in a physical unit are the standard deviation of the errors.
         name = "severity" if groups[0].unit.startswith("x ") else "standard deviation s"
         return f"{words[0].capitalize()} errors", f"{name} ({unit})"
     title = ", ".join([words[0].capitalize(), *words[1:]])
-    offset = " offset" if any(group.level < 0 for group in groups) else ""
-    return title, f"{words[0]}{offset} ({unit})"
+    signed = any(group.level < 0 for group in groups)
+    return title, f"{quantity_text(words, offset=signed)} ({unit})"
 
 
-def degradation(table: Table) -> Figure:
+def degradation(table: Table) -> Figure | None:
     """Metric against perturbation, one panel per axis, all methods, 95 % intervals.
 
-    Intervals are bands; in a picture of one axis, bars, with the methods side by side.
+    Intervals are bands; in a picture of one axis, bars, with the methods side by side. An axis with
+    several groups at one level is left out, as `surface` draws it.
 
     Args:
         table: A table with at least one finished job.
 
     Returns:
-        The figure.
+        The figure; None if every axis is left out.
     """
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -109,14 +124,21 @@ def degradation(table: Table) -> Figure:
     rows = measured(table)
     looks = style.method_styles(row.method for row in rows)
     panels, shown = _panels(table), curves(table)
+    if not panels:
+        return None
     share = is_share(table.key["metric"])
     chance = rows[0].metric.get("chance")
     alone = len(panels) == 1
-    height = max(4.8 if alone else 3.9, 1.5 + 0.2 * len(rows))
+    down = -(-len(panels) // _IN_ROW)
+    height = max(4.8 if alone else 3.9 + _ROW * (down - 1), 1.5 + 0.2 * len(rows))
     legend = style.legend_width([*looks, "95 % interval of the mean"])
     panel = _ALONE if alone else _PANEL
-    figure = style.new_figure(panel * len(panels) + legend, height)
-    axes: list[Axes] = list(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0])
+    across = min(len(panels), _IN_ROW)
+    figure = style.new_figure(panel * across + legend, height)
+    places = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    axes: list[Axes] = places[: len(panels)]
+    for empty in places[len(panels) :]:
+        empty.remove()
     silent, alpha = False, max(0.07, 0.2 - 0.02 * len(rows))
     for ax, ((axis, severity), groups) in zip(axes, panels.items(), strict=True):
         lines = shown[axis, severity]
@@ -141,7 +163,7 @@ def degradation(table: Table) -> Figure:
         title, label = _axis_texts(groups, axis, severity)
         ax.set_title(style.plain(title))
         if severity is not None:
-            held = f"severity {severity:g}"
+            held = f"severity {severity:g}" if severity else "ideal device"
             ax.set_title(held, loc="right", fontsize=8, color=style.QUIET)
         ax.set_xlabel(style.plain(label))
         _level_ticks(ax, levels, panel)
@@ -151,7 +173,8 @@ def degradation(table: Table) -> Figure:
         style.share_axis(ax, "y", share=share)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
-    axes[0].set_ylabel(style.plain(table.key["metric"]))
+    for ax in axes[::across]:
+        ax.set_ylabel(style.plain(table.key["metric"]))
     handles: list[Any] = [
         Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
     ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pnnbench import style
-from pnnbench.leaderboard.model import Row, Table
+from pnnbench.leaderboard.model import GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import Interval
 
 if TYPE_CHECKING:
@@ -16,6 +17,42 @@ CHANCE: dict[str, Any] = {"color": style.QUIET, "lw": 1.0, "ls": (0, (1, 2))}
 """Look of the line at the chance level."""
 BAND = "#F7F7F7"
 """Ground of what belongs together: every other row, the points of one level."""
+
+
+_COORDINATES = ("x", "y", "z")
+# Quantities that are measured from the aligned position: their value is the offset.
+_DISPLACEMENTS = ("rotation", "shift", "tilt")
+
+
+def split_words(name: str) -> list[str]:
+    """The words of a name such as ``"temperature-fine"``; at least one."""
+    return re.split(r"[_\s-]+", name.strip("_- ")) or [name]
+
+
+def quantity_text(words: Sequence[str], *, offset: bool = False) -> str:
+    """Names what an axis varies, as stands below it.
+
+    Args:
+        words: Quantity, and perhaps a coordinate along which it is measured.
+        offset: Whether levels are differences from the nominal value.
+
+    Returns:
+        Such as ``"temperature offset"``, ``"rotation"`` or ``"shift along x"``.
+    """
+    along = f" along {words[1]}" if len(words) > 1 and words[1] in _COORDINATES else ""
+    return words[0] + " offset" * (offset and words[0] not in _DISPLACEMENTS) + along
+
+
+def is_surface(groups: Sequence[GroupLine]) -> bool:
+    """Whether groups of one axis and severity are a surface: several of them have one level.
+
+    Args:
+        groups: The groups.
+
+    Returns:
+        True where no line can be drawn through them.
+    """
+    return len({group.level for group in groups}) < len(groups)
 
 
 def remark(table: Table, *more: str) -> str:

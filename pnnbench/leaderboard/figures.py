@@ -18,6 +18,7 @@ from pnnbench.leaderboard.formatting import is_share
 from pnnbench.leaderboard.grid import Record
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.ranking import build
+from pnnbench.leaderboard.surface import surface
 from pnnbench.leaderboard.transfer_figures import cost, transfer
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]:
     """Draws the pictures of every table of a set of records.
 
-    ``degradation`` is always there, ``scores`` and ``sharpness`` where the protocol ranks,
-    ``transfer`` and ``cost`` where the records have a training device.
+    ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
+    environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
+    and ``cost`` where the records have a training device.
 
     Args:
         records: Records as ``read_records`` returns them; failures are left out.
@@ -51,8 +53,9 @@ def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]
                 words = [table.key[k] for k in ("suite", "workload", "tier")]
                 words += [] if table.ranked else [table.key["protocol"]]
                 prefix = _free("-".join(words), drawn)
-            figures = {
+            figures: dict[str, Figure | None] = {
                 "degradation": degradation(table),
+                "surface": surface(table),
                 "scores": scores(table) if table.ranked else None,
                 "sharpness": sharpness(table, records),
                 "transfer": transfer(table),

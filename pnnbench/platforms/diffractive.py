@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import Environment, PhysicalLayer
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -28,7 +28,12 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
-from pnnbench.platforms.propagation import FreeSpace, Lens, transposed_matrix
+from pnnbench.platforms.propagation import (
+    FreeSpace,
+    Lens,
+    critical_distance_m,
+    transposed_matrix,
+)
 
 #: What stands around a mask that has moved: nothing gets through, or bare glass as published.
 SURROUNDINGS = {"opaque": 0.0, "clear": 1.0}
@@ -42,7 +47,8 @@ class Plane:
         n: Samples along a side.
         pixel_um: Sample distance in um.
         wavelength_nm: Wavelength in nm.
-        padding: 2 for open space, 1 for periodic planes.
+        padding: Width of a padded plane in multiples of the window, at least: 1 for periodic
+            planes; else long gaps get as much more as keeps open space open.
     """
 
     n: int = 64
@@ -50,11 +56,19 @@ class Plane:
     wavelength_nm: float = 532.0
     padding: int = 2
 
+    def __post_init__(self) -> None:
+        check_count("samples along a side", self.n, high=16384)
+        check_range("pixel_um", self.pixel_um, low=0.0, high=1e6, low_open=True)
+        check_range("wavelength_nm", self.wavelength_nm, low=0.0, high=1e9, low_open=True)
+        check_count("padding", self.padding, high=64)
+
     def gap(self, distance_mm: float, dtype: torch.dtype = torch.complex64) -> FreeSpace:
         """A gap in these planes."""
-        return FreeSpace(
-            self.n, self.pixel_um, self.wavelength_nm, distance_mm, self.padding, dtype
-        )
+        padding = self.padding
+        if padding > 1:
+            window = critical_distance_m(self.n, self.pixel_um * 1e-6, self.wavelength_nm * 1e-9, 1)
+            padding = max(padding, math.ceil(distance_mm * 1e-3 / window - 1e-9))
+        return FreeSpace(self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding, dtype)
 
     def lens(
         self,
@@ -139,6 +153,9 @@ class Detectors:
     corners: tuple[tuple[int, int], ...]
     side: int
 
+    def __post_init__(self) -> None:
+        check_count("side of a detector", self.side)
+
     def pixels(self, n: int) -> Tensor:
         """Row-major indices of the pixels of all detectors, one detector after another.
 
@@ -161,7 +178,7 @@ class Imaging(nn.Module):
     """Fixed optics before the first mask: fields (B, m, m) of a smaller square become fields there.
 
     Args:
-        elements: Gaps and lenses in complex128, in the order in which light meets them.
+        elements: Gaps and lenses in the order in which light meets them.
         n: Samples along a side of the planes.
         m: Samples along a side of the square in the middle that carries the image.
     """
@@ -170,15 +187,13 @@ class Imaging(nn.Module):
 
     def __init__(self, elements: Sequence[nn.Module], n: int, m: int) -> None:
         super().__init__()
-        check_range("samples of the image", m, low=1, high=n)
+        check_count("samples of the image", m, high=n)
         self.n, self.m = n, m
         start = (n - m) // 2
         square = Detectors(((start, start),), m).pixels(n)
         # Symmetric optics: the columns of their matrix are the rows of the reversed system.
         columns = transposed_matrix(list(reversed(list(elements))), n, square)
-        self.register_buffer(
-            "matrix", torch.view_as_real(columns).flatten(1).float(), persistent=False
-        )
+        self.register_buffer("matrix", torch.view_as_real(columns).flatten(1), persistent=False)
 
     def forward(self, amplitude: Tensor) -> Tensor:
         """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
@@ -190,10 +205,10 @@ class DetectorPlane(nn.Module):
     """Fixed optics behind the last mask, and detectors: power on each detector.
 
     The optics are linear and only the pixels of the detectors matter, so they are one matrix, made
-    in double precision by propagation from the detectors back to the mask.
+    by propagation from the detectors back to the mask, in the precision of the elements.
 
     Args:
-        elements: Gaps and lenses in complex128, in the order in which light meets them.
+        elements: Gaps and lenses in the order in which light meets them.
         n: Samples along a side of the planes.
         detectors: The detectors.
     """
@@ -203,12 +218,15 @@ class DetectorPlane(nn.Module):
     def __init__(self, elements: Sequence[nn.Module], n: int, detectors: Detectors) -> None:
         super().__init__()
         self.count = len(detectors.corners)
+        # A tuple, which registers no submodules: only pictures of the whole plane use them.
+        self.elements = tuple(elements)
+        self.detectors = detectors
         rows = transposed_matrix(elements, n, detectors.pixels(n))
-        self.register_buffer("matrix", rows.T.to(torch.complex64).contiguous(), persistent=False)
+        self.register_buffer("matrix", rows.T.contiguous(), persistent=False)
 
     def forward(self, field: Tensor) -> Tensor:
         """Powers (B, detectors) from fields (B, n, n) behind the last mask."""
-        at = field.flatten(1) @ self.matrix
+        at = field.flatten(1).to(self.matrix.dtype) @ self.matrix
         power = at.real.square() + at.imag.square()
         return power.unflatten(1, (self.count, -1)).sum(-1)
 

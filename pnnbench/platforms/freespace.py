@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import Environment, PhysicalLayer
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -59,8 +59,8 @@ class Layout:
     def __post_init__(self) -> None:
         for name in ("tile", "cell", "cells"):
             for value in getattr(self, name):
-                check_range(f"layout {name}", value, low=1, high=4096)
-        check_range("layout column_pixels", self.column_pixels, low=1, high=64)
+                check_count(f"layout {name}", value, high=4096)
+        check_count("layout column_pixels", self.column_pixels, high=64)
         if any(t > c for t, c in zip(self.tile, self.cell, strict=True)):
             raise UserError(f"a tile of {self.tile} is larger than its cell {self.cell}")
 
@@ -159,8 +159,8 @@ class FreeSpaceLayer(PhysicalLayer):
         readout_noise: float = 0.01,
     ) -> None:
         super().__init__()
-        check_range("in_features", in_features, low=1, high=1e6)
-        check_range("out_features", out_features, low=1, high=1e6)
+        check_count("in_features", in_features, high=1_000_000)
+        check_count("out_features", out_features, high=1_000_000)
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
         side = math.isqrt(in_features)
         self.layout = layout or Layout((side, side))

@@ -4,7 +4,8 @@ The field on a plane is a complex array (..., n, n) of samples ``pixel_m`` apart
 its spectrum is multiplied by exp(i k_z z), k_z = 2 pi sqrt(1 / lambda^2 - f_x^2 - f_y^2); waves
 with imaginary k_z decay. With padding 2 the field is surrounded by dark as wide as itself, so that
 light leaves the window instead of coming back on the other side; with padding 1 the plane is
-periodic, as in the published simulation. Source: Goodman, Introduction to Fourier Optics, chapter 3.10.
+periodic, as in the published simulation. Source: Goodman, Introduction to Fourier Optics,
+chapter 3.10.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import check_range
+from pnnbench.errors import check_count, check_range
 
 
 def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: int) -> float:
-    """Distance up to which the sampled transfer function is good, 2 L pixel / lambda, in m.
+    """Distance up to which open space is open, L pixel / lambda with the padded width L, in m.
 
-    L is the padded width. Beyond it the phase of the transfer function turns too fast between
-    neighbouring frequencies, and the far corners of the window see ghosts.
+    The steepest sampled waves go aside by z lambda / (2 pixel). Beyond this distance that is more
+    than half of the padded width, and they come back into the window from the other side.
     """
-    return 2 * n * padding * pixel_m**2 / wavelength_m
+    return n * padding * pixel_m**2 / wavelength_m
 
 
 @lru_cache(maxsize=64)
@@ -97,13 +98,13 @@ class FreeSpace(nn.Module):
         dtype: torch.dtype = torch.complex64,
     ) -> None:
         super().__init__()
-        check_range("samples along a side", n, low=1, high=16384)
+        check_count("samples along a side", n, high=16384)
         check_range("pixel_um", pixel_um, low=0.0, high=1e6, low_open=True)
         check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
         check_range("distance_mm", distance_mm, low=0.0, high=1e6)
-        check_range("padding", padding, low=1, high=8)
+        check_count("padding", padding, high=64)
         self.distance_mm = float(distance_mm)
-        self.padding = int(padding)
+        self.padding = padding
         h = transfer_function(
             n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding
         )
@@ -139,7 +140,7 @@ class Lens(nn.Module):
         dtype: torch.dtype = torch.complex64,
     ) -> None:
         super().__init__()
-        check_range("samples along a side", n, low=1, high=16384)
+        check_count("samples along a side", n, high=16384)
         check_range("pixel_um", pixel_um, low=0.0, high=1e6, low_open=True)
         check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
         check_range("focal_mm", abs(focal_mm), low=0.0, high=1e6, low_open=True)
@@ -162,13 +163,13 @@ def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> 
     rows are what light from those pixels becomes on its way through the elements in reverse.
 
     Args:
-        elements: Gaps and lenses in the order in which light meets them, in complex128 for full
-            accuracy.
+        elements: Gaps and lenses in the order in which light meets them.
         n: Samples along a side.
         pixels: Row-major indices of pixels (P,).
 
     Returns:
-        Complex (P, n^2): the fields at those pixels are this times the field before the elements.
+        Complex (P, n^2): the fields at those pixels are this times the field before the elements,
+        in the precision of the elements.
     """
     rows = []
     for some in pixels.split(64):

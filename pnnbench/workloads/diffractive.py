@@ -8,8 +8,6 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
-
 from pnnbench.platforms.diffractive import (
     DetectorPlane,
     Detectors,
@@ -50,10 +48,10 @@ def optics(n: int, pixel_um: float, detector_side: int) -> tuple[Plane, Imaging,
     Returns:
         The planes, what stands before the first mask, and what stands behind the last.
     """
-    plane, exact = Plane(n, pixel_um), torch.complex128
+    plane = Plane(n, pixel_um)
     corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)
-    before = [plane.gap(TO_LENS, exact), plane.lens(FOCAL, exact), plane.gap(TO_MASK, exact)]
-    behind = [plane.gap(FROM_MASK, exact), plane.lens(FOCAL, exact), plane.gap(TO_DETECTORS, exact)]
+    before = [plane.gap(TO_LENS), plane.lens(FOCAL), plane.gap(TO_MASK)]
+    behind = [plane.gap(FROM_MASK), plane.lens(FOCAL), plane.gap(TO_DETECTORS)]
     return (
         plane,
         Imaging(before, n, n // 2),

@@ -21,6 +21,7 @@ from .factory import (
     make_record,
     make_suite,
 )
+from .misaligned import LEVELS, make_misaligned
 from .overlaps import in_the_way
 
 
@@ -158,3 +159,51 @@ def test_one_level_alone_draws():
     with style.styled():
         figure = degradation(build([seal(r) for r in records])[0])
     assert len([line for line in figure.axes[0].lines if line.get_marker() in "oP"]) == 2
+
+
+# --- many axes ---------------------------------------------------------------------------------
+
+
+def test_a_surface_is_left_out_and_five_axes_stand_in_two_rows(monkeypatch):
+    table = build(make_misaligned())[0]
+    curves = curves_of(table)
+    assert list(curves) == [
+        ("device", None),
+        ("rotation", 0.0),
+        ("scale", 0.0),
+        ("shift_x", 0.0),
+        ("shift_y", 0.0),
+    ]
+    for row in table.rows:
+        curve = curves["rotation", 0.0][row.method]
+        assert sorted(curve) == sorted((*LEVELS, 0.0))
+        assert curve[0.0] == row.clean
+    with style.styled():
+        figure = degradation(table)
+        assert in_the_way(figure, monkeypatch) == []
+    assert [ax.get_title(loc="left") for ax in figure.axes] == [
+        "Device errors",
+        "Rotation",
+        "Scale",
+        "Shift, x",
+        "Shift, y",
+    ]
+    assert [ax.get_xlabel() for ax in figure.axes] == [
+        "severity (× assembly tolerance)",
+        "rotation (°)",
+        "scale offset (%)",
+        "shift along x (px)",
+        "shift along y (px)",
+    ]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["accuracy", "", "", "accuracy", ""]
+    assert [ax.get_title(loc="right") for ax in figure.axes] == ["", *["ideal device"] * 4]
+    rows = [ax.get_subplotspec().rowspan.start for ax in figure.axes]
+    assert rows == [0, 0, 0, 1, 1]
+
+
+def test_nothing_but_a_surface_draws_no_lines():
+    records = make_misaligned(("BP", "SAT"))
+    for record in records:
+        record["cells"] = [c for c in record["cells"] if c["axis"] == "rotation_and_shift"]
+    with style.styled():
+        assert degradation(build([seal(record) for record in records])[0]) is None

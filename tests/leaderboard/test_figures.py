@@ -10,6 +10,7 @@ import pytest
 from pnnbench import style
 from pnnbench.leaderboard import figures
 from pnnbench.leaderboard.degradation import degradation
+from pnnbench.leaderboard.page import write_page
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.records import seal
 from pnnbench.leaderboard.statistics import spearman
@@ -22,6 +23,7 @@ from .factory import (
     make_suite,
     write_job,
 )
+from .misaligned import make_misaligned
 from .overlaps import in_the_way
 
 #: Like the real suite: long labels, eleven rows.
@@ -99,6 +101,16 @@ def test_a_mesh_suite_gets_the_pictures_of_transfer_and_cost(tmp_path):
     assert list(drawn) == ["degradation", "scores", "sharpness", "transfer", "cost"]
     for path in drawn.values():
         assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
+
+
+def test_a_suite_with_a_joint_grid_gets_the_picture_of_its_surface(tmp_path):
+    records = make_misaligned(("BP", "SAT"), (0, 1))
+    drawn = figures.draw_suite(records, tmp_path / "a")
+    assert list(drawn) == ["degradation", "surface", "scores", "sharpness"]
+    again = figures.draw_suite(records, tmp_path / "b")
+    assert drawn["surface"].read_bytes() == again["surface"].read_bytes()
+    page = write_page(tmp_path, build(records), {n: p.read_text() for n, p in drawn.items()})
+    assert 'alt="surface"' in page.read_text(encoding="utf-8")
 
 
 def test_the_published_protocol_gets_no_picture_of_scores(tmp_path):
