@@ -81,9 +81,7 @@ def by_affine(
     found = []
     for environment in environments:
         now = images or [draw(layer, layer.weight) for layer in layers]
-        found.append(
-            [warped(layer, i, environment) for layer, i in zip(layers, now, strict=True)]
-        )
+        found.append([warped(layer, i, environment) for layer, i in zip(layers, now, strict=True)])
     return [list(weights) for weights in zip(*found, strict=True)]
 
 
@@ -181,7 +179,9 @@ def one_environment(
     check(difference / scale, "gradients, relative to the largest,")
 
 
-def growth(workload: Workload, rounds: int, counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50)) -> None:
+def growth(
+    workload: Workload, rounds: int, counts: tuple[int, ...] = (1, 2, 5, 10, 20, 50)
+) -> None:
     """Time for each environment against the number of environments at once."""
     generator = torch.Generator().manual_seed(0)
     z = (2 * torch.rand(max(counts), 4, generator=generator) - 1).tolist()
