@@ -1,0 +1,73 @@
+"""The harness on the optical platforms, whose grids hold cells of the ideal device."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.evaluation.harness import evaluate_grid
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.diffractive import DiffractiveDigits
+from pnnbench.workloads.freespace import FreeSpaceDigits
+
+
+class Logits(torch.nn.Module):
+    """Takes all outputs instead of an accuracy, so that the smallest difference shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.seen.append(outputs.double())
+
+    def compute(self) -> Tensor:
+        outputs = torch.cat(self.seen)
+        return (outputs * torch.cos(torch.arange(outputs.numel()).view_as(outputs))).sum()
+
+
+class FineFreeSpace(FreeSpaceDigits):
+    def metric(self) -> Logits:  # type: ignore[override]
+        return Logits()
+
+
+class FineDiffractive(DiffractiveDigits):
+    def metric(self) -> Logits:  # type: ignore[override]
+        return Logits()
+
+
+IMAGES, LABELS = (t[:60] for t in ImageDataModule(load("digits")).test_tensors())
+
+
+@pytest.mark.parametrize("cls", [FineFreeSpace, FineDiffractive])
+def test_figures_do_not_depend_on_batches_or_on_cells_beside(cls: type[Workload]) -> None:
+    workload = cls(0)
+    workload.calibrate(ImageDataModule(load("digits")).train_tensors()[0][:100])
+    cells = workload.perturbation_grid("smoke")[::3]
+    assert {c.device_seed is None for c in cells} == {True, False}
+    expected = evaluate_grid(workload, IMAGES, LABELS, cells)
+    assert len({round(v, 4) for v in expected}) == len(cells)  # every cell is another one
+    for batch_size, cells_per_batch in ((60, 1), (7, 4), (50, len(cells))):
+        found = evaluate_grid(
+            workload,
+            IMAGES,
+            LABELS,
+            cells,
+            batch_size=batch_size,
+            cells_per_batch=cells_per_batch,
+        )
+        assert found == pytest.approx(expected, abs=2e-3)
+    back = evaluate_grid(workload, IMAGES, LABELS, cells[::-1])
+    assert back[::-1] == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize("cls", [FreeSpaceDigits, DiffractiveDigits])
+def test_a_grid_leaves_the_workload_as_it_was(cls: type[Workload]) -> None:
+    workload = cls(0).eval()
+    before = {k: v.clone() for k, v in workload.network.state_dict().items()}
+    clean = workload(IMAGES)
+    evaluate_grid(workload, IMAGES, LABELS, workload.perturbation_grid("smoke")[::5])
+    assert all(torch.equal(v, before[k]) for k, v in workload.network.state_dict().items())
+    assert torch.equal(workload(IMAGES), clean)
