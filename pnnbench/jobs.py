@@ -6,6 +6,7 @@ may share a run folder: each job is held by a file lock.
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import random
@@ -402,6 +403,9 @@ def run_suite(
                         root=root,
                         timeout_s=suite.timeout_s,
                     )
+                    # Trainer and workload refer to each other: their images would stay in memory
+                    # until a collection happens to come.
+                    gc.collect()
                     say(f"{prefix}: {_outcome(record)}")
                     if finished is not None:
                         finished(job, record, folder)
