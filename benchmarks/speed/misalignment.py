@@ -18,8 +18,7 @@ from functools import partial
 import torch
 from common import interleaved, report
 from torch import Tensor
-from torchvision.transforms import _functional_tensor as warp
-from torchvision.transforms.functional import _get_inverse_affine_matrix
+from torchvision.transforms.functional import InterpolationMode, affine
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.evaluation.harness import evaluate_grid
@@ -50,16 +49,22 @@ def draw(layer: FreeSpaceLayer, weight: Tensor) -> Tensor:
 
 
 def warped(layer: FreeSpaceLayer, images: Tensor, environment: MisalignmentEnvironment) -> Tensor:
-    """Weights that stand where those of the aligned layer stood, from warped images.
+    """Weights that stand where those of the aligned layer stood, from images that are warped.
 
-    torchvision's public ``affine`` rounds the shift to whole pixels in none of its versions for
-    tensors, but checks for a list of numbers; the function behind it takes the matrix itself.
+    Args:
+        layer: The layer.
+        images: Modulator images (images, rows, columns), which share one grid of positions, or
+            (images, 1, rows, columns), for each of which torchvision makes its own.
+        environment: The misalignment.
+
+    Returns:
+        (out_features, in_features).
     """
     e, layout = environment, layer.layout
-    matrix = _get_inverse_affine_matrix(
-        [0.0, 0.0], e.rotation_deg, [e.shift_x_px, e.shift_y_px], e.scale, [0.0, 0.0]
-    )
-    moved = warp.affine(images, matrix, interpolation="bilinear")
+    bilinear = InterpolationMode.BILINEAR
+    shift = [e.shift_x_px, e.shift_y_px]
+    # A tensor may be shifted by fractions of pixels, although the signature asks for integers.
+    moved = affine(images, e.rotation_deg, shift, e.scale, [0.0, 0.0], interpolation=bilinear)
     (cy, cx), (ty, tx) = layout.cell, layout.tile
     y, x = (cy - ty) // 2, (cx - tx) // 2
     tiles = moved.view(len(images), layout.cells[0], cy, layout.cells[1], cx, layout.column_pixels)
@@ -68,19 +73,28 @@ def warped(layer: FreeSpaceLayer, images: Tensor, environment: MisalignmentEnvir
 
 
 def by_affine(
-    layers: list[FreeSpaceLayer], environments: list[MisalignmentEnvironment], redraw: bool = True
+    layers: list[FreeSpaceLayer],
+    environments: list[MisalignmentEnvironment],
+    drawn_once: bool = False,
+    as_batch: bool = False,
 ) -> list[list[Tensor]]:
     """Weights of each layer in each environment with torchvision, environment by environment.
 
     Args:
         layers: The layers.
         environments: The environments.
-        redraw: Whether to draw the images for each environment, as training has to, or once.
+        drawn_once: Whether to draw the images for all environments at once, not for each.
+        as_batch: Whether images are a batch, not channels of one image.
     """
-    images = None if redraw else [draw(layer, layer.weight) for layer in layers]
+
+    def images(layer: FreeSpaceLayer) -> Tensor:
+        drawn = draw(layer, layer.weight)
+        return drawn[:, None] if as_batch else drawn
+
+    kept = [images(layer) for layer in layers] if drawn_once else None
     found = []
     for environment in environments:
-        now = images or [draw(layer, layer.weight) for layer in layers]
+        now = kept or [images(layer) for layer in layers]
         found.append([warped(layer, i, environment) for layer, i in zip(layers, now, strict=True)])
     return [list(weights) for weights in zip(*found, strict=True)]
 
@@ -130,7 +144,8 @@ def whole_grid(
     layers = list(workload.layers().values())
     sides: dict[str, Callable[[], list[list[Tensor]]]] = {
         "torchvision": partial(by_affine, layers, environments),
-        "the same, images drawn once": partial(by_affine, layers, environments, False),
+        "torchvision, images drawn once": partial(by_affine, layers, environments, drawn_once=True),
+        "torchvision, images as a batch": partial(by_affine, layers, environments, as_batch=True),
         "one operate each": partial(by_operate, workload, environments, 1),
         f"operate, {CHUNK} at once": partial(by_operate, workload, environments, CHUNK),
         "operate, all at once": partial(by_operate, workload, environments, len(environments)),

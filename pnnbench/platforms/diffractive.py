@@ -193,12 +193,43 @@ class Imaging(nn.Module):
         square = Detectors(((start, start),), m).pixels(n)
         # Symmetric optics: the columns of their matrix are the rows of the reversed system.
         columns = transposed_matrix(list(reversed(list(elements))), n, square)
-        self.register_buffer("matrix", torch.view_as_real(columns).flatten(1), persistent=False)
+        columns = columns.view(m, m, n, n)
+        bound = 1e-5 * float(columns.abs().max())
+        self.folded = m % 2 == n % 2 == 0 and all(
+            float((columns - columns.flip(dims)).abs().max()) <= bound for dims in ((0, 2), (1, 3))
+        )
+        if self.folded:
+            # Even and odd parts never mix: a quarter of the matrix for each parity of both sides.
+            parts = [part for half in _even_odd(columns, 0) for part in _even_odd(half, 1)]
+            columns = torch.stack([part[..., : n // 2, : n // 2] / 4 for part in parts])
+        else:
+            columns = columns[None]
+        blocks = torch.view_as_real(columns.contiguous()).flatten(1, 2).flatten(2)
+        self.register_buffer("matrix", blocks, persistent=False)
 
     def forward(self, amplitude: Tensor) -> Tensor:
         """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
-        out = amplitude.flatten(1).to(self.matrix.dtype) @ self.matrix
-        return torch.view_as_complex(out.view(-1, self.n, self.n, 2))
+        parts = [amplitude.to(self.matrix.dtype)]
+        if self.folded:
+            parts = [part for half in _even_odd(parts[0], 1) for part in _even_odd(half, 2)]
+        out = torch.bmm(torch.stack(parts).flatten(2), self.matrix)
+        side = self.n // 2 if self.folded else self.n
+        fields = torch.view_as_complex(out.view(len(parts), -1, side, side, 2))
+        if not self.folded:
+            return fields[0]
+        return _unfold(_unfold(fields[0], fields[1], 2), _unfold(fields[2], fields[3], 2), 1)
+
+
+def _even_odd(t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Sum and difference of the first half and the mirrored second half."""
+    first, second = t.chunk(2, dim)
+    mirrored = second.flip(dim)
+    return first + mirrored, first - mirrored
+
+
+def _unfold(even: Tensor, odd: Tensor, dim: int) -> Tensor:
+    """Both halves from their even and odd parts."""
+    return torch.cat((even + odd, (even - odd).flip(dim)), dim)
 
 
 class DetectorPlane(nn.Module):
@@ -287,9 +318,8 @@ class DiffractiveStack(PhysicalLayer):
         self.surroundings = surroundings
         self.readout_noise = float(readout_noise)
         self.dtype = dtype
-        rows, columns = torch.meshgrid(*[torch.arange(plane.n)] * 2, indexing="ij")
-        self.register_buffer("_rows", rows.flatten(), persistent=False)
-        self.register_buffer("_columns", columns.flatten(), persistent=False)
+        self.register_buffer("_rows", torch.arange(plane.n)[:, None], persistent=False)
+        self.register_buffer("_columns", torch.arange(plane.n)[None], persistent=False)
         pixels = torch.arange(plane.n**2).view(plane.n, plane.n)
         self.register_buffer("_table", lookup(pixels, plane.n**2), persistent=False)
         self.phase = nn.Parameter(torch.empty(len(self.gaps) + 1, plane.n, plane.n))
@@ -372,6 +402,7 @@ class DiffractiveStack(PhysicalLayer):
         index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
         parts = torch.view_as_real(masks - outside)  # (..., masks, n, n, 2)
         table = parts.flatten(-3, -2).movedim(-3, -2).flatten(-2)  # (..., n n, masks 2)
+        index, share = index.flatten(1, 2), share.flatten(1, 2)
         shown = sample(table, index, share).unflatten(-1, (-1, 2)).movedim(-2, -3)
         return torch.view_as_complex(shown.contiguous()).unflatten(-1, (n, n)) + outside
 

@@ -77,29 +77,40 @@ class Layout:
         """Outputs on one modulator image."""
         return self.cells[0] * self.cells[1]
 
-    def positions(self, columns: int) -> tuple[Tensor, Tensor]:
-        """Modulator pixels of each weight of an image, cell by cell.
+    def lattice(self, columns: int) -> tuple[Tensor, Tensor]:
+        """Rows and columns of the modulator at which weights stand.
 
         Args:
-            columns: How many of its columns, from the left, 1 to `column_pixels`.
+            columns: How many columns of each weight, from the left, 1 to `column_pixels`.
 
         Returns:
-            Row and column of each pixel (weights x columns,), those of one weight side by side.
+            Rows (cells x tile, 1) and columns (1, cells x tile x columns): their crossings, row by
+            row, are the weights in the order of `by_cell`.
         """
-        corners = [(c - t) // 2 for c, t in zip(self.cell, self.tile, strict=True)]
-        a, b, i, j, k = torch.meshgrid(
-            *(torch.arange(n) for n in (*self.cells, *self.tile, columns)), indexing="ij"
-        )
-        rows = a * self.cell[0] + corners[0] + i
-        across = (b * self.cell[1] + corners[1] + j) * self.column_pixels + k
-        return rows.flatten(), across.flatten()
+        first, across = [
+            (torch.arange(n)[:, None] * c + (c - t) // 2 + torch.arange(t)).flatten()
+            for n, c, t in zip(self.cells, self.cell, self.tile, strict=True)
+        ]
+        steps = across[:, None] * self.column_pixels + torch.arange(columns)
+        return first[:, None], steps.flatten()[None]
+
+    def by_cell(self, crossings: Tensor) -> Tensor:
+        """Sorts the weights of the lattice (..., weights) by cell (..., cells, tile)."""
+        (a, b), (i, j) = self.cells, self.tile
+        return crossings.unflatten(-1, (a, i, b, j)).transpose(-3, -2).flatten(-4, -3).flatten(-2)
 
     def table(self) -> Tensor:
-        """Which weight of an image each modulator pixel shows, for `taps`; else their number."""
-        rows, columns = self.positions(self.column_pixels)
-        weights = len(rows) // self.column_pixels
+        """Which weight of an image each modulator pixel shows, for `taps`.
+
+        Returns:
+            See `lookup`: numbers of the weights cell by cell; in a gap, how many there are.
+        """
+        rows, columns = self.lattice(self.column_pixels)
+        weights = self.per_image * math.prod(self.tile)
+        order = torch.empty(weights, dtype=torch.long)
+        order[self.by_cell(torch.arange(weights)).flatten()] = torch.arange(weights)
         shown = torch.full(self.shape, weights)
-        shown[rows, columns] = torch.arange(weights).repeat_interleave(self.column_pixels)
+        shown[rows, columns] = order.repeat_interleave(self.column_pixels).view(len(rows), -1)
         return lookup(shown, weights)
 
     def describe(self) -> dict[str, Any]:
@@ -176,7 +187,7 @@ class FreeSpaceLayer(PhysicalLayer):
         self.answers_to = tuple(answers_to)
         self.readout_noise = float(readout_noise)
         self._met = self.layout.column_pixels if self.sampling == BILINEAR else 1
-        rows, columns = self.layout.positions(self._met)
+        rows, columns = self.layout.lattice(self._met)
         self.register_buffer("_rows", rows, persistent=False)
         self.register_buffer("_columns", columns, persistent=False)
         self.register_buffer("_table", self.layout.table(), persistent=False)
@@ -263,13 +274,14 @@ class FreeSpaceLayer(PhysicalLayer):
         per_image = self.layout.per_image
         images = -(-outputs // per_image)
         index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
-        index, share = (t.unflatten(1, (-1, self._met)).flatten(2) for t in (index, share))
+        taps_each = index.shape[-1] * self._met
+        index, share = (t.view(len(t), -1, taps_each) for t in (index, share))
         # One row for each weight of an image, one column for each image: all share the gather.
         spare = images * per_image - outputs
         values = F.pad(weight, (0, 0, 0, spare)).unflatten(-2, (images, -1)).flatten(-2)
-        shown = sample(values.transpose(-1, -2), index, share / self._met)
-        rows = shown.transpose(1, 2).reshape(len(shown), images * per_image, inputs)
-        return rows[:, :outputs]
+        shown = sample(values.transpose(-1, -2) / self._met, index, share)
+        rows = self.layout.by_cell(shown.transpose(1, 2))
+        return rows.reshape(len(shown), images * per_image, inputs)[:, :outputs]
 
     def forward(self, x: Tensor) -> Tensor:
         """Measured product plus digital bias.

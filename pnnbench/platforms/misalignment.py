@@ -16,6 +16,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import scipy.sparse
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -113,19 +115,21 @@ class Misalignment:
 
         Args:
             shape: Rows and columns of the modulator.
-            rows: Row of each position (P,), in pixels from the first row.
-            columns: Column of each position (P,).
+            rows: Row of each position in pixels from the first row, of any shape.
+            columns: Column of each position, broadcastable to it: on a lattice of rows (R, 1) and
+                columns (1, Q) only sums are of full size.
 
         Returns:
-            Row and column on the modulator, float64 (C, P).
+            Row and column on the modulator, float64 (C, ...).
         """
         centre_y, centre_x = (shape[0] - 1) / 2, (shape[1] - 1) / 2
-        angle = torch.deg2rad(self.rotation_deg)[:, None]
-        c, s = torch.cos(angle), torch.sin(angle)
-        x = columns.double() - centre_x - self.shift_x_px[:, None]
-        y = rows.double() - centre_y - self.shift_y_px[:, None]
-        k = self.scale[:, None]
-        return (c * y - s * x) / k + centre_y, (c * x + s * y) / k + centre_x
+        one_each = (-1,) + (1,) * max(rows.dim(), columns.dim())
+        angle = torch.deg2rad(self.rotation_deg)
+        c = (torch.cos(angle) / self.scale).view(one_each)
+        s = (torch.sin(angle) / self.scale).view(one_each)
+        x = columns.double() - centre_x - self.shift_x_px.view(one_each)
+        y = rows.double() - centre_y - self.shift_y_px.view(one_each)
+        return (c * y + centre_y) - s * x, s * y + (c * x + centre_x)
 
 
 #: Dark pixels around a lookup table: both pixels of a pair can then lie outside.
@@ -157,13 +161,13 @@ def taps(
     Args:
         misalignment: Under C conditions.
         table: What the pixels show, from `lookup`.
-        rows: Row of each position (P,).
-        columns: Column of each position (P,).
+        rows: Row of each position; see `Misalignment.sources`.
+        columns: Column of each position, broadcastable to it.
         sampling: ``"bilinear"``, the four pixels around, or ``"nearest"``, one.
 
     Returns:
-        Indices of values, int32 (C, P, T), and weights, float32 of the same shape; the weights of
-        a position sum to 1.
+        Indices of values, int32 (C, ..., T), and weights, float32 of the same shape; the weights
+        of a position sum to 1.
     """
     height, width = (size - 2 * _BORDER for size in table.shape)
     y, x = misalignment.sources((height, width), rows, columns)
@@ -175,14 +179,22 @@ def taps(
         top, left = y.floor(), x.floor()
     i = top.clamp(-_BORDER, height).int() + _BORDER
     j = left.clamp(-_BORDER, width).int() + _BORDER
-    at = (i * table.shape[1] + j)[..., None]
+    at = i * table.shape[1] + j
     if sampling == NEAREST:
-        return table.flatten()[at], torch.ones_like(at, dtype=torch.float32)
+        found = table.flatten().index_select(0, at.flatten()).view(*at.shape, 1)
+        return found, torch.ones_like(found, dtype=torch.float32)
     down, right = (y - top).float(), (x - left).float()
-    weight = torch.stack(((1 - down) * (1 - right), (1 - down) * right, down * (1 - right)), -1)
-    weight = torch.cat((weight, (down * right)[..., None]), -1)
-    steps = torch.tensor([0, 1, table.shape[1], table.shape[1] + 1], device=at.device)
-    return table.flatten()[at + steps], weight
+    up, left_share = 1 - down, 1 - right
+    found = torch.empty(*at.shape, 4, dtype=table.dtype, device=at.device)
+    weight = torch.empty(found.shape, device=at.device)
+    # Tap by tap: one gather with an index (C, P, 4) takes five times as long.
+    around = ((up, left_share), (up, right), (down, left_share), (down, right))
+    for tap, (vertical, horizontal) in enumerate(around):
+        step = tap // 2 * table.shape[1] + tap % 2
+        pixels = table.flatten()[step:].index_select(0, at.flatten())
+        found[..., tap] = pixels.view(at.shape)
+        torch.mul(vertical, horizontal, out=weight[..., tap])
+    return found, weight
 
 
 class _Gather(torch.autograd.Function):
@@ -206,6 +218,12 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, index: Tensor, weight: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(index, weight)
+        if values.device.type == "cpu":
+            # Five times as fast as torch's sparse product.
+            starts = np.arange(0, index.numel() + 1, index.shape[1], dtype=np.int32)
+            entries = (weight.flatten().numpy(), index.flatten().numpy(), starts)
+            matrix = scipy.sparse.csc_array(entries, shape=(size, len(index)))
+            return torch.from_numpy(matrix @ values.contiguous().numpy())
         points = torch.arange(len(index), device=index.device).repeat_interleave(index.shape[1])
         place = torch.stack((index.flatten().long(), points))
         sums = torch.sparse_coo_tensor(

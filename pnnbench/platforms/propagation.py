@@ -53,6 +53,19 @@ def transfer_function(
     return torch.exp(1j * k_z * distance_m)
 
 
+#: Samples of padded planes that a CPU transforms at once: larger arrays do not stay in the cache,
+#: and the system clears their memory anew each time.
+_AT_ONCE = 2**19
+
+
+def _through(field: Tensor, h: Tensor) -> Tensor:
+    n, padded = field.shape[-1], h.shape[-1]
+    spectrum = torch.fft.fft(field, padded, dim=-1)
+    spectrum = torch.fft.fft(spectrum, padded, dim=-2).mul_(h)
+    rows = torch.fft.ifft(spectrum, dim=-2)[..., :n, :]
+    return torch.fft.ifft(rows, dim=-1)[..., :n]
+
+
 class _Propagate(torch.autograd.Function):
     """Pads, transforms, multiplies, transforms back and crops; its adjoint has H conjugated.
 
@@ -62,11 +75,14 @@ class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, field: Tensor, h: Tensor) -> Tensor:
         ctx.save_for_backward(h)
-        n, padded = field.shape[-1], h.shape[-1]
-        spectrum = torch.fft.fft(field, padded, dim=-1)
-        spectrum = torch.fft.fft(spectrum, padded, dim=-2).mul_(h)
-        rows = torch.fft.ifft(spectrum, dim=-2)[..., :n, :]
-        return torch.fft.ifft(rows, dim=-1)[..., :n].contiguous()
+        planes = field.reshape(-1, *field.shape[-2:])
+        each = max(1, _AT_ONCE // h.numel())
+        if field.device.type != "cpu" or len(planes) <= each:
+            return _through(field, h).contiguous()
+        out = torch.empty(planes.shape, dtype=field.dtype)
+        for into, some in zip(out.split(each), planes.split(each), strict=True):
+            into.copy_(_through(some, h))
+        return out.view(field.shape)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -125,8 +125,8 @@ def test_a_misaligned_modulator_shows_what_the_light_meets(freespace, place):
     image = optics_pictures.modulator_image(layer, place)
     with operate(layer, [Condition(Device.ideal(), place)]):
         met = layer.transfer().detach().double()
-    rows, columns = layer.layout.positions(2)
-    seen = image[rows, columns].view(12, 36, 2).mean(-1)[:10]
+    rows, columns = layer.layout.lattice(2)
+    seen = layer.layout.by_cell(image[rows, columns].view(-1, 2).mean(-1))[:10]
     assert torch.allclose(seen, met, atol=1e-6)
     assert not torch.allclose(seen, layer.weight.detach().double(), atol=1e-2)
 

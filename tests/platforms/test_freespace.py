@@ -128,10 +128,10 @@ def test_the_published_layout() -> None:
     assert first().layout == Layout((28, 28), cell=(32, 30), cells=(3, 4), column_pixels=2)
     assert first().layout.shape == second().layout.shape == (96, 240)
     assert first().layout.per_image == 12
-    rows, columns = first().layout.positions(1)
-    assert (int(rows[0]), int(columns[0])) == (2, 2)  # 2 rows and 1 doubled column in
-    rows, columns = second().layout.positions(1)
-    assert (int(rows[0]), int(columns[0])) == (10, 18)
+    rows, columns = first().layout.lattice(1)
+    assert (int(rows[0]), int(columns[0, 0])) == (2, 2)  # 2 rows and 1 doubled column in
+    rows, columns = second().layout.lattice(1)
+    assert (int(rows[0]), int(columns[0, 0])) == (10, 18)
 
 
 @pytest.mark.parametrize("make", LAYERS)

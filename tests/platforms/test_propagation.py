@@ -363,7 +363,7 @@ def test_rows_of_the_matrix_are_the_columns_of_what_light_does(padding: int) -> 
         ({"distance_mm": -1.0}, "distance_mm"),
         ({"distance_mm": math.nan}, "distance_mm"),
         ({"padding": 0}, "padding"),
-        ({"padding": 9}, "padding"),
+        ({"padding": 65}, "padding"),
     ],
 )
 def test_impossible_gaps_are_refused(options: dict[str, float], text: str) -> None:
