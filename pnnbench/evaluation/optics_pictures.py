@@ -249,10 +249,10 @@ def detector_intensity(workload: Workload, images: Tensor) -> Tensor:
         hook.remove()
     planes = []
     for field in fields:
-        at = field.cpu().to(torch.complex128)
+        at = field.cpu()
         for element in plane.elements:
             at = element(at)
-        planes.append(at.real.square() + at.imag.square())
+        planes.append((at.real.square() + at.imag.square()).double())
     return torch.cat(planes)
 
 
