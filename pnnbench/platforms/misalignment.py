@@ -174,16 +174,16 @@ def taps(
     if sampling == NEAREST:
         # Positions half-way between two pixels fall as single precision has it; the published
         # code adds up in another order, so that such ties can differ.
-        top, left = y.float().round(), x.float().round()
-    else:
-        top, left = y.floor(), x.floor()
-    i = top.clamp(-_BORDER, height).int() + _BORDER
-    j = left.clamp(-_BORDER, width).int() + _BORDER
+        y, x = y.float().round(), x.float().round()
+    # Counted from the border, so that cutting off decimals rounds down.
+    y = y.add_(_BORDER).clamp_(0, height + _BORDER)
+    x = x.add_(_BORDER).clamp_(0, width + _BORDER)
+    i, j = y.int(), x.int()
     at = i * table.shape[1] + j
     if sampling == NEAREST:
         found = table.flatten().index_select(0, at.flatten()).view(*at.shape, 1)
         return found, torch.ones_like(found, dtype=torch.float32)
-    down, right = (y - top).float(), (x - left).float()
+    down, right = y.sub_(i).float(), x.sub_(j).float()
     up, left_share = 1 - down, 1 - right
     found = torch.empty(*at.shape, 4, dtype=table.dtype, device=at.device)
     weight = torch.empty(found.shape, device=at.device)
