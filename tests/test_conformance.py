@@ -28,7 +28,7 @@ from pnnbench.workloads.hardware import Hardware
 BUILT_IN = [
     *("bp", "bp-weights", "nat", "pruning", "sat"),
     *("nat-in-situ", "pat", "dat", "dat-internal", "sat-in-situ"),
-    *("sat-environment", "random-environment"),
+    *("sat-environment", "sat-outward", "random-environment"),
 ]
 DIGITS = [workload.name for workload in WORKLOADS]
 PAIRS = [
@@ -58,7 +58,7 @@ def test_a_workload_is_left_out_only_where_it_lacks_what_the_method_needs() -> N
     assert everything - set(PAIRS) == {
         *((m, w) for m in ("dat", "dat-internal") for w in no_ports),
         *(("pruning", w) for w in no_slopes),
-        *((m, "mzi-digits") for m in ("sat-environment", "random-environment")),
+        *((m, "mzi-digits") for m in ("sat-environment", "sat-outward", "random-environment")),
     }
 
 

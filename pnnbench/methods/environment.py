@@ -239,17 +239,39 @@ class SATEnvironment(SAT):
         shifted, nominal = self._worst_parameters(
             workload, h if moves_prefix else h.detach(), batch
         )
-        with (
-            torch.no_grad(),
-            workload.extra_pass(),
-            workload.operating(Device.ideal(), environment_at(workload, probe)),
-        ):
-            rise = float(workload.loss(workload.physical(h), batch)) - nominal
+        rise = self.rise(workload, h, batch, probe, nominal)
         if moves_prefix:
             h = workload.prefix(batch[0], shifted)
         worst = environment_at(workload, self.adversarial(probe, rise))
         with workload.operating(Device.ideal(), worst):
             return workload.loss(workload.physical(h, shifted), batch)
+
+    def rise(
+        self,
+        workload: Workload,
+        h: Tensor,
+        batch: Batch,
+        probe: dict[str, float],
+        nominal: float,
+    ) -> float:
+        """Loss at the probe minus that at nominal, measured.
+
+        Args:
+            workload: The workload.
+            h: What `Workload.prefix` gives (B, ...).
+            batch: Inputs (B, ...) and targets (B, ...).
+            probe: Displacement of each parameter, in units of its range.
+            nominal: Loss at nominal.
+
+        Returns:
+            The difference, in units of the loss.
+        """
+        with (
+            torch.no_grad(),
+            workload.extra_pass(),
+            workload.operating(Device.ideal(), environment_at(workload, probe)),
+        ):
+            return float(workload.loss(workload.physical(h), batch)) - nominal
 
     def _worst_parameters(
         self, workload: Workload, h: Tensor, batch: Batch
@@ -265,3 +287,40 @@ class SATEnvironment(SAT):
         gradients = torch.autograd.grad(first, list(group.values()))
         epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
         return {name: p + epsilon[name] for name, p in group.items()}, float(first.detach())
+
+
+class SATOutward(SATEnvironment):
+    """Sharpness-aware training against the environment without its finite differences.
+
+    Every step goes outwards, as if the loss always rose away from nominal. What
+    `SATEnvironment` gains over this is due to what it measures; what this gains over
+    `RandomEnvironment` is due to larger displacements and to the step of the controls.
+
+    Args:
+        parameters: Names of `Workload.environment_ranges`, separated by commas, or ``"all"``.
+        probe: Largest displacement of the probe in units of the range, in (0, 1].
+        two_sided: Whether probes have either sign.
+        keep_probe: Whether the step starts at the probe or at nominal.
+        step: Length of the step in units of the range, >= 0.
+        normalise: As in SATEnvironment; the slope is 1 / |u| where it is not normalised.
+        turns: ``"together"``, ``"batch"`` or ``"epoch"``: when the parameters take their turns.
+        rho: Radius of the ball around the controls; 0 for none. See SAT.
+        adaptive: Whether the ball scales with the controls.
+        perturb: ``"controls"`` or ``"all"``; see SAT.
+        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
+
+    source = "control of this project"
+
+    def rise(
+        self,
+        workload: Workload,
+        h: Tensor,
+        batch: Batch,
+        probe: dict[str, float],
+        nominal: float,
+    ) -> float:
+        """1, without a measurement."""
+        return 1.0

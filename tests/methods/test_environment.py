@@ -23,7 +23,13 @@ from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
-from pnnbench.methods.environment import RandomEnvironment, SATEnvironment, whose_turn
+from pnnbench.methods.environment import (
+    RandomEnvironment,
+    SATEnvironment,
+    SATOutward,
+    draw_probe,
+    whose_turn,
+)
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
@@ -242,6 +248,29 @@ def test_without_a_step_and_a_ball_it_is_the_random_environment() -> None:
     assert distance(found, through_trainer(RandomEnvironment(**params))) == 0.0
 
 
+def test_without_measurements_it_goes_outwards_where_the_loss_rises() -> None:
+    """At one parameter alone, whose loss rises on both sides, nothing is lost."""
+    workload = FreeSpaceDigits(SEED)
+    optimizer = torch.optim.Adam(workload.parameters(), lr=0.02)
+    for _ in range(60):  # before training, rotation makes no difference
+        optimizer.zero_grad()
+        BP().loss(workload, (X, Y)).backward()
+        optimizer.step()
+    params: dict[str, Any] = {"parameters": "rotation_deg", "rho": 0.2, "step": 0.4}
+    measured, outward = SATEnvironment(**params), SATOutward(**params)
+    rises = []
+    for call in range(1, 12):
+        measured.calls = outward.calls = call
+        u = draw_probe(["rotation_deg"], 0.75, True, measured.generator())
+        nominal = float(workload.loss(workload(X), (X, Y)).detach())
+        rise = measured.rise(workload, X, (X, Y), u, nominal)
+        rises.append(rise)
+        a, b = (float(m.loss(workload, (X, Y)).detach()) for m in (measured, outward))
+        assert (a == b) == (rise > 0.0)
+    assert outward.rise(workload, X, (X, Y), u, nominal) == 1.0
+    assert any(r > 0.0 for r in rises)
+
+
 def test_the_step_goes_up_the_slope_along_the_probe() -> None:
     method = SATEnvironment(step=0.5, normalise=True)
     u = {"rotation_deg": 0.3, "scale": -0.4}
@@ -283,8 +312,6 @@ def test_environments_stay_in_the_range(method: type[Any], monkeypatch: pytest.M
 
 def test_one_sided_probes_are_positive() -> None:
     method = RandomEnvironment(two_sided=False, probe=0.5)
-    from pnnbench.methods.environment import draw_probe
-
     for call in range(200):
         method.calls = call
         u = draw_probe(list(RANGES), method.probe, method.two_sided, method.generator())
