@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(Exception):
@@ -104,3 +105,21 @@ def check_count(name: str, value: int, *, low: int = 1, high: int = 2**31) -> in
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise UserError(f"{name} is {value!r}", allowed=f"an integer from {low} to {high}")
     return value
+
+
+def check_pair(name: str, value: Any, *, low: int = 1, high: int = 2**31) -> None:
+    """Checks that something is two integers, each in its range.
+
+    Args:
+        name: Name of the quantity, for the message.
+        value: What to check.
+        low: Smallest allowed number.
+        high: Largest allowed number.
+
+    Raises:
+        UserError: If it is not a tuple of two such integers.
+    """
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise UserError(f"{name} is {value!r}", allowed="a tuple of two integers")
+    for number in value:
+        check_count(name, number, low=low, high=high)

@@ -230,7 +230,10 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
             say(f"grid {done}/{total} cells")
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
-    training_device = measure_training_device(workload, images, labels, job.seed)
+    training_device = {}
+    if workload.training_severity > 0.0:
+        found = measure_training_device(workload, images, labels, job.seed)
+        training_device = {"training_device": found}
     evaluated = time.perf_counter()
     say("sharpness")
     sharpness = measure_job_sharpness(workload, data, job.config)
@@ -261,7 +264,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
             }
             for cell, value in zip(cells, values, strict=True)
         ],
-        "training_device": training_device,
+        **training_device,
         "sharpness": sharpness,
         **({"extra": {"control_power_mw": sum(known)}} if len(known) == len(powers) else {}),
         "_seconds": (evaluated - started, time.perf_counter() - evaluated),

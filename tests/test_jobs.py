@@ -4,17 +4,21 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
-from pnnbench.jobs import job_folder, load_trained, run_suite
+from pnnbench.jobs import job_folder, load_trained, measure, run_suite
 from pnnbench.leaderboard.records import read_record
 from pnnbench.submissions import pack, remeasure, verify
 from pnnbench.suites import load_suite
+from pnnbench.workloads.freespace import FreeSpaceDigits
 
 SUITE = {
     "suite": "tiny",
@@ -303,3 +307,21 @@ def test_two_processes_share_a_run_folder(tmp_path):
     assert [p.returncode for p in both] == [0, 0], said
     starts = [line for text in said for line in text.splitlines() if line.endswith(": start")]
     assert len(starts) == 3
+
+
+def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
+    class Assembled(FreeSpaceDigits):
+        training_severity: ClassVar[float] = 0.0
+
+        def perturbation_grid(self, tier):
+            return [c for c in super().perturbation_grid(tier) if c.device_seed is None][:3]
+
+    workload = Assembled(0)
+    config = workload.describe("smoke")
+    assert config["test_devices"] == []
+    data = ImageDataModule(load("digits"), batch_size=32, limit_train=64, limit_test=64)
+    job: Any = SimpleNamespace(config=config, tier="smoke", seed=0, fingerprint="sha256:0")
+    measured = measure(job, workload, data, say=lambda line: None)
+    assert [cell["device_seed"] for cell in measured["cells"]] == [None] * 3
+    assert "training_device" not in measured
+    assert "device_increase" not in measured["sharpness"]

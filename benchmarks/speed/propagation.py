@@ -1,7 +1,7 @@
 """Propagation against torchoptics, fixed optics as matrices, and the diffractive training step.
 
-torchoptics (1.0.2, MIT) is needed by this script only: pip install --no-deps torchoptics. It takes
-its padding in samples on each side; both sides here transform planes of the same size.
+torchoptics (MIT) comes with the dev extra. It takes its padding in samples on each side; both sides
+here transform planes of the same size.
 Run: python benchmarks/speed/propagation.py [--rounds 5] [--batch 64]
 """
 

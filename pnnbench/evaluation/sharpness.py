@@ -87,7 +87,7 @@ def measure_sharpness(
         seed: Seed of the start vectors.
         chunk: Images per pass; at most a twentieth of the sample is taken at once, so that the
             interval has chunks to go by.
-        devices: Devices for `device_increase`.
+        devices: Devices for `device_increase`; without any that figure is left out.
         environment: Conditions for those devices; None is nominal.
         progress: Called after each Hessian product of the eigenvalue problems.
         subsample: Images for PyHessian, the ball and the devices: the first ones, at most.
@@ -195,14 +195,15 @@ def measure_sharpness(
             "ball_radius_rms": radius_rms,
             "ball_images": len(small.images),
         }
-        increases = device_increases(
-            workload, images[part], labels[part], devices, environment, chunk=chunk
-        )
-        result |= {
-            "device_increase": statistics.fmean(increases),
-            "device_increases": increases,
-            "device_images": len(small.images),
-        }
+        if devices:
+            increases = device_increases(
+                workload, images[part], labels[part], devices, environment, chunk=chunk
+            )
+            result |= {
+                "device_increase": statistics.fmean(increases),
+                "device_increases": increases,
+                "device_images": len(small.images),
+            }
     power = pyhessian_eigenvalue(
         workload,
         images[part],

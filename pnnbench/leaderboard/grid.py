@@ -63,12 +63,14 @@ class Grid:
         devices: Device seeds, sorted; ``(None,)`` where only the ideal device was measured.
         values: The metric, shape (n_groups, n_devices).
         levels: Level along the axis and its unit, per group.
+        shared: Per group whether it has one value for all devices, that of the ideal one.
     """
 
     groups: tuple[Group, ...]
     devices: tuple[int | None, ...]
     values: Array
     levels: dict[Group, tuple[float, str]]
+    shared: tuple[bool, ...]
 
 
 def read_grid(record: Record) -> Grid:
@@ -105,7 +107,8 @@ def read_grid(record: Record) -> Grid:
                     next_step="evaluate the job again; every device meets the whole grid",
                 )
             values[i, j] = value
-    return Grid(groups, devices, values, levels)
+    on_ideal = tuple((group, None) in cells for group in groups)
+    return Grid(groups, devices, values, levels, on_ideal)
 
 
 def device_scores(values: Array, informative: Sequence[bool]) -> Array | None:

@@ -244,7 +244,11 @@ def _table(
                 unit=first.levels[group][1],
                 environment=dict(group[2]),
                 informative=informative[i],
-                methods={label: st.crossed(stack[i]) for label, stack in stacks.items()},
+                methods={
+                    # One value for all devices says nothing of their spread.
+                    label: st.one_way(stack[i][:, 0]) if first.shared[i] else st.crossed(stack[i])
+                    for label, stack in stacks.items()
+                },
             )
             for i, group in enumerate(groups)
             if first is not None
@@ -264,10 +268,14 @@ def _figures(
     ranked: bool,
 ) -> dict[str, Any]:
     better = members[0]["metric"]["higher_is_better"]
-    known = []
+    known, worst = [], []
     if ranked:
         per_seed = [device_scores(stack[:, i], informative) for i in range(len(members))]
         known = [scores for scores in per_seed if scores is not None]
+        # Groups that all devices share tell none of them from the others.
+        own = [use and not shared for use, shared in zip(informative, grids[0].shared, strict=True)]
+        per_seed = [device_scores(stack[:, i], own) for i in range(len(members))]
+        worst = [scores for scores in per_seed if scores is not None]
     areas = [
         curve_areas(grid, record["clean"]) for grid, record in zip(grids, members, strict=True)
     ]
@@ -278,7 +286,7 @@ def _figures(
     return {
         "clean": st.one_way([record["clean"] for record in members]),
         "robust": st.crossed(scores.values) if scores else st.NOTHING,
-        "worst_decile": st.one_way([worst_mean(values, better) for values in known]),
+        "worst_decile": st.one_way([worst_mean(values, better) for values in worst]),
         "lambda_max": st.one_way_log([record["sharpness"]["lambda_max"] for record in members]),
         "auc": {axis: st.crossed(np.stack([area[axis] for area in areas])) for axis in areas[0]},
         "scores": scores,

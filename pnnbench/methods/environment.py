@@ -85,7 +85,7 @@ def whose_turn(names: list[str], turns: str, call: int, epoch: int) -> list[str]
 def draw_probe(
     names: list[str], size: float, two_sided: bool, generator: torch.Generator
 ) -> dict[str, float]:
-    """Draws a random displacement: uniform in (0, size) for each name, with either sign or not."""
+    """Draws a displacement for each name: uniform up to ``size``, of either sign or positive."""
     draws = torch.rand(len(names), generator=generator).clamp(min=1e-3)
     signs = torch.randint(0, 2, (len(names),), generator=generator) * 2 - 1
     values = size * draws * (signs if two_sided else 1)

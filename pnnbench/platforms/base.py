@@ -139,6 +139,10 @@ class PhysicalLayer(nn.Module):
         """What the present operation makes of the controls; conditions first if there are many."""
         raise NotImplementedError
 
+    def answers(self, environment: Environment) -> bool:
+        """Whether an environment off nominal should change the transfer, as the harness checks."""
+        return True
+
     def sensitivity(self) -> Tensor:
         """Slope of the ideal elements' transmission with respect to an offset, up to its sign.
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.errors import UserError, check_count, check_pair, check_range
 from pnnbench.platforms.base import Environment, PhysicalLayer
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -133,8 +133,10 @@ class ThresholdAbsorber(Absorber):
         """Field (..., n, n) behind the absorber; the phase is kept."""
         intensity = field.real.square() + field.imag.square()
         threshold = self.share * intensity.mean((-2, -1), keepdim=True)
-        left = F.relu(intensity - threshold)
-        return field * torch.sqrt(left / intensity.clamp(min=1e-30))
+        passed = F.relu(intensity - threshold)
+        lit = passed > 0.0  # elsewhere the slope of the root is infinite
+        share = torch.where(lit, passed / torch.where(lit, intensity, 1.0), 1.0)
+        return field * (torch.sqrt(share) * lit)
 
     def describe(self) -> dict[str, Any]:
         """Constants as plain values."""
@@ -155,6 +157,10 @@ class Detectors:
 
     def __post_init__(self) -> None:
         check_count("side of a detector", self.side)
+        if not self.corners:
+            raise UserError("no detector", allowed="at least one corner")
+        for corner in self.corners:
+            check_pair("corner of a detector", corner, low=-(2**31))
 
     def pixels(self, n: int) -> Tensor:
         """Row-major indices of the pixels of all detectors, one detector after another.

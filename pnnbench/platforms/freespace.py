@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.errors import UserError, check_count, check_pair, check_range
 from pnnbench.platforms.base import Environment, PhysicalLayer
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -58,8 +58,7 @@ class Layout:
 
     def __post_init__(self) -> None:
         for name in ("tile", "cell", "cells"):
-            for value in getattr(self, name):
-                check_count(f"layout {name}", value, high=4096)
+            check_pair(f"layout {name}", getattr(self, name), high=4096)
         check_count("layout column_pixels", self.column_pixels, high=64)
         if any(t > c for t, c in zip(self.tile, self.cell, strict=True)):
             raise UserError(f"a tile of {self.tile} is larger than its cell {self.cell}")
@@ -181,8 +180,10 @@ class FreeSpaceLayer(PhysicalLayer):
                 next_step="give a Layout whose tile has as many pixels as there are inputs",
             )
         unknown = [name for name in answers_to if name not in FIELDS]
-        if unknown:
-            raise UserError(f"answers_to has {unknown[0]!r}", allowed=", ".join(FIELDS))
+        if isinstance(answers_to, str) or unknown:
+            raise UserError(
+                f"answers_to is {answers_to!r}", allowed=f"a tuple of {', '.join(FIELDS)}"
+            )
         self.sampling = check_sampling(sampling)
         self.answers_to = tuple(answers_to)
         self.readout_noise = float(readout_noise)
@@ -245,6 +246,11 @@ class FreeSpaceLayer(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian offsets of the weights, of standard deviation ``sigma``."""
         return {"weight": sigma * torch.randn(self.weight.shape, generator=generator)}
+
+    def answers(self, environment: Environment) -> bool:
+        """Whether a field that this layer answers to is off nominal."""
+        nominal = self.environment_class().as_dict()
+        return any(environment.as_dict()[name] != nominal[name] for name in self.answers_to)
 
     def sensitivity(self) -> Tensor:
         """1 for every weight: a modulator pixel answers linearly; without gradient."""

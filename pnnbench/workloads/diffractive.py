@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping
 from functools import lru_cache
@@ -32,11 +33,10 @@ JOINT = (2.0,)
 #: Distances of the published set-up in mm: image to lens, lens to first mask, between masks, last
 #: mask to lens, lens to detectors; and the focal length of both lenses.
 TO_LENS, TO_MASK, BETWEEN, FROM_MASK, TO_DETECTORS, FOCAL = 5.0, 4.0, 2.0, 4.0, 5.0, 5.0
-#: Rows of the published detectors and the columns in each, as shares of the window.
+#: First pixels of the published detectors, of 128: rows and the columns in each.
 ROWS = ((32, (32, 59, 86)), (59, (32, 50, 68, 86)), (86, (32, 59, 86)))
 
 
-@lru_cache(maxsize=4)
 def optics(n: int, pixel_um: float, detector_side: int) -> tuple[Plane, Imaging, DetectorPlane]:
     """Fixed optics of the published set-up, sampled anew with padded planes.
 
@@ -48,6 +48,11 @@ def optics(n: int, pixel_um: float, detector_side: int) -> tuple[Plane, Imaging,
     Returns:
         The planes, what stands before the first mask, and what stands behind the last.
     """
+    return copy.deepcopy(_optics(n, pixel_um, detector_side))
+
+
+@lru_cache(maxsize=4)
+def _optics(n: int, pixel_um: float, detector_side: int) -> tuple[Plane, Imaging, DetectorPlane]:
     plane = Plane(n, pixel_um)
     corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)
     before = [plane.gap(TO_LENS), plane.lens(FOCAL), plane.gap(TO_MASK)]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import Tensor
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
+from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
+from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
+from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
 
 
 class Logits(torch.nn.Module):
@@ -71,3 +76,22 @@ def test_a_grid_leaves_the_workload_as_it_was(cls: type[Workload]) -> None:
     evaluate_grid(workload, IMAGES, LABELS, workload.perturbation_grid("smoke")[::5])
     assert all(torch.equal(v, before[k]) for k, v in workload.network.state_dict().items())
     assert torch.equal(workload(IMAGES), clean)
+
+
+class PublishedRule(FreeSpaceDigits):
+    """The second layer answers to the scale only."""
+
+    def build_network(self) -> PhysicalNetwork:
+        return FreeSpaceNet(
+            FreeSpaceLayer(64, 36, Layout((8, 8), cell=(12, 10))),
+            FreeSpaceLayer(36, 10, Layout((6, 6), cell=(12, 10)), answers_to=("scale",)),
+        )
+
+
+def test_a_layer_that_does_not_answer_may_stay_as_it_is() -> None:
+    workload = PublishedRule(0)
+    cells = [c for c in workload.perturbation_grid("smoke") if c.axis in ("rotation", "scale")]
+    assert len(evaluate_grid(workload, IMAGES, LABELS, cells)) == len(cells)
+    still = dataclasses.replace(cells[0], environment=MisalignmentEnvironment())
+    with pytest.raises(RuntimeError, match="unchanged"):
+        evaluate_grid(workload, IMAGES, LABELS, [still])

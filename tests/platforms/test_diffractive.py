@@ -569,3 +569,20 @@ def test_long_gaps_get_the_dark_that_keeps_open_space_open() -> None:
     assert [plane.gap(z).padding for z in (0.0, 2.0, 3.8, 3.9, 5.0)] == [2, 2, 2, 3, 3]
     assert Plane(64, 4.0, 532.0, padding=1).gap(5.0).padding == 1  # periodic, as asked for
     assert Plane(64, 4.0, 532.0, padding=4).gap(2.0).padding == 4
+
+
+def test_the_published_absorber_has_a_gradient_in_the_dark() -> None:
+    field = light(2, seed=3)
+    field[0, :4] = 0.0  # and the other pixels are below and above the threshold
+    field.requires_grad_()
+    out = ThresholdAbsorber()(field)
+    assert 0 < int((out == 0).sum()) < out.numel()
+    (gradient,) = torch.autograd.grad(out.abs().square().sum(), field)
+    assert bool(torch.isfinite(torch.view_as_real(gradient)).all())
+    assert float(gradient.abs().max()) > 0.0
+
+
+@pytest.mark.parametrize("corners", [(), ((1.5, 2),), ((1, 2, 3),)])
+def test_impossible_corners_are_refused(corners: Any) -> None:
+    with pytest.raises(UserError, match=r"detector"):
+        Detectors(corners, 2)

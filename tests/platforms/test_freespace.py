@@ -567,3 +567,18 @@ def test_impossible_layouts_are_refused(options: dict[str, object]) -> None:
 def test_a_device_of_another_network_is_refused() -> None:
     with pytest.raises(UserError, match="fc1"), operate(small(), [Condition(Device({"fc1": {}}))]):
         pass
+
+
+@pytest.mark.parametrize("tile", [28, (28,), (28, 28, 28), (2.5, 2), [28, 28]])
+def test_impossible_tiles_are_refused(tile: object) -> None:
+    with pytest.raises(UserError, match="layout tile"):
+        Layout(tile)  # type: ignore[arg-type]
+
+
+def test_a_layer_says_what_it_answers_to() -> None:
+    second = FreeSpaceLayer(144, 10, answers_to=("scale",))
+    assert second.answers(MisalignmentEnvironment(rotation_deg=1.0, scale=1.1))
+    assert not second.answers(MisalignmentEnvironment(rotation_deg=1.0))
+    assert FreeSpaceLayer(144, 10).answers(MisalignmentEnvironment(rotation_deg=1.0))
+    with pytest.raises(UserError, match="answers_to is 'scale'"):
+        FreeSpaceLayer(144, 10, answers_to="scale")  # type: ignore[arg-type]
