@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -16,10 +15,8 @@ from pnnbench.platforms.diffractive import (
     Imaging,
     Plane,
 )
-from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.base import Classification, Tier, Workload
-from pnnbench.workloads.freespace import both_signs
-from pnnbench.workloads.grid import Cell, device_axis, misalignment_axes, test_devices
+from pnnbench.workloads.grid import Cell, misalignment_grid, test_devices
 from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
 
 #: Standard deviations of the phase errors in rad.
@@ -83,21 +80,15 @@ class DiffractiveWorkload(Classification, Workload):
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Each misalignment alone, rotation with shift, then devices with phase errors."""
-        signed = both_signs(JOINT)
-        return [
-            *misalignment_axes(
-                both_signs(ROTATIONS_DEG),
-                both_signs(SHIFTS_PX),
-                [round(1 + k, 6) for k in both_signs(SCALES)],
-                list(itertools.product(signed, signed)),
-            ),
-            *device_axis(
-                SEVERITIES,
-                test_devices(self.tier(tier).n_devices),
-                MisalignmentEnvironment(),
-                self.severity_unit,
-            ),
-        ]
+        return misalignment_grid(
+            ROTATIONS_DEG,
+            SHIFTS_PX,
+            SCALES,
+            JOINT,
+            SEVERITIES,
+            test_devices(self.tier(tier).n_devices),
+            self.severity_unit,
+        )
 
     def describe(self, tier: str) -> dict[str, Any]:
         """Adds distances, the severity of the training device and the ranges."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
-from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.base import Classification, Tier, Workload
-from pnnbench.workloads.grid import Cell, device_axis, misalignment_axes, test_devices
+from pnnbench.workloads.grid import Cell, misalignment_grid, test_devices
 from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
 
 #: Spread of each layer's own misalignment, in multiples of the assembly tolerance.
@@ -21,11 +19,6 @@ SHIFTS_PX = (0.5, 1.0, 1.5, 2.0)
 SCALES = (0.025, 0.05, 0.075, 0.1)
 #: Rotations in degrees and shifts along y in pixels of the joint grid.
 JOINT = (1.0, 2.0)
-
-
-def both_signs(values: tuple[float, ...]) -> tuple[float, ...]:
-    """The values and their negatives, in order."""
-    return (*(-v for v in reversed(values)), *values)
 
 
 class FreeSpaceWorkload(Classification, Workload):
@@ -41,21 +34,15 @@ class FreeSpaceWorkload(Classification, Workload):
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Each misalignment alone, rotation with shift, then assembled devices; all layers."""
-        signed = both_signs(JOINT)
-        return [
-            *misalignment_axes(
-                both_signs(ROTATIONS_DEG),
-                both_signs(SHIFTS_PX),
-                [round(1 + k, 6) for k in both_signs(SCALES)],
-                list(itertools.product(signed, signed)),
-            ),
-            *device_axis(
-                SEVERITIES,
-                test_devices(self.tier(tier).n_devices),
-                MisalignmentEnvironment(),
-                self.severity_unit,
-            ),
-        ]
+        return misalignment_grid(
+            ROTATIONS_DEG,
+            SHIFTS_PX,
+            SCALES,
+            JOINT,
+            SEVERITIES,
+            test_devices(self.tier(tier).n_devices),
+            self.severity_unit,
+        )
 
     def describe(self, tier: str) -> dict[str, Any]:
         """Adds the severities of the training device and of the sharpness figures."""
