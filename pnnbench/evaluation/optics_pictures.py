@@ -18,8 +18,7 @@ from pnnbench.evaluation.picture_parts import Record, remark
 from pnnbench.platforms.diffractive import DetectorPlane, DiffractiveStack
 from pnnbench.platforms.freespace import FreeSpaceLayer
 from pnnbench.platforms.misalignment import Misalignment, MisalignmentEnvironment, sample, taps
-from pnnbench.workloads.base import Workload
-from pnnbench.workloads.diffractive import DiffractiveWorkload
+from pnnbench.workloads.base import Classification, Workload
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +58,8 @@ def optics_figures(
     stacks = {name: m for name, m in layers.items() if isinstance(m, DiffractiveStack)}
     if stacks:
         figures["masks"] = masks(stacks, record)
-    if isinstance(workload, DiffractiveWorkload):
+    ends = [m for m in stacks.values() if isinstance(m.detector_plane, DetectorPlane)]
+    if len(ends) == 1 and isinstance(workload, Classification):
         figures["detectors"] = detectors(workload, record, images, labels)
     return figures
 
@@ -256,15 +256,14 @@ def detector_intensity(workload: Workload, images: Tensor) -> Tensor:
     return torch.cat(planes)
 
 
-def detectors(
-    workload: DiffractiveWorkload, record: Record, images: Tensor, labels: Tensor
-) -> Figure:
+def detectors(workload: Workload, record: Record, images: Tensor, labels: Tensor) -> Figure:
     """Mean intensity on the plane of the detectors by class, with the detectors drawn in.
 
     The colours are logarithmic: light may well miss the detectors.
 
     Args:
-        workload: A trained diffractive workload; afterwards it is what it was, to the bit.
+        workload: A trained classifier that ends in a stack with a `DetectorPlane`; afterwards
+            it is what it was, to the bit.
         record: Its record.
         images: Test images (N, 1, H, W).
         labels: Class indices (N,).
@@ -280,7 +279,8 @@ def detectors(
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES].cpu()
     every = detector_intensity(workload, images)
     squares = detector_squares(workload)
-    n, pixel_um, _ = workload.sampling
+    sampled = next(m.plane for m in workload.modules() if isinstance(m, DiffractiveStack))
+    n, pixel_um = sampled.n, sampled.pixel_um
     classes = [k for k in range(len(squares)) if bool((labels == k).any())][:MOST_CLASSES]
     means = {k: 100 * every[labels == k].mean(0) for k in classes}
     most = max(1e-9, *(float(mean.max()) for mean in means.values()))
