@@ -121,7 +121,10 @@ _FAMILIES = {
     "bp weights": ("#0072B2", "s"),
     "bp": ("#333333", "o"),
     "nat": ("#009E73", "^"),
+    "sat misalignment": ("#D55E00", "p"),
+    "sat in turns": ("#D55E00", "h"),
     "sat": ("#D55E00", "D"),
+    "random misalignment": ("#56B4E9", "<"),
     "pat": ("#E69F00", "P"),
     "dat": ("#56B4E9", "X"),
     "optical pruning": ("#CC79A7", "v"),
@@ -154,6 +157,12 @@ _KNOWN_VARIANTS = {
     "bp adam": 5,
     "published settings": 2,
     "read out": 1,
+    "searched step": 4,
+    "rotation alone": 4,
+    "only": 1,
+    "outwards": 2,
+    "in turns": 1,
+    "whole range": 2,
 }
 
 
