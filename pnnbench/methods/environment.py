@@ -92,11 +92,42 @@ def draw_probe(
     return dict(zip(names, values.tolist(), strict=True))
 
 
-class RandomEnvironment(TrainingMethod):
+class AgainstEnvironment(TrainingMethod):
+    """What methods against the environment share: its parameters, their turns, random probes."""
+
+    parameters: str
+    probe: float
+    two_sided: bool
+    turns: str
+
+    def set_probes(self, parameters: str, probe: float, two_sided: bool, turns: str) -> None:
+        """Checks and keeps the hyper-parameters of the probes; see the subclasses."""
+        self.parameters = str(parameters)
+        self.probe = check_range("probe", probe, low=0.0, high=1.0, low_open=True)
+        self.two_sided = bool(two_sided)
+        self.turns = check_turns(turns)
+
+    @classmethod
+    def supports(cls, workload: Workload) -> bool:
+        """Whether the workload says what varies in its environment."""
+        return bool(workload.environment_ranges)
+
+    def attach(self, workload: Workload) -> None:
+        """Checks the names of the parameters."""
+        super().attach(workload)
+        chosen_parameters(workload, self.parameters)
+
+    def draw(self, workload: Workload) -> dict[str, float]:
+        """Draws the probe of this step, in units of the ranges."""
+        names = chosen_parameters(workload, self.parameters)
+        names = whose_turn(names, self.turns, self.calls, workload.current_epoch)
+        return draw_probe(names, self.probe, self.two_sided, self.generator())
+
+
+class RandomEnvironment(AgainstEnvironment):
     """Random environments: L(Θ) in an environment drawn anew for each batch.
 
-    The augmentation that finite-difference sharpness-aware training contains: what that gains over
-    this is due to its steps.
+    The augmentation that finite-difference sharpness-aware training contains; see also SATOutward.
 
     Args:
         parameters: Names of `Workload.environment_ranges`, separated by commas, or ``"all"``.
@@ -122,31 +153,16 @@ class RandomEnvironment(TrainingMethod):
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.parameters = str(parameters)
-        self.probe = check_range("probe", probe, low=0.0, high=1.0, low_open=True)
-        self.two_sided = bool(two_sided)
-        self.turns = check_turns(turns)
-
-    @classmethod
-    def supports(cls, workload: Workload) -> bool:
-        """Whether the workload says what varies in its environment."""
-        return bool(workload.environment_ranges)
-
-    def attach(self, workload: Workload) -> None:
-        """Checks the names of the parameters."""
-        super().attach(workload)
-        chosen_parameters(workload, self.parameters)
+        self.set_probes(parameters, probe, two_sided, turns)
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device in a random environment."""
-        names = chosen_parameters(workload, self.parameters)
-        names = whose_turn(names, self.turns, self.calls, workload.current_epoch)
-        position = draw_probe(names, self.probe, self.two_sided, self.generator())
-        with workload.operating(Device.ideal(), environment_at(workload, position)):
+        environment = environment_at(workload, self.draw(workload))
+        with workload.operating(Device.ideal(), environment):
             return workload.loss(workload(batch[0]), batch)
 
 
-class SATEnvironment(SAT):
+class SATEnvironment(AgainstEnvironment, SAT):
     """Sharpness-aware training against the environment, by finite differences.
 
     Per batch: the loss L0 at nominal, L1 at a random displacement u, the slope (L1 - L0) / u, and a
@@ -191,23 +207,10 @@ class SATEnvironment(SAT):
         optimizer: str = "adam",
     ) -> None:
         super().__init__(rho, adaptive, perturb, lr, lr_digital, optimizer)
-        self.parameters = str(parameters)
-        self.probe = check_range("probe", probe, low=0.0, high=1.0, low_open=True)
-        self.two_sided = bool(two_sided)
+        self.set_probes(parameters, probe, two_sided, turns)
         self.keep_probe = bool(keep_probe)
         self.step = check_range("step", step, low=0.0, high=1e6)
         self.normalise = bool(normalise)
-        self.turns = check_turns(turns)
-
-    @classmethod
-    def supports(cls, workload: Workload) -> bool:
-        """Whether the workload says what varies in its environment."""
-        return bool(workload.environment_ranges)
-
-    def attach(self, workload: Workload) -> None:
-        """Checks the names of the parameters."""
-        super().attach(workload)
-        chosen_parameters(workload, self.parameters)
 
     def adversarial(self, probe: dict[str, float], rise: float) -> dict[str, float]:
         """Where the environment goes.
@@ -229,9 +232,7 @@ class SATEnvironment(SAT):
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss at moved controls in a moved environment; both carry no gradient."""
-        names = chosen_parameters(workload, self.parameters)
-        names = whose_turn(names, self.turns, self.calls, workload.current_epoch)
-        probe = draw_probe(names, self.probe, self.two_sided, self.generator())
+        probe = self.draw(workload)
         # What lies before the controls is the same in all passes, unless it is moved too.
         moves_prefix = self.rho > 0.0 and self.perturb == "all"
         with workload.extra_pass() if moves_prefix else nullcontext():
