@@ -343,7 +343,7 @@ def log_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
     )
     (axes.set_xlim if which == "x" else axes.set_ylim)(low, high)
     steps: tuple[float, ...] = (1.0,)
-    if decades < 0.9:
+    if decades < 0.7:
         steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     elif decades < 2.5:
         steps = (1.0, 2.0, 5.0)
