@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.records import read_records
 from pnnbench.published.mzi import LAMBDA_IMAGES, lambda_all
 from pnnbench.published.mzi_checkpoint import PublishedMZIMNIST
+from pnnbench.records.store import read_records
 from pnnbench.workloads.mzi import PORTS
 
 #: Row -> published accuracy in % on the training device, seconds, eigenvalue; Figure 4c.

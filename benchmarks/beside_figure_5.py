@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.records import read_records
+from pnnbench.records.store import read_records
 
 Curve = dict[float, float]
 #: Axis -> (unit, network -> accuracy in % at each level), Figure 5e-i to iii; scale in % off 1.

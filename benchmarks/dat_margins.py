@@ -32,7 +32,7 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.dat import DAT, DATInternal
 from pnnbench.methods.pat import PAT
 from pnnbench.platforms.mzi import MZIMesh
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.mzi import MZI3MNIST, PORTS
 from pnnbench.workloads.networks import FourierInput, OpticalNet, PhysicalNetwork
 

@@ -12,7 +12,7 @@ from pnnbench.console import Console
 from pnnbench.errors import UserError
 
 if TYPE_CHECKING:
-    from pnnbench.suites import Job, Suite
+    from pnnbench.running.suites import Job, Suite
 
 
 def _out(text: str) -> None:
@@ -31,7 +31,7 @@ def _set_threads(count: int | None) -> None:
 
 
 def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
-    from pnnbench.jobs import job_folder, run_suite
+    from pnnbench.running.jobs import job_folder, run_suite
 
     _set_threads(options.threads)
     with Console(len(suite.jobs)) as console:
@@ -53,8 +53,8 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
 
 def _adopt_published(suite: Suite, runs: Path) -> int:
     """Takes over finished jobs from ``leaderboards/SUITE/records``; returns how many."""
-    from pnnbench.jobs import job_folder
-    from pnnbench.leaderboard.records import is_finished, read_record, write_record
+    from pnnbench.records.store import is_finished, read_record, write_record
+    from pnnbench.running.jobs import job_folder
 
     adopted = 0
     for job in suite.jobs:
@@ -84,7 +84,7 @@ def _show(
             say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
             return
     if options.wandb != "disabled":
-        from pnnbench.leaderboard.mirror import log_job
+        from pnnbench.report.mirror import log_job
 
         warning = log_job(record, folder, pictures, mode=options.wandb)
         if warning:
@@ -96,8 +96,8 @@ def _show(
 
 def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Path]:
     from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.evaluation.pictures import draw_run
-    from pnnbench.jobs import load_trained
+    from pnnbench.report.run_pictures import draw_run
+    from pnnbench.running.jobs import load_trained
 
     workload = load_trained(folder, record)
     tier = record["config"]["tier"]
@@ -114,14 +114,14 @@ def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[st
 
 def run(options: Any) -> int:
     """``pnnbench run``."""
-    from pnnbench.suites import load_suite, suite_path
+    from pnnbench.running.suites import load_suite, suite_path
 
     suite = load_suite(suite_path(options.suite), root=options.data)
     records = _run_suite(suite, options)
     folder = Path(options.runs) / suite.name
     page = _write_board(records, folder, options.wandb, folder)
     from pnnbench.leaderboard.ranking import build
-    from pnnbench.leaderboard.render import render
+    from pnnbench.report.render import render
 
     _out(render(build(records), "table"))
     _out(f"page: {page}")
@@ -131,7 +131,7 @@ def run(options: Any) -> int:
 def train(options: Any) -> int:
     """``pnnbench train``."""
     from pnnbench.registry import method_class, method_parameters
-    from pnnbench.suites import MethodEntry, Suite, make_jobs
+    from pnnbench.running.suites import MethodEntry, Suite, make_jobs
 
     params = method_parameters(method_class(options.method), options.params)
     # Runs with other settings are other rows of the leaderboard.
@@ -184,7 +184,7 @@ def _sharpness_lines(sharpness: dict[str, Any]) -> list[str]:
 
 
 def _finished_record(folder: Path) -> dict[str, Any]:
-    from pnnbench.leaderboard.records import read_record
+    from pnnbench.records.store import read_record
 
     record = read_record(folder / "record.json")
     if record["status"] != "ok":
@@ -197,7 +197,7 @@ def _finished_record(folder: Path) -> dict[str, Any]:
 
 def _reloaded(folder: Path, root: str | None) -> tuple[dict[str, Any], Any, Any]:
     from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.jobs import load_trained
+    from pnnbench.running.jobs import load_trained
 
     record = _finished_record(folder)
     tier = record["config"]["tier"]
@@ -210,7 +210,7 @@ def _reloaded(folder: Path, root: str | None) -> tuple[dict[str, Any], Any, Any]
 
 def evaluate(options: Any) -> int:
     """``pnnbench evaluate``."""
-    from pnnbench.submissions import remeasure
+    from pnnbench.submitting.submissions import remeasure
 
     record, workload, data = _reloaded(Path(options.run), options.data)
     with Console(0) as console:
@@ -225,7 +225,7 @@ def evaluate(options: Any) -> int:
 
 def sharpness(options: Any) -> int:
     """``pnnbench sharpness``."""
-    from pnnbench.jobs import measure_job_sharpness
+    from pnnbench.running.jobs import measure_job_sharpness
 
     record, workload, data = _reloaded(Path(options.run), options.data)
     result = measure_job_sharpness(workload, data, record["config"])
@@ -243,8 +243,8 @@ def plot(options: Any) -> int:
     if (folder / "record.json").is_file():
         paths = _draw_run(folder, _finished_record(folder), options.data)
     else:
-        from pnnbench.leaderboard.figures import draw_suite
-        from pnnbench.leaderboard.records import read_records
+        from pnnbench.records.store import read_records
+        from pnnbench.report.figures import draw_suite
 
         paths = draw_suite(read_records(folder), folder / "pictures")
     for path in paths.values():
@@ -267,15 +267,15 @@ def _sources(given: list[str]) -> list[Path]:
 def _write_board(
     records: list[dict[str, Any]], folder: Path, wandb: str | None, mirror_folder: Path
 ) -> Path:
-    from pnnbench.leaderboard.figures import draw_suite
-    from pnnbench.leaderboard.page import write_page
     from pnnbench.leaderboard.ranking import build
+    from pnnbench.report.figures import draw_suite
+    from pnnbench.report.page import write_page
 
     tables = build(records)
     drawn = draw_suite(records, folder / "pictures")
     page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
     if wandb != "disabled":
-        from pnnbench.leaderboard.mirror import log_leaderboard
+        from pnnbench.report.mirror import log_leaderboard
 
         warning = log_leaderboard(tables, page, mode=wandb, folder=mirror_folder)
         if warning:
@@ -286,8 +286,8 @@ def _write_board(
 def leaderboard(options: Any) -> int:
     """``pnnbench leaderboard``."""
     from pnnbench.leaderboard.ranking import build
-    from pnnbench.leaderboard.records import read_records
-    from pnnbench.leaderboard.render import render
+    from pnnbench.records.store import read_records
+    from pnnbench.report.render import render
 
     records = read_records(_sources(options.records))
     if not records:
@@ -307,8 +307,8 @@ def leaderboard(options: Any) -> int:
 
 def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
     from pnnbench.leaderboard.ranking import build
-    from pnnbench.leaderboard.records import write_record
-    from pnnbench.leaderboard.render import render
+    from pnnbench.records.store import write_record
+    from pnnbench.report.render import render
 
     names = sorted({record["job"]["suite"] for record in records})
     if len(names) != 1:
@@ -379,7 +379,7 @@ def list_registered(options: Any) -> int:
 
 def check(options: Any) -> int:
     """``pnnbench check``."""
-    from pnnbench.conformance import check_method
+    from pnnbench.submitting.conformance import check_method
 
     results = check_method(options.method, params=options.params, workload=options.workload)
     for result in results:
@@ -391,7 +391,7 @@ def check(options: Any) -> int:
 
 def submit(options: Any) -> int:
     """``pnnbench submit``."""
-    from pnnbench.submissions import pack
+    from pnnbench.submitting.submissions import pack
 
     folder = Path(options.run)
     _out(f"submission: {pack(folder, _finished_record(folder), Path(options.out))}")
@@ -400,7 +400,7 @@ def submit(options: Any) -> int:
 
 def verify(options: Any) -> int:
     """``pnnbench verify``."""
-    from pnnbench.submissions import verify as verify_submission
+    from pnnbench.submitting.submissions import verify as verify_submission
 
     with Console(0) as console:
         result = verify_submission(Path(options.submission), console.say, options.data)
@@ -414,7 +414,7 @@ def verify(options: Any) -> int:
 
 def doctor(options: Any) -> int:
     """``pnnbench doctor``."""
-    from pnnbench.leaderboard.records import diagnose
+    from pnnbench.records.doctor import diagnose
 
     findings = diagnose(Path(options.runs))
     for finding in findings:

@@ -77,7 +77,7 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
     from pnnbench.data.datamodule import ImageDataModule
     from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
     from pnnbench.registry import method_class, workload_class
-    from pnnbench.training import DivergedError, fit
+    from pnnbench.running.training import DivergedError, fit
 
     cls = workload_class(search["workload"])
     tier = cls.tier(search["tier"])

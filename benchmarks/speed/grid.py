@@ -21,7 +21,7 @@ from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, operate
 from pnnbench.registry import workload_class
-from pnnbench.training import quiet
+from pnnbench.running.training import quiet
 from pnnbench.workloads import networks
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell

@@ -19,7 +19,7 @@ from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRMNIST
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pnnbench.data import load
 from pnnbench.data.arrays import ImageArrays
 from pnnbench.data.order import EpochBatches
+from pnnbench.data.sets import load
 from pnnbench.errors import UserError
 
 Batch = tuple[Tensor, Tensor]

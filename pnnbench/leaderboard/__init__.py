@@ -1,4 +1,4 @@
-"""Records on disk, their statistics, the ranking, its rendering and the W&B mirror.
+"""Records in, numbers out: statistics, comparison, ranking. Draws nothing.
 
 Nothing here imports torch or lightning: the leaderboard is read from JSON records alone.
 """

@@ -24,7 +24,6 @@ from pnnbench.leaderboard.grid import (
     worst_mean,
 )
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
-from pnnbench.leaderboard.records import canonical, record_order
 from pnnbench.leaderboard.transfer import (
     REFERENCE_LABEL,
     device_figures,
@@ -32,6 +31,7 @@ from pnnbench.leaderboard.transfer import (
     training_severity,
     with_time_ratios,
 )
+from pnnbench.records.store import canonical, record_order
 
 __all__ = ["BASELINE", "CHANCE_MARGIN", "GroupLine", "Row", "Table", "build", "rows"]
 

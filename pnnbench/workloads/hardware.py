@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnnbench.errors import UserError
-from pnnbench.platforms.base import Condition, derive_seed, operate, tapped
+from pnnbench.platforms.base import Condition, PhysicalLayer, derive_seed, operate, tapped
 
-if TYPE_CHECKING:
-    from pnnbench.workloads.base import Workload
+
+class Measurable(Protocol):
+    """What the black box needs of a workload: network, layers, a pass that leaves no trace."""
+
+    hardware_queries: int
+
+    @property
+    def network(self) -> nn.Module:
+        """The network of physical and digital layers."""
+        ...
+
+    def layers(self) -> dict[str, PhysicalLayer]:
+        """Physical layers by name."""
+        ...
+
+    def extra_pass(self) -> AbstractContextManager[None]:
+        """Context in which a forward pass leaves buffers as they are."""
+        ...
+
+    def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Outputs from the inputs of the first physical layer."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +107,7 @@ class Hardware:
     """
 
     def __init__(
-        self, workload: Workload, condition: Condition, *, internal: bool = False, seed: int = 0
+        self, workload: Measurable, condition: Condition, *, internal: bool = False, seed: int = 0
     ) -> None:
         self.queries = 0
         self.internal = internal
@@ -130,7 +151,7 @@ class _Noise:
 
 
 def _runner(
-    workload: Workload, condition: Condition, internal: bool
+    workload: Measurable, condition: Condition, internal: bool
 ) -> Callable[[Tensor, Mapping[str, Tensor], _Noise], Measurement]:
     def run(h: Tensor, controls: Mapping[str, Tensor], noise: _Noise) -> Measurement:
         network, layers = workload.network, workload.layers()

@@ -22,7 +22,7 @@ from pnnbench.evaluation.harness import (
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mrr import MRREnvironment
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 from pnnbench.workloads.mrr import MRRDigits, mrr_layers

@@ -11,9 +11,9 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, device_scores, read_grid, worst_mean
-from pnnbench.leaderboard.records import seal
+from pnnbench.records.store import seal
 
-from .factory import METHODS, make_failure, make_mesh_suite, make_record, make_suite
+from ..record_factory import METHODS, make_failure, make_mesh_suite, make_record, make_suite
 
 
 def resealed(record: dict, change) -> dict:

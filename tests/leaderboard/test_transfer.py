@@ -9,10 +9,16 @@ from scipy import stats
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.records import seal
 from pnnbench.leaderboard.transfer import mean_cost, training_severity
+from pnnbench.records.store import seal
 
-from .factory import MESH_METHODS, make_failure, make_mesh_record, make_mesh_suite, make_suite
+from ..record_factory import (
+    MESH_METHODS,
+    make_failure,
+    make_mesh_record,
+    make_mesh_suite,
+    make_suite,
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
-from pnnbench.training import TrainingData, quiet
+from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.mrr import MRRDigits
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.methods.bp_weights import BPWeights
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
 
 DATA = ImageDataModule(load("digits"), batch_size=32, limit_train=128)

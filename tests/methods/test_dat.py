@@ -15,7 +15,7 @@ from pnnbench.errors import UserError
 from pnnbench.methods.dat import DAT, DATInternal, fuse, power
 from pnnbench.methods.pat import PAT
 from pnnbench.platforms.mzi import MZIMesh
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits, MZIWorkload

@@ -33,7 +33,7 @@ from pnnbench.methods.environment import (
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
-from pnnbench.training import TrainingData, quiet
+from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Batch
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits

@@ -30,7 +30,7 @@ from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
-from pnnbench.training import TrainingData, fit, quiet
+from pnnbench.running.training import TrainingData, fit, quiet
 from pnnbench.workloads.base import Batch
 from pnnbench.workloads.mrr import MRRDigits
 

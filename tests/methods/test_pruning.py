@@ -10,7 +10,7 @@ from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.platforms.base import Device
-from pnnbench.training import fit
+from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
 
 DATA = ImageDataModule(load("digits"), batch_size=20, limit_train=100)

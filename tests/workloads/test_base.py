@@ -13,7 +13,7 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Device
-from pnnbench.training import TrainingData, quiet
+from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
 

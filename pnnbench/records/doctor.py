@@ -1,0 +1,84 @@
+"""Finds what is wrong in a folder of runs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnnbench.errors import UserError
+from pnnbench.records.store import find_records, job_hash, parameters_problem, read_record, walk
+
+_HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong in a run folder.
+
+    Attributes:
+        path: The file or folder.
+        kind: ``corrupt``, ``failed``, ``incomplete``, ``leftover``, ``mismatch`` or
+            ``parameters``.
+        message: What is wrong, in a line.
+    """
+
+    path: Path
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind:<10} {self.path}: {self.message}"
+
+
+def diagnose(folder: Path | str) -> list[Finding]:
+    """Looks for what is wrong in a folder of runs.
+
+    Args:
+        folder: A run folder, or a folder of run folders.
+
+    Returns:
+        The findings in a fixed order; an empty list when every job is finished and whole.
+
+    Raises:
+        UserError: If the folder does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: there is no such folder", next_step="pnnbench doctor FOLDER_OF_RUNS"
+        )
+    findings: list[Finding] = []
+    for path in find_records(folder):
+        try:
+            record = read_record(path)
+        except UserError as error:
+            findings.append(Finding(path, "corrupt", error.what.removeprefix(f"{path}: ")))
+            continue
+        if record["status"] != "ok":
+            failure = record["error"]
+            words = f"{record['status']}: {failure['type']}: {failure['message']}"
+            findings.append(Finding(path, "failed", words.splitlines()[0]))
+        name = path.parent.name if path.name == "record.json" else path.stem
+        named = _HASH_IN_NAME.findall(name)
+        if named and record["job"]["hash"] not in named:
+            words = f"is named {named[-1]} but holds job {record['job']['hash']}"
+            findings.append(Finding(path, "mismatch", words))
+        if "content" in record["job"] and job_hash(record["job"]) != record["job"]["hash"]:
+            words = f"says job {record['job']['hash']}, its content {job_hash(record['job'])}"
+            findings.append(Finding(path, "mismatch", words))
+        problem = parameters_problem(path, record)
+        # Committed records (records/*.json) travel without their parameters.
+        travels = path.name != "record.json"
+        if problem is not None and record["status"] == "ok" and not travels:
+            findings.append(Finding(path, "parameters", problem))
+    for here, _, files in walk(folder):
+        if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files:
+            words = "holds no record: the job was interrupted and will resume when run again"
+            findings.append(Finding(here, "incomplete", words))
+        findings.extend(
+            Finding(here / name, "leftover", "temporary file of an interrupted write; delete it")
+            for name in files
+            if name.startswith(".") and name.endswith(".tmp")
+        )
+    return sorted(findings, key=lambda f: (str(f.path), f.kind))

@@ -1,0 +1,329 @@
+"""Records: the truth on disk, one sealed JSON file per job.
+
+A record is complete or it is not a record. It is validated, sealed with a checksum over its
+canonical JSON, written to a temporary file in the same folder and renamed. A job that failed
+leaves a typed record of its failure, which never counts as finished and never replaces a
+finished one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+from pnnbench.records.schema import SCHEMA, STATUSES, TIERS, plain, validate
+
+__all__ = [
+    "SCHEMA",
+    "STATUSES",
+    "TIERS",
+    "canonical",
+    "file_sha256",
+    "find_records",
+    "is_finished",
+    "job_hash",
+    "read_record",
+    "read_records",
+    "record_order",
+    "seal",
+    "write_record",
+]
+
+_SKIPPED_FOLDERS = {"wandb", "checkpoints", ".git", ".venv", "__pycache__"}
+
+
+def canonical(obj: Any) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, UTF-8, finite numbers only.
+
+    Args:
+        obj: A value of plain JSON types; tuples and numpy scalars are converted.
+
+    Returns:
+        The same bytes for equal values on every machine.
+
+    Raises:
+        UserError: If the value holds NaN, infinity or a type that JSON does not have.
+    """
+    return _dump(plain(obj))
+
+
+def _dump(obj: Any) -> bytes:
+    text = json.dumps(
+        obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return text.encode("utf-8")
+
+
+def job_hash(spec: dict[str, Any]) -> str:
+    """Content hash of a job.
+
+    Args:
+        spec: Everything that decides the result of the job. A key ``"hash"`` at the top is left
+            out, so that ``job_hash(record["job"])`` can be compared with the hash inside.
+
+    Returns:
+        The first 16 hexadecimal digits of the SHA-256 of the canonical JSON.
+    """
+    content = {key: value for key, value in spec.items() if key != "hash"}
+    return hashlib.sha256(canonical(content)).hexdigest()[:16]
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _checksum(record: dict[str, Any]) -> str:
+    content = {key: value for key, value in record.items() if key != "checksum"}
+    return "sha256:" + hashlib.sha256(_dump(content)).hexdigest()
+
+
+def seal(record: dict[str, Any]) -> dict[str, Any]:
+    """Validates a record and adds its checksum.
+
+    Args:
+        record: The record; a checksum already in it is replaced.
+
+    Returns:
+        A new dict of plain JSON types with the key ``"checksum"``.
+
+    Raises:
+        UserError: If the record is incomplete, has an unknown key or a number that is not finite.
+    """
+    sealed: dict[str, Any] = plain({k: v for k, v in record.items() if k != "checksum"})
+    validate(sealed)
+    sealed["checksum"] = _checksum(sealed)
+    return sealed
+
+
+def write_record(path: Path | str, record: dict[str, Any]) -> dict[str, Any]:
+    """Writes a record in one step: temporary file in the same folder, fsync, rename.
+
+    Args:
+        path: Where the record goes, usually ``<run>/<job hash>/record.json``.
+        record: The record. It is sealed here; a checksum already in it must be right.
+
+    Returns:
+        The sealed record that was written.
+
+    Raises:
+        UserError: If the record is invalid, its checksum is wrong, or it is a failure and a
+            finished record stands at ``path`` already.
+    """
+    path = Path(path)
+    sealed = seal(record)
+    if "checksum" in record and record["checksum"] != sealed["checksum"]:
+        raise UserError(f"{path}: the record was changed after it was sealed")
+    if sealed["status"] != "ok" and is_finished(path):
+        raise UserError(
+            f"{path} holds a finished record; a record of status {sealed['status']!r} "
+            "does not replace it",
+            next_step=f"move {path} away if the job shall count as failed",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return sealed
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the number {name}")
+
+
+def read_record(path: Path | str) -> dict[str, Any]:
+    """Reads a record and checks that it is whole.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The record as it was sealed.
+
+    Raises:
+        UserError: If the file is missing, is not JSON, has another schema version, lacks
+            something, or does not match its checksum.
+    """
+    path = Path(path)
+    again = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such record") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+    try:
+        record = json.loads(text, parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: is not a record but {type(record).__name__}", next_step=again)
+    if record.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path}: has schema version {record.get('schema')!r}",
+            allowed=f"version {SCHEMA}",
+            next_step="use the version of pnnbench that wrote it",
+        )
+    if "checksum" not in record:
+        raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
+    if record["checksum"] != _checksum(record):
+        raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
+    try:
+        validate(record)
+    except UserError as error:
+        raise UserError(f"{path}: {error.what}", allowed=error.allowed, next_step=again) from None
+    return record
+
+
+def is_finished(path: Path | str, *, parameters: bool = False) -> bool:
+    """Whether a job is done, so that it can be skipped.
+
+    Args:
+        path: Where its record would be.
+        parameters: Also ask that the parameters file beside the record matches its SHA-256.
+
+    Returns:
+        True only for a whole record of status ``"ok"``; a failure, a corrupt record or none
+        gives False.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return False
+    try:
+        record = read_record(path)
+    except UserError:
+        return False
+    if record["status"] != "ok":
+        return False
+    return not parameters or parameters_problem(path, record) is None
+
+
+def parameters_problem(path: Path, record: dict[str, Any]) -> str | None:
+    entry = record.get("parameters")
+    if entry is None:
+        return None
+    beside = path.parent / entry["file"]
+    if not beside.is_file():
+        return f"the parameters file {beside.name} is missing"
+    if file_sha256(beside) != entry["sha256"]:
+        return f"the parameters file {beside.name} does not match its SHA-256"
+    return None
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
+        yield Path(here), folders, sorted(files)
+
+
+def find_records(folder: Path | str) -> list[Path]:
+    """Finds record files below a folder: ``record.json`` and ``records/*.json``.
+
+    Args:
+        folder: Where to look, recursively.
+
+    Returns:
+        The paths in a fixed order.
+    """
+    found = []
+    for here, _, files in walk(Path(folder)):
+        for name in files:
+            if name == "record.json" or (
+                here.name == "records" and name.endswith(".json") and not name.startswith(".")
+            ):
+                found.append(here / name)
+    return sorted(found)
+
+
+def record_order(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Sort key of records.
+
+    Args:
+        record: A record.
+
+    Returns:
+        Suite, protocol, workload, tier, method label, seed and hash.
+    """
+    job = record["job"]
+    return (
+        job["suite"],
+        record["protocol"],
+        job["workload"],
+        job["tier"],
+        job["method"]["label"],
+        job["seed"],
+        job["hash"],
+    )
+
+
+def read_records(source: Path | str | Iterable[Path | str]) -> list[dict[str, Any]]:
+    """Reads all records of a folder or of a list of files and folders.
+
+    Failed jobs are among the records; whoever counts results looks at the status. Where a job
+    has both a failure and a finished record, the finished one is kept.
+
+    Args:
+        source: A folder, a record file, or several of them.
+
+    Returns:
+        The records, sorted by suite, protocol, workload, tier, method label, seed and hash.
+
+    Raises:
+        UserError: If a path does not exist, a record is corrupt, or two finished records of one
+            job differ.
+    """
+    sources = [source] if isinstance(source, (str, Path)) else list(source)
+    paths: list[Path] = []
+    for entry in map(Path, sources):
+        if entry.is_dir():
+            paths.extend(find_records(entry))
+        elif entry.is_file():
+            paths.append(entry)
+        else:
+            raise UserError(
+                f"{entry}: there is no such file or folder",
+                next_step="`pnnbench run SUITE.yaml` makes records",
+            )
+    kept: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
+    for path in dict.fromkeys(paths):
+        record = read_record(path)
+        # One job may serve several suites: its hash is the same, its table is not.
+        key = (record["job"]["suite"], record["job"]["hash"])
+        if key not in kept:
+            kept[key] = (path, record)
+            continue
+        other_path, other = kept[key]
+        if record["status"] == "ok" and other["status"] == "ok":
+            if record["checksum"] != other["checksum"]:
+                raise UserError(
+                    f"job {key[1]} has two finished records that differ: {other_path} and {path}",
+                    next_step="give only one of the two folders",
+                )
+        elif record["status"] == "ok":
+            kept[key] = (path, record)
+    return sorted((record for _, record in kept.values()), key=record_order)

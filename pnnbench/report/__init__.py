@@ -1,0 +1,1 @@
+"""Numbers in; text, pages, pictures and the W&B mirror out."""

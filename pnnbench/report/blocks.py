@@ -1,0 +1,234 @@
+"""What the plain and the Markdown leaderboard show: blocks of columns, already as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pnnbench.leaderboard.model import GroupLine, Row, Table
+from pnnbench.report.formatting import NONE, count, eigenvalue, is_share, plus_minus
+
+Column = tuple[str, Callable[[Row], str]]
+"""Heading and what stands below it for a row."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One table of text.
+
+    Attributes:
+        title: Line above it; empty for the first block of a leaderboard table.
+        columns: Headings.
+        lines: One list of texts per row.
+        method: Index of the column of method labels, which is cut where room is short.
+        wide: Whether its columns may stand in several parts below each other.
+    """
+
+    title: str
+    columns: list[str]
+    lines: list[list[str]]
+    method: int
+    wide: bool
+
+
+def rank(row: Row) -> str:
+    """Formats a rank, ``=`` marking that it is shared.
+
+    Args:
+        row: A row.
+
+    Returns:
+        Such as ``"3="``.
+    """
+    if row.rank is None:
+        return NONE
+    return f"{row.rank}=" if row.tied_with else f"{row.rank}"
+
+
+def level(group: GroupLine, *, signed: bool) -> str:
+    """Formats the level of a cell group with its unit.
+
+    Args:
+        group: The group.
+        signed: Whether its axis has negative levels.
+
+    Returns:
+        Such as ``"+0.25 °C"``.
+    """
+    text = f"{group.level:{'+' if signed else ''}g}".replace("-", "−")
+    return f"{text} {unit_text(group.unit)}".strip()
+
+
+def unit_text(unit: str) -> str:
+    """Writes a unit as people do.
+
+    Args:
+        unit: Unit as the records name it.
+
+    Returns:
+        Such as ``"°C"`` or ``"× measured spread"``.
+    """
+    return {"degC": "°C", "deg": "°"}.get(unit, unit).replace("x ", "× ")
+
+
+def training_severity(table: Table) -> str:
+    """Formats the severity of the training devices.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Such as ``"0.15 rad"``; empty where none was measured.
+    """
+    if table.training is None:
+        return ""
+    return f"{table.training['severity']:g} {unit_text(table.training['unit'])}".strip()
+
+
+def signed_axes(table: Table) -> set[str]:
+    """Names the axes that have negative levels.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Axis names.
+    """
+    return {group.axis for group in table.groups if group.level < 0}
+
+
+def has_forward(table: Table) -> bool:
+    """Whether any row counts passes without a gradient.
+
+    Args:
+        table: The table.
+
+    Returns:
+        True if a column for them has something to show.
+    """
+    return any(row.cost.get("forward_evaluations") is not None for row in table.rows)
+
+
+def cost_title(table: Table) -> str:
+    """Names what stands beside the scores of a table.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Such as ``"Training device, fresh devices of the same severity (0.15 rad), cost"``.
+    """
+    if table.training is None:
+        return "Training cost"
+    return (
+        f"Training device, fresh devices of the same severity ({training_severity(table)}), "
+        "training cost"
+    )
+
+
+def lay_out(table: Table) -> list[Block]:
+    """Lays out a table.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Scores in order of rank, and the training device and cost where the records have them.
+        Without ranks: the figures of each row, then what each measured over the grid.
+    """
+    devices, cost = _device_columns(table), _cost_columns(table)
+    if not table.ranked:
+        own = [_METHOD, _clean(table), *devices, _LAMBDA, *cost]
+        return [_block(table, "", own, wide=True), _grid(table)]
+    made = [_block(table, "", _score_columns(table))]
+    if table.reference is not None:
+        made.append(_block(table, cost_title(table), [_METHOD, *devices, *cost], wide=True))
+    return made
+
+
+def _block(table: Table, title: str, columns: list[Column], *, wide: bool = False) -> Block:
+    headings = [heading for heading, _ in columns]
+    lines = [[show(row) for _, show in columns] for row in table.rows]
+    return Block(title, headings, lines, headings.index("method"), wide)
+
+
+def _label(row: Row) -> str:
+    return row.method + ("" if row.complete else " *")
+
+
+_METHOD: Column = ("method", _label)
+_LAMBDA: Column = ("λmax", lambda row: eigenvalue(row.lambda_max))
+
+
+def _unit(table: Table) -> str:
+    return " %" if is_share(table.key["metric"]) else ""
+
+
+def _clean(table: Table) -> Column:
+    share = is_share(table.key["metric"])
+    return (f"clean{_unit(table)}", lambda row: plus_minus(row.clean, share=share))
+
+
+def _score_columns(table: Table) -> list[Column]:
+    baseline = next((row.baseline for row in table.rows if row.baseline), None)
+    unit, share = _unit(table), is_share(table.key["metric"])
+
+    def difference(row: Row) -> str:
+        if row.baseline == row.method:
+            return "baseline"
+        return plus_minus(row.difference, share=share, sign=True)
+
+    return [
+        ("rank", rank),
+        _METHOD,
+        _clean(table),
+        (f"robust{unit}", lambda row: plus_minus(row.robust, share=share)),
+        (f"worst tenth{unit}", lambda row: plus_minus(row.worst_decile, share=share)),
+        (f"vs {baseline}" if baseline else "vs baseline", difference),
+        _LAMBDA,
+        ("grad.", lambda row: count(row.cost.get("gradient_evaluations"))),
+    ]
+
+
+def _device_columns(table: Table) -> list[Column]:
+    if table.training is None:
+        return []
+    unit, share = _unit(table), is_share(table.key["metric"])
+    return [
+        (f"training device{unit}", lambda row: plus_minus(row.training_device, share=share)),
+        (f"fresh devices{unit}", lambda row: plus_minus(row.fresh_devices, share=share)),
+        ("transfer", lambda row: plus_minus(row.transfer, share=share, sign=True)),
+    ]
+
+
+def _cost_columns(table: Table) -> list[Column]:
+    def counted(name: str) -> Callable[[Row], str]:
+        return lambda row: count(row.cost.get(name))
+
+    columns: list[Column] = [("gradients", counted("gradient_evaluations"))]
+    if has_forward(table):
+        columns.append(("forward", counted("forward_evaluations")))
+    columns.append(("queries", counted("hardware_queries")))
+    if table.reference is not None:
+        columns.append((f"time / {table.reference}", lambda row: eigenvalue(row.time_ratio)))
+    return columns
+
+
+def _grid(table: Table) -> Block:
+    share, signed = is_share(table.key["metric"]), signed_axes(table)
+    several = len({group.axis for group in table.groups}) > 1
+    columns: list[Column] = [_METHOD]
+    for group in table.groups:
+        heading = level(group, signed=group.axis in signed)
+        if several:
+            heading = f"{group.axis} {heading}"
+        columns.append((heading, _in_group(group, share)))
+    title = f"{table.key['metric'].capitalize()}{_unit(table)} by condition"
+    return _block(table, title, columns, wide=True)
+
+
+def _in_group(group: GroupLine, share: bool) -> Callable[[Row], str]:
+    def show(row: Row) -> str:
+        return plus_minus(group.methods[row.method], share=share) if row.seeds else NONE
+
+    return show

@@ -1,0 +1,225 @@
+"""Pictures of a suite, drawn from its records alone.
+
+The functions that make a figure are to be called inside ``style.styled()``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pnnbench.leaderboard.grid import Record
+from pnnbench.leaderboard.model import Row, Table
+from pnnbench.leaderboard.ranking import build
+from pnnbench.report import style
+from pnnbench.report.blocks import rank
+from pnnbench.report.degradation import degradation
+from pnnbench.report.figure_parts import CHANCE, measured, remark, row_axis, sample
+from pnnbench.report.formatting import is_share
+from pnnbench.report.surface import surface
+from pnnbench.report.transfer_figures import cost, transfer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]:
+    """Draws the pictures of every table of a set of records.
+
+    ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
+    environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
+    and ``cost`` where the records have a training device.
+
+    Args:
+        records: Records as ``read_records`` returns them; failures are left out.
+        folder: Where the pictures go, as SVG with a PNG of the same name beside each.
+
+    Returns:
+        Name to the path of the SVG. Where the records make several tables, the names begin with
+        suite, workload and tier, and with the protocol where it does not rank.
+
+    Raises:
+        UserError: If the records do not make tables.
+    """
+    drawn: dict[str, Path] = {}
+    tables = [table for table in build(records) if any(row.seeds for row in table.rows)]
+    with style.styled():
+        for table in tables:
+            prefix = ""
+            if len(tables) > 1:
+                words = [table.key[k] for k in ("suite", "workload", "tier")]
+                words += [] if table.ranked else [table.key["protocol"]]
+                prefix = _free("-".join(words), drawn)
+            figures: dict[str, Figure | None] = {
+                "degradation": degradation(table),
+                "surface": surface(table),
+                "scores": scores(table) if table.ranked else None,
+                "sharpness": sharpness(table, records),
+                "transfer": transfer(table),
+                "cost": cost(table),
+            }
+            for name, figure in figures.items():
+                if figure is not None:
+                    title = f"{name}: {table.key['suite']}, {table.key['workload']}"
+                    svg, _ = style.save(figure, folder, prefix + name, title=title)
+                    drawn[prefix + name] = svg
+    return drawn
+
+
+def _free(words: str, drawn: dict[str, Path]) -> str:
+    """A prefix that no picture has yet: tables may differ in nothing but their data."""
+    start = re.sub(r"[^A-Za-z0-9_.-]+", "-", words)
+    prefix, number = f"{start}-", 2
+    while any(name.startswith(prefix) for name in drawn):
+        prefix, number = f"{start}-{number}-", number + 1
+    return prefix
+
+
+# --- sharpness ---------------------------------------------------------------------------------
+
+
+def sharpness_points(
+    table: Table, records: Sequence[Record]
+) -> dict[str, list[tuple[float, float]]]:
+    """Pairs the largest Hessian eigenvalue of each job with its robust score.
+
+    Args:
+        table: The table.
+        records: The records that it was made from; others are left out.
+
+    Returns:
+        Method to (λmax, robust score over devices), by seed.
+    """
+    key = table.key
+    eigenvalues = {
+        (record["job"]["method"]["label"], record["job"]["seed"]): record["sharpness"]["lambda_max"]
+        for record in records
+        if record["status"] == "ok"
+        and record["protocol"] == key["protocol"]
+        and all(record["job"][k] == key[k] for k in ("suite", "workload", "tier"))
+        and record["data"]["fingerprint"] == key["fingerprint"]
+        and record["metric"]["name"] == key["metric"]
+    }
+    return {
+        row.method: [
+            (float(eigenvalues[row.method, seed]), float(values.mean()))
+            for seed, values in zip(row.scores.seeds, row.scores.values, strict=True)
+        ]
+        for row in table.rows
+        if row.scores is not None
+    }
+
+
+def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
+    """Robust score against the largest Hessian eigenvalue, one point per job.
+
+    Args:
+        table: The table.
+        records: The records that it was made from.
+
+    Returns:
+        The figure; None if no job has a robust score.
+    """
+    points = sharpness_points(table, records)
+    if not points:
+        return None
+    looks = style.method_styles(row.method for row in measured(table))
+    width = 5.2 + style.legend_width(points)
+    figure = style.new_figure(width, max(3.9, 1.5 + 0.2 * len(points)))
+    ax = figure.subplots()
+    for method, pairs in points.items():
+        x, y = zip(*pairs, strict=True)
+        ax.plot(x, y, ls="", label=style.plain(method), clip_on=False, **looks[method].marks())
+    every = [pair for pairs in points.values() for pair in pairs]
+    if all(x > 0 for x, _ in every):
+        style.log_axis(ax, "x", [x for x, _ in every])
+    if is_share(table.key["metric"]):
+        _widen(ax, [y for _, y in every])
+    ax.set_xlabel(r"largest Hessian eigenvalue $λ_\mathrm{max}$ (loss per squared control unit)")
+    ax.set_ylabel(style.plain(f"robust {table.key['metric']}"))
+    ax.grid()
+    figure.legend(loc="outside right center", labelspacing=0.55)
+    entry = table.correlations.get("lambda_max")
+    title, interval = "Robustness against sharpness", "one point per job"
+    if entry is not None:
+        # Signed so that + means better; the picture shows the metric itself.
+        flip = 1.0 if table.rows[0].metric["higher_is_better"] else -1.0
+        title += f": Spearman ρ = {_rho(flip * entry['rho'])}"
+        if entry["low"] is not None:
+            low, high = sorted((flip * entry["low"], flip * entry["high"]))
+            interval = f"{_rho(low)} to {_rho(high)} at 95 %, {entry['n_jobs']} jobs"
+    style.heading(figure, title, remark(table, interval))
+    return figure
+
+
+def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:
+    """Shows a fifth of the scale at least, so that small differences look small."""
+    low, high = min(values), max(values)
+    margin = max(0.08 * (high - low), 0.5 * (least - (high - low)))
+    low, high = low - margin, high + margin
+    if high > 1.02:
+        low, high = min(low, 1.02 - least), 1.02
+    elif low < -0.02:
+        low, high = -0.02, max(high, least - 0.02)
+    ax.set_ylim(low, high)
+
+
+def _rho(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
+# --- scores ------------------------------------------------------------------------------------
+
+
+def _rank(row: Row) -> str:
+    """The rank, as wide with a tie mark as without."""
+    text = rank(row)
+    return text if text.endswith("=") else text + "\u2007"
+
+
+def scores(table: Table) -> Figure:
+    """Clean metric, robust score and worst tenth of the devices, by method in order of rank.
+
+    Args:
+        table: A table with at least one finished job.
+
+    Returns:
+        The figure.
+    """
+    from matplotlib.lines import Line2D
+
+    rows = measured(table)
+    looks = style.method_styles(row.method for row in rows)
+    share = is_share(table.key["metric"])
+    figure = style.new_figure(7.2, 1.75 + 0.46 * len(rows))
+    ax = figure.subplots()
+    shapes = {"clean": ("o", "none"), "robust score": ("o", "full"), "worst tenth": ("v", "full")}
+    row_axis(ax, [f"{style.plain(row.method)}   {_rank(row)}" for row in rows])
+    for i, row in enumerate(rows):
+        color = looks[row.method].color
+        figures = (row.clean, row.robust, row.worst_decile)
+        for k, (interval, (marker, fill)) in enumerate(zip(figures, shapes.values(), strict=True)):
+            y = i + 0.24 * (k - 1)
+            if interval.low is not None and interval.high is not None:
+                ax.plot([interval.low, interval.high], [y, y], color=color, lw=1.5, zorder=2)
+            if interval.mean is not None:
+                face = "white" if fill == "none" else color
+                ax.plot(interval.mean, y, ls="", marker=marker, color=color, mfc=face, zorder=3)
+    ax.grid(axis="x")
+    style.share_axis(ax, "x", share=share)
+    ax.set_xlabel(style.plain(table.key["metric"]))
+    handles = [
+        Line2D([], [], ls="", marker=m, color=style.INK, mfc="w" if f == "none" else None, label=t)
+        for t, (m, f) in shapes.items()
+    ]
+    handles.append(Line2D([], [], color=style.INK, lw=1.5, label="95 % interval"))
+    chance = rows[0].metric.get("chance")
+    if chance is not None:
+        ax.axvline(chance, zorder=1, **CHANCE)
+        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
+    style.heading(figure, "Scores in order of rank", remark(table, sample(table)))
+    return figure

@@ -1,0 +1,277 @@
+"""The leaderboard page: one HTML file that loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pnnbench.leaderboard.model import GroupLine, Row, Table
+from pnnbench.leaderboard.statistics import Interval
+from pnnbench.report import blocks, text
+from pnnbench.report import formatting as fmt
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_SYMBOLS = {"degc": "°C", "deg": "°", "px": "px", "nm": "nm", "ma": "mA", "mw": "mW"}
+
+
+def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = None) -> str:
+    """Renders the page.
+
+    Args:
+        tables: What ``ranking.build`` made.
+        pictures: Title to SVG text. Each is embedded as an image of its own, so that its ids and
+            styles stay apart from the page's and a script in it does not run.
+
+    Returns:
+        One HTML document without any external reference; the JSON of the leaderboard is inside.
+
+    Raises:
+        ValueError: If a picture is not SVG text.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("leaderboard.html.j2")
+    data = json.dumps(text.as_json(tables), ensure_ascii=False, allow_nan=False)
+    page = template.render(
+        tables=[_view(table) for table in tables],
+        pictures=[(title, _data_uri(title, svg)) for title, svg in (pictures or {}).items()],
+        # "<" cannot stand in the element, or a method called "</script>" would end it.
+        data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
+    )
+    return page if page.endswith("\n") else page + "\n"
+
+
+def write_page(
+    folder: Path | str, tables: Sequence[Table], pictures: Mapping[str, str] | None = None
+) -> Path:
+    """Writes ``index.html``, ``leaderboard.json`` and ``leaderboard.md`` into a folder.
+
+    Args:
+        folder: Made if it is not there.
+        tables: What ``ranking.build`` made.
+        pictures: Title to SVG text.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        ValueError: If a picture is not SVG text.
+    """
+    folder = Path(folder)
+    files = {
+        "leaderboard.json": text.render_json(tables),
+        "leaderboard.md": text.render_markdown(tables),
+        "index.html": render_html(tables, pictures),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        temporary = folder / f".{name}.{os.getpid()}.tmp"
+        try:
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(folder / name)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return folder / "index.html"
+
+
+def _data_uri(title: str, svg: str) -> str:
+    start = re.search(r"<svg[\s>]", svg)
+    if start is None:
+        raise ValueError(f"picture {title!r} is not SVG text")
+    encoded = base64.b64encode(svg[start.start() :].encode("utf-8")).decode("ascii")
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _cell(
+    interval: Interval, *, share: bool, sign: bool = False, low: float = 0.0, high: float = 0.0
+) -> dict[str, Any]:
+    """One figure for the template: text, interval text, sort key, and its place on a scale."""
+    cell: dict[str, Any] = {
+        "text": fmt.number(interval.mean, share=share, sign=sign),
+        "ends": fmt.ends(interval, share=share, clip=not sign, sign=sign),
+        "spans": " and ".join(interval.spans),
+        "sort": "" if interval.mean is None else repr(interval.mean),
+        "bar": None,
+    }
+    if high > low and interval.mean is not None:
+        marks = [interval.mean if end is None else end for end in (interval.low, interval.high)]
+        cell["bar"] = [
+            round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
+            for x in (marks[0], interval.mean, marks[1])
+        ]
+    return cell
+
+
+def _scale(rows: Sequence[Row]) -> tuple[float, float]:
+    seen = [
+        end
+        for row in rows
+        for end in (row.robust.low, row.robust.mean, row.robust.high)
+        if end is not None
+    ]
+    if not seen or max(seen) <= min(seen):
+        return 0.0, 0.0
+    margin = 0.06 * (max(seen) - min(seen))
+    return min(seen) - margin, max(seen) + margin
+
+
+def _eigenvalue(interval: Interval) -> dict[str, Any]:
+    cell = _cell(interval, share=False)
+    cell["text"] = fmt.NONE if interval.mean is None else f"{interval.mean:.3g}"
+    return cell
+
+
+def _count(value: float | int | None) -> dict[str, Any]:
+    return {"text": fmt.count(value), "sort": "" if value is None else repr(value)}
+
+
+def _row(row: Row, low: float, high: float) -> dict[str, Any]:
+    share = fmt.is_share(row.metric)
+    devices = len([device for device in row.devices if device is not None])
+    better = _told_apart(row.difference, row.metric["higher_is_better"])
+    return {
+        "rank": blocks.rank(row),
+        "rank_sort": row.rank or "",
+        "tied_with": "; ".join(row.tied_with),
+        "method": row.method,
+        "name": row.name,
+        "params": ", ".join(f"{key} = {_plain(value)}" for key, value in row.params.items()),
+        "epochs_factor": row.epochs_factor,
+        "is_baseline": row.baseline == row.method,
+        "complete": row.complete,
+        "n": f"{len(row.seeds)} × {devices}" if devices else f"{len(row.seeds)}",
+        "n_sort": len(row.seeds) * max(devices, 1),
+        "clean": _cell(row.clean, share=share),
+        "robust": _cell(row.robust, share=share, low=low, high=high),
+        "worst": _cell(row.worst_decile, share=share),
+        "difference": {**_cell(row.difference, share=share, sign=True), "better": better},
+        "lambda_max": _eigenvalue(row.lambda_max),
+        "auc": {axis: _cell(interval, share=share) for axis, interval in row.auc.items()},
+        "gradients": fmt.count(row.cost.get("gradient_evaluations")),
+        "gradients_sort": row.cost.get("gradient_evaluations") or "",
+        "queries": fmt.count(row.cost.get("hardware_queries")),
+        "queries_sort": row.cost.get("hardware_queries") or 0,
+        "seconds": fmt.seconds(row.cost.get("train_seconds")),
+        "seconds_sort": row.cost.get("train_seconds") or "",
+        "training_device": _cell(row.training_device, share=share),
+        "fresh_devices": _cell(row.fresh_devices, share=share),
+        "transfer": {
+            **_cell(row.transfer, share=share, sign=True),
+            "better": _told_apart(row.transfer, row.metric["higher_is_better"]),
+        },
+        "forward": _count(row.cost.get("forward_evaluations")),
+        "time_ratio": _eigenvalue(row.time_ratio),
+    }
+
+
+def _told_apart(difference: Interval, higher_is_better: bool) -> bool | None:
+    """Whether a difference is for the better; None where its interval contains zero."""
+    if difference.low is None or difference.high is None:
+        return None
+    if difference.low <= 0.0 <= difference.high:
+        return None
+    return (difference.low > 0.0) == higher_is_better
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+
+
+def _condition(name: str, value: float) -> str:
+    words, _, unit = name.rpartition("_")
+    if words and unit in _SYMBOLS:
+        return f"{words.replace('_', ' ')} {value:g} {_SYMBOLS[unit]}".replace("-", "−")
+    return f"{name.replace('_', ' ')} {value:g}".replace("-", "−")
+
+
+def _group(group: GroupLine, table: Table, labels: Sequence[str]) -> dict[str, Any]:
+    share = fmt.is_share(table.key["metric"])
+    return {
+        "axis": group.axis,
+        "level": blocks.level(group, signed=group.axis in blocks.signed_axes(table)),
+        "severity": f"{group.severity:g}",
+        "conditions": ", ".join(_condition(k, v) for k, v in group.environment.items()),
+        "informative": group.informative,
+        "cells": [_cell(group.methods[label], share=share) for label in labels],
+    }
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_told(item)}" for key, item in value.items())
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{40}", value):
+        return value[:12]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _view(table: Table) -> dict[str, Any]:
+    low, high = _scale(table.rows)
+    measured = [row.method for row in table.rows if row.seeds]
+    facts = []
+    for name, words in (
+        ("versions", "Versions"),
+        ("git", "Source"),
+        ("machine", "Machine"),
+        ("threads", "Threads"),
+    ):
+        values = table.provenance.get(name, [])
+        if values:
+            facts.append((words, [_told(value) for value in values]))
+    if "started" in table.provenance:
+        made = f"{table.provenance['started']} to {table.provenance['finished']}"
+        facts.append(("Run", [made]))
+    for data in table.provenance.get("data", []):
+        words = f"{data['name']}, {data['n_train']:,} training and {data['n_test']:,} test images"
+        facts.append(("Data", [words, data["fingerprint"][:23] + "…"]))
+    correlations = [
+        {"name": name, "rho": f"{entry['rho']:+.2f}".replace("-", "−"), **_rho(entry)}
+        for name, entry in table.correlations.items()
+    ]
+    return {
+        "key": table.key,
+        "ranked": table.ranked,
+        "reference": table.reference,
+        "training": blocks.training_severity(table),
+        "cost_title": blocks.cost_title(table),
+        "forward": blocks.has_forward(table),
+        "share": fmt.is_share(table.key["metric"]),
+        "baseline": next((row.baseline for row in table.rows if row.baseline), None),
+        "rows": [_row(row, low, high) for row in table.rows],
+        "axes": list(dict.fromkeys(axis for row in table.rows for axis in row.auc)),
+        "labels": measured,
+        "groups": [_group(group, table, measured) for group in table.groups],
+        "correlations": correlations,
+        "silent": sum(not group.informative for group in table.groups),
+        "facts": facts,
+        "jobs": table.provenance["jobs"],
+        "failed": [
+            {"method": row.method, **failure} for row in table.rows for failure in row.failed
+        ],
+        "missing": [
+            {"method": row.method, "n": len(row.seeds), "seeds": ", ".join(map(str, row.missing))}
+            for row in table.rows
+            if row.missing
+        ],
+    }
+
+
+def _rho(entry: dict[str, Any]) -> dict[str, Any]:
+    ends = ""
+    if entry["low"] is not None:
+        ends = f"{entry['low']:+.2f} to {entry['high']:+.2f}".replace("-", "−")
+    return {"ends": ends, "n": entry["n_jobs"]}

@@ -1,0 +1,376 @@
+"""Pictures of one trained workload: controls, loss landscape, confusion, training curve.
+
+The functions that make a figure are to be called inside ``style.styled()``; `draw_run` does all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from pnnbench.errors import UserError
+from pnnbench.evaluation.harness import NOISE_BLOCK, DeviceNoise
+from pnnbench.evaluation.hessian import deployed
+from pnnbench.evaluation.landscape import Landscape, measure_landscape
+from pnnbench.platforms.base import Condition, PhysicalLayer, hold_transfer, operate
+from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
+from pnnbench.report import style
+from pnnbench.report.optics_pictures import optics_figures
+from pnnbench.report.picture_parts import Record, remark
+from pnnbench.workloads.base import Classification, Workload
+from pnnbench.workloads.grid import Cell
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Layers that get a histogram each; more are put together in one.
+MOST_LAYERS = 8
+
+
+def draw_run(
+    workload: Workload,
+    record: Record,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    folder: Path | str,
+) -> dict[str, Path]:
+    """Draws ``controls``, ``landscape``, ``confusion`` (of a classifier) and ``curve``.
+
+    Free-space and diffractive networks also get what `optics_figures` draws.
+
+    Args:
+        workload: A trained workload; afterwards it is what it was, to the bit.
+        record: Its record.
+        train: Training images (N, ...) and targets (N, ...).
+        test: Test images (N, ...) and targets (N, ...).
+        folder: Where the pictures go, as SVG and PNG.
+
+    Returns:
+        Name to the path of the PNG; the SVG of the same name is beside it.
+    """
+    drawn: dict[str, Path] = {}
+    with style.styled():
+        figures: dict[str, Figure] = {
+            "controls": controls(workload, record),
+            "landscape": landscape(measure_landscape(workload, *train), workload, record),
+            "curve": curve(record),
+            **optics_figures(workload, record, *test),
+        }
+        if isinstance(workload, Classification):
+            cell = shifted_cell(workload.perturbation_grid(record["job"]["tier"]))
+            figures["confusion"] = confusion(confusion_matrix(workload, *test, cell), cell, record)
+        for name, figure in sorted(figures.items()):
+            job = record["job"]
+            title = f"{name}: {job['workload']}, {job['method']['label']}, seed {job['seed']}"
+            _, drawn[name] = style.save(figure, folder, name, title=title)
+    return drawn
+
+
+# --- controls ----------------------------------------------------------------------------------
+
+
+def controls(workload: Workload, record: Record, bins: int = 60) -> Figure:
+    """Histograms of the control parameters, layer by layer, under the tuning curve of the rings.
+
+    Args:
+        workload: A trained workload.
+        record: Its record.
+        bins: Bars over the common range.
+
+    Returns:
+        The figure: the ideal tuning curve on top where the layers are rings, its dip marked in
+        every panel. Each histogram shows the share of its layer's controls per bar.
+    """
+    layers = workload.layers()
+    groups = _control_groups(layers)
+    calibrations = _calibrations(layers)
+    low, high = _control_range(layers, torch.cat(list(groups.values())))
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.float64)
+    unit = style.unit_text(next(iter(layers.values())).control_unit)
+    ratios = [1.9] * bool(calibrations) + [1.0] * len(groups)
+    figure = style.new_figure(6.4, 1.35 + 0.78 * sum(ratios))
+    axes: list[Axes] = list(
+        figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    )
+    if calibrations:
+        _tuning_curve(axes[0], calibrations, edges)
+    for ax, (name, values) in zip(axes[bool(calibrations) :], groups.items(), strict=True):
+        share = torch.histogram(values, edges).hist / len(values)
+        ax.stairs(share.tolist(), edges.tolist(), fill=True, color=style.ACCENT, lw=0)
+        ax.set_yticks([])
+        ax.spines["left"].set_visible(False)
+        text = f"{name}\n{len(values):,}"
+        ax.set_ylabel(
+            style.plain(text), rotation=0, ha="right", va="center", multialignment="right"
+        )
+        ax.set_ylim(0.0, 1.08 * float(share.max()))
+    for ax in axes:
+        for calibration in calibrations:
+            ax.axvline(_dip(calibration), color=style.QUIET, lw=0.9, ls=(0, (4, 2)), zorder=5)
+    axes[-1].set_xlim(low, high)
+    name = " and ".join(sorted({n for layer in layers.values() for n in layer.control_names}))
+    axes[-1].set_xlabel(f"{style.plain(name)} ({unit})")
+    total = sum(len(values) for values in groups.values())
+    power = record.get("extra", {}).get("control_power_mw")
+    facts = [f"{total:,} controls"]
+    if power is not None:
+        facts.append(f"{power / 1000:.3g} W" if power >= 1000 else f"{power:.3g} mW")
+    style.heading(figure, "Control parameters by layer", remark(record, *facts))
+    return figure
+
+
+def _control_groups(layers: dict[str, PhysicalLayer]) -> dict[str, Tensor]:
+    flat = {
+        layer: torch.cat([getattr(m, n).detach().flatten().double() for n in m.control_names]).cpu()
+        for layer, m in layers.items()
+    }
+    return flat if len(flat) <= MOST_LAYERS else {"all layers": torch.cat(list(flat.values()))}
+
+
+def _calibrations(layers: dict[str, PhysicalLayer]) -> list[RingCalibration]:
+    rings = [m.calibration for m in layers.values() if isinstance(m, MRRWeightBank)]
+    return list(dict.fromkeys(rings))
+
+
+def _control_range(layers: dict[str, PhysicalLayer], values: Tensor) -> tuple[float, float]:
+    """The range of the driver where it is finite, otherwise that of the values and the dips."""
+    calibrations = _calibrations(layers)
+    limits = [(c.min_current, c.max_current) for c in calibrations]
+    if limits and all(math.isfinite(high - low) for low, high in limits):
+        return min(low for low, _ in limits), max(high for _, high in limits)
+    shown = [float(values.min()), float(values.max()), *map(_dip, calibrations)]
+    margin = 0.03 * max(max(shown) - min(shown), 1e-9)
+    return min(shown) - margin, max(shown) + margin
+
+
+def _dip(calibration: RingCalibration) -> float:
+    """Current in mA of the least weight."""
+    return float(calibration.current(torch.tensor(-math.inf, dtype=torch.float64)))
+
+
+def _tuning_curve(ax: Axes, calibrations: Sequence[RingCalibration], edges: Tensor) -> None:
+    at = torch.linspace(float(edges[0]), float(edges[-1]), 801, dtype=torch.float64)
+    for calibration in calibrations:
+        ax.plot(at.tolist(), calibration.weight(at).tolist(), color=style.INK, lw=1.3)
+    ax.axhline(0.0, color=style.GRID, lw=0.6, zorder=0)
+    ax.set_ylabel("ideal weight w")
+    dip = _dip(calibrations[0])
+    ax.annotate(
+        f"dip at {dip:.2f} mA",
+        (dip, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -3),
+        textcoords="offset points",
+        fontsize=8,
+        color=style.QUIET,
+        ha="right",
+        va="top",
+    )
+
+
+# --- loss landscape ----------------------------------------------------------------------------
+
+
+def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure:
+    """Filled contours of the loss over the plane; logarithmic where it spans a decade.
+
+    Args:
+        measured: What `measure_landscape` gave.
+        workload: The workload it was measured on.
+        record: Its record.
+
+    Returns:
+        The figure.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    unit = style.unit_text(next(iter(workload.layers().values())).control_unit)
+    per_control = math.sqrt(measured.directions.shape[1])
+    at = (measured.steps / per_control).numpy()
+    losses = measured.losses.numpy()
+    levels, norm = _loss_levels(float(losses.min()), float(losses.max()))
+    figure = style.new_figure(5.5, 4.9)
+    ax = figure.subplots()
+    filled = ax.contourf(at, at, losses, levels=levels, norm=norm, cmap="viridis")
+    ax.contour(at, at, losses, levels=levels, colors="white", linewidths=0.35, alpha=0.6)
+    ax.plot(0.0, 0.0, marker="+", ms=9, mew=1.4, color="white")
+    ax.set_aspect("equal")
+    ax.spines[["left", "bottom"]].set_visible(False)
+    for k, axis in enumerate((ax.xaxis, ax.yaxis), start=1):
+        axis.set_label_text(rf"along $v_{k}$ ({unit} RMS per control)")
+        axis.set_major_formatter(FuncFormatter(lambda v, _: style.number_text(v) if v else "0"))
+        axis.set_ticks([0.5 * k * float(at[-1]) for k in range(-2, 3)])
+    bar = style.color_bar(ax, filled, "training loss")
+    marked = levels[::2]
+    bar.set_ticks(marked, labels=[style.number_text(v) for v in marked])
+    first, second = (style.number_text(float(v)) for v in measured.eigenvalues)
+    per = f"({unit})" if " " in unit else unit
+    title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{per}²"
+    facts = [f"{measured.images:,} training images"]
+    sample = record.get("sharpness", {})
+    if sample.get("n_images", 0) > measured.images:
+        most = style.number_text(sample["lambda_max"])
+        facts.append(rf"on {sample['n_images']:,} of them $λ_\mathrm{{max}}$ = {most}")
+    style.heading(figure, title, remark(record, *facts))
+    return figure
+
+
+def _loss_levels(low: float, high: float) -> tuple[list[float], Any]:
+    """Round levels from below the least to above the largest loss, and their colour scale."""
+    from matplotlib.colors import LogNorm, Normalize
+    from matplotlib.ticker import MaxNLocator
+
+    if low > 0 and high > 10 * low:
+        steps = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0) if high < 300 * low else (1.0, 2.0, 5.0)
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        levels = [step * 10.0**decade for decade in decades for step in steps]
+        first = max(i for i, level in enumerate(levels) if level <= low)
+        last = min(i for i, level in enumerate(levels) if level >= high)
+        levels = levels[first : last + 1]
+        return levels, LogNorm(levels[0], levels[-1])
+    if high <= low:
+        high = low + max(1e-12, 1e-6 * abs(low))
+    levels = [float(level) for level in MaxNLocator(14).tick_values(low, high)]
+    return levels, Normalize(levels[0], levels[-1])
+
+
+# --- confusion ---------------------------------------------------------------------------------
+
+
+def shifted_cell(cells: Sequence[Cell]) -> Cell:
+    """Chooses the cell of the confusion picture: a mild change of the environment.
+
+    Args:
+        cells: A perturbation grid.
+
+    Returns:
+        The first cell of smallest non-zero level among those that vary the environment, the
+        positive one of two; the first cell where none does.
+
+    Raises:
+        UserError: If the grid is empty.
+    """
+    if not cells:
+        raise UserError("the perturbation grid is empty", allowed="at least one cell")
+    varied = [c for c in cells if c.environment != type(c.environment)() and c.level != 0]
+    if not varied:
+        return cells[0]
+    return min(varied, key=lambda c: (abs(c.level), c.level < 0))
+
+
+@torch.no_grad()
+def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: Cell) -> Tensor:
+    """Counts the test images by true and predicted class in one cell, as the harness measures it.
+
+    Args:
+        workload: A trained classifier; afterwards it is what it was, to the bit.
+        images: Test images (N, ...).
+        labels: Class indices (N,).
+        cell: Device and environment; its shot noise is that of the grid.
+
+    Returns:
+        Counts (classes, classes), int64; rows are true classes.
+
+    Raises:
+        UserError: If the workload does not classify.
+    """
+    if not isinstance(workload, Classification):
+        raise UserError(
+            f"{type(workload).__name__} does not classify, so it has no confusion matrix",
+            allowed="a workload with the mixin Classification",
+        )
+    network = workload.network
+    condition = Condition(workload.draw_device(cell.severity, cell.device_seed), cell.environment)
+    matrix = MulticlassConfusionMatrix(workload.n_classes, validate_args=False)
+    noise = DeviceNoise([cell.device_seed])
+    with deployed(workload), operate(network, [condition], noise), hold_transfer(network):
+        for start in range(0, len(images), NOISE_BLOCK):
+            part = slice(start, start + NOISE_BLOCK)
+            noise.start = start
+            matrix.update(network.physical(network.prefix(images[part])), labels[part])
+    counts: Tensor = matrix.compute()
+    return counts.cpu()
+
+
+def confusion(counts: Tensor, cell: Cell, record: Record) -> Figure:
+    """Confusion matrix with rows normalised to 1, in percent where there is room.
+
+    Args:
+        counts: What `confusion_matrix` gave.
+        cell: The cell it was measured in.
+        record: The record of the workload.
+
+    Returns:
+        The figure; the accuracy is in its title.
+    """
+    classes = len(counts)
+    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).tolist()
+    figure = style.new_figure(5.6, 5.3)
+    ax = figure.subplots()
+    image = ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    if classes <= 12:
+        for i, row in enumerate(shares):
+            for j, value in enumerate(row):
+                if counts[i, j]:
+                    text = f"{100 * value:.0f}" if value >= 0.005 else "<1"
+                    color = "white" if value > 0.55 else style.INK
+                    ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=color)
+        ax.set_xticks(range(classes))
+        ax.set_yticks(range(classes))
+    ax.tick_params(length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    style.color_bar(ax, image, "share of the true class")
+    accuracy = float(counts.diagonal().sum() / counts.sum())
+    axis = cell.axis.replace("_", " ").replace("-", " ").split(" ")[0]
+    sign = cell.environment != type(cell.environment)()
+    where = f"{axis} {style.number_text(cell.level, sign=sign)} {style.unit_text(cell.unit)}"
+    where = where.replace(" °", "°") if where.endswith(" °") else where
+    device = f"device {cell.device_seed} at severity {cell.severity:g}"
+    device = "ideal device" if cell.device_seed is None else device
+    facts = [where, device] if sign else [device]
+    style.heading(
+        figure, f"Confusion under a shift: accuracy {accuracy:.4f}", remark(record, *facts)
+    )
+    return figure
+
+
+# --- training curve ----------------------------------------------------------------------------
+
+
+def curve(record: Record) -> Figure:
+    """Mean training loss of each epoch, as the method minimised it.
+
+    Args:
+        record: A finished record.
+
+    Returns:
+        The figure; the scale is logarithmic where the loss falls by a decade.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    losses = record["curves"]["train_loss"]
+    epochs = [epoch + 1 for epoch in record["curves"]["epoch"]]
+    figure = style.new_figure(5.6, 3.5)
+    ax = figure.subplots()
+    label = record["job"]["method"]["label"]
+    ax.plot(epochs, losses, clip_on=False, zorder=3, **style.method_styles([label])[label].line())
+    if min(losses) > 0 and max(losses) > 10 * min(losses):
+        style.log_axis(ax, "y", losses)
+    elif min(losses) >= 0:
+        ax.set_ylim(0.0, 1.05 * max(max(losses), 1e-12))
+    ax.set_xlim(min(0.5, epochs[0] - 0.5), epochs[-1] + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("training loss")
+    ax.grid(axis="y")
+    style.heading(figure, "Training loss", remark(record, f"last {style.number_text(losses[-1])}"))
+    return figure

@@ -1,0 +1,1 @@
+"""Suites, jobs and training: what runs, and how it is resumed."""

@@ -1,0 +1,434 @@
+"""Runs jobs: train, calibrate, evaluate, measure sharpness, write the record.
+
+Finished jobs are skipped by content hash, killed ones go on from their last epoch. Two processes
+may share a run folder: each job is held by a file lock.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import random
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.order import permutation
+from pnnbench.errors import UserError
+from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+from pnnbench.evaluation.sharpness import measure_sharpness
+from pnnbench.platforms.base import derive_seed
+from pnnbench.records.store import SCHEMA, file_sha256, is_finished, read_record, write_record
+from pnnbench.registry import method_class, workload_class
+from pnnbench.running.suites import Job, Suite
+from pnnbench.running.training import DivergedError, fit
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import Cell
+
+#: Called with one line about what is going on.
+Say = Callable[[str], None]
+
+#: Test devices of the error model behind the sharpness figure ``device_increase``.
+SHARPNESS_DEVICES = 10
+
+_PACKAGES = (
+    "pnnbench",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "pyhessian",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "wandb",
+)
+
+
+class JobTimeoutError(Exception):
+    """A job trained for longer than its suite allows."""
+
+
+def job_folder(runs: Path, job: Job) -> Path:
+    """Folder of a job: ``runs/suite/hash``."""
+    return runs / job.suite / str(job.spec()["hash"])
+
+
+def build(job: Job) -> Workload:
+    """Builds the job's workload with its initial parameters."""
+    return workload_class(job.workload)(job.seed)
+
+
+def data_module(job: Job, root: str | None = None) -> ImageDataModule:
+    """Builds the job's data module."""
+    tier = job.config["tier"]
+    return ImageDataModule(
+        workload_class(job.workload).data,
+        batch_size=tier["batch_size"],
+        seed=job.seed,
+        limit_train=tier["train_images"],
+        limit_test=tier["test_images"],
+        root=root,
+    )
+
+
+def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
+    """Rebuilds the trained workload of a finished job.
+
+    Args:
+        folder: The job's folder.
+        record: Its record.
+
+    Returns:
+        The workload in evaluation mode.
+
+    Raises:
+        UserError: If the parameters are missing or are not those of the record.
+    """
+    path = folder / record["parameters"]["file"]
+    if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
+        raise UserError(
+            f"{path} is missing or not the file of the record",
+            next_step=f"pnnbench doctor {folder}",
+        )
+    workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
+    try:
+        workload.network.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise UserError(f"{path} does not fit {record['job']['workload']}: {error}") from None
+    workload.eval()
+    return workload
+
+
+def provenance(started: datetime) -> dict[str, Any]:
+    """Versions, git state and machine of this process."""
+    versions = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "versions": versions,
+        "git": git_state(),
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count() or 0,
+            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+        },
+        "threads": torch.get_num_threads(),
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether the package differs from it; empty outside of git.
+
+    Read once, when the first job of the process starts: that is the code it runs.
+    """
+    here = Path(__file__).resolve().parents[1]
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(here), *args],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "modified": bool(git("status", "--porcelain", "--", "."))}
+
+
+def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
+    """Writes the network's tensors as safetensors, in one step; returns file name and sha256."""
+    temporary = path.with_suffix(".tmp")
+    tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+    save_file(tensors, temporary)
+    temporary.replace(path)
+    return {"file": path.name, "sha256": file_sha256(path)}
+
+
+def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]:
+    """The fixed sample of training images on which sharpness is measured, the same for all jobs."""
+    images, labels = data.train_tensors()
+    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
+    return images[chosen], labels[chosen]
+
+
+def measure_job_sharpness(
+    workload: Workload, data: ImageDataModule, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Measures the sharpness figures of a trained workload under a job's configuration."""
+    sample = sharpness_sample(data, config["tier"]["sharpness_images"])
+    devices = [
+        workload.draw_device(workload.sharpness_severity, seed)
+        for seed in config["test_devices"][:SHARPNESS_DEVICES]
+    ]
+    return measure_sharpness(workload, *sample, seed=0, devices=devices)
+
+
+def measure_training_device(
+    workload: Workload, images: Tensor, labels: Tensor, seed: int
+) -> dict[str, Any]:
+    """Measures a trained workload on the device that in-situ methods train on at a seed."""
+    severity, unit = workload.training_severity, workload.severity_unit
+    cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
+    (value,) = evaluate_grid(workload, images, labels, [cell])
+    return {"seed": seed, "severity": severity, "unit": unit, "value": value}
+
+
+def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
+    """Calibrates a trained workload and measures clean metric, grid and sharpness.
+
+    Args:
+        job: The job.
+        workload: Its trained workload.
+        data: Its data.
+        say: Told about progress.
+
+    Returns:
+        The measured part of the record.
+    """
+    tier = job.config["tier"]
+    train_images, _ = data.train_tensors()
+    workload.calibrate(train_images[: tier["calibration_images"]])
+    images, labels = data.test_tensors()
+    started = time.perf_counter()
+    clean = evaluate_clean(workload, images, labels)
+    cells = workload.perturbation_grid(job.tier)
+    tenth = max(1, len(cells) // 10)
+    state = {"told": 0}
+
+    def progress(done: int, total: int) -> None:
+        if done - state["told"] >= tenth or done == total:
+            state["told"] = done
+            say(f"grid {done}/{total} cells")
+
+    values = evaluate_grid(workload, images, labels, cells, progress=progress)
+    training_device = {}
+    if workload.training_severity > 0.0:
+        found = measure_training_device(workload, images, labels, job.seed)
+        training_device = {"training_device": found}
+    evaluated = time.perf_counter()
+    say("sharpness")
+    sharpness = measure_job_sharpness(workload, data, job.config)
+    powers = [layer.power_mw() for layer in workload.layers().values()]
+    known = [float(power) for power in powers if power is not None]
+    return {
+        "data": {
+            "name": workload.data,
+            "fingerprint": job.fingerprint,
+            "n_train": len(train_images),
+            "n_test": len(images),
+        },
+        "metric": {
+            "name": workload.metric_name,
+            "higher_is_better": workload.higher_is_better,
+            **({} if workload.chance is None else {"chance": workload.chance}),
+        },
+        "clean": clean,
+        "cells": [
+            {
+                "axis": cell.axis,
+                "level": cell.level,
+                "unit": cell.unit,
+                "severity": cell.severity,
+                "environment": cell.environment.as_dict(),
+                "device_seed": cell.device_seed,
+                "value": value,
+            }
+            for cell, value in zip(cells, values, strict=True)
+        ],
+        **training_device,
+        "sharpness": sharpness,
+        **({"extra": {"control_power_mw": sum(known)}} if len(known) == len(powers) else {}),
+        "_seconds": (evaluated - started, time.perf_counter() - evaluated),
+    }
+
+
+def run_job(
+    job: Job,
+    folder: Path,
+    *,
+    say: Say,
+    root: str | None = None,
+    timeout_s: float | None = None,
+) -> dict[str, Any]:
+    """Runs one job and writes its record, also when it fails.
+
+    Args:
+        job: The job.
+        folder: Its folder; what a killed run left there is gone on from.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+        timeout_s: Training time limit in s.
+
+    Returns:
+        The sealed record.
+
+    Raises:
+        KeyboardInterrupt: After a record of status ``"killed"`` has been written.
+    """
+    started = datetime.now(UTC)
+    begun = time.perf_counter()
+    base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
+
+    def report(epoch: int, epochs: int, loss: float) -> None:
+        say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
+        if timeout_s is not None and time.perf_counter() - begun > timeout_s:
+            raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
+
+    def failed(status: str, error: BaseException) -> dict[str, Any]:
+        message = {"type": type(error).__name__, "message": str(error)[:2000]}
+        record = {**base, "status": status, "error": message, "provenance": provenance(started)}
+        return write_record(folder / "record.json", record)
+
+    try:
+        # For third-party methods that draw from the global generators; ours have their own seeds.
+        torch.manual_seed(derive_seed("global", job.seed))
+        random.seed(derive_seed("global", job.seed))
+        np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
+        workload, data = build(job), data_module(job, root)
+        method = method_class(job.method.name)(**job.method.params)
+        method.seed = job.seed
+        if job.protocol == "published":  # the authors' schedules never fire
+            method.schedule = "constant"
+        state = fit(
+            workload,
+            method,
+            data,
+            epochs=job.epochs,
+            folder=folder / "checkpoints",
+            report=report,
+        )
+        # Only tensors go on to the evaluation: nothing a method left on its object survives.
+        trained = build(job)
+        trained.network.load_state_dict(workload.network.state_dict())
+        trained.project_controls()
+        measured = measure(job, trained, data, say)
+        evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
+        record = {
+            **base,
+            "status": "ok",
+            "config": dict(job.config),
+            **measured,
+            "cost": {
+                "gradient_evaluations": state.gradient_evaluations,
+                "hardware_queries": state.hardware_queries,
+                "train_seconds": state.seconds,
+                "evaluate_seconds": evaluate_seconds,
+                "sharpness_seconds": sharpness_seconds,
+            },
+            "curves": {"epoch": state.epochs, "train_loss": state.losses},
+            "parameters": save_parameters(trained, folder / "parameters.safetensors"),
+            "provenance": provenance(started),
+        }
+        return write_record(folder / "record.json", record)
+    except KeyboardInterrupt as error:
+        failed("killed", error)
+        raise
+    except DivergedError as error:
+        return failed("diverged", error)
+    except JobTimeoutError as error:
+        return failed("timeout", error)
+    except Exception as error:
+        return failed("error", error)
+
+
+def run_suite(
+    suite: Suite,
+    runs: Path,
+    *,
+    say: Say,
+    root: str | None = None,
+    finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Runs all jobs of a suite that are not done; jobs another process holds come last.
+
+    Args:
+        suite: The suite.
+        runs: Folder of all runs.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+        finished: Called after each job that ran here, with its record and folder.
+
+    Returns:
+        The records of all jobs, in suite order.
+    """
+    git_state()
+    folders = [job_folder(runs, job) for job in suite.jobs]
+    total = len(folders)
+    waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]
+    if len(waiting) < total:
+        say(f"{total - len(waiting)} of {total} jobs are finished already")
+    for timeout in (0.0, -1.0):  # first what is free, then wait for what others hold
+        held: list[int] = []
+        for i in waiting:
+            job, folder = suite.jobs[i], folders[i]
+            prefix = f"[{i + 1}/{total}] {job.title()}"
+            folder.mkdir(parents=True, exist_ok=True)
+            if timeout:
+                say(f"{prefix}: another process has it, waiting")
+            try:
+                with FileLock(folder / ".lock", timeout=timeout):
+                    if is_finished(folder / "record.json"):
+                        continue
+                    say(f"{prefix}: start")
+                    record = run_job(
+                        job,
+                        folder,
+                        say=partial(_say_for, say, prefix),
+                        root=root,
+                        timeout_s=suite.timeout_s,
+                    )
+                    # Trainer and workload refer to each other: their images would stay in memory
+                    # until a collection happens to come.
+                    gc.collect()
+                    say(f"{prefix}: {_outcome(record)}")
+                    if finished is not None:
+                        finished(job, record, folder)
+            except Timeout:
+                held.append(i)
+        waiting = held
+    return [read_record(folder / "record.json") for folder in folders]
+
+
+def _say_for(say: Say, prefix: str, line: str) -> None:
+    say(f"{prefix}: {line}")
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['error']['message']}"
+    cells: Sequence[dict[str, Any]] = record["cells"]
+    mean = sum(cell["value"] for cell in cells) / len(cells)
+    name = record["metric"]["name"]
+    return (
+        f"done, {name} {record['clean']:.4f} clean, {mean:.4f} over the grid, "
+        f"lambda_max {record['sharpness']['lambda_max']:.3g}"
+    )

@@ -1,0 +1,320 @@
+"""Suite files: what to run. A suite expands to jobs that are independent and content-hashed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pnnbench.errors import UserError, unknown_name
+from pnnbench.records.store import canonical, job_hash
+from pnnbench.registry import SUITES, method_class, method_parameters, workload_class
+
+#: Protocols of suites, and the revision of the code that measures by them. A change of physics,
+#: training or evaluation that moves a number raises the revision, and all jobs run again.
+PROTOCOLS = {"pnnbench-1": 1, "published": 1}
+
+_KEYS = {"suite", "description", "protocol", "tier", "workloads", "seeds", "methods", "timeout_s"}
+_METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodEntry:
+    """One row of a suite.
+
+    Attributes:
+        name: Registered name or class path.
+        label: Name of the row.
+        params: Every hyper-parameter, defaults filled in.
+        epochs_factor: Multiple of the tier's epochs, for rows at equal gradient evaluations.
+    """
+
+    name: str
+    label: str
+    params: Mapping[str, Any]
+    epochs_factor: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One training and its evaluation.
+
+    Attributes:
+        suite: Name of the suite.
+        protocol: Name of the protocol.
+        tier: Name of the tier.
+        workload: Registered name or class path.
+        method: The row.
+        seed: Index of the repetition; every seed axis derives from it.
+        config: What the workload resolves to at this tier.
+        fingerprint: Fingerprint of the data.
+        source: Digest of the method's source file, if the method is not part of this package.
+        training_severity: Severity of the device that the method trains on, if in situ.
+    """
+
+    suite: str
+    protocol: str
+    tier: str
+    workload: str
+    method: MethodEntry
+    seed: int
+    config: Mapping[str, Any]
+    fingerprint: str
+    source: str | None = None
+    training_severity: float | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """The ``job`` part of the record, hash included."""
+        content = {
+            "protocol": self.protocol,
+            "revision": PROTOCOLS[self.protocol],
+            "config": self.config,
+            "data": self.fingerprint,
+            # Somebody at work on a method gets a new job for each version of the file.
+            **({} if self.source is None else {"source": self.source}),
+            **(
+                {}
+                if self.training_severity is None
+                else {"training_severity": self.training_severity}
+            ),
+        }
+        spec = {
+            "suite": self.suite,
+            "tier": self.tier,
+            "workload": self.workload,
+            "method": {
+                "name": self.method.name,
+                "label": self.method.label,
+                "params": dict(self.method.params),
+            },
+            "epochs_factor": self.method.epochs_factor,
+            "seed": self.seed,
+            "seeds": {
+                "init": self.seed,
+                "data": self.seed,
+                "train_device": self.seed,
+                "method": self.seed,
+                "test_devices": list(self.config["test_devices"]),
+            },
+            "content": hashlib.sha256(canonical(content)).hexdigest(),
+        }
+        return {"hash": job_hash(spec), **spec}
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training images."""
+        return max(1, round(self.config["tier"]["epochs"] * self.method.epochs_factor))
+
+    def title(self) -> str:
+        """One line that names the job for people."""
+        return f"{self.workload}  {self.method.label}  seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A checked suite file.
+
+    Attributes:
+        name: Name of the suite.
+        description: What it is for.
+        jobs: What it expands to: seeds outermost, so that every row has a first result early.
+        timeout_s: Training time after which a job is given up, in s; None for no limit.
+    """
+
+    name: str
+    description: str
+    jobs: tuple[Job, ...]
+    timeout_s: float | None
+
+
+def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{where} is {value!r}, a {type(value).__name__}", allowed=allowed)
+    return value
+
+
+def _known_keys(where: str, given: Mapping[str, Any], known: set[str]) -> None:
+    for key in given:
+        if key not in known:
+            raise unknown_name("key", str(key), known, where=where, next_step="edit the suite file")
+
+
+def suite_path(name: str) -> Path:
+    """Finds a suite file: a path, or the name of one that comes with the project.
+
+    Raises:
+        UserError: If there is neither.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    names = {p.stem: p for p in sorted(SUITES.glob("*.yaml"))}
+    if path.suffix in ("", ".yaml") and path.stem in names and path.parent == Path():
+        return names[path.stem]
+    raise unknown_name("suite file", name, names, next_step="pnnbench list suites")
+
+
+def load_suite(path: Path, *, root: str | None = None) -> Suite:
+    """Reads and checks a suite file, and expands it to jobs.
+
+    Args:
+        path: YAML file with the keys ``suite``, ``protocol``, ``tier``, ``workloads``, ``seeds``,
+            ``methods`` and optionally ``description`` and ``timeout_s``.
+        root: Data folder; None for the default place.
+
+    Returns:
+        The suite.
+
+    Raises:
+        UserError: On the first thing wrong with it, or if its data are missing.
+    """
+    try:
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        raise UserError(f"{path}{place}: is not YAML: {getattr(error, 'problem', error)}") from None
+    where = path.name
+    _typed(where, text, dict, "a mapping with the keys " + ", ".join(sorted(_KEYS)))
+    _known_keys(where, text, _KEYS)
+    for key in ("suite", "protocol", "tier", "workloads", "seeds", "methods"):
+        if key not in text:
+            raise UserError(f"{where}: the key {key!r} is missing", next_step="add it")
+    name = _typed(f"{where}: suite", text["suite"], str, "a name")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(
+            f"{where}: suite is {name!r}",
+            allowed="letters, digits, '_', '-' and '.', a letter or digit first",
+        )
+    protocol = _typed(f"{where}: protocol", text["protocol"], str, ", ".join(PROTOCOLS))
+    if protocol not in PROTOCOLS:
+        raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
+    tier = _typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
+    workloads = _typed(f"{where}: workloads", text["workloads"], list, "a list of names")
+    seeds = _typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
+    for i, seed in enumerate(seeds):
+        _typed(f"{where}: seeds[{i}]", seed, int, "an integer >= 0")
+        if seed < 0 or seeds.count(seed) > 1:
+            raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers >= 0")
+    timeout = text.get("timeout_s")
+    if timeout is not None:
+        _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
+        if not timeout > 0:
+            raise UserError(f"{where}: timeout_s is {timeout}", allowed="a number of seconds > 0")
+    entries = _method_entries(where, text["methods"])
+    if not (workloads and seeds and entries):
+        raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
+    jobs = make_jobs(name, protocol, tier, workloads, seeds, entries, where=where, root=root)
+    return Suite(name, str(text.get("description", "")), jobs, timeout)
+
+
+def make_jobs(
+    suite: str,
+    protocol: str,
+    tier: str,
+    workloads: Sequence[str],
+    seeds: Sequence[int],
+    entries: Sequence[MethodEntry],
+    *,
+    where: str,
+    root: str | None,
+) -> tuple[Job, ...]:
+    """Expands workloads x methods x seeds to jobs.
+
+    Args:
+        suite: Name of the suite.
+        protocol: Name of the protocol.
+        tier: Name of the tier.
+        workloads: Registered names or class paths.
+        seeds: Repetitions.
+        entries: Rows.
+        where: Where the names were given, for messages.
+        root: Data folder; None for the default place.
+
+    Returns:
+        The jobs, seeds outermost.
+
+    Raises:
+        UserError: If a workload, tier or data set is missing.
+    """
+    if len(set(map(str, workloads))) < len(workloads):
+        raise UserError(f"{where}: a workload is named twice: {workloads}")
+    resolved = [_resolve(where, w, tier, root) for w in workloads]
+    classes = {e.label: method_class(e.name) for e in entries}
+    return tuple(
+        Job(
+            suite,
+            protocol,
+            tier,
+            workload,
+            entry,
+            seed,
+            config,
+            fingerprint,
+            method_source(classes[entry.label]),
+            None
+            if classes[entry.label].access == "in_silico"
+            else workload_class(workload).training_severity,
+        )
+        for seed in seeds
+        for workload, config, fingerprint in resolved
+        for entry in entries
+    )
+
+
+def _method_entries(where: str, given: Any) -> list[MethodEntry]:
+    _typed(f"{where}: methods", given, list, "a list of mappings with a key 'method'")
+    entries: list[MethodEntry] = []
+    for i, item in enumerate(given):
+        here = f"{where}: methods[{i}]"
+        item = {"method": item} if isinstance(item, str) else item
+        _typed(here, item, dict, "a mapping such as {method: sat, params: {rho: 2.0}}")
+        _known_keys(here, item, _METHOD_KEYS)
+        if "method" not in item:
+            raise UserError(
+                f"{here}: the key 'method' is missing", next_step="pnnbench list methods"
+            )
+        method = _typed(f"{here}.method", item["method"], str, "a name or a class path")
+        label = _typed(f"{here}.label", item.get("label", method), str, "a text")
+        params = _typed(f"{here}.params", item.get("params", {}), dict, "a mapping")
+        factor = _typed(
+            f"{here}.epochs_factor", item.get("epochs_factor", 1), (int, float), "a number > 0"
+        )
+        if not 0 < factor <= 1000:
+            raise UserError(f"{here}.epochs_factor is {factor}", allowed="a number in (0, 1000]")
+        if any(e.label == label for e in entries):
+            raise UserError(
+                f"{here}: two rows have the label {label!r}", next_step="give one a 'label'"
+            )
+        full = method_parameters(method_class(method, where=here), params, where=here)
+        entries.append(MethodEntry(method, label, full, float(factor)))
+    return entries
+
+
+def method_source(cls: type) -> str | None:
+    """Digest of the file that defines a method, None for the methods of this package."""
+    if cls.__module__.partition(".")[0] == "pnnbench":
+        return None
+    try:
+        file = inspect.getsourcefile(cls)
+    except TypeError:
+        file = None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+
+
+def _resolve(where: str, name: Any, tier: Any, root: str | None) -> tuple[str, dict[str, Any], str]:
+    from pnnbench.data import load
+
+    _typed(f"{where}: workloads", name, str, "names of workloads")
+    cls = workload_class(name, where=where)
+    if tier not in cls.tiers:
+        raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
+    return name, cls().describe(tier), load(cls.data, root=root).fingerprint

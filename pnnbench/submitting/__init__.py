@@ -1,0 +1,1 @@
+"""Conformance of methods; packing and verifying submissions."""

@@ -1,0 +1,406 @@
+"""The checks that every training method must pass: `pnnbench check`, and our own tests.
+
+A method is trained a few times on a small slice of the embedded digits, which takes seconds. Each
+check is one function. The first line of its docstring is what it found when it passes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor
+
+from pnnbench.errors import UserError
+from pnnbench.methods.base import Access, TrainingMethod
+from pnnbench.methods.bp import BP
+from pnnbench.methods.nat import NAT
+from pnnbench.registry import method_parameters, resolve, workload_class
+from pnnbench.running.training import fit
+from pnnbench.submitting.trial import (
+    BATCH_SIZE,
+    CHECKS,
+    EPOCHS,
+    SEED,
+    WORKLOADS,
+    CheckResult,
+    FaultError,
+    Trial,
+    check,
+    differing,
+    scramble,
+    state_of,
+)
+
+
+@check("class")
+def check_class(trial: Trial) -> None:
+    """The class is a TrainingMethod with a docstring of its own."""
+    if not issubclass(trial.cls, TrainingMethod):
+        raise FaultError("The class must derive from pnnbench.methods.base.TrainingMethod.")
+    if not (trial.cls.__dict__.get("__doc__") or "").strip():
+        raise FaultError(
+            "The class has no docstring; say what it does and describe its parameters."
+        )
+
+
+@check("access", "class")
+def check_access(trial: Trial) -> None:
+    """The access that the method needs is declared."""
+    if trial.cls.access not in get_args(Access):
+        raise FaultError(
+            f"access is {trial.cls.access!r}; set the class attribute to one of "
+            f"{', '.join(get_args(Access))}."
+        )
+
+
+@check("defaults", "class")
+def check_defaults(trial: Trial) -> None:
+    """Every hyper-parameter has a default."""
+    missing = [n for n, default in trial.hyper.items() if default is inspect.Parameter.empty]
+    if missing:
+        raise FaultError(f"Give {', '.join(missing)} a default, from a source or a search.")
+
+
+@check("documented", "class")
+def check_documented(trial: Trial) -> None:
+    """Every hyper-parameter is described in the docstring."""
+    text = f"{trial.cls.__doc__}\n{trial.cls.__init__.__doc__}"
+    _, _, described = text.partition("Args:")
+    missing = [
+        n for n in trial.hyper if not re.search(rf"^\s*{n}\s*(\(.*\))?:", described, re.MULTILINE)
+    ]
+    if missing:
+        raise FaultError(
+            f"Describe {', '.join(missing)} in the 'Args:' section of the class docstring, "
+            "with unit and range."
+        )
+
+
+@check("ranges", "defaults")
+def check_ranges(trial: Trial) -> None:
+    """Hyper-parameters out of range are rejected with a UserError."""
+    bad: list[tuple[str, float]] = [
+        (n, math.nan) for n, default in trial.hyper.items() if isinstance(default, float)
+    ]
+    bad += [("lr", value) for value in (-1.0, 0.0, math.inf) if "lr" in trial.hyper]
+    for name, value in bad:
+        try:
+            trial.cls(**{**trial.params, name: value})
+        except UserError:
+            continue
+        except Exception as error:
+            raise FaultError(
+                f"{name} = {value} raises {type(error).__name__}; raise pnnbench.errors.UserError, "
+                "as check_range does."
+            ) from error
+        raise FaultError(
+            f"{name} = {value} is accepted; check it with pnnbench.errors.check_range."
+        )
+
+
+@check("loss", "defaults")
+def check_loss(trial: Trial) -> None:
+    """The loss is a finite scalar whose gradient reaches the trained parameters."""
+    workload, method = trial.workload(), trial.method()
+    workload.train()
+    method.attach(workload)
+    method.calls = 1
+    images, labels = trial.data().train_tensors()
+    loss: Any = method.loss(workload, (images[:BATCH_SIZE], labels[:BATCH_SIZE]))
+    if not isinstance(loss, Tensor) or loss.numel() != 1 or not bool(torch.isfinite(loss).all()):
+        raise FaultError(
+            f"loss() returned {loss!r:.200}; return a tensor that holds one finite number."
+        )
+    if not loss.requires_grad:
+        raise FaultError("loss() returned a tensor without gradient; do not detach it.")
+    trained = method.trained_parameters(workload)
+    gradients = [g for g in torch.autograd.grad(loss, trained, allow_unused=True) if g is not None]
+    if not any(bool(g.count_nonzero()) for g in gradients):
+        raise FaultError(
+            "No gradient of the loss reaches trained_parameters(); compute the loss from the "
+            "controls, or return from trained_parameters() what it is computed from."
+        )
+    if not all(bool(torch.isfinite(g).all()) for g in gradients):
+        raise FaultError("The gradient of the loss is not finite on the first batch.")
+
+
+@check("trains", "loss")
+def check_trains(trial: Trial) -> None:
+    """A short training under Lightning's Trainer runs through."""
+    for name, value in state_of(trial.run.workload).items():
+        if not bool(torch.isfinite(value).all()):
+            raise FaultError(f"After {EPOCHS} epochs {name} is not finite; lower the default lr.")
+
+
+@check("controls-change", "trains")
+def check_controls_change(trial: Trial) -> None:
+    """Training changes the controls of every layer."""
+    before = dict(trial.workload().controls())
+    after = dict(trial.run.workload.controls())
+    same = [name for name in after if torch.equal(before[name], after[name])]
+    if same:
+        raise FaultError(
+            f"Training left {', '.join(same)} unchanged; a method that trains something else must "
+            "program it into the controls at the end of each epoch."
+        )
+
+
+@check("controls-in-range", "trains")
+def check_controls_in_range(trial: Trial) -> None:
+    """The trained controls are in the range of the hardware."""
+    before = state_of(trial.run.workload)
+    projected = trial.workload()
+    projected.network.load_state_dict(before, strict=False)
+    projected.project_controls()
+    outside = [
+        n for n in differing(before, state_of(projected)) if f"network.{n}" in projected.controls()
+    ]
+    if outside:
+        raise FaultError(
+            f"{', '.join(outside)} leave the range of the hardware; call "
+            "workload.project_controls() in after_step()."
+        )
+
+
+@check("batch-norm", "trains")
+def check_batch_norm(trial: Trial) -> None:
+    """Batch-norm statistics advance exactly once per training step."""
+    steps = len(trial.run.watch.images)
+    for name, value in state_of(trial.run.workload).items():
+        if name.endswith("num_batches_tracked") and int(value) != steps:
+            raise FaultError(
+                f"{name} is {int(value)} after {steps} steps; make extra passes inside "
+                "workload.extra_pass()."
+            )
+
+
+@check("same-start", "trains")
+def check_same_start(trial: Trial) -> None:
+    """Training starts from the initial parameters that every method gets."""
+    changed = differing(trial.workload().network.state_dict(), trial.run.watch.start)
+    if changed:
+        raise FaultError(
+            f"{', '.join(changed)} differ from the initial parameters before the first step; "
+            "leave them as they are in setup() and attach()."
+        )
+
+
+@check("same-data", "trains")
+def check_same_data(trial: Trial) -> None:
+    """Training meets the batches that every method gets, in their order."""
+    data = trial.data()
+    images, _ = data.train_tensors()
+    expected = [images[i] for epoch in range(EPOCHS) for i in data.train_batches(epoch)]
+    seen = trial.run.watch.images
+    if len(seen) != len(expected) or any(
+        not torch.equal(a, b) for a, b in zip(seen, expected, strict=True)
+    ):
+        raise FaultError(
+            "The batches or their order were changed; take them as loss() is given them."
+        )
+
+
+@check("detached", "trains")
+def check_detached(trial: Trial) -> None:
+    """The trained network gives the same outputs without the method."""
+    run, fresh = trial.run, trial.workload(SEED + 1)
+    images, _ = trial.data().test_tensors()
+    try:
+        fresh.network.load_state_dict(state_of(run.workload))
+    except RuntimeError as error:
+        raise FaultError(
+            f"The method changed the tensors of the network: {error}. Keep auxiliary networks in "
+            "the method."
+        ) from error
+    with torch.no_grad():
+        a, b = run.workload.eval(), fresh.eval()
+        same = torch.equal(a(images), b(images))
+        same = same and torch.equal(a.network(images), b.network(images))
+    if not same:
+        raise FaultError(
+            "The trained network gives other outputs than its parameters alone; remove hooks and "
+            "overrides when training ends."
+        )
+
+
+@check("tidy", "trains")
+def check_tidy(trial: Trial) -> None:
+    """Nothing stays set on the network between steps."""
+    left = trial.run.watch.left
+    if left:
+        raise FaultError(
+            f"After a step the method leaves {', '.join(dict.fromkeys(left))}; undo it in "
+            "'finally', as workload.operating() does."
+        )
+
+
+@check("reproducible", "trains")
+def check_reproducible(trial: Trial) -> None:
+    """The same seed gives the same bits, and another seed of the method trains too."""
+    again = trial.train()
+    changed = differing(state_of(trial.run.workload), state_of(again.workload))
+    if changed:
+        raise FaultError(
+            f"Two runs with one seed differ in {', '.join(changed)}; draw random numbers from "
+            "self.generator()."
+        )
+    trial.train(seed=12345)
+
+
+@check("plain-state", "trains")
+def check_plainstate_of(trial: Trial) -> None:
+    """The state for the checkpoint holds tensors and plain values only."""
+    file = io.BytesIO()
+    try:
+        torch.save(trial.run.method.state_dict(), file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception as error:
+        raise FaultError(
+            "state_dict() holds something that cannot be read safely; return tensors, numbers, "
+            "texts, lists and dicts only."
+        ) from error
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@check("resumes", "plain-state", "reproducible")
+def check_resumes(trial: Trial) -> None:
+    """An interrupted training goes on to the same bits."""
+
+    def stop(done: int, total: int, loss: float) -> None:
+        if done == total:
+            raise _StoppedError
+
+    with tempfile.TemporaryDirectory() as folder:
+        scramble(SEED)
+        try:
+            fit(
+                trial.workload(),
+                trial.method(),
+                trial.data(),
+                epochs=EPOCHS,
+                folder=Path(folder),
+                report=stop,
+            )
+        except _StoppedError:
+            scramble(SEED + 1)
+        resumed = trial.workload()
+        fit(resumed, trial.method(), trial.data(), epochs=EPOCHS, folder=Path(folder))
+    changed = differing(state_of(trial.run.workload), state_of(resumed))
+    if changed:
+        raise FaultError(
+            f"A resumed run differs from an uninterrupted one in {', '.join(changed)}; put what "
+            "the method remembers between steps into state_dict() and load_state_dict()."
+        )
+
+
+@check("trainer-flags", "trains")
+def check_trainer_flags(trial: Trial) -> None:
+    """Gradient clipping, accumulation and bf16 work."""
+    flags: list[dict[str, Any]] = [
+        {"gradient_clip_val": 0.1},
+        {"accumulate_grad_batches": 2},
+        {"precision": "bf16-mixed"},
+    ]
+    for flag in flags:
+        try:
+            state = state_of(trial.train(**flag).workload)
+        except Exception as error:
+            raise FaultError(
+                f"Trainer({flag}) raises {type(error).__name__}: {error}. Keep automatic "
+                "optimisation and let loss() do nothing but return the loss."
+            ) from error
+        if not all(bool(torch.isfinite(v).all()) for v in state.values()):
+            raise FaultError(f"With Trainer({flag}) the parameters are no longer finite.")
+
+
+@check("alone", "trains")
+def check_alone(trial: Trial) -> None:
+    """A second training method in one Trainer is refused."""
+    other: TrainingMethod = NAT() if issubclass(trial.cls, BP) else BP()
+    try:
+        trial.train(others=(other,))
+    except UserError:
+        return
+    raise FaultError("A Trainer with two methods is accepted; call super().attach(workload).")
+
+
+@check("access-kept", "trains", "access")
+def check_access_kept(trial: Trial) -> None:
+    """The method touches no more than its access allows."""
+    if trial.cls.access == "in_silico" and trial.run.workload.hardware_queries:
+        raise FaultError("The method measures on hardware; declare access = 'in_situ'.")
+
+
+@check("counted", "trains")
+def check_counted(trial: Trial) -> None:
+    """The passes through the network are counted."""
+    workload, steps = trial.run.workload, len(trial.run.watch.images)
+    if workload.gradient_evaluations < steps and not workload.hardware_queries:
+        raise FaultError(
+            f"{workload.gradient_evaluations} gradient evaluations were counted in {steps} steps; "
+            "call workload(x), not workload.network(x)."
+        )
+
+
+def check_method(
+    method: type[Any] | str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    workload: str | None = None,
+    progress: Callable[[CheckResult], None] | None = None,
+) -> list[CheckResult]:
+    """Runs every check on a method.
+
+    Args:
+        method: The class, its registered name or its path ``package.module.Class``.
+        params: Hyper-parameters that differ from the defaults.
+        workload: Name of a workload on the embedded digits; None takes the first that the method
+            supports.
+        progress: Called after each check.
+
+    Returns:
+        One result per check, in order. A check that makes no sense because another one failed is
+        left out.
+
+    Raises:
+        UserError: If there is no such class or hyper-parameter.
+    """
+    cls = resolve("methods", method) if isinstance(method, str) else method
+    if params:
+        method_parameters(cls, params)
+    chosen = None if workload is None else workload_class(workload)
+    if chosen is not None and chosen.data != "digits":
+        raise UserError(
+            f"{workload} is not a workload on the embedded digits",
+            allowed=", ".join(w.name for w in WORKLOADS),
+        )
+    trial = Trial(cls, params or {}, chosen)
+    results: dict[str, CheckResult] = {}
+    with isolate_rng(include_cuda=False):
+        for name, (run, needs) in CHECKS.items():
+            if any(need not in results or not results[need].passed for need in needs):
+                continue
+            try:
+                run(trial)
+                results[name] = CheckResult(name, True, (run.__doc__ or "").splitlines()[0])
+            except FaultError as fault:
+                results[name] = CheckResult(name, False, str(fault))
+            except Exception as error:
+                text = f"The method raises {type(error).__name__}: {error}"
+                results[name] = CheckResult(name, False, text)
+            if progress is not None:
+                progress(results[name])
+    return list(results.values())

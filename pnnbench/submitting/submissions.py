@@ -1,0 +1,152 @@
+"""Submissions: a record and tensors, re-evaluated without any code of the submitter."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.errors import UserError
+from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+from pnnbench.records.store import read_record
+from pnnbench.registry import registered
+from pnnbench.running.jobs import load_trained
+from pnnbench.workloads.base import Workload
+
+
+def tolerance(n_images: int) -> float:
+    """Allowed difference of an accuracy between machines: rounding may flip 2 images in 1000."""
+    return max(2, 0.002 * n_images) / n_images
+
+
+def remeasure(
+    record: dict[str, Any],
+    workload: Workload,
+    data: ImageDataModule,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measures clean metric and grid again and compares with a record.
+
+    Args:
+        record: A record of status ok.
+        workload: Its trained workload.
+        data: Its data.
+        say: Told about progress.
+
+    Returns:
+        ``clean``, ``cells``, ``difference`` (largest over clean and cells), ``tolerance`` and
+        ``within``.
+    """
+    images, labels = data.test_tensors()
+    cells = workload.perturbation_grid(record["job"]["tier"])
+    clean = evaluate_clean(workload, images, labels)
+
+    def progress(done: int, total: int) -> None:
+        if done % 50 == 0 or done == total:
+            say(f"grid {done}/{total} cells")
+
+    values = evaluate_grid(workload, images, labels, cells, progress=progress)
+    measured = [{**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)]
+    recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
+    if {_identity(c) for c in measured} != recorded.keys():
+        raise UserError(
+            "the record's grid is not the workload's grid at this version",
+            next_step="run the suite again with this version of pnnbench",
+        )
+    differences = [abs(c["value"] - recorded[_identity(c)]) for c in measured]
+    difference = max([abs(clean - record["clean"]), *differences])
+    allowed = tolerance(len(images))
+    return {
+        "clean": clean,
+        "cells": measured,
+        "difference": difference,
+        "tolerance": allowed,
+        "within": difference <= allowed,
+    }
+
+
+def _key(cell: Any) -> dict[str, Any]:
+    return {
+        "axis": cell.axis,
+        "level": cell.level,
+        "unit": cell.unit,
+        "severity": cell.severity,
+        "environment": cell.environment.as_dict(),
+        "device_seed": cell.device_seed,
+    }
+
+
+def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:
+    environment = tuple(sorted(cell["environment"].items()))
+    return (cell["axis"], cell["severity"], environment, cell["device_seed"])
+
+
+def pack(run: Path, record: dict[str, Any], out: Path) -> Path:
+    """Packs a finished run: its record and parameters, nothing executable.
+
+    Args:
+        run: The run's folder.
+        record: Its record.
+        out: Folder of submissions.
+
+    Returns:
+        The submission's folder.
+    """
+    job = record["job"]
+    load_trained(run, record)  # refuses missing or changed parameters
+    target = out / f"{job['suite']}-{job['hash']}"
+    partial = target.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name in ("record.json", record["parameters"]["file"]):
+        shutil.copyfile(run / name, partial / name)
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+    return target
+
+
+def verify(submission: Path, say: Callable[[str], None], root: str | None = None) -> dict[str, Any]:
+    """Re-evaluates a submission from its tensors on a registered workload.
+
+    Args:
+        submission: The submission's folder.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+
+    Returns:
+        What `remeasure` returns.
+
+    Raises:
+        UserError: If the workload is not a registered one, the data differ, the tensors do not
+            fit, or a control is outside of its limits.
+    """
+    record = read_record(submission / "record.json")
+    if record["status"] != "ok":
+        raise UserError(f"{submission} is a failed run: {record['status']}")
+    name = record["job"]["workload"]
+    if name not in registered("workloads"):
+        raise UserError(
+            f"{submission} ran on {name!r}, which is not registered",
+            allowed=", ".join(registered("workloads")),
+        )
+    workload = load_trained(submission, record)
+    tier = record["config"]["tier"]
+    data = ImageDataModule(
+        workload.data, limit_train=tier["train_images"], limit_test=tier["test_images"], root=root
+    )
+    if data.arrays.fingerprint != record["data"]["fingerprint"]:
+        raise UserError(
+            f"{submission} was measured on other data: {record['data']['fingerprint']}",
+            allowed=data.arrays.fingerprint,
+        )
+    before = {name: p.detach().clone() for name, p in workload.controls().items()}
+    workload.project_controls()
+    for name, p in workload.controls().items():
+        if not p.isfinite().all() or not p.equal(before[name]):
+            raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
+    # Statistics and full scales are derived here, not taken from the submitter.
+    workload.calibrate(data.train_tensors()[0][: tier["calibration_images"]])
+    return remeasure(record, workload, data, say)

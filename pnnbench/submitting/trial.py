@@ -1,0 +1,220 @@
+"""What the checks of training methods look at: a method trained on a small slice of the digits."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.data.arrays import ImageArrays
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.running.training import TrainingData, quiet
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.diffractive import DiffractiveDigits
+from pnnbench.workloads.freespace import FreeSpaceDigits
+from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
+
+#: The slice of the digits on which methods are checked.
+IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes:
+        name: Name of the check.
+        passed: Whether the method passed.
+        message: What was found, and what to do if it failed.
+    """
+
+    name: str
+    passed: bool
+    message: str
+
+
+class FaultError(Exception):
+    """A check that the method does not pass; the text says what to do."""
+
+
+class Watch(pl.Callback):
+    """Notes what a method finds and leaves behind at each batch."""
+
+    def __init__(self) -> None:
+        self.start: dict[str, Tensor] = {}
+        self.images: list[Tensor] = []
+        self.left: list[str] = []
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Notes the batch, and the network before the first one."""
+        if not self.images:
+            self.start = state_of(pl_module)
+        self.images.append(batch[0])
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Notes what is still set on the network after the step."""
+        for name, layer in pl_module.layers().items():
+            if layer.weight_override is not None:
+                self.left.append(f"a weight override on layer {name}")
+            if layer.operation is not None:
+                self.left.append(f"a device or environment on layer {name}")
+        if not pl_module.network.training:
+            self.left.append("evaluation mode")
+        frozen = [n for n, p in pl_module.network.named_parameters() if not p.requires_grad]
+        self.left += [f"requires_grad=False on {name}" for name in frozen]
+
+
+def state_of(workload: Any) -> dict[str, Tensor]:
+    """Copies all tensors of a workload's network, by name."""
+    return {k: v.detach().clone() for k, v in workload.network.state_dict().items()}
+
+
+def differing(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that differ in a bit, or that only one side has."""
+    return [k for k in {**a, **b} if k not in a or k not in b or not torch.equal(a[k], b[k])]
+
+
+@functools.cache
+def _digits() -> ImageArrays:
+    return load("digits")
+
+
+@dataclasses.dataclass
+class Trained:
+    """A finished training run.
+
+    Attributes:
+        workload: The trained workload.
+        method: The method that trained it.
+        watch: What was seen on the way.
+    """
+
+    workload: Workload
+    method: TrainingMethod
+    watch: Watch
+
+
+#: Workloads on the embedded digits, in the order in which a method's first is looked for.
+WORKLOADS: tuple[type[Workload], ...] = (
+    MRRDigits,
+    MZIDigits,
+    FreeSpaceDigits,
+    DiffractiveDigits,
+)
+
+
+def _first_supported(cls: type[Any]) -> type[Workload]:
+    supports = getattr(cls, "supports", None)
+    if supports is not None:
+        for workload in WORKLOADS:
+            if supports(workload(SEED)):
+                return workload
+    return WORKLOADS[0]
+
+
+class Trial:
+    """One method under check; what several checks need is trained once.
+
+    Args:
+        cls: The class.
+        params: Hyper-parameters that differ from the defaults.
+        workload: Workload on the embedded digits; None takes the first that the method supports.
+    """
+
+    def __init__(
+        self, cls: type[Any], params: Mapping[str, Any], workload: type[Workload] | None = None
+    ) -> None:
+        self.cls = cls
+        self.params = dict(params)
+        self.workload_class = workload or _first_supported(cls)
+
+    def workload(self, seed: int = SEED) -> Workload:
+        """Builds a fresh workload."""
+        return self.workload_class(seed)
+
+    @functools.cached_property
+    def hyper(self) -> dict[str, Any]:
+        """Hyper-parameters and their defaults."""
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        parameters = inspect.signature(self.cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind in kinds}
+
+    def method(self, seed: int = SEED) -> TrainingMethod:
+        """Builds a fresh method."""
+        method = self.cls(**self.params)
+        method.seed = seed
+        return method
+
+    def data(self) -> ImageDataModule:
+        """Builds a fresh data module."""
+        return ImageDataModule(_digits(), batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
+
+    def train(
+        self, seed: int = SEED, others: tuple[pl.Callback, ...] = (), **flags: Any
+    ) -> Trained:
+        """Trains a fresh method on a fresh workload, with more flags of the Trainer if given."""
+        scramble(SEED)
+        run = Trained(self.workload(), self.method(seed), Watch())
+        with quiet():
+            trainer = pl.Trainer(
+                max_epochs=EPOCHS,
+                callbacks=[*others, run.watch, run.method],
+                accelerator="cpu",
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                deterministic=True,
+                **flags,
+            )
+            trainer.fit(run.workload, datamodule=TrainingData(self.data()))
+        return run
+
+    @functools.cached_property
+    def run(self) -> Trained:
+        """The run that most checks look at."""
+        return self.train()
+
+
+def scramble(torch_seed: int) -> None:
+    """Seeds torch's global generator, as a job does, and puts the others anywhere."""
+    torch.manual_seed(torch_seed)
+    random.seed()
+    np.random.seed()  # noqa: NPY002 - third parties' draws
+
+
+Check = Callable[[Trial], None]
+#: Name -> check and the names of the checks without which it makes no sense.
+CHECKS: dict[str, tuple[Check, tuple[str, ...]]] = {}
+
+
+def check(name: str, *needs: str) -> Callable[[Check], Check]:
+    """Registers a check under a name, with the checks it needs.
+
+    Args:
+        name: Name of the check.
+        *needs: Checks without which this one is left out.
+
+    Returns:
+        The decorator.
+    """
+
+    def register(function: Check) -> Check:
+        CHECKS[name] = (function, needs)
+        return function
+
+    return register

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as hs
+
+from pnnbench.errors import UserError
+from pnnbench.records import store as rec
+
+from ..record_factory import (
+    changed,
+    make_failure,
+    make_mesh_record,
+    make_record,
+    make_suite,
+    write_job,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+
+json_values = hs.recursive(
+    hs.none() | hs.booleans() | hs.integers() | hs.text() | hs.floats(allow_nan=False, width=64),
+    lambda inner: hs.lists(inner, max_size=4) | hs.dictionaries(hs.text(), inner, max_size=4),
+    max_leaves=12,
+).filter(lambda value: _finite(value))
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list):
+        return all(map(_finite, value))
+    return all(map(_finite, value.values())) if isinstance(value, dict) else True
+
+
+@settings(max_examples=50, deadline=None)
+@given(json_values)
+def test_canonical_json_survives_a_round_trip(value: object) -> None:
+    raw = rec.canonical(value)
+    assert rec.canonical(json.loads(raw)) == raw
+
+
+@given(hs.dictionaries(hs.text(), hs.integers(), min_size=2, max_size=6))
+def test_canonical_json_does_not_see_the_order_of_keys(value: dict) -> None:
+    assert rec.canonical(value) == rec.canonical(dict(reversed(value.items())))
+
+
+def test_canonical_json_takes_tuples_and_numpy_scalars() -> None:
+    value = {"a": (1, 2), "b": np.float64(0.5), "c": np.int64(3), "d": np.float32(0.25)}
+    assert rec.canonical(value) == b'{"a":[1,2],"b":0.5,"c":3,"d":0.25}'
+
+
+@pytest.mark.parametrize(
+    "value", [{"x": math.nan}, [math.inf], {1: 2}, {"x": Path("a")}, {"x": np.array([1.0])}]
+)
+def test_canonical_json_refuses_what_json_does_not_have(value: object) -> None:
+    with pytest.raises(UserError):
+        rec.canonical(value)
+
+
+def test_job_hash_follows_content_not_order_and_leaves_itself_out() -> None:
+    spec = {"workload": "mrr-mnist", "seed": 1, "params": {"rho": 0.05}}
+    same = {"params": {"rho": 0.05}, "seed": 1, "workload": "mrr-mnist", "hash": "f" * 16}
+    assert rec.job_hash(spec) == rec.job_hash(same)
+    assert rec.job_hash(spec) != rec.job_hash({**spec, "seed": 2})
+    # printf '{"seed":1}' | sha256sum
+    assert rec.job_hash({"seed": 1}) == "fbe47f6d82b435a8"
+
+
+def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
+    record = make_record()
+    path = tmp_path / "job" / "record.json"
+    assert rec.write_record(path, record) == record
+    assert rec.read_record(path) == record
+    assert [p.name for p in path.parent.iterdir()] == ["record.json"]
+    assert rec.is_finished(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("clean", math.nan, "clean"),
+        ("cells.3.value", math.inf, "cells[3].value"),
+        ("cells.3.value", 1.5, "accuracy in [0, 1]"),
+        ("cells.3.device_seed", 7, "test_devices"),
+        ("cells", [], "cells"),
+        ("cells.0.colour", "red", "colour"),
+        ("colour", "red", "colour"),
+        ("clean", KeyError, "lacks clean"),
+        ("sharpness", KeyError, "lacks sharpness"),
+        ("sharpness.lambda_max", KeyError, "lambda_max"),
+        ("sharpness.top_eigenvalues", [1.0, math.nan], "top_eigenvalues[1]"),
+        ("cost", KeyError, "lacks cost"),
+        ("cost.gradient_evaluations", -1, "gradient_evaluations"),
+        ("parameters", KeyError, "lacks parameters"),
+        ("parameters.file", "../../secret", "parameters.file"),
+        ("schema", 2, "schema"),
+        ("status", "fine", "status"),
+        ("job.tier", "huge", "tier"),
+        ("job.hash", "xyz", "hash"),
+        ("job.seed", True, "seed"),
+        ("job.seeds.train_device", 1003, "train_device"),
+        ("job.epochs_factor", 0, "epochs_factor"),
+        ("data.fingerprint", "md5:12", "fingerprint"),
+        ("curves.train_loss", [1.0], "one length"),
+        ("metric.chance", "low", "chance"),
+        ("cost.forward_evaluations", -1, "forward_evaluations"),
+        ("cost.forward_evaluations", 1.0, "forward_evaluations"),
+        ("training_device", None, "training_device"),
+        ("training_device.seed", -1, "training_device.seed"),
+        ("training_device.seed", 1_000_000, "training_device.seed"),
+        ("training_device.seed", 5, "the training device, 0"),
+        ("training_device.severity", 0, "training_device.severity"),
+        ("training_device.unit", None, "training_device.unit"),
+        ("training_device.value", math.nan, "training_device.value"),
+        ("training_device.value", 1.5, "accuracy in [0, 1]"),
+        ("training_device.value", KeyError, "lacks value"),
+        ("training_device.colour", "red", "colour"),
+        ("error", {"type": "x", "message": ""}, "error"),
+    ],
+)
+def test_seal_refuses_a_record_that_is_not_one(path: str, value: object, words: str) -> None:
+    make = make_mesh_record if "training_device" in path or "forward" in path else make_record
+    record = make()
+    with pytest.raises(UserError) as caught:
+        rec.seal(changed(record, path, value))
+    assert words in str(caught.value)
+
+
+def test_a_record_may_have_a_training_device_or_not() -> None:
+    record = make_mesh_record("PAT", 2)
+    assert rec.seal(record)["training_device"]["seed"] == 2
+    assert "training_device" not in rec.seal(changed(record, "training_device", KeyError))
+    # A job without a training device of its own may still measure one, but no test device.
+    anywhere = changed(record, "job.seeds.train_device", None)
+    assert rec.seal(anywhere)["training_device"]["seed"] == 2
+    with pytest.raises(UserError, match="not among the test devices"):
+        rec.seal(changed(anywhere, "training_device.seed", 1_000_003))
+
+
+def test_a_failure_has_no_training_device() -> None:
+    failure = make_failure()
+    failure["training_device"] = make_mesh_record()["training_device"]
+    with pytest.raises(UserError, match="unknown key 'training_device'"):
+        rec.seal(failure)
+
+
+def test_the_committed_records_are_whole() -> None:
+    paths = sorted((ROOT / "leaderboards").rglob("records/*.json"))
+    assert len(paths) >= 24
+    for path in paths:
+        assert rec.read_record(path)["status"] == "ok"
+
+
+def test_seal_refuses_a_cell_given_twice() -> None:
+    record = make_record()
+    twice = [*record["cells"], record["cells"][5]]
+    with pytest.raises(UserError, match="repeats the cell"):
+        rec.seal(changed(record, "cells", twice))
+
+
+def test_a_failure_needs_its_error_and_may_not_carry_a_grid() -> None:
+    failure = make_failure()
+    with pytest.raises(UserError, match="lacks error"):
+        rec.seal(changed(failure, "error", KeyError))
+    with pytest.raises(UserError, match="unknown key 'cells'"):
+        rec.seal(changed(failure, "cells", make_record()["cells"]))
+    for status in ("diverged", "error", "timeout", "killed"):
+        assert rec.seal(changed(failure, "status", status))["status"] == status
+
+
+def test_a_changed_figure_breaks_the_checksum(tmp_path: Path) -> None:
+    path = write_job(tmp_path, make_record())
+    record = json.loads(path.read_text())
+    record["cells"][0]["value"] = 0.999
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="checksum does not match"):
+        rec.read_record(path)
+    assert not rec.is_finished(path)
+    with pytest.raises(UserError, match="changed after it was sealed"):
+        rec.write_record(tmp_path / "record.json", record)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "not a JSON record"),
+        ("[]", "not a record but list"),
+        ('{"schema": 99}', "schema version 99"),
+        ('{"schema": 1}', "never sealed"),
+        ('{"schema": 1, "clean": NaN}', "NaN"),
+        ("", "not a JSON record"),
+    ],
+)
+def test_reading_a_broken_file_says_what_is_wrong(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "record.json"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        rec.read_record(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_an_incomplete_record_with_a_right_checksum_is_still_refused(tmp_path: Path) -> None:
+    record = changed(make_record(), "cells", KeyError)
+    record["checksum"] = rec._checksum(record)
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="lacks cells"):
+        rec.read_record(path)
+
+
+def test_a_failure_never_replaces_a_finished_record(tmp_path: Path) -> None:
+    path = write_job(tmp_path, make_record())
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="does not replace it"):
+        rec.write_record(path, make_failure())
+    assert path.read_bytes() == before
+
+
+def test_a_finished_record_replaces_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    rec.write_record(path, make_failure())
+    assert not rec.is_finished(path)
+    rec.write_record(path, make_record())
+    assert rec.is_finished(path)
+
+
+def test_finished_can_ask_for_the_parameters_too(tmp_path: Path) -> None:
+    path = write_job(tmp_path, make_record())
+    assert rec.is_finished(path, parameters=True)
+    (path.parent / "parameters.safetensors").write_bytes(b"other")
+    assert not rec.is_finished(path, parameters=True)
+    assert rec.is_finished(path)
+
+
+def test_an_interrupted_write_leaves_the_old_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_job(tmp_path, make_record())
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        rec.write_record(path, make_record(seed=1))
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*.tmp"))
+
+
+def test_a_writer_killed_at_any_moment_leaves_a_whole_record(tmp_path: Path) -> None:
+    """A process rewrites one record as fast as it can and is killed with SIGKILL."""
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from pnnbench.records.store import read_record, write_record\n"
+        "path = Path(sys.argv[1])\nrecord = read_record(path)\nprint('go', flush=True)\n"
+        "while True:\n    write_record(path, record)\n"
+    )
+    path = write_job(tmp_path, make_record())
+    for pause in (0.05, 0.11, 0.17):
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(pause)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert rec.read_record(path) == rec.read_record(path)
+        assert rec.is_finished(path)
+
+
+def test_read_records_finds_both_layouts_in_a_fixed_order(tmp_path: Path) -> None:
+    suite = make_suite(("SAT", "BP"), (1, 0))
+    for record in suite[:2]:
+        write_job(tmp_path / "runs", record)
+    for record in suite[2:]:
+        rec.write_record(tmp_path / "board" / "records" / f"{record['job']['hash']}.json", record)
+    rec.write_record(tmp_path / "runs" / "wandb" / "record.json", make_record("NAT"))
+    (tmp_path / "board" / "leaderboard.json").write_text("{}")
+    found = rec.read_records(tmp_path)
+    order = [(r["job"]["method"]["label"], r["job"]["seed"]) for r in found]
+    assert order == [("BP", 0), ("BP", 1), ("SAT", 0), ("SAT", 1)]
+    assert rec.read_records(reversed(rec.find_records(tmp_path))) == found
+
+
+def test_read_records_prefers_the_finished_one_and_refuses_two_that_differ(tmp_path: Path) -> None:
+    record = make_record()
+    failure = make_failure()
+    failure = rec.seal(changed(failure, "job", record["job"]))
+    rec.write_record(tmp_path / "a" / "record.json", failure)
+    rec.write_record(tmp_path / "b" / "record.json", record)
+    rec.write_record(tmp_path / "c" / "record.json", record)
+    assert rec.read_records(tmp_path) == [record]
+    rec.write_record(tmp_path / "d" / "record.json", changed(record, "clean", 0.5))
+    with pytest.raises(UserError, match="two finished records that differ"):
+        rec.read_records(tmp_path)
+
+
+def test_read_records_names_a_path_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file or folder"):
+        rec.read_records(tmp_path / "none")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+
+from pnnbench.leaderboard import ranking
+from pnnbench.report import blocks
+from pnnbench.report import formatting as fmt
+
+from ..record_factory import make_mesh_suite, make_suite
+
+
+@pytest.fixture(scope="module")
+def table() -> ranking.Table:
+    return ranking.build(make_mesh_suite())[0]
+
+
+def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
+    scores, beside = blocks.lay_out(table)
+    assert scores.columns[:4] == ["rank", "method", "clean %", "robust %"]
+    assert beside.columns == [
+        "method",
+        "training device %",
+        "fresh devices %",
+        "transfer",
+        "gradients",
+        "forward",
+        "queries",
+        "time / BP",
+    ]
+    assert "same severity (0.15 rad)" in beside.title
+    row = next(row for row in table.rows if row.method == "SAT in situ")
+    line = next(line for line in beside.lines if line[0] == "SAT in situ")
+    assert line == [
+        "SAT in situ",
+        fmt.plus_minus(row.training_device, share=True),
+        fmt.plus_minus(row.fresh_devices, share=True),
+        fmt.plus_minus(row.transfer, share=True, sign=True),
+        "11.2 k",
+        "5.62 k",
+        "674 k",
+        fmt.eigenvalue(row.time_ratio),
+    ]
+    assert next(line for line in beside.lines if line[0] == "BP")[-1] == "1"
+
+
+def test_older_records_make_one_block() -> None:
+    (scores,) = blocks.lay_out(ranking.build(make_suite())[0])
+    assert scores.columns[-1] == "grad."
+    assert not scores.wide
+
+
+def test_hardware_queries_alone_show_the_cost() -> None:
+    records = make_mesh_suite(["BP", "PAT"])
+    for record in records:
+        del record["training_device"], record["checksum"]
+        del record["cost"]["forward_evaluations"]
+    (_, beside) = blocks.lay_out(ranking.build(records)[0])
+    assert beside.title == "Training cost"
+    assert beside.columns == ["method", "gradients", "queries", "time / BP"]
+
+
+def test_the_published_protocol_has_figures_and_grid_and_no_scores() -> None:
+    table = ranking.build(make_mesh_suite(["SAT", "BP"], protocol="published"))[0]
+    own, grid = blocks.lay_out(table)
+    assert not {"rank", "robust %", "worst tenth %"} & {*own.columns, *grid.columns}
+    assert own.columns[:3] == ["method", "clean %", "training device %"]
+    assert {"λmax", "gradients", "queries", "time / BP"} < set(own.columns)
+    assert [line[0] for line in own.lines] == ["BP", "SAT"]
+    levels = [f"{s} rad" for s in ("0.03", "0.06", "0.09", "0.12", "0.15", "0.2")]
+    assert grid.columns == ["method", *levels]
+    for i, group in enumerate(table.groups):
+        assert grid.lines[1][i + 1] == fmt.plus_minus(group.methods["SAT"], share=True)
+
+
+def test_several_axes_are_named_in_the_grid() -> None:
+    table = ranking.build(make_suite(["BP"], protocol="published"))[0]
+    columns = blocks.lay_out(table)[1].columns
+    assert columns[1] == "device 0.1 × measured spread"
+    assert columns[5] == "temperature-fine −0.25 °C"

@@ -1,0 +1,327 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
+from pnnbench.records.store import read_record
+from pnnbench.running.jobs import job_folder, load_trained, measure, run_suite
+from pnnbench.running.suites import load_suite
+from pnnbench.submitting.submissions import pack, remeasure, verify
+from pnnbench.workloads.freespace import FreeSpaceDigits
+
+SUITE = {
+    "suite": "tiny",
+    "protocol": "pnnbench-1",
+    "tier": "smoke",
+    "workloads": ["mrr-digits"],
+    "seeds": [0],
+    "methods": ["bp"],
+}
+
+
+def suite(tmp_path, **changes):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, **changes}))
+    return load_suite(path)
+
+
+def nothing(line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("jobs")
+    loaded = suite(folder, methods=["bp", "bp-weights"])
+    records = run_suite(loaded, folder / "runs", say=nothing)
+    return loaded, folder / "runs", records
+
+
+def test_record_is_complete(done):
+    loaded, runs, records = done
+    assert [r["status"] for r in records] == ["ok", "ok"]
+    record = records[0]
+    job = loaded.jobs[0]
+    assert len(record["cells"]) == 20
+    assert {c["axis"] for c in record["cells"]} == {
+        "device",
+        "temperature_fine",
+        "temperature_wide",
+    }
+    # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
+    assert record["cost"]["gradient_evaluations"] == 8
+    assert record["extra"]["control_power_mw"] > 0
+    assert record["config"]["layers"]["conv1"]["calibration"]["hwhm_nm"] == 0.0636
+    assert read_record(job_folder(runs, job) / "record.json") == record
+
+
+def test_finished_jobs_are_skipped(done):
+    loaded, runs, records = done
+    said = []
+    again = run_suite(loaded, runs, say=said.append)
+    assert again == records
+    assert said == ["2 of 2 jobs are finished already"]
+
+
+def test_parameters_rebuild_what_was_measured(done):
+    loaded, runs, records = done
+    for job, record in zip(loaded.jobs, records, strict=True):
+        from pnnbench.running.jobs import data_module
+
+        result = remeasure(
+            record, load_trained(job_folder(runs, job), record), data_module(job), nothing
+        )
+        assert result["difference"] == 0.0
+
+
+def test_submission_is_verified_and_a_changed_one_refused(done, tmp_path):
+    loaded, runs, records = done
+    folder = job_folder(runs, loaded.jobs[0])
+    submission = pack(folder, records[0], tmp_path)
+    assert sorted(p.name for p in submission.iterdir()) == ["parameters.safetensors", "record.json"]
+    assert verify(submission, nothing)["within"]
+    (submission / "parameters.safetensors").write_bytes(b"x")
+    with pytest.raises(UserError, match="not the file of the record"):
+        verify(submission, nothing)
+
+
+def test_a_claim_that_the_tensors_do_not_bear_out_is_not_confirmed(done, tmp_path):
+    from pnnbench.records.store import seal
+
+    loaded, runs, records = done
+    submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
+    record = json.loads((submission / "record.json").read_text())
+    for cell in record["cells"]:
+        cell["value"] = 0.99
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    assert not verify(submission, nothing)["within"]
+
+
+THIRD_PARTY = """
+from pnnbench.methods.bp import BP
+
+
+class Exploding(BP):
+    def loss(self, workload, batch):
+        return super().loss(workload, batch) * float("nan")
+
+
+class Faulty(BP):
+    def loss(self, workload, batch):
+        raise ZeroDivisionError("on purpose")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "message"),
+    [("Exploding", "diverged", "loss of epoch 0 is nan"), ("Faulty", "error", "on purpose")],
+)
+def test_a_failure_is_a_typed_record_and_runs_again(tmp_path, monkeypatch, name, status, message):
+    (tmp_path / "third_party_methods.py").write_text(THIRD_PARTY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded = suite(tmp_path, methods=[f"third_party_methods.{name}", "bp"])
+    records = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert [r["status"] for r in records] == [status, "ok"]
+    assert message in records[0]["error"]["message"]
+    assert "cells" not in records[0]
+    said = []
+    run_suite(loaded, tmp_path / "runs", say=said.append)
+    assert [line for line in said if line.endswith(": start")] == [
+        f"[1/2] mrr-digits  third_party_methods.{name}  seed 0: start"
+    ]
+
+
+def test_timeout_is_a_typed_record(tmp_path):
+    records = run_suite(suite(tmp_path, timeout_s=1e-6), tmp_path / "runs", say=nothing)
+    assert records[0]["status"] == "timeout"
+
+
+def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
+    """SIGKILL in the middle of an epoch; the resumed job equals an uninterrupted one."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, "methods": [{"method": "nat", "epochs_factor": 30}]}))
+    loaded = load_suite(path)
+
+    def start(runs):
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pnnbench.cli",
+                "run",
+                str(path),
+                "--runs",
+                str(runs),
+                "--wandb",
+                "disabled",
+                "--pictures",
+                "false",
+                "--threads",
+                "1",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        )
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(timeout=600) == 0, whole.stderr.read()
+    killed = start(tmp_path / "killed")
+    for line in killed.stderr:
+        if "epoch 7/30" in line:
+            time.sleep(0.02)  # into epoch 8
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait(timeout=600)
+    folder = job_folder(tmp_path / "killed", loaded.jobs[0])
+    assert (folder / "checkpoints" / "last.ckpt").exists()
+    assert not (folder / "record.json").exists()
+    resumed = start(tmp_path / "killed")
+    errors = resumed.stderr.read()
+    assert resumed.wait(timeout=600) == 0, errors
+    assert "epoch 1/30" not in errors
+    a = load_file(job_folder(tmp_path / "whole", loaded.jobs[0]) / "parameters.safetensors")
+    b = load_file(folder / "parameters.safetensors")
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    first = read_record(job_folder(tmp_path / "whole", loaded.jobs[0]) / "record.json")
+    second = read_record(folder / "record.json")
+    for key in ("clean", "cells", "curves", "extra", "parameters"):
+        assert first[key] == second[key]
+    assert first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
+
+
+def test_an_interrupt_leaves_a_typed_record_and_goes_on_later(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, "methods": [{"method": "bp", "epochs_factor": 200}]}))
+    command = [
+        sys.executable,
+        "-m",
+        "pnnbench.cli",
+        "run",
+        str(path),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--wandb",
+        "disabled",
+        "--pictures",
+        "false",
+    ]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with the signal ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    for line in process.stderr:
+        if "epoch 3/200" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=600) == 130, rest
+    assert "run the same command again" in rest
+    record = read_record(job_folder(tmp_path / "runs", load_suite(path).jobs[0]) / "record.json")
+    assert record["status"] == "killed"
+
+
+def test_an_edited_method_of_ones_own_is_a_new_job(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "from pnnbench.methods.bp import BP\n\nclass Mine(BP):\n    pass\n"
+    (tmp_path / "edited_method.py").write_text(source)
+    before = suite(tmp_path, methods=["edited_method.Mine", "bp"])
+    (tmp_path / "edited_method.py").write_text(source + "# changed\n")
+    after = suite(tmp_path, methods=["edited_method.Mine", "bp"])
+    assert before.jobs[0].spec()["hash"] != after.jobs[0].spec()["hash"]
+    assert before.jobs[1].spec()["hash"] == after.jobs[1].spec()["hash"]
+
+
+def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
+    """A read-out full scale of zero in the tensors does not switch the noise off."""
+    from safetensors.torch import save_file
+
+    from pnnbench.records.store import file_sha256, seal
+
+    loaded, runs, records = done
+    submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
+    path = submission / "parameters.safetensors"
+    tensors = load_file(path)
+    for name in tensors:
+        if name.endswith("full_scale"):
+            tensors[name] = torch.zeros_like(tensors[name])
+    save_file(tensors, path)
+    record = json.loads((submission / "record.json").read_text())
+    record["parameters"]["sha256"] = file_sha256(path)
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    assert verify(submission, nothing)["difference"] == 0.0
+    tensors["conv1.current"] += 50.0
+    save_file(tensors, path)
+    record["parameters"]["sha256"] = file_sha256(path)
+    (submission / "record.json").write_text(json.dumps(seal(record)))
+    with pytest.raises(UserError, match="outside of what the hardware can be set to"):
+        verify(submission, nothing)
+
+
+def test_two_processes_share_a_run_folder(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))
+    command = [
+        sys.executable,
+        "-m",
+        "pnnbench.cli",
+        "run",
+        str(path),
+        "--runs",
+        str(tmp_path / "runs"),
+        "--wandb",
+        "disabled",
+        "--pictures",
+        "false",
+    ]
+    # One thread each: two thread pools on two cores spend their time waiting for one another.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(2)
+    ]
+    said = [p.communicate(timeout=600)[1] for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    starts = [line for text in said for line in text.splitlines() if line.endswith(": start")]
+    assert len(starts) == 3
+
+
+def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
+    class Assembled(FreeSpaceDigits):
+        training_severity: ClassVar[float] = 0.0
+
+        def perturbation_grid(self, tier):
+            return [c for c in super().perturbation_grid(tier) if c.device_seed is None][:3]
+
+    workload = Assembled(0)
+    config = workload.describe("smoke")
+    assert config["test_devices"] == []
+    data = ImageDataModule(load("digits"), batch_size=32, limit_train=64, limit_test=64)
+    job: Any = SimpleNamespace(config=config, tier="smoke", seed=0, fingerprint="sha256:0")
+    measured = measure(job, workload, data, say=lambda line: None)
+    assert [cell["device_seed"] for cell in measured["cells"]] == [None] * 3
+    assert "training_device" not in measured
+    assert "device_increase" not in measured["sharpness"]

@@ -1,0 +1,503 @@
+"""Every registered method passes every check; each broken method fails the one check it breaks."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.bp import BP
+from pnnbench.methods.bp_weights import BPWeights
+from pnnbench.platforms.base import Condition, Device
+from pnnbench.registry import method_class, registered, workload_class
+from pnnbench.submitting.conformance import CHECKS, CheckResult, check_method
+from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE
+from pnnbench.workloads.hardware import Hardware
+
+BUILT_IN = [
+    *("bp", "bp-weights", "nat", "pruning", "sat"),
+    *("nat-in-situ", "pat", "dat", "dat-internal", "sat-in-situ"),
+    *("sat-environment", "sat-outward", "random-environment"),
+]
+DIGITS = [workload.name for workload in WORKLOADS]
+PAIRS = [
+    (method, workload)
+    for method in registered("methods")
+    for workload in DIGITS
+    if method_class(method).supports(workload_class(workload)())
+]
+
+
+@pytest.mark.parametrize(("name", "workload"), PAIRS)
+def test_registered_methods_pass_every_check(name: str, workload: str) -> None:
+    results = check_method(name, workload=workload)
+    assert [r.message for r in results if not r.passed] == []
+    assert [r.name for r in results] == list(CHECKS)
+    assert all(r.message.endswith(".") for r in results)
+
+
+def test_the_built_in_methods_are_registered() -> None:
+    assert set(BUILT_IN) <= set(registered("methods"))
+
+
+def test_a_workload_is_left_out_only_where_it_lacks_what_the_method_needs() -> None:
+    everything = {(m, w) for m in registered("methods") for w in DIGITS}
+    no_ports = {"mrr-digits", "freespace-digits", "diffractive-digits"}
+    no_slopes = {"freespace-digits", "diffractive-digits"}
+    assert everything - set(PAIRS) == {
+        *((m, w) for m in ("dat", "dat-internal") for w in no_ports),
+        *(("pruning", w) for w in no_slopes),
+        *((m, "mzi-digits") for m in ("sat-environment", "sat-outward", "random-environment")),
+    }
+
+
+def test_a_workload_on_other_data_is_refused() -> None:
+    with pytest.raises(UserError, match=", ".join(DIGITS)):
+        check_method("bp", workload="mzi-mnist")
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("pat", {"placement": "read-out"}),
+        ("dat-internal", {"states": "both", "keep_learning": True, "batch_norm": False}),
+        ("dat", {"size": "4k", "count": 2, "first_phase": 1.0}),
+        ("sat-in-situ", {"optimizer": "sgd", "rho": 0.0}),
+    ],
+)
+def test_variants_of_in_situ_methods_pass(name: str, params: dict[str, Any]) -> None:
+    results = check_method(name, params, workload="mzi-digits")
+    assert [r.message for r in results if not r.passed] == []
+    assert len(results) == len(CHECKS)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"adaptive": True}, {"perturb": "all"}, {"optimizer": "sgd", "lr": 0.5}, {"rho": 0.0}],
+)
+def test_variants_of_sat_pass(params: dict[str, Any]) -> None:
+    results = check_method("sat", params)
+    assert [r.message for r in results if not r.passed] == []
+    assert len(results) == len(CHECKS)
+
+
+def test_one_method_takes_less_than_ten_seconds_of_cpu() -> None:
+    begun = time.process_time()
+    check_method("sat")
+    assert time.process_time() - begun < 10.0
+
+
+class NoMethod:
+    """Not a method at all."""
+
+
+class Undocumented(BP):
+    pass
+
+
+class Greedy(BP):
+    """Wants everything.
+
+    Args:
+        lr: Learning rate.
+        lr_digital: Learning rate.
+        optimizer: Optimiser.
+    """
+
+    access = "everything"  # type: ignore[assignment]
+
+
+class NeedsLr(TrainingMethod):
+    """Has a hyper-parameter without default.
+
+    Args:
+        lr: Learning rate.
+    """
+
+    def __init__(self, lr: float) -> None:
+        super().__init__(lr)
+
+
+class Undescribed(BP):
+    """Forgets one of its hyper-parameters here.
+
+    Args:
+        lr: Learning rate.
+    """
+
+    def __init__(self, lr: float = 0.02, gain: int = 1) -> None:
+        super().__init__(lr)
+
+
+class AcceptsNan(BP):
+    """Takes any strength.
+
+    Args:
+        strength: A strength.
+    """
+
+    def __init__(self, strength: float = 0.1) -> None:
+        super().__init__()
+
+
+class AcceptsNegativeLr(BP):
+    """Takes a negative learning rate.
+
+    Args:
+        lr: Learning rate.
+    """
+
+    def __init__(self, lr: float = 0.02) -> None:
+        super().__init__(0.02 if lr <= 0 else lr)
+
+
+class RaisesValueError(BP):
+    """Raises the wrong error.
+
+    Args:
+        lr: Learning rate.
+    """
+
+    def __init__(self, lr: float = 0.02) -> None:
+        if not 0.0 < lr < 1.0:
+            raise ValueError("lr")
+        super().__init__(lr)
+
+
+class Plain(BP):
+    """Works, and has nothing to describe."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Detached(Plain):
+    """Loses the gradient."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return super().loss(workload, batch).detach()
+
+
+class PerImage(Plain):
+    """Returns one loss per image."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return nn.functional.cross_entropy(workload(batch[0]), batch[1], reduction="none")
+
+
+class NotFinite(Plain):
+    """Returns NaN."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return super().loss(workload, batch) * float("nan")
+
+
+class TrainsSomethingElse(Plain):
+    """Trains a parameter that nothing depends on."""
+
+    def trained_parameters(self, workload: Workload) -> list[nn.Parameter]:
+        return [nn.Parameter(torch.zeros(3))]
+
+
+class Crashes(Plain):
+    """Fails at the end of the first epoch."""
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        raise ValueError("out of paper")
+
+
+class NeverPrograms(BPWeights):
+    """Keeps its weights to itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def on_train_epoch_end(self, *args: Any) -> None:
+        pass
+
+
+class LeavesRange(Plain):
+    """Goes far and does not come back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lr = 1.0
+
+    def after_step(self, workload: Workload) -> None:
+        pass
+
+
+class TwoPasses(Plain):
+    """Makes a second pass that moves the batch-norm statistics."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        with torch.no_grad():
+            workload(batch[0])
+        return super().loss(workload, batch)
+
+
+class HeadStart(Plain):
+    """Begins somewhere else."""
+
+    def attach(self, workload: Workload) -> None:
+        super().attach(workload)
+        with torch.no_grad():
+            for control in workload.controls().values():
+                control.add_(0.01)
+
+
+class Shuffles(Plain):
+    """Turns the batch around, in place."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, index: int) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, index)
+        for part in batch:
+            part.copy_(part.flip(0))
+
+
+class LeavesHook(Plain):
+    """Adds one to the logits, which the loss does not see."""
+
+    def attach(self, workload: Workload) -> None:
+        super().attach(workload)
+        workload.network.register_forward_hook(lambda module, args, out: out + 1.0)
+
+
+class AddsToNetwork(Plain):
+    """Keeps an auxiliary network in the wrong place."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        pl_module.network.register_buffer("helper", torch.zeros(()))
+
+
+class LeavesOverride(Plain):
+    """Leaves its weights in the layers until training ends."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        for layer in workload.layers().values():
+            layer.override_weight(layer.ideal_weight())
+        return super().loss(workload, batch)
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        for layer in pl_module.layers().values():
+            layer.override_weight(None)
+
+
+class Freezes(Plain):
+    """Freezes a digital parameter and forgets to thaw it."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Batch, index: int) -> None:
+        super().on_train_batch_start(trainer, pl_module, batch, index)
+        pl_module.network.fc2.bias.requires_grad_(False)
+
+
+class Rolls(Plain):
+    """Draws from Python's global generator."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return super().loss(workload, batch) * (1.0 + 0.1 * random.random())  # noqa: S311
+
+
+class RollsNumpy(Plain):
+    """Draws from NumPy's global generator."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return super().loss(workload, batch) * float(np.random.uniform(1.0, 1.1))  # noqa: NPY002
+
+
+class Opaque:
+    pass
+
+
+class SavesObject(Plain):
+    """Puts an object into the checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "object": Opaque()}
+
+
+class Forgets(Plain):
+    """Remembers something between steps, but not in the checkpoint."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps = 0
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        self.steps += 1
+        return super().loss(workload, batch) * (1.0 + 0.1 * self.steps)
+
+
+class CountsOn(Plain):
+    """Takes it that each batch is a step."""
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        if trainer.global_step != self.calls:
+            raise ValueError("lost count")
+
+
+class Barges(Plain):
+    """Takes the place of another method."""
+
+    def attach(self, workload: Workload) -> None:
+        workload.method = self
+
+
+class Peeks(Plain):
+    """Makes itself hardware, though it says it needs none."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        box = Hardware(workload, Condition(Device.ideal()))
+        box.measure(workload.prefix(batch[0]))
+        return super().loss(workload, batch)
+
+
+class Asks(Plain):
+    """Asks for hardware, though it says it needs none."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        workload.hardware(Device.ideal())
+        return super().loss(workload, batch)
+
+
+class Reaches(Plain):
+    """Looks at fields with access to outputs only."""
+
+    access = "in_situ"
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        fields = self.hardware.measure(workload.prefix(batch[0])).fields
+        return super().loss(workload, batch) + 0.0 * len(fields)
+
+
+class TrainsOnTestDevice(Plain):
+    """Takes a test device for training."""
+
+    access = "in_situ"
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        workload.hardware(workload.draw_device(0.1, FIRST_TEST_DEVICE))
+        return super().loss(workload, batch)
+
+
+class Uncounted(Plain):
+    """Goes past the counter."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return workload.loss(workload.network(batch[0]), batch)
+
+
+BROKEN: list[tuple[type[Any], str, str]] = [
+    (NoMethod, "class", "TrainingMethod"),
+    (Undocumented, "class", "docstring"),
+    (Greedy, "access", "in_silico, in_situ, in_situ_internal"),
+    (NeedsLr, "defaults", "lr"),
+    (Undescribed, "documented", "gain"),
+    (AcceptsNan, "ranges", "strength = nan is accepted"),
+    (AcceptsNegativeLr, "ranges", "lr = -1.0 is accepted"),
+    (RaisesValueError, "ranges", "lr = nan raises ValueError"),
+    (Detached, "loss", "without gradient"),
+    (PerImage, "loss", "one finite number"),
+    (NotFinite, "loss", "one finite number"),
+    (TrainsSomethingElse, "loss", "trained_parameters"),
+    (Crashes, "trains", "ValueError: out of paper"),
+    (NeverPrograms, "controls-change", "network.fc1.current"),
+    (LeavesRange, "controls-in-range", "project_controls"),
+    (TwoPasses, "batch-norm", "is 16 after 8 steps"),
+    (HeadStart, "same-start", "fc1.current"),
+    (Shuffles, "same-data", "order"),
+    (LeavesHook, "detached", "hooks"),
+    (AddsToNetwork, "detached", "helper"),
+    (LeavesOverride, "tidy", "weight override on layer conv1"),
+    (Freezes, "tidy", "fc2.bias"),
+    (Rolls, "reproducible", "self.generator()"),
+    (RollsNumpy, "reproducible", "self.generator()"),
+    (SavesObject, "plain-state", "tensors, numbers"),
+    (Forgets, "resumes", "state_dict()"),
+    (CountsOn, "trainer-flags", "accumulate_grad_batches"),
+    (Barges, "alone", "super().attach"),
+    (Asks, "loss", "declare access = 'in_situ' on its class"),
+    (Reaches, "loss", "in_situ_internal"),
+    (TrainsOnTestDevice, "loss", "is a test device"),
+    (Peeks, "access-kept", "in_situ"),
+    (Uncounted, "counted", "workload(x)"),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "text"), BROKEN, ids=[c.__name__ for c, _, _ in BROKEN])
+def test_a_broken_method_fails_exactly_its_check(cls: type[Any], name: str, text: str) -> None:
+    failed = [r for r in check_method(cls) if not r.passed]
+    assert [r.name for r in failed] == [name], failed
+    assert text in failed[0].message
+
+
+def test_each_check_has_a_method_that_fails_it() -> None:
+    assert {name for _, name, _ in BROKEN} == set(CHECKS)
+
+
+def test_the_frame_of_the_broken_methods_is_sound() -> None:
+    assert all(r.passed for r in check_method(Plain))
+
+
+def test_what_makes_no_sense_after_a_fault_is_left_out() -> None:
+    assert [r.name for r in check_method(NoMethod)] == ["class"]
+    names = [r.name for r in check_method(Crashes)]
+    assert names[-1] == "trains"
+    assert "resumes" not in [r.name for r in check_method(SavesObject)]
+
+
+def test_progress_is_told_each_result() -> None:
+    told: list[CheckResult] = []
+    results = check_method(Crashes, progress=told.append)
+    assert told == results
+
+
+def test_a_class_path_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "from pnnbench.methods.bp import BP\n\n\nclass Mine(BP):\n"
+        '    """Mine.\n\n    Args:\n        lr: mA.\n        lr_digital: One.\n'
+        '        optimizer: Name.\n    """\n\n    def after_step(self, workload):\n        pass\n'
+    )
+    (tmp_path / "conformance_of_mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    results = check_method("conformance_of_mine.Mine", {"lr": 1.0})
+    sys.modules.pop("conformance_of_mine")
+    assert [r.name for r in results if not r.passed] == ["controls-in-range"]
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "text"),
+    [
+        ("satt", None, "did you mean 'sat'"),
+        ("pnnbench.methods.sat.SAM", None, "SAM"),
+        ("sat", {"roh": 1.0}, "did you mean 'rho'"),
+        ("sat", {"rho": -1.0}, "rho is -1.0"),
+    ],
+)
+def test_user_mistakes_read(name: str, params: dict[str, Any] | None, text: str) -> None:
+    with pytest.raises(UserError) as error:
+        check_method(name, params)
+    assert text in str(error.value)
+
+
+def test_the_callers_random_state_is_kept() -> None:
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    expected = (torch.rand(2).tolist(), random.random(), np.random.rand())  # noqa: S311, NPY002
+    torch.manual_seed(5)
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    check_method("nat")
+    assert (torch.rand(2).tolist(), random.random(), np.random.rand()) == expected  # noqa: S311, NPY002
