@@ -132,9 +132,9 @@ def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
     for record in make_suite(["BP", "SAT"], (0, 1)):
         write_job(tmp_path / "runs", record)
     code = (
-        "import sys; from pnnbench.report import figures, records\n"
+        "import sys; from pnnbench.records import store; from pnnbench.report import figures\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"figures.draw_suite(records.read_records({str(tmp_path / 'runs')!r}), {str(tmp_path)!r})\n"
+        f"figures.draw_suite(store.read_records({str(tmp_path / 'runs')!r}), {str(tmp_path)!r})\n"
         "assert not {'torch', 'lightning', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
