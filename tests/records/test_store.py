@@ -97,7 +97,6 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("colour", "red", "colour"),
         ("clean", KeyError, "lacks clean"),
         ("sharpness", KeyError, "lacks sharpness"),
-        ("sharpness.lambda_max", KeyError, "lambda_max"),
         ("sharpness.top_eigenvalues", [1.0, math.nan], "top_eigenvalues[1]"),
         ("cost", KeyError, "lacks cost"),
         ("cost.gradient_evaluations", -1, "gradient_evaluations"),
