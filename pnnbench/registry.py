@@ -95,6 +95,23 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     return found
 
 
+def proper_name(kind: str, cls: type) -> str:
+    """The name that stands for a class in records: registered if it is, else its path.
+
+    Args:
+        kind: One of `KINDS` whose entry points are classes.
+        cls: The class.
+
+    Returns:
+        Such as ``"sat"`` or ``"my_method.SignSAT"``.
+    """
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    for name, point in registered(kind).items():
+        if point.value == path:
+            return name
+    return path.replace(":", ".")
+
+
 def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:
     """Finds a training method; see `resolve`."""
     from pnnbench.methods.base import TrainingMethod

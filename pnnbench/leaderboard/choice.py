@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pnnbench.leaderboard.grid import Record
 from pnnbench.records.store import canonical
 
+Board = tuple[str, str, str, str]
+"""Suite, protocol, workload, tier."""
 Current = Mapping[str, Mapping[int, str]]
 """Row label to seed to hash: the jobs that a suite consists of at present."""
 

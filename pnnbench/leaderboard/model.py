@@ -28,6 +28,7 @@ class Row:
         robust: Robust score, over seeds and devices.
         worst_decile: Mean of the worst tenth of the devices, over seeds.
         lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
+        eigenvalues: Seed to its largest eigenvalue, of the seeds at which something was learnt.
         auc: Area under the degradation curve, per axis.
         training_device: On the training device of each seed, over the seeds that measured it.
         fresh_devices: On the test devices of the same severity, same seeds, over both.
@@ -61,6 +62,7 @@ class Row:
     robust: st.Interval = st.NOTHING
     worst_decile: st.Interval = st.NOTHING
     lambda_max: st.Interval = st.NOTHING
+    eigenvalues: dict[int, float] = field(default_factory=dict)
     auc: dict[str, st.Interval] = field(default_factory=dict)
     training_device: st.Interval = st.NOTHING
     fresh_devices: st.Interval = st.NOTHING

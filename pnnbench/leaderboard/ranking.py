@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.choice import GUESSES, Current, choose
+from pnnbench.leaderboard.choice import GUESSES, Board, Current, choose
 from pnnbench.leaderboard.grid import (
     Grid,
     Record,
@@ -58,21 +58,21 @@ def _key(record: Record) -> dict[str, str]:
 _COARSE = ("suite", "protocol", "workload", "tier")
 
 
-def _coarse(record: Record) -> tuple[str, ...]:
+def _coarse(record: Record) -> Board:
     job = record["job"]
     return (job["suite"], record["protocol"], job["workload"], job["tier"])
 
 
 def build(
-    records: Sequence[Record], *, current: Mapping[str, Current] | None = None
+    records: Sequence[Record], *, current: Mapping[Board, Current] | None = None
 ) -> list[Table]:
     """Makes the tables of a set of records.
 
     Args:
         records: Records as ``read_records`` returns them, failures included.
-        current: Per suite the jobs it consists of, as ``read_index`` gives them: of a suite named
-            here no others count, and those without a record show as missing. Elsewhere the newest
-            job of each row and seed counts.
+        current: Per board (suite, protocol, workload, tier) the jobs it consists of, as
+            ``read_index`` gives them: of a board named here no others count, and those without a
+            record show as missing. Elsewhere the newest job of each row and seed counts.
 
     Returns:
         One table per suite, protocol, workload, tier, data fingerprint and metric. The figures of
@@ -81,12 +81,12 @@ def build(
     Raises:
         UserError: If one table's jobs differ in grid, test devices or training devices.
     """
-    coarse: dict[tuple[str, ...], list[Record]] = {}
+    coarse: dict[Board, list[Record]] = {}
     for record in sorted(records, key=record_order):
         coarse.setdefault(_coarse(record), []).append(record)
     result = []
     for key, members in coarse.items():
-        wanted = (current or {}).get(key[0])
+        wanted = (current or {}).get(key)
         tables: dict[bytes, list[Record]] = {}
         for record in members:
             if record["status"] == "ok":
@@ -101,7 +101,7 @@ def build(
     return sorted(result, key=lambda table: tuple(table.key.values()))
 
 
-def rows(records: Sequence[Record], *, current: Mapping[str, Current] | None = None) -> list[Row]:
+def rows(records: Sequence[Record], *, current: Mapping[Board, Current] | None = None) -> list[Row]:
     """Makes the rows of all tables, best first within each table.
 
     Args:
@@ -268,7 +268,13 @@ def _figures(
         worst = _scores(members, stack, own, bad)
     clean = [guess if record["clean"] is None else record["clean"] for record in members]
     areas = [curve_areas(g, value) for g, value in zip(grids, clean, strict=True)]
-    figures = [record.get("sharpness", {}).get("lambda_max") for record in members]
+    # A network that learnt nothing is flat, and that says nothing.
+    eigenvalues = {
+        record["job"]["seed"]: float(sharpness["lambda_max"])
+        for record in members
+        if "lambda_max" in (sharpness := record.get("sharpness", {}))
+        and not sharpness.get("at_guessing")
+    }
     scored = set(scores.seeds) if scores else set()
     return {
         "clean": st.one_way([value for value in clean if math.isfinite(value)]),
@@ -278,7 +284,8 @@ def _figures(
             if worst
             else []
         ),
-        "lambda_max": st.one_way_log([value for value in figures if value is not None]),
+        "lambda_max": st.one_way_log(list(eigenvalues.values())),
+        "eigenvalues": eigenvalues,
         "auc": {
             axis: st.crossed(np.stack(whole))
             for axis in areas[0]

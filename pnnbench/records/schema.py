@@ -9,7 +9,8 @@ from typing import Any
 
 from pnnbench.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 STATUSES = ("ok", "diverged", "error", "timeout", "killed")
 TIERS = ("smoke", "quick", "standard", "paper")
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
@@ -185,8 +186,8 @@ def _list_of(inner: Check, *, empty: bool = True) -> Check:
 
 
 def _schema(where: str, value: Any) -> None:
-    if type(value) is not int or value != SCHEMA:
-        raise fail(where, value, f"{SCHEMA}, the version this program reads")
+    if type(value) is not int or value not in READABLE:
+        raise fail(where, value, f"one of the versions this program reads: {READABLE}")
 
 
 def _environment(where: str, value: Any) -> None:

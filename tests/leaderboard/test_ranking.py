@@ -24,6 +24,7 @@ from ..record_factory import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+BOARD = ("mrr_mnist", "pnnbench-1", "mrr-mnist", "standard")
 
 
 def resealed(record: dict, change) -> dict:
@@ -362,7 +363,7 @@ def test_the_newest_job_of_a_row_and_seed_counts_and_older_ones_are_named() -> N
         ("SAT", seed, old[seed]["job"]["hash"]) for seed in (0, 1)
     ]
     # The suite knows better which jobs it consists of, also when an edit was taken back.
-    current = {"mrr_mnist": {"SAT": {seed: old[seed]["job"]["hash"] for seed in (0, 1)}}}
+    current = {BOARD: {"SAT": {seed: old[seed]["job"]["hash"] for seed in (0, 1)}}}
     (table,) = ranking.build([*old, new], current=current)
     assert table.rows[0].seeds == (0, 1)
     assert [o["hash"] for o in table.older] == [new["job"]["hash"]]
@@ -471,7 +472,7 @@ def test_failed_jobs_are_listed_and_never_counted() -> None:
 def test_a_suite_says_which_jobs_it_consists_of() -> None:
     mine = make_record("SAT", 1)
     jobs = {0: "0" * 16, 1: mine["job"]["hash"], 2: "2" * 16}
-    current = {"mrr_mnist": {"SAT": jobs, "NAT": dict.fromkeys((0, 1, 2), "3" * 16)}}
+    current = {BOARD: {"SAT": jobs, "NAT": dict.fromkeys((0, 1, 2), "3" * 16)}}
     rows = {r.method: r for r in ranking.rows([mine], current=current)}
     assert rows["SAT"].missing == (0, 2)
     assert rows["NAT"].missing == (0, 1, 2)

@@ -102,7 +102,7 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("cost.gradient_evaluations", -1, "gradient_evaluations"),
         ("parameters", KeyError, "lacks parameters"),
         ("parameters.file", "../../secret", "parameters.file"),
-        ("schema", 2, "schema"),
+        ("schema", 3, "schema"),
         ("status", "fine", "status"),
         ("job.tier", "huge", "tier"),
         ("job.hash", "xyz", "hash"),
