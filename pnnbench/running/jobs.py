@@ -259,6 +259,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
                 "environment": cell.environment.as_dict(),
                 "device_seed": cell.device_seed,
                 "value": value,
+                "counts": cell.counts,
             }
             for cell, value in zip(cells, values, strict=True)
         ],

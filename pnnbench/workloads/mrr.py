@@ -50,7 +50,10 @@ class MRRWorkload(Classification, Workload):
     )
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Device severities at 22 degC, then fine and wide temperature grids; all layers."""
+        """Device severities at 22 degC, then fine and wide temperature grids; all layers.
+
+        The wide temperatures carry no weight: BP and NAT are at chance there.
+        """
         devices = test_devices(self.tier(tier).n_devices)
         nominal = MRREnvironment()
 
@@ -63,7 +66,12 @@ class MRRWorkload(Classification, Workload):
                 "temperature_fine", "degC", points(FINE_DEGC), TEMPERATURE_SEVERITY, devices
             ),
             *environment_axis(
-                "temperature_wide", "degC", points(WIDE_DEGC), TEMPERATURE_SEVERITY, devices
+                "temperature_wide",
+                "degC",
+                points(WIDE_DEGC),
+                TEMPERATURE_SEVERITY,
+                devices,
+                counts=False,
             ),
         ]
 
