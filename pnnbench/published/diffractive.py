@@ -31,7 +31,7 @@ from pnnbench.published.report import Progress, Report, Row
 from pnnbench.published.series import series_rows
 from pnnbench.workloads.networks import DiffractiveNet
 
-TOLERANCE = 0.2  # percentage points
+TOLERANCE = 0.2  # percentage points, beside the rounding of what is recorded
 #: Transmissions that differ by less are equal.
 ROUNDING = 1e-5
 #: Test images between two calls of the progress function, and at once in memory.

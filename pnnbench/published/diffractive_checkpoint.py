@@ -22,7 +22,8 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.diffractive import Detectors, DiffractiveStack, Plane, ThresholdAbsorber
 from pnnbench.platforms.misalignment import NEAREST
 from pnnbench.published.checkpoints import read_checkpoint
-from pnnbench.published.series import Recorded, recorded
+from pnnbench.published.printed import recorded
+from pnnbench.published.series import Recorded
 from pnnbench.workloads.diffractive import FOCAL, ROWS, TO_LENS
 from pnnbench.workloads.networks import DiffractiveNet
 

@@ -39,7 +39,7 @@ from pnnbench.published.measure import INPUT_MEAN, INPUT_STD
 from pnnbench.published.report import Progress, Report, Row
 from pnnbench.published.series import known_at, series_rows
 
-TOLERANCE = 0.2  # percentage points
+TOLERANCE = 0.2  # percentage points, beside the rounding of what is recorded
 RULE_NOTE = "layer 2 answers to the scale only, as published, except in series that name layers"
 
 

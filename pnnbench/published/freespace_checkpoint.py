@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pnnbench.platforms.freespace import FreeSpaceLayer
 from pnnbench.platforms.misalignment import FIELDS, NEAREST
 from pnnbench.published.checkpoints import read_checkpoint
-from pnnbench.published.series import Recorded, recorded
+from pnnbench.published.printed import recorded
+from pnnbench.published.series import Recorded
 from pnnbench.workloads.networks import FreeSpaceNet
 
 #: Shapes of the arrays in a file.

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRRWeightBank
 from pnnbench.published.checkpoints import read_model
+from pnnbench.published.printed import recorded
 from pnnbench.workloads.mrr import MRRMNIST, mrr_layers
 from pnnbench.workloads.networks import LeNet5
 
@@ -103,13 +102,6 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     }
 
 
-def recorded() -> dict[str, Any]:
-    """Returns the recorded values and the training images of lambda_1, from package data."""
-    text = resources.files("pnnbench.published").joinpath("recorded_mrr.json").read_text("utf-8")
-    result: dict[str, Any] = json.loads(text)
-    return result
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads one released model, or any other file of the same layout.
 
@@ -128,6 +120,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     arrays = read_model(path, _shapes())
     name = path.stem
-    entry = recorded()["checkpoints"].get(name.replace("_Lorentz", ""), {})
+    entry = recorded("mrr")["checkpoints"].get(name.replace("_Lorentz", ""), {})
     variant = entry.get("variant", "lambda" if "-lambda" in name else "standard")
     return Checkpoint(name, arrays, "Lorentz" in name, variant == "lambda", entry)

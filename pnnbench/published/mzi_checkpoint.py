@@ -7,9 +7,7 @@ column l from the top; the last entry of odd columns, which have 31, stands for 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from pnnbench.platforms.base import Device
 from pnnbench.platforms.mesh import coupler_places
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.published.checkpoints import read_checkpoint, read_model
+from pnnbench.published.printed import recorded
 from pnnbench.workloads.mzi import MZIMNIST, PORTS
 from pnnbench.workloads.networks import LeNetFront, MeshNet
 
@@ -95,13 +94,6 @@ class Checkpoint:
         return workload.eval()
 
 
-def recorded() -> dict[str, Any]:
-    """Returns the recorded values, from package data."""
-    text = resources.files("pnnbench.published").joinpath("recorded_mzi.json").read_text("utf-8")
-    result: dict[str, Any] = json.loads(text)
-    return result
-
-
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads one released model, or any other file of the same layout.
 
@@ -117,7 +109,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     shapes = {name: tuple(value.shape) for name, value in LeNetFront(PORTS).state_dict().items()}
     shapes |= {"mesh.theta": PLACES, "mesh.phi": PLACES, "mesh.gamma": (PORTS,)}
     arrays = read_model(path, shapes)
-    return Checkpoint(path.stem, arrays, recorded()["checkpoints"].get(path.stem, {}))
+    return Checkpoint(path.stem, arrays, recorded("mzi")["checkpoints"].get(path.stem, {}))
 
 
 def load_error_device(path: Path) -> Device:

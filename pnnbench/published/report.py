@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pnnbench.errors import unknown_name
+from pnnbench.published.printed import Printed
 
 #: Called with the number of measurements done and the number in all.
 Progress = Callable[[int, int], None]
@@ -28,8 +29,9 @@ class Row:
         label: The same in words.
         value: The reproduced value.
         unit: Unit of value, recorded value, difference and tolerance; empty if dimensionless.
-        recorded: The recorded value, None where none is known.
-        tolerance: Largest allowed magnitude of the difference, in `unit`.
+        recorded: The recorded value, None where none is known; `Printed` where it was rounded.
+        tolerance: How far the value may be from the recorded one before that was rounded, in
+            `unit`.
         level: Place in a series, such as a temperature change; None for a single number.
         level_unit: Unit of the level.
     """
@@ -50,15 +52,25 @@ class Row:
         return None if self.recorded is None else self.value - self.recorded
 
     @property
+    def allowed(self) -> float:
+        """Largest allowed magnitude of the difference, in `unit`: tolerance and rounding."""
+        rounding = self.recorded.rounding if isinstance(self.recorded, Printed) else 0.0
+        return self.tolerance + rounding
+
+    @property
     def within(self) -> bool | None:
-        """Whether the difference is within the tolerance, or None. Not a number never is."""
+        """Whether the difference is allowed, or None. Not a number never is."""
         if self.difference is None:
             return None
-        return abs(self.difference) <= self.tolerance + 1e-9 * max(1.0, abs(self.value))
+        return abs(self.difference) <= self.allowed + 1e-9 * max(1.0, abs(self.value))
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns attributes, difference and verdict as JSON values."""
-        return dataclasses.asdict(self) | {"difference": self.difference, "within": self.within}
+        """Returns attributes, difference, what is allowed and the verdict as JSON values."""
+        return dataclasses.asdict(self) | {
+            "difference": self.difference,
+            "allowed": self.allowed,
+            "within": self.within,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +137,7 @@ class _Line:
     value: str
     recorded: str
     difference: str
-    tolerance: str
+    allowed: str
     within: str
     series: bool
 
@@ -133,6 +145,8 @@ class _Line:
 def _number(value: float | None) -> str:
     if value is None:
         return "-"
+    if isinstance(value, Printed):
+        return value.text
     return f"{value:.0f}" if value % 1 == 0 and abs(value) < 1e6 else f"{value:.4g}"
 
 
@@ -161,7 +175,7 @@ def _lines(report: Report) -> Iterator[_Line]:
             value=" ".join(_number(row.value) for row in rows),
             recorded=" ".join(_number(row.recorded) for row in rows) if compared else "-",
             difference="-" if worst is None else f"{worst:.2g}",
-            tolerance=f"{max(r.tolerance for r in compared):.2g}" if compared else "-",
+            allowed=f"{max(r.allowed for r in compared):.2g}" if compared else "-",
             within=verdict if compared else "-",
             series=series,
         )
@@ -177,7 +191,7 @@ def _table(report: Report) -> str:
         value, recorded = ("below", "below") if line.series else (line.value, line.recorded)
         if line.recorded == "-":
             recorded = "-"
-        numbers = (value, recorded, line.difference, line.tolerance, line.within)
+        numbers = (value, recorded, line.difference, line.allowed, line.within)
         body.append((line.checkpoint, line.label, *numbers))
     widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
 
@@ -202,7 +216,7 @@ def _markdown(report: Report) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for line in _lines(report):
-        numbers = (line.value, line.recorded, line.difference, line.tolerance, line.within)
+        numbers = (line.value, line.recorded, line.difference, line.allowed, line.within)
         out.append("| " + " | ".join((line.checkpoint, line.label, *numbers)) + " |")
     notes = [f"- {note}" for note in report.notes]
     return "\n".join([*out, "", *notes, *([""] if notes else []), f"{report.summary}."])

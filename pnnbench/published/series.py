@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
 
 from pnnbench.published.report import Row
 
 #: Recorded pairs of level and value by quantity.
 Recorded = Mapping[str, Sequence[tuple[float, float]]]
-
-
-def recorded(platform: str) -> dict[str, Any]:
-    """Reads the recorded values of a platform from package data.
-
-    Args:
-        platform: Name in the file's name.
-
-    Returns:
-        Source, units and ``checkpoints``: name -> quantity -> pairs of level and value.
-    """
-    file = resources.files("pnnbench.published").joinpath(f"recorded_{platform}.json")
-    result: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    return result
 
 
 def known_at(known: Recorded, quantity: str, level: float) -> float | None:
@@ -50,7 +33,7 @@ def series_rows(
         label: The same in words.
         values: Level -> accuracy in percent, in the order of the report.
         known: Recorded values; levels without one are not compared.
-        tolerance: Allowed difference in percentage points.
+        tolerance: Allowed difference in percentage points, beside the rounding of what is recorded.
         level_unit: Unit of the levels.
 
     Returns:

@@ -15,7 +15,7 @@ from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.published import diffractive
 from pnnbench.published.diffractive import SWEEPS, Images, Recognition, compare, reproduce
 from pnnbench.published.diffractive_checkpoint import load_checkpoint
-from pnnbench.published.series import recorded
+from pnnbench.published.printed import recorded
 
 from .released import write
 from .released_diffractive import random_model, shares

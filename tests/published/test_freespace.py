@@ -21,7 +21,7 @@ from pnnbench.published.freespace_checkpoint import (
     Rule,
     load_checkpoint,
 )
-from pnnbench.published.series import recorded
+from pnnbench.published.printed import recorded
 
 from .released import write
 from .released_freespace import outputs, random_model

@@ -8,7 +8,8 @@ import torch
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import physical_layers
-from pnnbench.published.mrr_checkpoint import Checkpoint, load_checkpoint, recorded
+from pnnbench.published.mrr_checkpoint import Checkpoint, load_checkpoint
+from pnnbench.published.printed import recorded
 
 from .released import (
     SHAPES,
@@ -132,7 +133,7 @@ def test_batch_counters_are_not_needed_and_byte_order_does_not_matter(tmp_path: 
 
 
 def test_records_are_complete_and_their_images_the_recorded_ones(reference_dir: Path) -> None:
-    known = recorded()
+    known = recorded("mrr")
     indices = np.load(reference_dir / "series" / "mrr_lambda_images.npy", allow_pickle=False)
     assert known["lambda_images"] == indices.tolist()
     assert len(set(known["lambda_images"])) == 2000

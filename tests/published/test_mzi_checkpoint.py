@@ -13,8 +13,8 @@ from pnnbench.published.mzi_checkpoint import (
     at_couplers,
     load_checkpoint,
     load_error_device,
-    recorded,
 )
+from pnnbench.published.printed import recorded
 
 from .released import write
 from .released_mzi import outputs, random_errors, random_model
@@ -90,7 +90,7 @@ def test_recorded_values_are_found_by_name(tmp_path: Path) -> None:
     assert load_checkpoint(write(tmp_path / "mine.npz", model)).recorded == {}
     known = load_checkpoint(write(tmp_path / "bp.npz", model)).recorded
     assert known["error_batch"] == 68.64
-    entries = recorded()
+    entries = recorded("mzi")
     assert entries["source"]
     quantities = set(entries["units"])
     assert all(set(entry) == quantities for entry in entries["checkpoints"].values())

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from pnnbench.errors import UserError
+from pnnbench.published.printed import Printed
 from pnnbench.published.report import Report, Row, render
 
 ROWS = (
@@ -33,6 +34,27 @@ def test_a_row_is_within_up_to_its_tolerance() -> None:
     assert row(math.nan, 91, 100.0).within is False
     assert row(5.0, None, 0.0).within is None
     assert row(5.0, None, 0.0).difference is None
+
+
+def test_the_rounding_of_what_was_printed_is_allowed_beside_the_tolerance() -> None:
+    def row(value: float, printed: str) -> Row:
+        number = Printed(printed)
+        return Row("m", "q", "q", value, recorded=number, tolerance=0.01 * number)
+
+    assert row(0.1011, "0.1").within is True
+    assert row(0.1499, "0.1").within is True
+    assert row(0.1511, "0.1").within is False
+    assert row(0.1011, "0.100").within is True
+    assert row(0.1016, "0.100").within is False
+    assert row(0.1011, "0.1000").within is False
+    assert row(969.0 * 1.01 + 0.5, "969").within is True
+    assert row(969.0 * 1.01 + 0.6, "969").within is False
+    assert row(0.1011, "0.1").allowed == pytest.approx(0.051)
+    assert row(0.1011, "0.1").as_dict()["allowed"] == pytest.approx(0.051)
+    exact = Row("m", "q", "q", 0.1011, recorded=0.1, tolerance=0.001)
+    assert exact.within is False
+    line = render(Report("m", (row(97.9, "97.90"),)), "markdown").splitlines()[2]
+    assert "| 97.9 | 97.90 | 0 | 0.98 | yes |" in line
 
 
 def test_counts_and_verdict() -> None:
@@ -64,6 +86,7 @@ def test_json_holds_every_row() -> None:
         "level": -0.1,
         "level_unit": "degC",
         "difference": -1.0,
+        "allowed": 0.0,
         "within": False,
     }
     assert told["rows"][-1]["within"] is None
