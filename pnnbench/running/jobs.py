@@ -12,6 +12,7 @@ import platform
 import random
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.data.order import permutation
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, failure_text
 from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
 from pnnbench.evaluation.sharpness import measure_sharpness
 from pnnbench.platforms.base import derive_seed
@@ -43,6 +44,13 @@ from pnnbench.workloads.grid import Cell
 
 #: Called with one line about what is going on.
 Say = Callable[[str], None]
+#: Called with the share of the present job that is done, in [0, 1].
+Share = Callable[[float], None]
+
+#: Shares of a job at which training and the grid end; the sharpness comes last.
+_TRAINED, _MEASURED = 0.7, 0.9
+#: File in a job's folder with the traceback of its last failure.
+TRACEBACK = "traceback.txt"
 
 #: Test devices of the error model behind the sharpness figure ``device_increase``.
 SHARPNESS_DEVICES = 10
@@ -200,7 +208,13 @@ def measure_training_device(
     return {"seed": seed, "severity": severity, "unit": unit, "value": value}
 
 
-def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
+def _no_share(share: float) -> None:
+    """Tells nobody."""
+
+
+def measure(
+    job: Job, workload: Workload, data: ImageDataModule, say: Say, share: Share = _no_share
+) -> dict[str, Any]:
     """Calibrates a trained workload and measures clean metric, grid and sharpness.
 
     Args:
@@ -208,6 +222,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
         workload: Its trained workload.
         data: Its data.
         say: Told about progress.
+        share: Told which share of the job is done.
 
     Returns:
         The measured part of the record.
@@ -226,6 +241,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
         if done - state["told"] >= tenth or done == total:
             state["told"] = done
             say(f"grid {done}/{total} cells")
+        share(_TRAINED + (_MEASURED - _TRAINED) * done / total)
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
     training_device = {}
@@ -277,6 +293,7 @@ def run_job(
     say: Say,
     root: str | None = None,
     timeout_s: float | None = None,
+    share: Share = _no_share,
 ) -> dict[str, Any]:
     """Runs one job and writes its record, also when it fails.
 
@@ -286,24 +303,28 @@ def run_job(
         say: Told about progress.
         root: Data folder; None for the default place.
         timeout_s: Training time limit in s.
+        share: Told which share of the job is done.
 
     Returns:
-        The sealed record.
+        The sealed record. An error in somebody's own code is told with its place there; the whole
+        traceback stands beside the record in `TRACEBACK`.
 
     Raises:
         KeyboardInterrupt: After a record of status ``"killed"`` has been written.
     """
     started = datetime.now(UTC)
     begun = time.perf_counter()
+    (folder / TRACEBACK).unlink(missing_ok=True)
     base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
 
     def report(epoch: int, epochs: int, loss: float) -> None:
         say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
+        share(_TRAINED * epoch / epochs)
         if timeout_s is not None and time.perf_counter() - begun > timeout_s:
             raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
-        message = {"type": type(error).__name__, "message": str(error)[:2000]}
+        message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
         record = {
             **base,
             "status": status,
@@ -334,7 +355,7 @@ def run_job(
         trained = build(job)
         trained.network.load_state_dict(workload.network.state_dict())
         trained.project_controls()
-        measured = measure(job, trained, data, say)
+        measured = measure(job, trained, data, say, share)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         record = {
             **base,
@@ -361,7 +382,25 @@ def run_job(
     except JobTimeoutError as error:
         return failed("timeout", error)
     except Exception as error:
+        write_traceback(error, folder)
         return failed("error", error)
+
+
+def write_traceback(error: BaseException, folder: Path) -> Path:
+    """Writes the whole traceback of an error, in one step.
+
+    Args:
+        error: The error, raised.
+        folder: The job's folder.
+
+    Returns:
+        The file.
+    """
+    path = folder / TRACEBACK
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    temporary.replace(path)
+    return path
 
 
 def run_suite(
@@ -371,6 +410,7 @@ def run_suite(
     say: Say,
     root: str | None = None,
     finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
+    share: Share = _no_share,
 ) -> list[dict[str, Any]]:
     """Runs all jobs of a suite that are not done; jobs another process holds come last.
 
@@ -380,6 +420,7 @@ def run_suite(
         say: Told about progress.
         root: Data folder; None for the default place.
         finished: Called after each job that ran here, with its record and folder.
+        share: Told which share of the present job is done.
 
     Returns:
         The records of all jobs, in suite order.
@@ -413,6 +454,7 @@ def run_suite(
                         say=partial(_say_for, say, prefix),
                         root=root,
                         timeout_s=suite.timeout_s,
+                        share=share,
                     )
                     # Trainer and workload refer to each other: their images would stay in memory
                     # until a collection happens to come.

@@ -26,6 +26,7 @@ def remeasure(
     workload: Workload,
     data: ImageDataModule,
     say: Callable[[str], None],
+    share: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric and grid again and compares with a record.
 
@@ -34,6 +35,7 @@ def remeasure(
         workload: Its trained workload.
         data: Its data.
         say: Told about progress.
+        share: Told which share of the grid is done.
 
     Returns:
         ``clean``, ``cells``, ``difference`` (largest over clean and cells), ``tolerance`` and
@@ -46,6 +48,8 @@ def remeasure(
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
             say(f"grid {done}/{total} cells")
+        if share is not None:
+            share(done / total)
 
     values = evaluate_grid(workload, images, labels, cells, progress=progress)
     measured = [{**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)]
@@ -108,13 +112,19 @@ def pack(run: Path, record: dict[str, Any], out: Path) -> Path:
     return target
 
 
-def verify(submission: Path, say: Callable[[str], None], root: str | None = None) -> dict[str, Any]:
+def verify(
+    submission: Path,
+    say: Callable[[str], None],
+    root: str | None = None,
+    share: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
     """Re-evaluates a submission from its tensors on a registered workload.
 
     Args:
         submission: The submission's folder.
         say: Told about progress.
         root: Data folder; None for the default place.
+        share: Told which share of the grid is done.
 
     Returns:
         What `remeasure` returns.
@@ -149,4 +159,4 @@ def verify(submission: Path, say: Callable[[str], None], root: str | None = None
             raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
     # Statistics and full scales are derived here, not taken from the submitter.
     workload.calibrate(data.train_tensors()[0][: tier["calibration_images"]])
-    return remeasure(record, workload, data, say)
+    return remeasure(record, workload, data, say, share)
