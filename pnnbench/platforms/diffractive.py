@@ -18,13 +18,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_pair, check_range
-from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.platforms.base import (
+    Environment,
+    PhysicalLayer,
+    StaticError,
+    check_severity,
+    check_target,
+)
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     Misalignment,
     MisalignmentEnvironment,
     check_sampling,
     lookup,
+    misalignment_errors,
     sample,
     taps,
 )
@@ -271,7 +278,8 @@ class DetectorPlane(nn.Module):
 class DiffractiveStack(PhysicalLayer):
     """Phase masks with absorbers and gaps between, then optics and detectors.
 
-    Errors of a device: ``phase``, rad, added to every pixel of every mask.
+    Errors of a device: ``phase``, rad, added to every pixel of every mask, and the misalignment of
+    the whole stack; see `static_errors`. Only phases are drawn.
 
     Args:
         plane: Sampling of the planes.
@@ -346,12 +354,14 @@ class DiffractiveStack(PhysicalLayer):
 
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
-        """Nearest transmissions of modulus 1."""
+        """Nearest transmissions of modulus 1, of (masks, n, n)."""
+        check_target(weight, self.phase.shape, is_complex=True, finite=False)
         return torch.polar(torch.ones_like(weight.real), weight.angle())
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
         """Sets the phases to those of transmissions (masks, n, n)."""
+        check_target(weight, self.phase.shape, is_complex=True)
         self.phase.copy_(weight.angle())
 
     def project(self) -> None:
@@ -369,10 +379,17 @@ class DiffractiveStack(PhysicalLayer):
             "sampling": self.sampling,
             "surroundings": self.surroundings,
             "readout_noise": self.readout_noise,
+            "errors": self.describe_errors(),
         }
+
+    def static_errors(self) -> dict[str, StaticError]:
+        """Phase errors of the pixels, and the misalignment of the whole stack."""
+        phase = StaticError("added to the phase of each pixel", "rad", tuple(self.phase.shape))
+        return {**misalignment_errors(), "phase": phase}
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase errors of every pixel; ``severity`` is their standard deviation in rad."""
+        check_severity("severity", severity)
         return {"phase": severity * torch.randn(self.phase.shape, generator=generator)}
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:

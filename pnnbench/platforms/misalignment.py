@@ -13,6 +13,7 @@ it makes the loss piecewise constant in every parameter of the misalignment.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.base import Environment
+from pnnbench.platforms.base import Environment, StaticError
 
 BILINEAR, NEAREST = "bilinear", "nearest"
 SAMPLINGS = (BILINEAR, NEAREST)
@@ -57,6 +58,18 @@ class MisalignmentEnvironment(Environment):
         check_range("shift_x_px", self.shift_x_px, low=-1e4, high=1e4)
         check_range("shift_y_px", self.shift_y_px, low=-1e4, high=1e4)
         check_range("scale", self.scale, low=0.1, high=10.0)
+
+
+def misalignment_errors() -> dict[str, StaticError]:
+    """Declares the misalignment that a layer may have of its own; it adds to the environment's."""
+    return {
+        "rotation_deg": StaticError("clockwise rotation of the modulator", "deg", (), -180, 180),
+        "shift_x_px": StaticError("shift to the right", "px", (), -1e4, 1e4),
+        "shift_y_px": StaticError("shift down", "px", (), -1e4, 1e4),
+        "log_scale": StaticError(
+            "natural logarithm of the magnification", "1", (), -math.log(10), math.log(10)
+        ),
+    }
 
 
 #: Fields of the environment.

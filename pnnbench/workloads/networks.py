@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pnnbench.errors import UserError
+
 #: (in_channels, out_channels, kernel_size, padding) -> layer.
 ConvFactory = Callable[[int, int, int, int], nn.Module]
 #: (in_features, out_features) -> layer.
@@ -106,6 +108,33 @@ class DigitsNet(PhysicalNetwork):
         return self.fc2(h)
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """The same numbers in single precision, or in double if they come so."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def amplitudes(intensity: Tensor) -> Tensor:
+    """Square roots of intensities, with slope 0 in the dark, where that of the root is infinite.
+
+    Args:
+        intensity: Any shape, at least 0.
+
+    Returns:
+        Amplitudes of that shape.
+
+    Raises:
+        UserError: If an intensity is negative: there is no such light.
+    """
+    if bool((intensity < 0).any()):
+        raise UserError(
+            f"an image has pixels down to {float(intensity.min()):.4g}: there is no negative light",
+            allowed="intensities of at least 0",
+            next_step="give the images as they are, in [0, 1], without subtracting a mean",
+        )
+    lit = intensity > 0
+    return torch.where(lit, torch.where(lit, intensity, 1.0).sqrt(), 0.0 * intensity)
+
+
 def unit_power(field: Tensor) -> Tensor:
     """Scales each field (B, n) to power 1; a dark one stays dark."""
     norm = torch.linalg.vector_norm(field, dim=-1, keepdim=True)
@@ -114,7 +143,7 @@ def unit_power(field: Tensor) -> Tensor:
 
 def normalised(power: Tensor) -> Tensor:
     """Divides detected powers (B, n) by their Euclidean norm over all ports, digitally."""
-    return F.normalize(power.float(), dim=-1, eps=1e-12)
+    return F.normalize(at_least_single(power), dim=-1, eps=1e-12)
 
 
 class MeshNet(PhysicalNetwork):
@@ -141,7 +170,7 @@ class MeshNet(PhysicalNetwork):
 
     def physical(self, h: Tensor) -> Tensor:
         """Logits (B, n_classes) in [0, 1] from features (B, ports)."""
-        return normalised(self.mesh(unit_power(h.float())))[:, : self.n_classes]
+        return normalised(self.mesh(unit_power(at_least_single(h))))[:, : self.n_classes]
 
 
 class LeNetFront(nn.Module):
@@ -202,7 +231,7 @@ class FourierInput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Complex fields (B, side^2) of mean modulus 1 from images (B, 1, H, W)."""
-        spectrum = torch.fft.fftshift(torch.fft.fft2(x.float().squeeze(1)), dim=(-2, -1))
+        spectrum = torch.fft.fftshift(torch.fft.fft2(at_least_single(x).squeeze(1)), dim=(-2, -1))
         rows, columns = ((size - self.side) // 2 for size in spectrum.shape[-2:])
         centre = spectrum[:, rows : rows + self.side, columns : columns + self.side].flatten(1)
         return centre / centre.abs().mean(1, keepdim=True).clamp(min=1e-12)
@@ -300,10 +329,14 @@ class DiffractiveNet(PhysicalNetwork):
         self.gain = gain
 
     def prefix(self, x: Tensor) -> Tensor:
-        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1]."""
+        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1].
+
+        Raises:
+            UserError: If a pixel is negative.
+        """
         size = (self.side, self.side)
-        pixels = F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
-        amplitude = pixels.squeeze(1).sqrt().flatten(1)
+        pixels = F.interpolate(at_least_single(x), size, mode="bilinear", align_corners=False)
+        amplitude = amplitudes(pixels).squeeze(1).flatten(1)
         return self.imaging(unit_power(amplitude).unflatten(1, size))
 
     def physical(self, h: Tensor) -> Tensor:
