@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, unknown_name
 from pnnbench.platforms.device import Device, derive_seed
 from pnnbench.platforms.layer import (
     Environment,
@@ -192,8 +192,14 @@ def tapped(
 
     Yields:
         None; the layers are as they were afterwards.
+
+    Raises:
+        UserError: If the network has no layer of a name.
     """
     layers = physical_layers(network)
+    for name in (*(fields or {}), *(read_outs or {})):
+        if name not in layers:
+            raise unknown_name("layer", name, layers)
     previous = {name: (x.field_tap, x.read_out_tap) for name, x in layers.items()}
     try:
         for name, tap in (fields or {}).items():

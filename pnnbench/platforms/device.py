@@ -38,7 +38,10 @@ class Device:
     Attributes:
         errors: Layer name -> error name -> tensor. Empty for the ideal device.
         seed: Seed of the draw; None for the ideal or a hand-made device.
-        severity: Multiple of the measured spread.
+        severity: Multiple of the measured spread, 0 to 1000.
+
+    Raises:
+        UserError: If an error is no tensor, or the severity is out of range.
     """
 
     errors: Mapping[str, LayerErrors]
@@ -46,6 +49,7 @@ class Device:
     severity: float = 0.0
 
     def __post_init__(self) -> None:
+        check_severity("device severity", self.severity)
         for layer, errors in self.errors.items():
             for name, value in errors.items():
                 if not isinstance(value, Tensor):

@@ -299,7 +299,10 @@ class FreeSpaceLayer(PhysicalLayer):
         outputs, inputs = self.weight.shape
         per_image = self.layout.per_image
         images = -(-outputs // per_image)
-        index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        index, share = taps(
+            misalignment, self._table, self._rows, self._columns, self.sampling, dtype
+        )
         taps_each = index.shape[-1] * self._met
         index, share = (t.view(len(t), -1, taps_each) for t in (index, share))
         # One row for each weight of an image, one column for each image: all share the gather.
@@ -320,7 +323,7 @@ class FreeSpaceLayer(PhysicalLayer):
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if weight.dim() == 3:
-            y = torch.bmm(x.view(len(weight), -1, x.shape[-1]), weight.mT).flatten(0, 1)
+            y = torch.bmm(self.blocks(x, len(weight)), weight.mT).flatten(0, 1)
         else:
             y = F.linear(x, weight)
         y = self.read_out(y, self.readout_noise)

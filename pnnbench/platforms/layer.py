@@ -208,6 +208,27 @@ class PhysicalLayer(nn.Module):
         """Electrical power that holds the controls, in mW (a scalar); None without a model."""
         return None
 
+    def blocks(self, x: Tensor, count: int) -> Tensor:
+        """Inputs condition by condition.
+
+        Args:
+            x: Inputs (count * B, ...), condition-major.
+            count: Number of conditions.
+
+        Returns:
+            (count, B, ...).
+
+        Raises:
+            UserError: If the inputs cannot be shared out evenly.
+        """
+        if len(x) % count:
+            raise UserError(
+                f"a batch of {len(x)} inputs for {count} conditions",
+                allowed=f"a multiple of {count}",
+                next_step="repeat the batch once for each condition, one condition after another",
+            )
+        return x.unflatten(0, (count, len(x) // count))
+
     def tap_field(self, field: Tensor) -> Tensor:
         """Passes the output field, before any detector, through `field_tap` if there is one."""
         return field if self.field_tap is None else self.field_tap(field)
@@ -228,7 +249,7 @@ class PhysicalLayer(nn.Module):
             self._recorded_peak = torch.maximum(self._recorded_peak, _peak(y.flatten()))
         op = self.operation
         if op is not None and op.shot is not None and noise != 0.0:
-            blocks = y.unflatten(0, (op.count, -1))
+            blocks = self.blocks(y, op.count)
             z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
             if full_scale is not None:
                 y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)

@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count
 from pnnbench.platforms import mesh_op
 
 
@@ -46,7 +46,7 @@ def coupler_places(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Raises:
         UserError: If ``n`` is below 2.
     """
-    check_range("number of waveguides", n, low=2, high=4096)
+    check_count("number of waveguides", n, low=2, high=4096)
     pairs = [(column, top) for column in range(n) for top in range(column % 2, n - 1, 2)]
     columns, tops = np.array(pairs, dtype=np.int64).T
     return columns, tops

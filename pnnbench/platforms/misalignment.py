@@ -168,6 +168,7 @@ def taps(
     rows: Tensor,
     columns: Tensor,
     sampling: str = BILINEAR,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Finds the values that the light at some positions meets, and their shares.
 
@@ -177,9 +178,10 @@ def taps(
         rows: Row of each position; see `Misalignment.sources`.
         columns: Column of each position, broadcastable to it.
         sampling: ``"bilinear"``, the four pixels around, or ``"nearest"``, one.
+        dtype: Precision of the weights.
 
     Returns:
-        Indices of values, int32 (C, ..., T), and weights, float32 of the same shape; the weights
+        Indices of values, int32 (C, ..., T), and weights of the same shape; the weights
         of a position sum to 1.
     """
     height, width = (size - 2 * _BORDER for size in table.shape)
@@ -195,11 +197,11 @@ def taps(
     at = i * table.shape[1] + j
     if sampling == NEAREST:
         found = table.flatten().index_select(0, at.flatten()).view(*at.shape, 1)
-        return found, torch.ones_like(found, dtype=torch.float32)
-    down, right = y.sub_(i).float(), x.sub_(j).float()
+        return found, torch.ones_like(found, dtype=dtype)
+    down, right = y.sub_(i).to(dtype), x.sub_(j).to(dtype)
     up, left_share = 1 - down, 1 - right
     found = torch.empty(*at.shape, 4, dtype=table.dtype, device=at.device)
-    weight = torch.empty(found.shape, device=at.device)
+    weight = torch.empty(found.shape, dtype=dtype, device=at.device)
     # Tap by tap: one gather with an index (C, P, 4) takes five times as long.
     around = ((up, left_share), (up, right), (down, left_share), (down, right))
     for tap, (vertical, horizontal) in enumerate(around):

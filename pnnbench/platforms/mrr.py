@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
@@ -211,6 +211,8 @@ class MRRWeightBank(PhysicalLayer):
         self, shape: tuple[int, ...], bias: bool, calibration: RingCalibration | None
     ) -> None:
         super().__init__()
+        for size in shape:
+            check_count("size of a bank", size)
         self.calibration = calibration or RingCalibration()
         self.current = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
@@ -361,7 +363,7 @@ class MRRWeightBank(PhysicalLayer):
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if self.operation is not None and self.operation.count > 1:
-            blocks = x.view(self.operation.count, -1, *x.shape[1:])
+            blocks = self.blocks(x, self.operation.count)
             y = self._products(blocks, weight).flatten(0, 1)
         else:
             y = self._product(x, weight)
@@ -424,8 +426,8 @@ class MRRConv2d(MRRWeightBank):
         calibration: RingCalibration | None = None,
     ) -> None:
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
-        self.stride = stride
-        self.padding = padding
+        self.stride = check_count("stride", stride)
+        self.padding = check_count("padding", padding, low=0)
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, stride=self.stride, padding=self.padding)

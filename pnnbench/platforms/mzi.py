@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
@@ -158,7 +158,7 @@ class MZIMesh(PhysicalLayer):
         readout_noise: float = 0.01,
     ) -> None:
         super().__init__()
-        check_range("number of waveguides", n, low=2, high=4096)
+        check_count("number of waveguides", n, low=2, high=4096)
         check_range("imbalance_per_rad", imbalance_per_rad, low=0.0, high=100.0)
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
         self.n = self.n_fields = n
@@ -380,13 +380,12 @@ class MZIMesh(PhysicalLayer):
         if x.is_complex():
             if unitary.dim() == 2:
                 return x.to(unitary.dtype) @ unitary.mT
-            return torch.bmm(
-                x.to(unitary.dtype).view(len(unitary), -1, self.n), unitary.mT
-            ).flatten(0, 1)
+            blocks = self.blocks(x.to(unitary.dtype), len(unitary))
+            return torch.bmm(blocks, unitary.mT).flatten(0, 1)
         # A real input: one real product, outputs interleaved as (real, imaginary).
         parts = torch.view_as_real(unitary.resolve_conj()).movedim(-1, -2).flatten(-3, -2)
         x = x.to(parts.dtype)
         if unitary.dim() == 2:
             return torch.view_as_complex((x @ parts.mT).unflatten(-1, (self.n, 2)))
-        y = torch.bmm(x.view(len(unitary), -1, self.n), parts.mT).flatten(0, 1)
+        y = torch.bmm(self.blocks(x, len(unitary)), parts.mT).flatten(0, 1)
         return torch.view_as_complex(y.unflatten(-1, (self.n, 2)))
