@@ -9,7 +9,7 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from pnnbench import __version__
-from pnnbench.errors import UserError
+from pnnbench.errors import DiskFullError, UserError, disk_full
 
 Format = Literal["table", "json", "markdown", "html"]
 Wandb = Literal["offline", "online", "disabled"]
@@ -174,6 +174,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        print(f"pnnbench {command}: {DiskFullError(error.filename)}", file=sys.stderr)  # noqa: T201
+        return 2
 
 
 if __name__ == "__main__":

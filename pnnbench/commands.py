@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.console import Console
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, disk_full
 
 if TYPE_CHECKING:
     from pnnbench.running.suites import Job, Suite
@@ -79,8 +79,12 @@ def _show(
     if options.pictures:
         say(f"{job.title()}: pictures")
         try:
-            pictures = _draw_run(folder, record, options.data)
+            pictures = _draw_run(
+                folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
+            )
         except Exception as error:  # the record stands and the suite goes on
+            if disk_full(error):
+                raise
             say(f"{job.title()}: no pictures: {type(error).__name__}: {error}")
             return
     if options.wandb != "disabled":
@@ -94,7 +98,9 @@ def _show(
         marker.touch()
 
 
-def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Path]:
+def _draw_run(
+    folder: Path, record: dict[str, Any], root: str | None, say: Callable[[str], None]
+) -> dict[str, Path]:
     from pnnbench.data.datamodule import ImageDataModule
     from pnnbench.report.run_pictures import draw_run
     from pnnbench.running.jobs import load_trained
@@ -108,7 +114,7 @@ def _draw_run(folder: Path, record: dict[str, Any], root: str | None) -> dict[st
         root=root,
     )
     return draw_run(
-        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures"
+        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures", say
     )
 
 
@@ -160,12 +166,18 @@ def train(options: Any) -> int:
 def _describe(record: dict[str, Any]) -> str:
     if record["status"] != "ok":
         return f"{record['status']}: {record['error']['message']}"
-    lines = [f"{record['metric']['name']}, clean: {record['clean']:.4f}"]
+    clean = record["clean"]
+    lines = [f"{record['metric']['name']}, clean: {'-' if clean is None else f'{clean:.4f}'}"]
     groups: dict[tuple[Any, ...], list[float]] = {}
     for cell in record["cells"]:
         key = (cell["axis"], cell["level"], cell["unit"])
-        groups.setdefault(key, []).append(cell["value"])
+        values = groups.setdefault(key, [])
+        if cell["value"] is not None:
+            values.append(cell["value"])
     for (axis, level, unit), values in groups.items():
+        if not values:
+            lines.append(f"{axis:<18}{level:>7g} {unit:<18} no value")
+            continue
         mean, worst = sum(values) / len(values), min(values)
         lines.append(
             f"{axis:<18}{level:>7g} {unit:<18} mean {mean:.4f}  worst {worst:.4f}"
@@ -173,7 +185,12 @@ def _describe(record: dict[str, Any]) -> str:
         )
     lines += [f"{name:<26}{value:.6g}" for name, value in record.get("extra", {}).items()]
     lines += _sharpness_lines(record["sharpness"])
+    lines += [_gap_line(gap) for gap in record.get("gaps", [])]
     return "\n".join(lines)
+
+
+def _gap_line(gap: dict[str, str]) -> str:
+    return f"{gap['part']}: {gap['type']}: {gap['message']}"
 
 
 def _sharpness_lines(sharpness: dict[str, Any]) -> list[str]:
@@ -225,15 +242,17 @@ def evaluate(options: Any) -> int:
 
 def sharpness(options: Any) -> int:
     """``pnnbench sharpness``."""
-    from pnnbench.running.jobs import measure_job_sharpness
+    from pnnbench.evaluation.gaps import Gaps
+    from pnnbench.running.measuring import measure_job_sharpness
 
     record, workload, data = _reloaded(Path(options.run), options.data)
-    result = measure_job_sharpness(workload, data, record["config"])
-    _out(
-        json.dumps(result, indent=1)
-        if options.format == "json"
-        else "\n".join(_sharpness_lines(result))
-    )
+    found = Gaps()
+    result = measure_job_sharpness(workload, data, record["config"], found)
+    gaps = [gap.as_dict() for gap in found.found]
+    if options.format == "json":
+        _out(json.dumps({**result, **({"gaps": gaps} if gaps else {})}, indent=1))
+    else:
+        _out("\n".join([*_sharpness_lines(result), *map(_gap_line, gaps)]))
     return 0
 
 
@@ -241,7 +260,7 @@ def plot(options: Any) -> int:
     """``pnnbench plot``."""
     folder = Path(options.run)
     if (folder / "record.json").is_file():
-        paths = _draw_run(folder, _finished_record(folder), options.data)
+        paths = _draw_run(folder, _finished_record(folder), options.data, _out)
     else:
         from pnnbench.records.store import read_records
         from pnnbench.report.figures import draw_suite
