@@ -140,8 +140,14 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
         return summary
     for name, value in record.get("training_device", {}).items():
         summary[f"training_device/{name}"] = value
-    summary["clean"] = record["clean"]
-    summary["lambda_max"] = record["sharpness"]["lambda_max"]
+    for gap in record.get("gaps", []):
+        summary[f"gaps/{gap['part']}"] = f"{gap['type']}: {gap['message']}"
+    if record["clean"] is not None:
+        summary["clean"] = record["clean"]
+    if "lambda_max" in record["sharpness"]:
+        summary["lambda_max"] = record["sharpness"]["lambda_max"]
+    if any(cell["value"] is None for cell in record["cells"]):
+        return summary  # a mean over the rest would leave out the worst cells
     grid = read_grid(record)
     for axis in sorted({group[0] for group in grid.groups}):
         mine = [group[0] == axis for group in grid.groups]
