@@ -14,15 +14,13 @@ from pnnbench.arguments import build, parse
 from pnnbench.commands import find
 from pnnbench.commands.declared import DECLARED
 from pnnbench.console import speak_plainly
-from pnnbench.errors import UserError
+from pnnbench.errors import DiskFullError, UserError, disk_full
 
 #: Set by the completion script: the command line is completed instead of run.
 COMPLETE = "_PNNBENCH_COMPLETE"
 
 #: Errors of the file system that are no fault of the program.
 _FILE_SYSTEM = {
-    errno.ENOSPC: ("there is no room left", "make room"),
-    errno.EDQUOT: ("the quota is used up", "make room"),
     errno.EACCES: ("permission denied", "choose another folder, or change its permissions"),
     errno.EPERM: ("permission denied", "choose another folder, or change its permissions"),
     errno.EROFS: ("the file system is read-only", "choose another folder"),
@@ -73,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if disk_full(error):
+            return _refuse(f"{name}: {DiskFullError(error.filename)}")
         if error.errno not in _FILE_SYSTEM:
             raise
         what, next_step = _FILE_SYSTEM[error.errno]

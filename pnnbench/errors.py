@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import linecache
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,52 @@ class UserError(Exception):
         if next_step:
             lines.append(f"  next:    {next_step}")
         super().__init__("\n".join(lines))
+
+
+class DiskFullError(UserError):
+    """There is no room left where something was to be written.
+
+    Args:
+        where: The file or folder, if it is known.
+    """
+
+    def __init__(self, where: Path | str | None = None) -> None:
+        super().__init__(
+            "the disk is full" + (f": {where} could not be written" if where else ""),
+            next_step="make room and run the same command again: it goes on where it stopped",
+        )
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or one behind it, says that a disk or a quota is full."""
+    seen: BaseException | None = error
+    for _ in range(16):
+        if seen is None:
+            return False
+        if isinstance(seen, DiskFullError):
+            return True
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+@contextmanager
+def writing(where: Path | str) -> Iterator[None]:
+    """Context that turns the error of a full disk into the one that a user sees.
+
+    Args:
+        where: What is written.
+
+    Raises:
+        DiskFullError: If there is no room left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if disk_full(error):
+            raise DiskFullError(where) from error
+        raise
 
 
 def unknown_name(

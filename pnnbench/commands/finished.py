@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,16 @@ def data_of(record: dict[str, Any], root: str | None) -> Any:
     )
 
 
-def draw(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Path]:
+def draw(
+    folder: Path, record: dict[str, Any], root: str | None, say: Callable[[str], None]
+) -> dict[str, Path]:
     """Draws the pictures of a finished run.
 
     Args:
         folder: Its folder.
         record: Its record.
         root: Data folder; None for the default place.
+        say: Told why a picture is left out.
 
     Returns:
         Name to file.
@@ -85,7 +89,7 @@ def draw(folder: Path, record: dict[str, Any], root: str | None) -> dict[str, Pa
 
     workload, data = load_trained(folder, record), data_of(record, root)
     return draw_run(
-        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures"
+        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures", say
     )
 
 

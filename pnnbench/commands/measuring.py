@@ -38,15 +38,19 @@ def evaluate(options: Any) -> int:
 def sharpness(options: Any) -> int:
     """``pnnbench sharpness``."""
     folder, record = finished(options.run, options.runs)
-    from pnnbench.report.run_text import sharpness_text
-    from pnnbench.running.jobs import load_trained, measure_job_sharpness
+    from pnnbench.evaluation.gaps import Gaps
+    from pnnbench.report.run_text import gap_text, sharpness_text
+    from pnnbench.running.jobs import load_trained
+    from pnnbench.running.measuring import measure_job_sharpness
 
     workload, data = load_trained(folder, record), data_of(record, options.data)
-    result = measure_job_sharpness(workload, data, record["config"])
+    found = Gaps()
+    result = measure_job_sharpness(workload, data, record["config"], found)
+    gaps = [gap.as_dict() for gap in found.found]
     if options.format == "json":
-        out_json(result)
+        out_json({**result, **({"gaps": gaps} if gaps else {})})
     else:
-        out(sharpness_text(result, control_unit(record)))
+        out("\n".join([sharpness_text(result, control_unit(record)), *map(gap_text, gaps)]))
     return 0
 
 
@@ -58,7 +62,7 @@ def plot(options: Any) -> int:
     folder = find_run(options.run, Path(options.runs))
     if (folder / "record.json").is_file() or not find_records(folder):
         folder, record = finished(options.run, options.runs)
-        paths = draw(folder, record, options.data)
+        paths = draw(folder, record, options.data, out)
     else:
         from pnnbench.commands.boards import tables_of
         from pnnbench.report.figures import draw_suite

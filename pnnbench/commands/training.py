@@ -11,7 +11,7 @@ from pnnbench.commands.checking import merged
 from pnnbench.commands.finished import control_unit, draw
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
-from pnnbench.errors import failure_text
+from pnnbench.errors import disk_full, failure_text
 from pnnbench.registry import SUITES, check_name
 
 if TYPE_CHECKING:
@@ -65,8 +65,12 @@ def _show(
     if options.pictures:
         say(f"{job.title()}: pictures")
         try:
-            pictures = draw(folder, record, options.data)
+            pictures = draw(
+                folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
+            )
         except Exception as error:  # the record stands and the suite goes on
+            if disk_full(error):
+                raise
             said = f"{type(error).__name__}: {failure_text(error)}"
             say(f"{job.title()}: no pictures: {said}")
             return
@@ -188,7 +192,7 @@ def train(options: Any) -> int:
         standing,
         standing_text,
     )
-    from pnnbench.report.run_text import cells_text, sharpness_text
+    from pnnbench.report.run_text import cells_text, gap_text, sharpness_text
 
     others = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
     found = standing(record, baseline_of(record, others))
@@ -203,6 +207,8 @@ def train(options: Any) -> int:
     for extra, value in record.get("extra", {}).items():
         out(f"{extra}: {value:.6g}" if isinstance(value, (int, float)) else f"{extra}: {value}")
     out(sharpness_text(record["sharpness"], control_unit(record)))
+    for gap in record.get("gaps", []):
+        out(gap_text(gap))
     out(standing_text(found, record["metric"]))
     out(f"next: {following}")
     return 0

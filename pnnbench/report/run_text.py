@@ -84,6 +84,11 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
     return "\n".join([*aligned(lines), *([", ".join(counts)] if counts else [])])
 
 
+def gap_text(gap: Mapping[str, str]) -> str:
+    """Says what could not be measured, and why."""
+    return f"{gap['part']}: {gap['type']}: {gap['message']}"
+
+
 def cells_text(record: Mapping[str, Any]) -> str:
     """Renders the grid of a run: a line per point, over the devices.
 

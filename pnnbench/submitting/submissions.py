@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.records.store import read_record
 from pnnbench.registry import registered
 from pnnbench.running.jobs import load_trained
@@ -38,12 +39,12 @@ def remeasure(
         share: Told which share of the grid is done.
 
     Returns:
-        ``clean``, ``cells``, ``difference`` (largest over clean and cells), ``tolerance`` and
-        ``within``.
+        ``clean``, ``cells`` (values, None where there is none), ``difference`` (largest over clean
+        and cells, infinite where only one side has a value), ``tolerance`` and ``within``.
     """
     images, labels = data.test_tensors()
     cells = workload.perturbation_grid(record["job"]["tier"])
-    clean = evaluate_clean(workload, images, labels)
+    clean = measure_clean(workload, images, labels).value
 
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
@@ -51,16 +52,16 @@ def remeasure(
         if share is not None:
             share(done / total)
 
-    values = evaluate_grid(workload, images, labels, cells, progress=progress)
-    measured = [{**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)]
+    readings = measure_grid(workload, images, labels, cells, progress=progress)
+    measured = [{**_key(c), "value": r.value} for c, r in zip(cells, readings, strict=True)]
     recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
     if {_identity(c) for c in measured} != recorded.keys():
         raise UserError(
             "the record's grid is not the workload's grid at this version",
             next_step="run the suite again with this version of pnnbench",
         )
-    differences = [abs(c["value"] - recorded[_identity(c)]) for c in measured]
-    difference = max([abs(clean - record["clean"]), *differences])
+    pairs = [(clean, record["clean"]), *((c["value"], recorded[_identity(c)]) for c in measured)]
+    difference = max(_difference(*pair) for pair in pairs)
     allowed = tolerance(len(images))
     return {
         "clean": clean,
@@ -69,6 +70,13 @@ def remeasure(
         "tolerance": allowed,
         "within": difference <= allowed,
     }
+
+
+def _difference(measured: float | None, recorded: float | None) -> float:
+    """How far two values are apart; where only one is missing, infinitely."""
+    if measured is None or recorded is None:
+        return 0.0 if measured is recorded else math.inf
+    return abs(measured - recorded)
 
 
 def _key(cell: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
@@ -25,6 +25,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.workloads.accuracy import Accuracy, GuessingLevel
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell
@@ -426,17 +427,20 @@ class _Part(nn.Module):
 
 
 class Classification:
-    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``."""
+    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``.
+
+    ``chance`` is the accuracy of guessing each class equally often, 1 / ``n_classes``. Where the
+    classes are not balanced, the answer that is always the most frequent class reaches its share:
+    such a workload sets ``chance`` on its class to that share.
+    """
 
     n_classes: ClassVar[int] = 10
-    chance: ClassVar[float | None] = 0.1
+    chance: ClassVar[float | None] = cast(Any, GuessingLevel())
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of logits (B, classes)."""
         return F.cross_entropy(outputs, batch[1])
 
     def metric(self) -> torchmetrics.Metric:
-        """Top-1 accuracy over all images."""
-        return torchmetrics.classification.MulticlassAccuracy(
-            self.n_classes, average="micro", validate_args=False
-        )
+        """Top-1 accuracy over all images; outputs that are not finite count as wrong."""
+        return Accuracy()
