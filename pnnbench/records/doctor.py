@@ -62,7 +62,7 @@ def diagnose(folder: Path | str) -> list[Finding]:
         gaps = [gap for gap in record.get("gaps", []) if gap["type"] != "left-out"]
         if gaps and record["status"] == "ok":
             first = gaps[0]
-            words = f"{len(gaps)} parts are missing; {first['part']}: {first['message']}"
+            words = f"{len(gaps)} missing, the first {first['part']}: {first['message']}"
             findings.append(Finding(path, "gaps", words))
         name = path.parent.name if path.name == "record.json" else path.stem
         named = _HASH_IN_NAME.findall(name)

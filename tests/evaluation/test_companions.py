@@ -5,43 +5,16 @@ import math
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import brentq
 
 from pnnbench.errors import UserError
-from pnnbench.evaluation.companions import (
-    TEMPERATURE_RANGE,
-    ball_increase,
-    device_increases,
-    fit_temperature,
-)
+from pnnbench.evaluation.companions import ball_increase, device_increases
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.platforms.base import Device
 from pnnbench.platforms.mrr import MRREnvironment
 
 from .small import Quadratic, blobs, trained
-
-
-@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
-def test_temperature_is_the_minimum_that_scipy_finds(scale):
-    g = torch.Generator().manual_seed(0)
-    labels = torch.randint(10, (500,), generator=g)
-    logits = scale * (2.0 * F.one_hot(labels, 10) + torch.randn(500, 10, generator=g)).float()
-
-    def loss(log_t):
-        return float(F.cross_entropy(logits.double() / math.exp(log_t), labels))
-
-    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9})
-    t = fit_temperature(logits, labels)
-    assert t == pytest.approx(math.exp(best.x), rel=1e-5)
-    assert loss(math.log(t)) <= loss(0.0)
-
-
-def test_temperature_of_separable_and_of_useless_logits_stops_at_the_range():
-    labels = torch.arange(10).repeat(3)
-    assert fit_temperature(F.one_hot(labels, 10).float(), labels) == TEMPERATURE_RANGE[0]
-    wrong = -F.one_hot(labels, 10).float()
-    assert fit_temperature(wrong, labels) == TEMPERATURE_RANGE[1]
 
 
 def quadratic(seed, gradient, limit=1e9):
@@ -155,3 +128,39 @@ def test_devices_as_a_batch_equal_one_device_at_a_time():
         assert device_increases(workload, x, y, [Device.ideal()]) == pytest.approx([0.0], abs=1e-6)
         with pytest.raises(UserError, match="no device"):
             device_increases(workload, x, y, [])
+
+
+def test_a_ball_with_a_loss_that_is_not_finite_has_no_worst_increase():
+    class Broken(Quadratic):
+        """Not finite once the outputs exceed a wall."""
+
+        wall = 1e9
+
+        def loss(self, outputs, batch):
+            inside = (self.wall - outputs.abs().max()).clamp(max=0.0)
+            return super().loss(outputs, batch) + 0.0 * torch.sqrt(inside)
+
+    base, x, y = quadratic(2, 0.2)
+    workload = Broken(base.network.layer.theta.detach()).double()
+    with deployed(workload):
+        objective = ControlHessian(workload, x, y)
+        workload.wall = 1.01 * float(workload(x).abs().max())
+        with pytest.raises(NotFiniteError, match="not finite in the ball"):
+            ball_increase(objective, 5.0)
+
+
+def test_a_device_with_a_loss_that_is_not_finite_leaves_the_others():
+    workload = trained()
+    x, y = blobs(40)
+    good = workload.draw_device(0.1, 1)
+    bad = workload.draw_device(0.1, 2)
+    bad.errors["fc"]["bias"].fill_(math.nan)
+    with deployed(workload):
+        alone = device_increases(workload, x, y, [good])
+        found = device_increases(workload, x, y, [good, bad, good])
+    assert not math.isfinite(found[1])
+    assert [found[0], found[2]] == pytest.approx([alone[0]] * 2, abs=2e-6)
+    with torch.no_grad():
+        workload.network.fc.current.fill_(math.nan)
+    with deployed(workload), pytest.raises(NotFiniteError, match="ideal device"):
+        device_increases(workload, x, y, [good])

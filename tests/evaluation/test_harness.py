@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from typing import Any
 
 import pytest
@@ -13,11 +14,15 @@ from torch import Tensor
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.evaluation import harness
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.harness import (
     NOISE_BLOCK,
     DeviceNoise,
+    Reading,
     evaluate_clean,
     evaluate_grid,
+    measure_clean,
+    measure_grid,
 )
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
@@ -370,6 +375,141 @@ def test_sizes_out_of_range_read(
 ) -> None:
     with pytest.raises(UserError, match=next(iter(given))):
         evaluate_grid(fine, *images, cells, **given)  # type: ignore[arg-type]
+
+
+def broken(workload: Workload, device: int) -> type[Workload]:
+    """The workload's class, without finite outputs on one device."""
+
+    class Broken(type(workload)):  # type: ignore[misc]
+        def draw_device(self, severity: float, seed: int | None) -> Device:
+            drawn = super().draw_device(severity, seed)
+            if seed == device:
+                drawn.errors["fc2"]["bias"].fill_(math.nan)
+            return drawn
+
+    return Broken
+
+
+@pytest.mark.parametrize("cells_per_batch", [1, 4, 100])
+def test_a_device_without_finite_outputs_counts_as_wrong_and_leaves_the_others(
+    cells_per_batch: int,
+    accurate: MRRDigits,
+    images: tuple[Tensor, Tensor],
+    cells: list[Cell],
+) -> None:
+    whole = evaluate_grid(accurate, *images, cells)
+    workload = broken(accurate, 1_000_000)(0)
+    workload.network.load_state_dict(accurate.network.state_dict())
+    readings = measure_grid(workload, *images, cells, cells_per_batch=cells_per_batch)
+    for cell, reading, value in zip(cells, readings, whole, strict=True):
+        lost = cell.device_seed == 1_000_000
+        assert reading.value == (0.0 if lost else value)
+        assert reading.not_finite == (N if lost else 0)
+        assert reading.error is None
+
+
+def test_a_network_without_finite_outputs_gets_no_image_right(
+    images: tuple[Tensor, Tensor],
+) -> None:
+    workload = MRRDigits(0)
+    with torch.no_grad():
+        workload.network.fc2.current.fill_(math.nan)
+    reading = measure_clean(workload, *images)
+    assert (reading.value, reading.not_finite) == (0.0, N)
+    assert evaluate_clean(workload, *images) == 0.0
+
+
+class Silent(torchmetrics.classification.MulticlassAccuracy):
+    """The library's accuracy: an image without finite outputs is taken for class 0."""
+
+    def __init__(self) -> None:
+        super().__init__(10, average="micro", validate_args=False)
+
+
+class Undefined(Silent):
+    """A metric that is undefined for bad models."""
+
+    def compute(self) -> Tensor:
+        value = super().compute()
+        return value * math.nan if value < 0.6 else value
+
+
+class Refusing(Silent):
+    """A metric that refuses bad outputs."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        if (outputs.argmax(1) == targets).double().mean() < 0.5:
+            raise ValueError("too bad to be measured")
+        super().update(outputs, targets)
+
+
+@pytest.mark.parametrize("metric", [Undefined, Refusing])
+def test_a_cell_without_a_value_leaves_the_others(
+    metric: type[Silent],
+    accurate: MRRDigits,
+    images: tuple[Tensor, Tensor],
+    cells: list[Cell],
+) -> None:
+    class Other(MRRDigits):
+        def metric(self) -> torchmetrics.Metric:
+            return metric()
+
+    whole = evaluate_grid(accurate, *images, cells)
+    workload = Other(0)
+    workload.network.load_state_dict(accurate.network.state_dict())
+    readings = measure_grid(workload, *images, cells)
+    assert measure_clean(workload, *images).error is None
+    lost = [i for i, r in enumerate(readings) if r.value is None]
+    assert 0 < len(lost) < len(cells)
+    for i, (reading, value) in enumerate(zip(readings, whole, strict=True)):
+        if i in lost:
+            assert value < 0.75
+            assert reading.error is not None
+            expected = NotFiniteError if metric is Undefined else ValueError
+            assert type(reading.error) is expected
+        else:
+            assert reading == Reading(value)
+    if metric is Refusing:
+        with pytest.raises(ValueError, match="too bad"):
+            evaluate_grid(workload, *images, cells)
+    else:
+        found = evaluate_grid(workload, *images, cells)
+        assert [i for i, v in enumerate(found) if math.isnan(v)] == lost
+
+
+def test_a_metric_that_does_not_say_what_lost_outputs_count_has_no_value(
+    images: tuple[Tensor, Tensor],
+) -> None:
+    class Other(MRRDigits):
+        def metric(self) -> torchmetrics.Metric:
+            return Silent()
+
+    workload = Other(0)
+    with torch.no_grad():
+        workload.network.fc2.current.fill_(math.nan)
+    reading = measure_clean(workload, *images)
+    assert (reading.value, reading.not_finite) == (None, N)
+    assert isinstance(reading.error, NotFiniteError)
+    assert "130 of 130 images are not finite, and Silent" in str(reading.error)
+
+
+def test_a_device_that_cannot_be_operated_leaves_the_others(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
+) -> None:
+    class Torn(Fine):
+        def draw_device(self, severity: float, seed: int | None) -> Device:
+            if seed == 1_000_001:
+                raise OverflowError("no such device")
+            return super().draw_device(severity, seed)
+
+    workload = Torn(0)
+    workload.network.load_state_dict(fine.network.state_dict())
+    readings = measure_grid(workload, *images, cells)
+    for cell, reading, value in zip(cells, readings, reference, strict=True):
+        if cell.device_seed == 1_000_001:
+            assert isinstance(reading.error, OverflowError)
+        else:
+            assert reading.value == pytest.approx(value, rel=1e-6)
 
 
 def test_no_training_method_is_imported_by_the_harness() -> None:

@@ -5,8 +5,9 @@ import math
 
 import pytest
 import torch
+import torchmetrics
 
-from pnnbench.errors import UserError
+from pnnbench.evaluation.gaps import Gaps, NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.sharpness import control_spectrum, image_interval, measure_sharpness
 from pnnbench.platforms.base import Device
@@ -32,7 +33,7 @@ def test_every_figure_against_its_definition(measured):
     exact = exact_hessian(trained(), x, y)
     truth = torch.linalg.eigvalsh(exact)
     assert r["lambda_max"] == pytest.approx(float(truth[-1]), rel=1e-3)
-    assert abs(r["lambda_max"] - float(truth[-1])) <= 2 * r["lambda_max_error_bound"] + 1e-5
+    assert abs(r["lambda_max"] - float(truth[-1])) <= r["lambda_max_error_bound"]
     assert r["top"] == pytest.approx([float(truth[-1]), float(truth[-2])], rel=1e-2)
     assert abs(r["lambda_min"] - float(truth[0])) <= r["lambda_min_error_bound"]
     assert r["lambda_max_low"] < r["lambda_max"] < r["lambda_max_high"]
@@ -52,19 +53,17 @@ def test_every_figure_against_its_definition(measured):
     assert r["lambda_max_subsample"] == pytest.approx(float(part[-1]), rel=1e-3)
     assert abs(r["lambda_max_subsample"] - r["lambda_max"]) > 1e-3 * r["lambda_max"]
 
-    assert r["temperature_at_bound"] == 0
+    assert r["softmax_scale_at_bound"] == 0
     with deployed(workload):
-        hot = ControlHessian(workload, x, y, temperature=r["temperature"])
-        nearby = [
-            ControlHessian(workload, x, y, temperature=r["temperature"] * f) for f in (0.9, 1.1)
-        ]
+        hot = ControlHessian(workload, x, y, scale=r["softmax_scale"])
+        nearby = [ControlHessian(workload, x, y, scale=r["softmax_scale"] * f) for f in (0.9, 1.1)]
         assert hot.value() <= min(h.value() for h in nearby)
         assert hot.value() <= r["train_loss"]
         columns = [hot.product(e) for e in torch.eye(396, dtype=torch.float64)[:3]]
 
     class Calibrated(SmallRings):
         def loss(self, outputs, batch):
-            return super().loss(outputs / r["temperature"], batch)
+            return super().loss(outputs * r["softmax_scale"], batch)
 
     calibrated = exact_hessian(trained(Calibrated), x, y)
     torch.testing.assert_close(torch.stack(columns), calibrated[:3], rtol=1e-3, atol=1e-5)
@@ -82,7 +81,14 @@ def test_same_seed_same_figures_and_chunks_do_not_matter(measured):
     torch.randn(7)
     assert measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80) == r
     other = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, chunk=3)
-    for name in ("lambda_max", "lambda_max_calibrated", "train_loss", "temperature", "common_mode"):
+    for name in (
+        "lambda_max",
+        "lambda_max_calibrated",
+        "train_loss",
+        "softmax_scale",
+        "guessing_loss",
+        "common_mode",
+    ):
         assert other[name] == pytest.approx(r[name], rel=1e-4), name
     for name in ("ball_increase", "device_increase", "lambda_max_pyhessian"):
         assert other[name] == pytest.approx(r[name], rel=1e-3), name
@@ -163,15 +169,102 @@ def test_spectrum_has_the_trace_of_the_exact_hessian():
     assert float(density.nodes.max()) == pytest.approx(top, rel=1e-2)
 
 
-def test_a_loss_without_classes_has_no_temperature():
+def test_a_loss_that_follows_the_scale_of_the_outputs_is_not_calibrated():
     g = torch.Generator().manual_seed(0)
-    workload = Quadratic(torch.randn(12, generator=g))
+    workload = Regression(torch.randn(12, generator=g))
     x = torch.randn(40, 12, generator=g)
-    r = measure_sharpness(workload, x, torch.zeros(40), seed=0, devices=[Device.ideal()])
-    assert "temperature" not in r
+    gaps = Gaps()
+    r = measure_sharpness(
+        workload, x, torch.randn(40, generator=g), seed=0, devices=[Device.ideal()], gaps=gaps
+    )
+    assert "softmax_scale" not in r
     assert "lambda_max_calibrated" not in r
+    assert [(gap.part, gap.type) for gap in gaps.found] == [
+        ("sharpness.lambda_max_calibrated", "left-out")
+    ]
+    assert r["at_guessing"] == 1  # random controls explain nothing of random targets
     truth = torch.linalg.eigvalsh((x.T @ x / 40).double())
     assert r["lambda_max"] == pytest.approx(float(truth[-1]), rel=1e-3)
+
+
+class Regression(Quadratic):
+    """The quadratic with its mean square as the metric."""
+
+    metric_name = "mse"
+
+    def metric(self):
+        return torchmetrics.MeanSquaredError()
+
+
+def parity(outputs):
+    """The strongest even and the strongest odd of ten logits."""
+    return outputs.unflatten(1, (5, 2)).amax(1)
+
+
+class Odd(SmallRings):
+    """Two classes of its own, made from ten labels: is the label odd?"""
+
+    n_classes = 2
+
+    def loss(self, outputs, batch):
+        return super().loss(parity(outputs), (batch[0], batch[1] % 2))
+
+    def metric(self):
+        metric = super().metric()
+        update = metric.update
+        metric.update = lambda outputs, labels: update(parity(outputs), labels % 2)
+        return metric
+
+
+class OneHot(SmallRings):
+    """Mean square against one-hot labels."""
+
+    def loss(self, outputs, batch):
+        return torch.nn.functional.mse_loss(
+            0.01 * (outputs - outputs.mean(1, keepdim=True)),
+            torch.nn.functional.one_hot(batch[1], 10).to(outputs),
+        )
+
+
+@pytest.mark.parametrize("kind", [Odd, OneHot])
+def test_companions_take_the_workloads_own_loss_and_labels(kind):
+    workload = trained(kind)
+    x, y = blobs(80)
+    gaps = Gaps()
+    devices = [workload.draw_device(0.1, 0)]
+    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps)
+    assert gaps.found == []
+
+    class Scaled(kind):
+        def loss(self, outputs, batch):
+            return super().loss(outputs * r["softmax_scale"], batch)
+
+    truth = torch.linalg.eigvalsh(exact_hessian(trained(Scaled), x, y))
+    assert r["lambda_max_calibrated"] == pytest.approx(float(truth[-1]), rel=2e-3)
+    with deployed(workload):
+        at, *near = (
+            ControlHessian(workload, x, y, scale=r["softmax_scale"] * f).value()
+            for f in (1.0, 0.8, 1.25)
+        )
+    assert r["softmax_scale_at_bound"] == 0
+    assert at <= min(near)
+
+
+def test_a_network_at_chance_says_so_and_a_trained_one_does_not():
+    x, y = blobs(256, seed=1)
+    for workload, expected in ((trained(steps=60), 0), (SmallRings(init_seed=3).eval(), 1)):
+        r = measure_sharpness(workload, x, y, seed=0, devices=[])
+        assert r["at_guessing"] == expected
+        shares = torch.bincount(y).double() / len(y)
+        entropy = -float((shares * shares.log()).sum())
+        assert r["guessing_loss"] == pytest.approx(entropy, rel=1e-4)
+    # A faint answer is an answer.
+    workload = trained(steps=60)
+    with torch.no_grad():
+        workload.network.fc.register_forward_hook(lambda module, args, out: 0.002 * out)
+    r = measure_sharpness(workload, x, y, seed=0, devices=[])
+    assert r["train_loss"] > 0.98 * r["guessing_loss"]
+    assert r["at_guessing"] == 0
 
 
 def test_diverged_model_is_a_user_error():
@@ -179,5 +272,93 @@ def test_diverged_model_is_a_user_error():
     with torch.no_grad():
         workload.network.fc.current[0, 0] = math.nan
     x, y = blobs(30)
-    with pytest.raises(UserError, match="train_loss is nan"):
-        measure_sharpness(workload, x, y, seed=0, devices=[workload.draw_device(0.1, 0)])
+    for gaps in (None, Gaps()):
+        with pytest.raises(NotFiniteError, match="train_loss is nan"):
+            measure_sharpness(
+                workload, x, y, seed=0, devices=[workload.draw_device(0.1, 0)], gaps=gaps
+            )
+
+
+def test_a_loss_that_cannot_be_differentiated_twice_keeps_what_needs_no_hessian():
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return z.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            if torch.is_grad_enabled():  # asked for a graph of the gradient
+                raise RuntimeError("no second derivative")
+            return gradient
+
+    class Rough(SmallRings):
+        def loss(self, outputs, batch):
+            return super().loss(Once.apply(outputs), batch)
+
+    workload = trained(Rough)
+    x, y = blobs(60)
+    gaps = Gaps()
+    devices = [workload.draw_device(0.1, 0)]
+    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps, subsample=40)
+    assert {gap.part.partition(".")[2] for gap in gaps.found} == {
+        "lambda_max",
+        "common_mode",
+        "lambda_max_calibrated",
+        "lambda_max_subsample",
+        "lambda_max_pyhessian",
+    }
+    assert {gap.type for gap in gaps.found} == {"error"}
+    assert "lambda_max" not in r
+    smooth = measure_sharpness(trained(), x, y, seed=0, devices=devices, subsample=40)
+    for name in ("train_loss", "guessing_loss", "at_guessing", "device_increase"):
+        assert r[name] == pytest.approx(smooth[name], rel=1e-4), name
+    assert r["ball_increase"] > 0.0
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        measure_sharpness(workload, x, y, seed=0, devices=devices)
+
+
+def test_a_device_without_a_finite_loss_leaves_the_others_and_no_mean():
+    workload = trained()
+    x, y = blobs(60)
+    good, bad = (workload.draw_device(0.1, seed) for seed in (0, 1))
+    bad.errors["fc"]["bias"].fill_(math.nan)
+    gaps = Gaps()
+    r = measure_sharpness(workload, x, y, seed=0, devices=[good, bad], gaps=gaps)
+    assert "device_increase" not in r
+    alone = measure_sharpness(workload, x, y, seed=0, devices=[good])
+    assert r["device_increases"] == [
+        pytest.approx(alone["device_increases"][0], abs=2e-6),
+        None,
+    ]
+    assert [(gap.part, gap.type) for gap in gaps.found] == [
+        ("sharpness.device_increase", "not-finite")
+    ]
+    assert gaps.found[0].message.endswith("1 of 2 devices: 1")
+    assert json.loads(json.dumps(r, allow_nan=False)) == r
+    for name in ("lambda_max", "ball_increase", "lambda_max_pyhessian", "softmax_scale"):
+        assert r[name] == pytest.approx(alone[name], rel=1e-4)
+
+
+def test_every_part_may_fail_alone(measured, monkeypatch):
+    """The tool behind each part breaks in turn; every figure of the others is what it was."""
+    import pnnbench.evaluation.sharpness as module
+
+    workload, x, y, devices, whole, _ = measured
+    tools = {
+        "fit_scale": "lambda_max_calibrated",
+        "guessing_loss": "at_guessing",
+        "ball_increase": "ball_increase",
+        "device_increases": "device_increase",
+        "pyhessian_eigenvalue": "lambda_max_pyhessian",
+        "image_interval": "lambda_max",
+    }
+    for tool, part in tools.items():
+        gaps = Gaps()
+        with monkeypatch.context() as patch:
+            patch.setattr(module, tool, lambda *args, **kwargs: 1 / 0)
+            r = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, gaps=gaps)
+        assert [gap.part for gap in gaps.found] == [f"sharpness.{part}"]
+        assert part not in r
+        costs = {name for name in r if name == "products" or name.endswith("error_bound")}
+        for name in set(r) - costs:
+            assert r[name] == pytest.approx(whole[name], rel=2e-3), (part, name)

@@ -51,3 +51,21 @@ def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
     }
     failed = next(f for f in diagnose(tmp_path) if f.kind == "failed")
     assert "diverged: Diverged: the loss is not finite at step 412" in str(failed)
+
+
+def test_diagnose_names_the_gaps_of_a_record_but_not_what_has_no_meaning(tmp_path: Path) -> None:
+    record = changed(make_record(), "cells.3.value", None)
+    left_out = {"part": "sharpness.lambda_max_calibrated", "type": "left-out", "message": "mse"}
+    gap = {"part": "cells[3]", "type": "not-finite", "message": "the metric is nan"}
+    path = write_job(tmp_path, {**record, "gaps": [left_out, gap]})
+    (finding,) = diagnose(tmp_path)
+    assert (finding.kind, finding.path) == ("gaps", path)
+    assert finding.message == "1 missing, the first cells[3]: the metric is nan"
+
+
+def test_diagnose_looks_at_the_parameters_of_a_failure_too(tmp_path: Path) -> None:
+    failure = {**make_failure(), "parameters": make_record()["parameters"]}
+    path = write_job(tmp_path, failure)
+    assert {f.kind for f in diagnose(tmp_path)} == {"failed"}
+    (path.parent / "parameters.safetensors").unlink()
+    assert {f.kind for f in diagnose(tmp_path)} == {"failed", "parameters"}

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as hs
 
-from pnnbench.errors import UserError
+from pnnbench.errors import DiskFullError, UserError
 from pnnbench.records import store as rec
 
 from ..record_factory import (
@@ -103,6 +103,22 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("parameters", KeyError, "lacks parameters"),
         ("parameters.file", "../../secret", "parameters.file"),
         ("schema", 3, "schema"),
+        ("schema", True, "schema"),
+        ("not_finite", -1, "not_finite"),
+        ("cells.3.not_finite", 1.5, "cells[3].not_finite"),
+        ("cells.3.counts", 1, "cells[3].counts"),
+        ("cells.3.value", None, "cells[3] is missing, and no gap says why"),
+        ("clean", None, "clean is missing, and no gap says why"),
+        ("sharpness.lambda_max", KeyError, "sharpness.lambda_max is missing, and no gap says why"),
+        (
+            "gaps",
+            [{"part": "clean", "type": "not-finite", "message": ""}],
+            "parts that are missing",
+        ),
+        ("gaps", [{"part": "cells[2]", "type": "error", "message": ""}], "parts that are missing"),
+        ("gaps", [{"part": "sharpness", "type": "lost", "message": ""}], "gaps[0].type"),
+        ("gaps", [{"part": "sharpness", "type": "error"}], "lacks message"),
+        ("gaps", {}, "gaps"),
         ("status", "fine", "status"),
         ("job.tier", "huge", "tier"),
         ("job.hash", "xyz", "hash"),
@@ -133,6 +149,69 @@ def test_seal_refuses_a_record_that_is_not_one(path: str, value: object, words: 
     with pytest.raises(UserError) as caught:
         rec.seal(changed(record, path, value))
     assert words in str(caught.value)
+
+
+def gap(part: str, kind: str = "not-finite") -> dict[str, str]:
+    return {"part": part, "type": kind, "message": "the metric is nan"}
+
+
+def with_gaps(*parts: str, **changes: object) -> dict:
+    record = make_record(sealed=False)
+    record["gaps"] = [gap(part) for part in parts]
+    for path, value in changes.items():
+        record = changed(record, path.replace("__", "."), value)
+    return record
+
+
+def test_a_record_with_typed_gaps_is_a_record(tmp_path: Path) -> None:
+    record = with_gaps(
+        "cells[3]", "clean", "sharpness.lambda_max", cells__3__value=None, clean=None
+    )
+    del record["sharpness"]["lambda_max"]
+    record["cells"][3]["not_finite"] = 7
+    record["cells"][4]["counts"] = False
+    record["not_finite"] = 2
+    sealed = rec.write_record(tmp_path / "record.json", record)
+    assert rec.read_record(tmp_path / "record.json") == sealed
+    assert sealed["clean"] is None
+    assert sealed["cells"][3]["value"] is None
+    assert rec.is_finished(tmp_path / "record.json")
+
+
+def test_sharpness_may_be_a_gap_as_a_whole() -> None:
+    assert rec.seal(with_gaps("sharpness", sharpness={}))["sharpness"] == {}
+    # Devices without a finite loss are null in their list.
+    increases = {"lambda_max": 1.0, "device_increases": [0.1, None]}
+    rec.seal(with_gaps("sharpness.device_increase", sharpness=increases))
+
+
+def test_a_record_without_any_value_is_no_finished_record() -> None:
+    record = make_record(sealed=False)
+    parts = ["clean", *(f"cells[{i}]" for i in range(len(record["cells"])))]
+    record |= {"clean": None, "gaps": [gap(part) for part in parts]}
+    for cell in record["cells"]:
+        cell["value"] = None
+    with pytest.raises(UserError, match="neither clean nor a cell has a value"):
+        rec.seal(record)
+    record["clean"] = 0.9
+    record["gaps"] = record["gaps"][1:]
+    assert rec.seal(record)["clean"] == 0.9
+
+
+def test_a_failure_keeps_parameters_curves_and_gaps() -> None:
+    whole = make_record(sealed=False)
+    failure = changed(make_failure(), "gaps", [gap("clean"), gap("cells[0]")])
+    for key in ("parameters", "curves", "cost"):
+        failure[key] = whole[key]
+    assert rec.seal(failure)["parameters"] == whole["parameters"]
+
+
+def test_records_of_version_1_are_read_and_have_no_gaps(tmp_path: Path) -> None:
+    record = changed(make_record(), "schema", 1)
+    rec.write_record(tmp_path / "record.json", record)
+    assert rec.read_record(tmp_path / "record.json")["schema"] == 1
+    with pytest.raises(UserError, match="none in a record of version 1"):
+        rec.seal(changed(with_gaps("cells[3]", cells__3__value=None), "schema", 1))
 
 
 def test_a_record_may_have_a_training_device_or_not() -> None:
@@ -242,20 +321,23 @@ def test_finished_can_ask_for_the_parameters_too(tmp_path: Path) -> None:
     assert rec.is_finished(path)
 
 
-def test_an_interrupted_write_leaves_the_old_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_write_leaves_the_old_record(tmp_path: Path) -> None:
+    """The temporary file is the device that is always full."""
     path = write_job(tmp_path, make_record())
     before = path.read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    path.with_name(f".record.json.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=r"the disk is full: .*record\.json could not be"):
         rec.write_record(path, make_record(seed=1))
     assert path.read_bytes() == before
     assert not list(path.parent.glob(".*.tmp"))
+    # With room, the same call goes through.
+    assert rec.write_record(path, make_record(seed=1))["job"]["seed"] == 1
+
+
+def test_another_error_of_writing_comes_through(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError):
+        rec.write_whole(tmp_path / "file" / "record.json", b"{}")
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_record(tmp_path: Path) -> None:
