@@ -74,15 +74,16 @@ WORKLOADS = {0.06: PhaseErrors006, 0.08: PhaseErrors008}
 
 
 def method_of(name: str, lr: float) -> TrainingMethod:
-    """Makes a method of the table."""
+    """Makes a method of the table, at a learning rate in rad."""
+    rate = f"{lr!r} rad"
     if name == "PAT":
-        return PAT(lr=lr)
+        return PAT(lr=rate)
     options: dict[str, Any] = {
         "count": 1,
         "batch_norm": False,
         "first_phase": 0.4,
         "keep_learning": True,
-        "lr": lr,
+        "lr": rate,
     }
     if name == "DAT":
         return DAT(**options)
@@ -163,7 +164,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--severities", type=float, nargs="+", default=[0.06, 0.08])
     parser.add_argument("--methods", nargs="+", default=list(PUBLISHED[0.06]))
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=1e-3, help="in rad")
     parser.add_argument("--schedule", choices=["cosine", "step"], default="step")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None)

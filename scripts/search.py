@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from pnnbench.workloads.amounts import parse
+
 
 def trials(search: dict[str, Any]) -> list[dict[str, Any]]:
     """Expands the search file to trials: row label, method and hyper-parameters."""
@@ -25,7 +27,9 @@ def trials(search: dict[str, Any]) -> list[dict[str, Any]]:
         for values in itertools.product(*row["grid"].values()):
             params = {**row.get("params", {}), **dict(zip(names, values, strict=True))}
             for name, source in row.get("tie", {}).items():
-                params[name] = params[source]
+                value = params[source]  # the same number: the other has a unit of its own
+                amount = parse(value) if isinstance(value, str) else None
+                params[name] = value if amount is None else amount[0]
             found.append({"label": label, "method": row["method"], "params": params})
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from pnnbench.data.arrays import ImageArrays
 from pnnbench.data.order import EpochBatches
@@ -55,8 +55,10 @@ class IndexedImages(Dataset[Batch]):
         return len(self.labels)
 
 
-class FixedBatches(Sampler[slice]):
+class FixedBatches(SequentialSampler):
     """Consecutive slices in a fixed order, for validation and test.
+
+    To Lightning it is the sequential sampler that ``overfit_batches`` asks for.
 
     Args:
         n: Number of images.
@@ -66,7 +68,7 @@ class FixedBatches(Sampler[slice]):
     def __init__(self, n: int, batch_size: int) -> None:
         self.starts = range(0, n, batch_size)
 
-    def __iter__(self) -> Iterator[slice]:
+    def __iter__(self) -> Iterator[slice]:  # type: ignore[override]
         """Goes through the slices."""
         for start in self.starts:
             yield slice(start, start + self.starts.step)
@@ -79,6 +81,14 @@ class FixedBatches(Sampler[slice]):
 def _as_is(batch: Any) -> Any:
     """Hands the batch on unchanged (torch's own function would turn the tuple into a list)."""
     return batch
+
+
+class SameBatches(EpochBatches, SequentialSampler):  # type: ignore[misc]
+    """The batches of the first epoch again in every epoch, for Lightning's ``overfit_batches``."""
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Cuts the first epoch into batches, whatever the epoch; see `EpochBatches`."""
+        return super().batches(0)
 
 
 class TrainingLoader(DataLoader[Batch]):
@@ -95,8 +105,17 @@ class TrainingLoader(DataLoader[Batch]):
     _resumed = False
 
     def __iter__(self) -> Any:
-        """Goes through the batches of the epoch set on the sampler."""
+        """Goes through the batches of the epoch set on the sampler.
+
+        Raises:
+            UserError: If Lightning has put a sampler of single images in the place of ours.
+        """
         batches = self.sampler
+        if type(batches) is SequentialSampler:
+            raise UserError(
+                "the sampler of this training loader, which cuts the batches, was replaced",
+                next_step="pass datamodule=... to Trainer.fit, not the loader",
+            )
         if not isinstance(batches, EpochBatches):  # wrapped by a distributed strategy
             yield from super().__iter__()
             return
@@ -263,10 +282,13 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> TrainingLoader:
         """Returns the training loader; outside a Trainer, call ``loader.sampler.set_epoch``."""
         part = self._part("train")
+        overfit = getattr(self.trainer, "overfit_batches", 0) > 0
         loader = TrainingLoader(
             part,
             batch_size=None,
-            sampler=EpochBatches(len(part), self.batch_size, self.seed),
+            sampler=(SameBatches if overfit else EpochBatches)(
+                len(part), self.batch_size, self.seed
+            ),
             num_workers=self.num_workers,
             collate_fn=_as_is,
             generator=torch.Generator().manual_seed(0),

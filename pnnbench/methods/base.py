@@ -17,6 +17,9 @@ from pnnbench.workloads.amounts import Amount, Scale, absolute, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Hardware
 
+#: Precisions of the Trainer in which parameters are kept in 32 or 64 bits.
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+
 
 class NoHardwareError(UserError, AttributeError):
     """There is no hardware to measure on; to `hasattr` the attribute does not exist."""
@@ -229,8 +232,8 @@ class TrainingMethod(pl.Callback):
             raise UserError(f"the number of training steps is unknown: {error}") from None
         if not math.isfinite(steps) or steps < 0:
             raise UserError(
-                f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs} "
-                f"and max_steps is {trainer.max_steps}",
+                f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs}, "
+                f"max_steps {trainer.max_steps}, limit_train_batches {trainer.limit_train_batches}",
                 next_step="give the Trainer max_epochs or max_steps; max_time may stop it earlier",
             )
         return max(1, int(steps))
@@ -277,13 +280,24 @@ class TrainingMethod(pl.Callback):
             self._hardware = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attaches the method to the workload when training starts."""
+        """Attaches the method to the workload when training starts.
+
+        Raises:
+            UserError: If it is no workload, its parameters are to be kept in half precision, or see
+                `attach`.
+        """
         if not isinstance(pl_module, Workload):
             raise UserError(
                 f"{type(self).__name__} trains workloads, not {type(pl_module).__name__}",
                 allowed="a subclass of pnnbench.workloads.base.Workload",
             )
         if stage == "fit":
+            if trainer.precision not in PRECISIONS:
+                raise UserError(
+                    f"precision is {trainer.precision!r}: controls are not kept in half precision, "
+                    "which is coarser than a training step",
+                    allowed=", ".join(PRECISIONS),
+                )
             self.attach(pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -82,8 +82,22 @@ class BPWeights(TrainingMethod):
         return list(self.weights.values())
 
     def configure_optimizers(self, workload: Workload) -> dict[str, Any]:
-        """Optimiser of the weights, where the Trainer has put the network and in its precision."""
-        layers = workload.layers()
+        """Optimiser of the weights, where the Trainer has put the network and in its precision.
+
+        Raises:
+            UserError: If gradients of complex weights are to be clipped by value.
+        """
+        layers, trainer = workload.layers(), workload.trainer
+        by_value = trainer.gradient_clip_algorithm == "value"
+        if (
+            by_value
+            and trainer.gradient_clip_val
+            and any(w.is_complex() for w in self.weights.values())
+        ):
+            raise UserError(
+                "gradients of complex weights cannot be clipped by value",
+                next_step="Trainer(gradient_clip_algorithm='norm')",
+            )
         for name, weight in self.weights.items():
             weight.data = weight.data.to(layers[name].ideal_weight())
         return super().configure_optimizers(workload)
