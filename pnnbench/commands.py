@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from pnnbench.console import Console
 from pnnbench.errors import UserError
 
 if TYPE_CHECKING:
+    from pnnbench.leaderboard.model import Table
     from pnnbench.running.suites import Job, Suite
 
 
@@ -41,29 +42,11 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
             console.advance()
 
         runs = Path(options.runs)
-        adopted = _adopt_published(suite, runs)
-        if adopted:
-            console.say(f"{adopted} jobs are among the published records already")
         records = run_suite(suite, runs, say=console.say, root=options.data, finished=finished)
         # Jobs whose process ended between the record and what is drawn and mirrored from it.
         for job, record in zip(suite.jobs, records, strict=True):
             _show(job, record, job_folder(runs, job), options, console.say)
         return records
-
-
-def _adopt_published(suite: Suite, runs: Path) -> int:
-    """Takes over finished jobs from ``leaderboards/SUITE/records``; returns how many."""
-    from pnnbench.records.store import is_finished, read_record, write_record
-    from pnnbench.running.jobs import job_folder
-
-    adopted = 0
-    for job in suite.jobs:
-        published = Path("leaderboards") / suite.name / "records" / f"{job.spec()['hash']}.json"
-        path = job_folder(runs, job) / "record.json"
-        if is_finished(published) and not is_finished(path):
-            write_record(path, read_record(published))
-            adopted += 1
-    return adopted
 
 
 def _show(
@@ -119,11 +102,13 @@ def run(options: Any) -> int:
     suite = load_suite(suite_path(options.suite), root=options.data)
     records = _run_suite(suite, options)
     folder = Path(options.runs) / suite.name
-    page = _write_board(records, folder, options.wandb, folder)
     from pnnbench.leaderboard.ranking import build
     from pnnbench.report.render import render
+    from pnnbench.running.finished import index_of
 
-    _out(render(build(records), "table"))
+    tables = build(records, current=index_of(suite.jobs))
+    page = _write_board(tables, folder, options.wandb, folder)
+    _out(render(tables, "table"))
     _out(f"page: {page}")
     return 0 if all(r["status"] == "ok" for r in records) else 1
 
@@ -150,7 +135,7 @@ def train(options: Any) -> int:
         where="train",
         root=options.data,
     )
-    suite = Suite("train", "", jobs, None)
+    suite = Suite("train", "", jobs, None, partial=True)
     record = _run_suite(suite, options)[0]
     _out(f"run: {Path(options.runs) / 'train' / record['job']['hash']}")
     _out(_describe(record))
@@ -243,10 +228,9 @@ def plot(options: Any) -> int:
     if (folder / "record.json").is_file():
         paths = _draw_run(folder, _finished_record(folder), options.data)
     else:
-        from pnnbench.records.store import read_records
         from pnnbench.report.figures import draw_suite
 
-        paths = draw_suite(read_records(folder), folder / "pictures")
+        paths = draw_suite(_tables([folder]), folder / "pictures")
     for path in paths.values():
         _out(str(path))
     return 0
@@ -264,15 +248,21 @@ def _sources(given: list[str]) -> list[Path]:
     )
 
 
-def _write_board(
-    records: list[dict[str, Any]], folder: Path, wandb: str | None, mirror_folder: Path
-) -> Path:
+def _tables(sources: list[Path]) -> list[Table]:
     from pnnbench.leaderboard.ranking import build
+    from pnnbench.records.index import read_index
+    from pnnbench.records.store import read_records
+
+    return build(read_records(sources), current=read_index(sources))
+
+
+def _write_board(
+    tables: Sequence[Table], folder: Path, wandb: str | None, mirror_folder: Path
+) -> Path:
     from pnnbench.report.figures import draw_suite
     from pnnbench.report.page import write_page
 
-    tables = build(records)
-    drawn = draw_suite(records, folder / "pictures")
+    drawn = draw_suite(tables, folder / "pictures")
     page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
     if wandb != "disabled":
         from pnnbench.report.mirror import log_leaderboard
@@ -285,48 +275,47 @@ def _write_board(
 
 def leaderboard(options: Any) -> int:
     """``pnnbench leaderboard``."""
-    from pnnbench.leaderboard.ranking import build
-    from pnnbench.records.store import read_records
     from pnnbench.report.render import render
 
-    records = read_records(_sources(options.records))
-    if not records:
+    sources = _sources(options.records)
+    tables = _tables(sources)
+    if not tables:
         raise UserError(
-            f"no records in {', '.join(map(str, _sources(options.records)))}",
+            f"no records in {', '.join(map(str, sources))}",
             next_step="pnnbench run benchmarks/quickstart.yaml",
         )
-    tables = build(records)
     _out(render(tables, options.format))
     if options.publish:
-        _publish(records, Path(options.publish), options.wandb or "disabled")
+        _publish(sources, tables, Path(options.publish), options.wandb or "disabled")
     elif options.wandb:
         folder = Path("runs") / "leaderboard"
-        _out(f"page: {_write_board(records, folder, options.wandb, folder)}")
+        _out(f"page: {_write_board(tables, folder, options.wandb, folder)}")
     return 0
 
 
-def _publish(records: list[dict[str, Any]], folder: Path, wandb: str) -> None:
-    from pnnbench.leaderboard.ranking import build
-    from pnnbench.records.store import write_record
+def _publish(sources: list[Path], tables: Sequence[Table], folder: Path, wandb: str) -> None:
+    from pnnbench.records.store import read_records, write_record
     from pnnbench.report.render import render
 
-    names = sorted({record["job"]["suite"] for record in records})
+    names = sorted({table.key["suite"] for table in tables})
     if len(names) != 1:
         raise UserError(
             f"records of {len(names)} suites: {', '.join(names)}",
             allowed="one suite in one published folder",
             next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
         )
+    older = {job["hash"] for table in tables for job in table.older}
+    records = [r for r in read_records(sources) if r["job"]["hash"] not in older]
     current = {f"{record['job']['hash']}.json" for record in records}
     for old in (folder / "records").glob("*.json"):
         if old.name not in current:
             old.unlink()
     for record in records:
         write_record(folder / "records" / f"{record['job']['hash']}.json", record)
-    page = _write_board(records, folder, wandb, Path("runs") / "leaderboard")
+    page = _write_board(tables, folder, wandb, Path("runs") / "leaderboard")
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")
-    temporary.write_text(render(build(records), "markdown"), encoding="utf-8")
+    temporary.write_text(render(tables, "markdown"), encoding="utf-8")
     temporary.replace(readme)
     _out(f"published: {page}")
 

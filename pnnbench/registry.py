@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.errors import UserError, unknown_name
+from pnnbench.workloads.amounts import canonical, parse
 
 if TYPE_CHECKING:
     from pnnbench.methods.base import TrainingMethod
@@ -95,6 +96,23 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     return found
 
 
+def proper_name(kind: str, cls: type) -> str:
+    """The name that stands for a class in records: registered if it is, else its path.
+
+    Args:
+        kind: One of `KINDS` whose entry points are classes.
+        cls: The class.
+
+    Returns:
+        Such as ``"sat"`` or ``"my_method.SignSAT"``.
+    """
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    for name, point in registered(kind).items():
+        if point.value == path:
+            return name
+    return path.replace(":", ".")
+
+
 def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:
     """Finds a training method; see `resolve`."""
     from pnnbench.methods.base import TrainingMethod
@@ -129,6 +147,16 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def _fits(value: Any, default: Any, *, amount: bool) -> bool:
+    """Whether a hyper-parameter has the type of its default; an amount may have a unit."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if amount:
+        return number or (isinstance(value, str) and parse(value) is not None)
+    if isinstance(default, float):
+        return number
+    return not isinstance(default, (bool, str, int)) or type(value) is type(default)
+
+
 def method_parameters(
     cls: type[TrainingMethod], given: Mapping[str, Any], *, where: str = ""
 ) -> dict[str, Any]:
@@ -161,9 +189,14 @@ def method_parameters(
                 where=where,
                 next_step="pnnbench list methods",
             )
-    # 1 and 1.0 are one setting: one hash.
+    amounts = getattr(cls, "amounts", ())
+    # 1 and 1.0 are one setting, and so are "3 rad" and "3.0 rad": one hash.
     given = {
-        k: float(v) if isinstance(known[k], float) and type(v) is int else v
+        k: float(v)
+        if (isinstance(known[k], float) or k in amounts) and type(v) is int
+        else canonical(v)
+        if k in amounts
+        else v
         for k, v in given.items()
     }
     full = {**known, **given}
@@ -171,19 +204,19 @@ def method_parameters(
     if missing:
         raise UserError(f"{prefix}{cls.__name__} needs a value for {', '.join(missing)}")
     for key, value in given.items():
-        default = known[key]
-        numeric = isinstance(default, float) and isinstance(value, int)
-        if isinstance(default, (bool, str, int, float)) and not (
-            type(value) is type(default) or (numeric and not isinstance(value, bool))
-        ):
-            hint = ""
-            if isinstance(value, str) and isinstance(default, float) and _is_number(value):
-                hint = f"write it with a point, {float(value)!r}: YAML reads {value} as text"
-            raise UserError(
-                f"{prefix}{key} is {value!r}, a {type(value).__name__}",
-                allowed=f"a {type(default).__name__}",
-                next_step=hint,
-            )
+        default, amount = known[key], key in amounts
+        if _fits(value, default, amount=amount):
+            continue
+        hint = ""
+        if isinstance(value, str) and (amount or isinstance(default, float)) and _is_number(value):
+            hint = f"write it with a point, {float(value)!r}: YAML reads {value} as text"
+        raise UserError(
+            f"{prefix}{key} is {value!r}, a {type(value).__name__}",
+            allowed="a float, or a text with a unit such as '0.3 rad'"
+            if amount
+            else f"a {type(default).__name__}",
+            next_step=hint,
+        )
     try:
         cls(**full)
     except UserError as error:

@@ -17,6 +17,8 @@ FINGERPRINT = "sha256:" + "5e" * 32
 SEVERITIES = (0.1, 0.25, 0.5, 1.0)
 FINE = (-0.25, -0.15, -0.05, 0.05, 0.15, 0.25)
 WIDE = (20.0, 21.0, 23.0)
+SILENT = ("temperature-wide", -2.0)
+"""Axis and level of the condition that the workload gives no weight."""
 METHODS = ("BP", "BP on weights", "NAT", "SAT", "Pruning")
 NAMES = {"BP": "bp", "BP on weights": "bp-weights", "NAT": "nat", "SAT": "sat", "BP 2x": "bp"}
 STRENGTH = {"BP": 0.9, "BP on weights": 0.6, "NAT": 1.1, "SAT": 1.4, "Pruning": 0.8, "BP 2x": 0.92}
@@ -45,6 +47,7 @@ def _cells(
                     "environment": {"temperature_degc": degc},
                     "device_seed": device,
                     "value": float(min(1.0, max(floor, value))),
+                    "counts": (axis, level) != SILENT,
                 }
             )
     return cells
@@ -87,7 +90,7 @@ def make_record(
     }
     content = canonical({"fingerprint": fingerprint, "protocol": protocol})
     job["content"] = hashlib.sha256(content).hexdigest()
-    job["hash"] = job_hash(job)
+    job["hash"] = job_hash(job, schema=1)
     sharpness = float(np.exp(2.0 - 1.5 * strength + rng.normal(0, 0.1)))
     steps = 937 * 10 * (2 if label in ("SAT", "BP 2x") else 1)
     epochs = list(range(1, 11))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
 WORST_FRACTION = 0.10
 """Share of the devices that count as the worst ones."""
+_SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
+"""Axes without weight on boards whose records do not say themselves which cells count."""
 
 
 def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -> None:
@@ -64,6 +67,7 @@ class Grid:
         values: The metric, shape (n_groups, n_devices).
         levels: Level along the axis and its unit, per group.
         shared: Per group whether it has one value for all devices, that of the ideal one.
+        counted: Per group whether it carries weight in the score, as the workload declares.
     """
 
     groups: tuple[Group, ...]
@@ -71,28 +75,53 @@ class Grid:
     values: Array
     levels: dict[Group, tuple[float, str]]
     shared: tuple[bool, ...]
+    counted: tuple[bool, ...]
+
+
+def guessing(metric: Mapping[str, Any]) -> float:
+    """What guessing gives: the chance level; not a number for a metric that has none.
+
+    Args:
+        metric: The metric of a record.
+
+    Returns:
+        The level, in the unit of the metric.
+    """
+    return float(metric.get("chance", math.nan))
 
 
 def read_grid(record: Record) -> Grid:
     """Arranges the cells of a record by group and device.
 
-    A cell without a device (an environment met by the ideal device) counts for every device.
+    A cell without a device (an environment met by the ideal device) counts for every device. A
+    cell whose metric is undefined counts as guessing.
 
     Args:
         record: A finished record.
 
     Returns:
-        The grid.
+        The grid; not a number where a cell is undefined and the metric has no chance level.
 
     Raises:
-        UserError: If a device lacks a cell that another device has.
+        UserError: If a device lacks a cell that another device has, or cells of one group differ
+            in whether they count.
     """
+    guess = guessing(record["metric"])
+    silent = _SILENT_BEFORE_SCHEMA_2.get(record["job"]["workload"], ())
+    counted: dict[Group, bool] = {}
     levels: dict[Group, tuple[float, str]] = {}
     cells: dict[tuple[Group, int | None], float] = {}
     for cell in record["cells"]:
         group = group_of(cell)
         levels.setdefault(group, (cell["level"], cell["unit"]))
-        cells[group, cell["device_seed"]] = cell["value"]
+        value = cell["value"]
+        cells[group, cell["device_seed"]] = guess if value is None else value
+        counts = cell.get("counts", record["schema"] > 1 or cell["axis"] not in silent)
+        if counted.setdefault(group, counts) != counts:
+            raise UserError(
+                f"job {record['job']['hash']}: only some cells of {group} count",
+                allowed="all or none of a condition's devices",
+            )
     real = sorted({device for _, device in cells if device is not None})
     devices: tuple[int | None, ...] = tuple(real) if real else (None,)
     groups = tuple(sorted(levels, key=lambda g: (g[0], levels[g][0], g[1], g[2])))
@@ -108,26 +137,24 @@ def read_grid(record: Record) -> Grid:
                 )
             values[i, j] = value
     on_ideal = tuple((group, None) in cells for group in groups)
-    return Grid(groups, devices, values, levels, on_ideal)
+    return Grid(groups, devices, values, levels, on_ideal, tuple(counted[g] for g in groups))
 
 
-def device_scores(values: Array, informative: Sequence[bool]) -> Array | None:
-    """Robust score per device: mean over the informative cell groups, all of equal weight.
-
-    An axis weighs by its informative groups, so that one group more or less at the edge of
-    chance moves the score by one part in their number and not by a whole axis.
+def device_scores(values: Array, counted: Sequence[bool]) -> Array | None:
+    """Robust score per device: mean over the cell groups that count, all of equal weight.
 
     Args:
         values: Shape (n_groups, n_devices).
-        informative: Per group whether it carries weight.
+        counted: Per group whether it carries weight.
 
     Returns:
-        Shape (n_devices,), in the unit of the metric; None if no group is informative.
+        Shape (n_devices,), in the unit of the metric; None if no group counts or a group that
+        counts is undefined.
     """
-    if not any(informative):
+    if not any(counted):
         return None
-    scores: Array = values[np.array(informative, dtype=bool)].mean(axis=0)
-    return scores
+    scores: Array = values[np.array(counted, dtype=bool)].mean(axis=0)
+    return scores if bool(np.isfinite(scores).all()) else None
 
 
 def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:

@@ -28,6 +28,7 @@ class Row:
         robust: Robust score, over seeds and devices.
         worst_decile: Mean of the worst tenth of the devices, over seeds.
         lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
+        eigenvalues: Seed to its largest eigenvalue, of the seeds at which something was learnt.
         auc: Area under the degradation curve, per axis.
         training_device: On the training device of each seed, over the seeds that measured it.
         fresh_devices: On the test devices of the same severity, same seeds, over both.
@@ -36,10 +37,13 @@ class Row:
         reference: Label of the row that training times are relative to; None in a table without
             training devices and hardware queries.
         cost: Means over seeds.
-        failed: Failed jobs: seed, status, message.
-        missing: Seeds that the other methods of the table, or the suite, have and this has not.
-        rank: 1 + number of significantly better methods; None if not ranked. A table of the
-            published protocol has neither ranks nor robust scores.
+        failed: Failed jobs: seed, status, message. Those that ran to a failure of their own count
+            as guessing in the scores.
+        missing: Seeds that the suite asks for and this row has no finished job of.
+        undefined: Seeds whose score is undefined: a condition that counts has no value, and the
+            metric has no chance level to count instead.
+        rank: 1 + number of significantly better complete methods; None if not ranked or
+            incomplete. A table of the published protocol has neither ranks nor robust scores.
         tied_with: Labels of the methods that cannot be told from this one.
         baseline: Label of the baseline, if the table has one.
         difference: Paired difference of the robust score to the baseline.
@@ -58,6 +62,7 @@ class Row:
     robust: st.Interval = st.NOTHING
     worst_decile: st.Interval = st.NOTHING
     lambda_max: st.Interval = st.NOTHING
+    eigenvalues: dict[int, float] = field(default_factory=dict)
     auc: dict[str, st.Interval] = field(default_factory=dict)
     training_device: st.Interval = st.NOTHING
     fresh_devices: st.Interval = st.NOTHING
@@ -67,6 +72,7 @@ class Row:
     cost: dict[str, float | int | None] = field(default_factory=dict)
     failed: tuple[dict[str, Any], ...] = ()
     missing: tuple[int, ...] = ()
+    undefined: tuple[int, ...] = ()
     rank: int | None = None
     tied_with: tuple[str, ...] = ()
     baseline: str | None = None
@@ -75,8 +81,8 @@ class Row:
 
     @property
     def complete(self) -> bool:
-        """Whether every expected seed has a finished job."""
-        return not self.missing and bool(self.seeds)
+        """Whether every seed has a finished job with a score."""
+        return bool(self.seeds) and not (self.missing or self.failed or self.undefined)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the row as plain JSON types, in the published layout.
@@ -123,6 +129,7 @@ class Row:
             "complete": self.complete,
             "missing_seeds": list(self.missing),
             "failed": list(self.failed),
+            "undefined_seeds": list(self.undefined),
             **more,
         }
 
@@ -137,7 +144,7 @@ class GroupLine:
         level: Level along the axis, signed.
         unit: Unit of the level.
         environment: Operating conditions in physical units.
-        informative: False where every method sits at chance; such a group carries no weight.
+        counted: Whether the group carries weight in the score, as the workload declares.
         methods: Interval per method label, over seeds and devices.
     """
 
@@ -146,7 +153,7 @@ class GroupLine:
     level: float
     unit: str
     environment: dict[str, float]
-    informative: bool
+    counted: bool
     methods: dict[str, st.Interval]
 
     def as_dict(self) -> dict[str, Any]:
@@ -157,7 +164,7 @@ class GroupLine:
             "level": self.level,
             "unit": self.unit,
             "environment": self.environment,
-            "informative": self.informative,
+            "counted": self.counted,
             "methods": {label: interval.as_dict() for label, interval in self.methods.items()},
         }
 
@@ -174,6 +181,8 @@ class Table:
             signed so that +1 means "the larger the figure, the better the device".
         provenance: Versions, git states, machines, threads and data the records name.
         training: Severity and unit of the training devices; None if no job measured one.
+        older: Jobs that a newer one of the same row and seed has taken the place of: label, seed,
+            hash, status and when they finished.
     """
 
     key: dict[str, str]
@@ -182,6 +191,7 @@ class Table:
     correlations: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
     training: dict[str, Any] | None = None
+    older: tuple[dict[str, Any], ...] = ()
 
     @property
     def ranked(self) -> bool:
@@ -204,4 +214,5 @@ class Table:
             "groups": [group.as_dict() for group in self.groups],
             "correlations": self.correlations,
             "provenance": self.provenance,
+            **({"older": list(self.older)} if self.older else {}),
         }

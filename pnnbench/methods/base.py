@@ -7,13 +7,19 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.platforms.base import derive_seed
+from pnnbench.workloads.amounts import Amount, Scale, absolute, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Hardware
+
+
+class NoHardwareError(UserError, AttributeError):
+    """There is no hardware to measure on; to `hasattr` the attribute does not exist."""
 
 
 class TrainingMethod(pl.Callback):
@@ -23,55 +29,139 @@ class TrainingMethod(pl.Callback):
     such as clipping, accumulation, mixed precision and resuming, then works as for any Lightning
     module. The optimiser is Adam with a cosine decay to zero for all methods of the fair protocol.
 
+    Steps and strengths are amounts: a plain number counts multiples of what the workload states as
+    its scale, so that one default serves currents, phases and modulations; a text with a unit, such
+    as ``"0.043 mA"``, is absolute. A subclass names its own in `amounts` and reads them with
+    `amount`.
+
     Args:
-        lr: Peak learning rate of the controls, in their unit per step (mA for rings), > 0.
+        lr: Peak learning rate of the controls, > 0: with Adam the step in multiples of
+            `Workload.control_scale`, or absolute (``"0.043 mA"``). With SGD, whose step is the
+            gradient times the rate, in multiples of the scale's square (``"3 rad^2"``).
         lr_digital: Peak learning rate of the digital parameters, > 0. Default: Adam's usual 1e-3.
         optimizer: ``"adam"``, or ``"sgd"`` with momentum 0.5 as in the published baselines.
 
     Attributes:
         access: What the method may touch.
         source: Where the method comes from.
-        seed: Seed of the method's own random draws.
-        calls: Number of losses computed so far; part of the checkpoint.
+        amounts: Names of the hyper-parameters that are amounts.
+        calls: Number of losses computed since training started; part of the checkpoint.
         schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
             of the steps, for published protocols.
     """
 
     access: ClassVar[Access] = "in_silico"
     source: ClassVar[str] = ""
+    amounts: ClassVar[tuple[str, ...]] = ("lr",)
 
-    def __init__(self, lr: float, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
-        self.lr = check_range("lr", lr, low=0.0, high=100.0, low_open=True)
+    def __init__(self, lr: Amount, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
+        self.lr = check_amount("lr", lr, low_open=True)
         self.lr_digital = check_range("lr_digital", lr_digital, low=0.0, high=100.0, low_open=True)
         if optimizer not in ("adam", "sgd"):
             raise UserError(f"optimizer is {optimizer!r}", allowed="adam, sgd")
         self.optimizer = optimizer
-        self.seed = 0
+        self._hardware: Hardware | None = None
+        self._seed = 0
         self.calls = 0
         self.schedule = "cosine"
-        self._hardware: Hardware | None = None
+
+    @property
+    def seed(self) -> int:
+        """Seed of the method's own random draws, and of its training device.
+
+        Raises:
+            UserError: If it is changed while the method trains on a device.
+        """
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        if self._hardware is not None and seed != self._seed:
+            raise UserError(
+                f"seed is set to {seed} when the device of seed {self._seed} is drawn already",
+                next_step="set it before the method is attached to a workload",
+            )
+        self._seed = seed
 
     @property
     def hardware(self) -> Hardware:
         """The device that this method trains on, as a black box.
 
         Raises:
-            UserError: If the method is in silico, or not attached to a workload yet.
+            NoHardwareError: If the method is in silico, or not attached to a workload.
         """
         if self._hardware is None:
             name = type(self).__name__
             if self.access == "in_silico":
-                raise UserError(
+                raise NoHardwareError(
                     f"{name} is in silico: it has no hardware to measure on",
                     next_step="declare access = 'in_situ' on its class",
                 )
-            raise UserError(f"{name} has no hardware before it is attached to a workload")
+            raise NoHardwareError(
+                f"{name} has no hardware before it is attached to a workload, nor after training"
+            )
         return self._hardware
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
         """Whether the method can train a workload; all of them unless a subclass says else."""
         return True
+
+    def scale(self, name: str, workload: Workload) -> Scale:
+        """What the number 1 of an amount stands for on a workload.
+
+        Args:
+            name: One of `amounts`.
+            workload: The workload.
+
+        Returns:
+            The scale and its unit: that of the controls, for ``lr`` that of the trained parameters
+            (with SGD its square). Subclasses add their own.
+        """
+        if name == "lr":
+            one = self.trained_scale(workload)
+            return one if self.optimizer == "adam" else one.times(one.value, f"{one.unit}^2")
+        return workload.control_scale
+
+    def trained_scale(self, workload: Workload) -> Scale:
+        """The scale of `trained_parameters`: that of the controls."""
+        return workload.control_scale
+
+    def amount(self, name: str, workload: Workload) -> float:
+        """An amount in the workload's own unit.
+
+        Args:
+            name: One of `amounts`, an attribute of this method.
+            workload: The workload.
+
+        Returns:
+            The number of units.
+
+        Raises:
+            UserError: If it was given in another unit.
+        """
+        where = getattr(type(workload), "name", type(workload).__name__)
+        return absolute(name, getattr(self, name), self.scale(name, workload), where)
+
+    def check(self, workload: Workload) -> None:
+        """Checks that the method can train a workload, before any work is done.
+
+        Raises:
+            UserError: If it cannot, if an amount has another unit than the workload, or if there is
+                nothing to train.
+        """
+        if not self.supports(workload):
+            raise UserError(
+                f"{type(self).__name__} cannot train {type(workload).__name__}",
+                next_step="see what its docstring says it needs",
+            )
+        for name in self.amounts:
+            self.amount(name, workload)
+        if not any(p.requires_grad for p in workload.network.parameters()):
+            raise UserError(
+                f"every parameter of {type(workload).__name__} is frozen: nothing to train",
+                next_step="set requires_grad on what the method may train",
+            )
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Returns the loss to back-propagate (a scalar).
@@ -90,26 +180,60 @@ class TrainingMethod(pl.Callback):
         return torch.Generator().manual_seed(derive_seed("method", self.seed, self.calls))
 
     def trained_parameters(self, workload: Workload) -> list[nn.Parameter]:
-        """Parameters that take the place of the controls in the optimiser: the controls."""
-        return list(workload.controls().values())
+        """What takes the place of the controls in the optimiser: the trainable ones themselves."""
+        return list(workload.controls(trainable=True).values())
 
     def configure_optimizers(self, workload: Workload) -> dict[str, Any]:
-        """Optimiser over controls and digital parameters, and its schedule."""
+        """Optimiser over what is trainable of controls and digital parameters, and its schedule.
+
+        Raises:
+            UserError: If the schedule needs the number of steps and the Trainer does not know it.
+        """
+        digital = list(workload.digital_parameters(trainable=True).values())
         groups = [
-            {"params": self.trained_parameters(workload), "lr": self.lr},
-            {"params": list(workload.digital_parameters().values()), "lr": self.lr_digital},
+            {"params": self.trained_parameters(workload), "lr": self.amount("lr", workload)},
+            {"params": digital, "lr": self.lr_digital},
         ]
         optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(groups)
             if self.optimizer == "adam"
             else torch.optim.SGD(groups, momentum=0.5)
         )
-        steps = int(workload.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, lambda step: self.decay(step / steps))
+        why = f"the schedule {self.schedule!r} of the learning rate"
+        steps = None if self.schedule == "constant" else self.total_steps(workload, why)
+        schedule = LambdaLR(optimizer, lambda step: self.decay(step / steps if steps else 0.0))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def total_steps(self, workload: Workload, why: str) -> int:
+        """Number of optimiser steps of the whole training, at least 1.
+
+        Args:
+            workload: The workload, in a Trainer.
+            why: What needs the number, for the message.
+
+        Raises:
+            UserError: If there is no Trainer, or it has no end that can be counted in steps.
+        """
+        trainer = getattr(workload, "_trainer", None)
+        if trainer is None:
+            raise UserError(
+                f"{type(workload).__name__} has no Trainer, so that the number of steps is unknown",
+                next_step="train it with pnnbench.running.training.fit, or Trainer.fit",
+            )
+        try:
+            steps = float(trainer.estimated_stepping_batches)
+        except MisconfigurationException as error:
+            raise UserError(f"the number of training steps is unknown: {error}") from None
+        if not math.isfinite(steps) or steps < 0:
+            raise UserError(
+                f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs} "
+                f"and max_steps is {trainer.max_steps}",
+                next_step="give the Trainer max_epochs or max_steps; max_time may stop it earlier",
+            )
+        return max(1, int(steps))
 
     def decay(self, progress: float) -> float:
         """Learning rate at a share of all steps in [0, 1], as a multiple of the peak."""
@@ -124,10 +248,13 @@ class TrainingMethod(pl.Callback):
         workload.project_controls()
 
     def attach(self, workload: Workload) -> None:
-        """Makes this the workload's training method.
+        """Makes this the workload's training method, and starts it anew.
+
+        What a method keeps from one training, such as counters, hardware and networks of its own,
+        is made here, so that one object can train several times.
 
         Raises:
-            UserError: If the workload has another one.
+            UserError: If the workload has another one, or see `check`.
         """
         if workload.method is not None and workload.method is not self:
             raise UserError(
@@ -135,24 +262,41 @@ class TrainingMethod(pl.Callback):
                 f"{type(self).__name__}",
                 next_step="keep one of them in Trainer(callbacks=[...])",
             )
-        if not self.supports(workload):
-            raise UserError(
-                f"{type(self).__name__} cannot train {type(workload).__name__}",
-                next_step="see what its docstring says it needs",
-            )
+        self.check(workload)
         workload.method = self
-        if self.access != "in_silico" and self._hardware is None:
+        self.calls = 0
+        self._hardware = None
+        if self.access != "in_silico":
             device = workload.training_device(self.seed)
             self._hardware = workload.hardware(device, seed=self.seed)
 
+    def detach(self, workload: Workload) -> None:
+        """Lets go of a workload, if this is its method: another one may train it now."""
+        if workload.method is self:
+            workload.method = None
+            self._hardware = None
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attaches the method to the workload."""
+        """Attaches the method to the workload when training starts."""
         if not isinstance(pl_module, Workload):
             raise UserError(
                 f"{type(self).__name__} trains workloads, not {type(pl_module).__name__}",
                 allowed="a subclass of pnnbench.workloads.base.Workload",
             )
-        self.attach(pl_module)
+        if stage == "fit":
+            self.attach(pl_module)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Lets go of the workload when training has ended."""
+        if isinstance(pl_module, Workload):
+            self.detach(pl_module)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Lets go of the workload when training is interrupted or fails."""
+        if isinstance(pl_module, Workload):
+            self.detach(pl_module)
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int

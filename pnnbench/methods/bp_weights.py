@@ -10,7 +10,10 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
+from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.platforms.base import PhysicalLayer
+from pnnbench.workloads.amounts import Amount, Scale
 from pnnbench.workloads.base import Batch, Workload
 
 
@@ -18,10 +21,12 @@ class BPWeights(TrainingMethod):
     """Back-propagation on digital weights; the inverse transfer then gives the controls.
 
     The published baseline ("BP") with ``optimizer="sgd"``. Weights are clamped to what the hardware
-    can reach after each step, so programming loses nothing on the ideal device.
+    can reach after each step, so programming loses nothing on the ideal device. A layer whose
+    controls are all frozen keeps its transfer.
 
     Args:
-        lr: Peak learning rate of the weights (dimensionless) per step.
+        lr: Peak learning rate of the weights, > 0: multiples of `Workload.weight_scale`, or
+            absolute (``"0.067 weight"``); see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
 
@@ -31,30 +36,65 @@ class BPWeights(TrainingMethod):
 
     source = "BP baseline of the sharpness-aware-training paper"
 
-    def __init__(self, lr: float = 0.8, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
+    def __init__(self, lr: Amount = 0.1, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
         super().__init__(lr, lr_digital, optimizer)
         self.weights: dict[str, nn.Parameter] = {}
 
+    def trained_scale(self, workload: Workload) -> Scale:
+        """The scale of the weights."""
+        return workload.weight_scale
+
+    def check(self, workload: Workload) -> None:
+        """Checks too that every layer can be programmed, or is frozen as a whole.
+
+        Raises:
+            UserError: If only some controls of a layer are frozen; see also the base class.
+        """
+        super().check(workload)
+        for name, layer in workload.layers().items():
+            frozen = [n for n in layer.control_names if not getattr(layer, n).requires_grad]
+            if frozen and len(frozen) < len(layer.control_names):
+                raise UserError(
+                    f"layer {name!r} cannot be programmed with {', '.join(frozen)} frozen",
+                    allowed=f"all of {', '.join(layer.control_names)} frozen, or none",
+                    next_step="take a method that trains the controls themselves, such as bp",
+                )
+
+    @staticmethod
+    def trained_layers(workload: Workload) -> dict[str, PhysicalLayer]:
+        """Layers whose controls can be set, by name."""
+        return {
+            name: layer
+            for name, layer in workload.layers().items()
+            if all(getattr(layer, n).requires_grad for n in layer.control_names)
+        }
+
     def attach(self, workload: Workload) -> None:
-        """Takes the weights that the workload's initial controls give."""
+        """Takes the weights that the workload's present controls give."""
         super().attach(workload)
-        if not self.weights:
-            self.weights = {
-                name: nn.Parameter(layer.ideal_weight().detach().clone())
-                for name, layer in workload.layers().items()
-            }
+        self.weights = {
+            name: nn.Parameter(layer.ideal_weight().detach().clone())
+            for name, layer in self.trained_layers(workload).items()
+        }
 
     def trained_parameters(self, workload: Workload) -> list[nn.Parameter]:
         """The weights, in the place of the controls."""
         return list(self.weights.values())
+
+    def configure_optimizers(self, workload: Workload) -> dict[str, Any]:
+        """Optimiser of the weights, where the Trainer has put the network and in its precision."""
+        layers = workload.layers()
+        for name, weight in self.weights.items():
+            weight.data = weight.data.to(layers[name].ideal_weight())
+        return super().configure_optimizers(workload)
 
     @contextmanager
     def overriding(self, workload: Workload) -> Iterator[None]:
         """Context in which the network computes with the trained weights."""
         layers = workload.layers()
         try:
-            for name, layer in layers.items():
-                layer.override_weight(self.weights[name])
+            for name, weight in self.weights.items():
+                layers[name].override_weight(weight)
             yield
         finally:
             for layer in layers.values():
@@ -68,13 +108,15 @@ class BPWeights(TrainingMethod):
     @torch.no_grad()
     def after_step(self, workload: Workload) -> None:
         """Puts the weights to the nearest that can be programmed."""
-        for name, layer in workload.layers().items():
-            self.weights[name].copy_(layer.project_weight(self.weights[name]))
+        layers = workload.layers()
+        for name, weight in self.weights.items():
+            weight.copy_(layers[name].project_weight(weight))
 
     def program(self, workload: Workload) -> None:
         """Programs the weights into the workload's controls."""
-        for name, layer in workload.layers().items():
-            layer.program(self.weights[name].detach())
+        layers = workload.layers()
+        for name, weight in self.weights.items():
+            layers[name].program(weight.detach())
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Programs the hardware with the weights reached so far."""

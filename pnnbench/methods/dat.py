@@ -16,6 +16,7 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.pat import check_placement, straight_through
 from pnnbench.methods.sepn import SEPNs
 from pnnbench.platforms.base import PhysicalLayer, Tap, derive_seed, tapped
+from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Measurement
 
@@ -68,7 +69,7 @@ class DAT(TrainingMethod):
         lr_sepn: Learning rate of the SEPNs' own Adam, > 0; it decays like the others.
         placement: ``"output"`` differentiates the digital normalisation at simulated powers, as
             published, ``"read-out"`` at measured ones.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
 
@@ -88,7 +89,7 @@ class DAT(TrainingMethod):
         keep_learning: bool = False,
         lr_sepn: float = 1e-3,
         placement: str = "output",
-        lr: float = 0.03,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
@@ -104,7 +105,7 @@ class DAT(TrainingMethod):
         self.placement = check_placement(placement)
         self.sepns = nn.ModuleDict()
         self._optimizer: torch.optim.Optimizer | None = None
-        self._steps: int | None = None
+        self._batches: int | None = None  # of the whole training, in a Trainer
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -112,27 +113,38 @@ class DAT(TrainingMethod):
         return all(layer.n_fields for layer in workload.layers().values())
 
     def attach(self, workload: Workload) -> None:
-        """Makes the SEPNs, from the method's own seed."""
+        """Makes new SEPNs, from the method's own seed."""
         super().attach(workload)
-        if not self.sepns:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed("sepn", self.seed))
-                for name, layer in workload.layers().items():
-                    ports = int(layer.n_fields or 0)
-                    made = SEPNs(ports, self.count, SIZES[self.size], self.batch_norm)
-                    self.sepns[name.replace(".", "/")] = made
-            self._optimizer = torch.optim.Adam(self.sepns.parameters(), lr=self.lr_sepn)
+        self._batches = None
+        self.sepns = nn.ModuleDict()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("sepn", self.seed))
+            for name, layer in workload.layers().items():
+                ports = int(layer.n_fields or 0)
+                made = SEPNs(ports, self.count, SIZES[self.size], self.batch_norm)
+                self.sepns[name.replace(".", "/")] = made
+        self._optimizer = torch.optim.Adam(self.sepns.parameters(), lr=self.lr_sepn)
 
     def configure_optimizers(self, workload: Workload) -> dict[str, Any]:
-        """Optimiser of the task; the SEPNs have their own."""
-        self._steps = int(workload.trainer.estimated_stepping_batches)
-        self.sepns.to(workload.device)
+        """Optimiser of the task; the SEPNs have their own.
+
+        Raises:
+            UserError: If the phases need the number of batches and the Trainer does not know it.
+        """
+        steps = self.total_steps(workload, "first_phase, a share of the training,")
+        trainer = workload.trainer
+        self._batches = steps * trainer.accumulate_grad_batches
+        if trainer.max_epochs is not None and trainer.max_epochs > 0:
+            # The last batches of an epoch may be less than a step accumulates.
+            batches = int(trainer.num_training_batches) * trainer.max_epochs
+            self._batches = min(self._batches, batches)
+        self.sepns.to(workload.device, next(workload.network.parameters()).dtype)
         return super().configure_optimizers(workload)
 
     @property
     def in_first_phase(self) -> bool:
         """Whether the SEPNs stay out of the task pass."""
-        return self._steps is None or self.calls <= self.first_phase * self._steps
+        return self._batches is None or self.calls <= self.first_phase * self._batches
 
     def _sepn(self, layer: str) -> SEPNs:
         found = self.sepns[layer.replace(".", "/")]
@@ -194,7 +206,7 @@ class DAT(TrainingMethod):
     def train_sepns(self, workload: Workload, h: Tensor, measurement: Measurement) -> None:
         """One step of the SEPNs' own optimiser for each of their losses."""
         assert self._optimizer is not None  # noqa: S101 - made when attached
-        progress = 0.0 if self._steps is None else min(1.0, (self.calls - 1) / self._steps)
+        progress = 0.0 if not self._batches else min(1.0, (self.calls - 1) / self._batches)
         for group in self._optimizer.param_groups:
             group["lr"] = self.lr_sepn * self.decay(progress)
         parameters = list(self.sepns.parameters())
@@ -263,7 +275,7 @@ class DATInternal(DAT):
         keep_learning: Whether the SEPNs learn in the second phase too.
         lr_sepn: Learning rate of the SEPNs' own Adam, > 0.
         placement: ``"output"`` or ``"read-out"``; see DAT.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -280,7 +292,7 @@ class DATInternal(DAT):
         keep_learning: bool = False,
         lr_sepn: float = 1e-3,
         placement: str = "output",
-        lr: float = 0.03,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:

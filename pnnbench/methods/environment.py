@@ -12,12 +12,13 @@ import math
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range, unknown_name
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device, Environment
+from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Batch, Workload
 
 #: When the parameters take their turns: all at each batch, or one after another.
@@ -112,9 +113,9 @@ class AgainstEnvironment(TrainingMethod):
         """Whether the workload says what varies in its environment."""
         return bool(workload.environment_ranges)
 
-    def attach(self, workload: Workload) -> None:
-        """Checks the names of the parameters."""
-        super().attach(workload)
+    def check(self, workload: Workload) -> None:
+        """Checks the names of the parameters too."""
+        super().check(workload)
         chosen_parameters(workload, self.parameters)
 
     def draw(self, workload: Workload) -> dict[str, float]:
@@ -135,7 +136,7 @@ class RandomEnvironment(AgainstEnvironment):
         two_sided: Whether displacements have either sign; False as published.
         turns: ``"together"`` moves all parameters at each batch, ``"batch"`` and ``"epoch"`` one
             after another.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -148,7 +149,7 @@ class RandomEnvironment(AgainstEnvironment):
         probe: float = 1.0,
         two_sided: bool = True,
         turns: str = "together",
-        lr: float = 0.003,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
@@ -183,7 +184,7 @@ class SATEnvironment(AgainstEnvironment, SAT):
         rho: Radius of the ball around the controls; 0 for none. See SAT.
         adaptive: Whether the ball scales with the controls.
         perturb: ``"controls"`` or ``"all"``; see SAT.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -199,10 +200,10 @@ class SATEnvironment(AgainstEnvironment, SAT):
         step: float = 0.25,
         normalise: bool = True,
         turns: str = "together",
-        rho: float = 0.1,
+        rho: Amount = 0.015,
         adaptive: bool = False,
         perturb: str = "controls",
-        lr: float = 0.003,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
@@ -230,16 +231,21 @@ class SATEnvironment(AgainstEnvironment, SAT):
             for name, u in probe.items()
         }
 
+    def perturbed(self, workload: Workload) -> dict[str, nn.Parameter]:
+        """What is moved besides the environment: nothing without a radius."""
+        return super().perturbed(workload) if self.amount("rho", workload) else {}
+
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss at moved controls in a moved environment; both carry no gradient."""
         probe = self.draw(workload)
         # What lies before the controls is the same in all passes, unless it is moved too.
-        moves_prefix = self.rho > 0.0 and self.perturb == "all"
+        group = self.perturbed(workload)
+        moves_prefix = bool(group) and self.perturb == "all"
         with workload.extra_pass() if moves_prefix else nullcontext():
             h = workload.prefix(batch[0])
-        shifted, nominal = self._worst_parameters(
-            workload, h if moves_prefix else h.detach(), batch
-        )
+        with torch.set_grad_enabled(bool(group)), workload.extra_pass():
+            first = workload.loss(workload.physical(h if moves_prefix else h.detach()), batch)
+        shifted, nominal = self.step_to_worst(workload, first, group), float(first.detach())
         rise = self.rise(workload, h, batch, probe, nominal)
         if moves_prefix:
             h = workload.prefix(batch[0], shifted)
@@ -274,21 +280,6 @@ class SATEnvironment(AgainstEnvironment, SAT):
         ):
             return float(workload.loss(workload.physical(h), batch)) - nominal
 
-    def _worst_parameters(
-        self, workload: Workload, h: Tensor, batch: Batch
-    ) -> tuple[dict[str, Tensor], float]:
-        """Moved parameters by name, differentiable in the present ones, and the loss here."""
-        group: dict[str, Tensor] = dict(workload.controls() if self.rho else {})
-        if group and self.perturb == "all":
-            group.update(workload.digital_parameters())
-        with torch.set_grad_enabled(bool(group)), workload.extra_pass():
-            first = workload.loss(workload.physical(h), batch)
-        if not group:
-            return {}, float(first)
-        gradients = torch.autograd.grad(first, list(group.values()))
-        epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
-        return {name: p + epsilon[name] for name, p in group.items()}, float(first.detach())
-
 
 class SATOutward(SATEnvironment):
     """Sharpness-aware training against the environment without its finite differences.
@@ -308,7 +299,7 @@ class SATOutward(SATEnvironment):
         rho: Radius of the ball around the controls; 0 for none. See SAT.
         adaptive: Whether the ball scales with the controls.
         perturb: ``"controls"`` or ``"all"``; see SAT.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pnnbench.errors import check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.pat import check_placement, in_situ_outputs
 from pnnbench.platforms.base import Device
+from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 
 
@@ -21,30 +21,36 @@ class NAT(TrainingMethod):
     interferometer), not on the weights; the gradient is taken at the noisy point.
 
     Args:
-        sigma: Standard deviation of the noise in the layer's `offset_unit` (HWHM for rings), >= 0.
-            The published code's 0.08 normalised units are 0.53 HWHM.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        sigma: Standard deviation of the noise, >= 0: multiples of `Workload.offset_scale`, the
+            offsets of a poor device, or absolute in the layer's `offset_unit` (``"0.5 HWHM"`` for
+            rings). The published code's 0.08 normalised units are 0.53 HWHM.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
 
     source = "Joshi et al., Nature Communications 11, 2473 (2020)"
+    amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
 
     def __init__(
         self,
-        sigma: float = 0.5,
-        lr: float = 0.1,
+        sigma: Amount = 0.5,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.sigma = check_range("sigma", sigma, low=0.0, high=100.0)
+        self.sigma = check_amount("sigma", sigma)
+
+    def scale(self, name: str, workload: Workload) -> Scale:
+        """Adds the scale of the noise: that of offsets."""
+        return workload.offset_scale if name == "sigma" else super().scale(name, workload)
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
-        """Task loss on one freshly drawn noisy device."""
-        generator = self.generator()
+        """Task loss on one freshly drawn noisy device; frozen elements have errors as all have."""
+        generator, sigma = self.generator(), self.amount("sigma", workload)
         errors = {
-            name: layer.random_offsets(self.sigma, generator)
+            name: layer.random_offsets(sigma, generator)
             for name, layer in workload.layers().items()
         }
         with workload.operating(Device(errors)):
@@ -55,37 +61,43 @@ class NATInSitu(TrainingMethod):
     """Noise-aware training on hardware: the controls are dithered while the device measures.
 
     The surrogate of physics-aware training at Θ + noise, the noise drawn anew at each step. Only
-    what can be set on a device is dithered: the controls, not the errors of its fabrication.
+    what can be set on a device is dithered: the trainable controls, not the errors of its
+    fabrication.
 
     Args:
-        sigma: Standard deviation of the noise, in the unit of the controls, >= 0.
+        sigma: Standard deviation of the noise, >= 0: multiples of `Workload.control_scale`, or
+            absolute in the unit of the controls (``"0.15 rad"``).
         placement: Where the measured value stands, ``"output"`` or ``"read-out"``; see PAT.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
 
     access: ClassVar[Access] = "in_situ"
     source = "noise-aware training on the measurements of Wright et al., Nature 601, 549 (2022)"
+    amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
 
     def __init__(
         self,
-        sigma: float = 0.05,
+        sigma: Amount = 0.2,
         placement: str = "output",
-        lr: float = 0.03,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.sigma = check_range("sigma", sigma, low=0.0, high=100.0)
+        self.sigma = check_amount("sigma", sigma)
         self.placement = check_placement(placement)
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss of what the hardware gives at dithered controls."""
-        generator = self.generator()
-        dithered = {
-            name: p + self.sigma * torch.randn(p.shape, generator=generator).to(p.device)
+        generator, sigma = self.generator(), self.amount("sigma", workload)
+        noise = {  # drawn for frozen controls too: the noise of one does not depend on the others
+            name: torch.randn(p.shape, generator=generator).to(p.device)
             for name, p in workload.controls().items()
+        }
+        dithered = {
+            name: p + sigma * noise[name] for name, p in workload.controls(trainable=True).items()
         }
         h = workload.prefix(batch[0])
         outputs = in_situ_outputs(workload, self.hardware, h, dithered, self.placement)

@@ -11,6 +11,7 @@ from torch import Tensor
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import tapped
+from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Hardware, Measurement
 
@@ -75,7 +76,7 @@ class PAT(TrainingMethod):
     Args:
         placement: Where the measured value stands: ``"output"``, behind the digital normalisation,
             as published for meshes, or ``"read-out"``, at what the detectors measure.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -86,7 +87,7 @@ class PAT(TrainingMethod):
     def __init__(
         self,
         placement: str = "output",
-        lr: float = 0.03,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:

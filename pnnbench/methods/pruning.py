@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from pnnbench.errors import check_range
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Batch, Workload
 
 
 class OpticalPruning(TrainingMethod):
-    """Optical pruning: L(Θ) + strength · Σ_layers ‖dw/du‖₂.
+    """Optical pruning: L(Θ) + strength · Σ_layers ‖dw/du‖₂, u the offset.
 
-    The derivative is that of the ideal transfer with respect to an offset u (detuning in HWHM for
-    rings); the penalty drives rings to where their weight is flat.
+    The derivative is that of the ideal transfer with respect to an offset (detuning in HWHM for
+    rings); the penalty drives rings to where their weight is flat. Layers that are frozen have a
+    constant penalty.
 
     Args:
-        strength: Weight of the penalty, per `offset_unit`, >= 0. The published code has 0.01 on a
-            slope that is half the true one and per 0.15 HWHM.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        strength: Weight of the penalty, >= 0. A plain number weighs the root mean square of the
+            slopes per `Workload.offset_scale`, whatever their number N: it is divided by sqrt(N).
+            A text is the published absolute weight (``"0.001 HWHM"``), which pulls harder the more
+            elements there are. The published code has 0.01 on a slope that is half the true one and
+            per 0.15 HWHM.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
 
+    amounts: ClassVar[tuple[str, ...]] = ("lr", "strength")
     source = "optical pruning baseline of the sharpness-aware-training paper"
 
     def __init__(
         self,
-        strength: float = 0.001,
-        lr: float = 0.1,
+        strength: Amount = 0.2,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.strength = check_range("strength", strength, low=0.0, high=1e6)
+        self.strength = check_amount("strength", strength)
+
+    def scale(self, name: str, workload: Workload) -> Scale:
+        """Adds the scale of the strength: that of offsets over the root of the elements."""
+        if name != "strength":
+            return super().scale(name, workload)
+        elements = sum(layer.sensitivity().numel() for layer in workload.layers().values())
+        return workload.offset_scale.times(1.0 / math.sqrt(elements))
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -44,5 +59,5 @@ class OpticalPruning(TrainingMethod):
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device plus the penalty."""
         slopes = [torch.linalg.vector_norm(m.sensitivity()) for m in workload.layers().values()]
-        penalty = torch.stack(slopes).sum()
-        return workload.loss(workload(batch[0]), batch) + self.strength * penalty
+        penalty = self.amount("strength", workload) * torch.stack(slopes).sum()
+        return workload.loss(workload(batch[0]), batch) + penalty

@@ -2,61 +2,111 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.pat import check_placement, measured_outputs
+from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 
 
 class SAT(TrainingMethod):
-    """Sharpness-aware training: L(Θ + stopgrad(ε)), ε = ρ g / ‖g‖, two gradients per step.
+    """Sharpness-aware training: L(Θ + stopgrad(ε)), ε = r g / ‖g‖, two gradients per step.
 
-    Adaptive (ASAM): ε = ρ Θ² g / ‖Θ g‖, elementwise, which scales the ball with the controls.
-    The first pass leaves batch-norm statistics alone.
+    Adaptive (ASAM): ε = r Θ² g / ‖Θ g‖, elementwise, which scales the ball with the controls.
+    The first pass leaves batch-norm statistics alone. What is frozen is not moved.
+
+    The literature's ρ is r, a Euclidean norm over all that is moved, which moves each of many
+    controls less than each of few. A plain number is the displacement of one control instead, its
+    root mean square: r = rho · s · sqrt(N) with s the `Workload.control_scale` and N the number of
+    the workload's controls, the frozen ones included. Adaptive, that r is divided by the root mean
+    square of the controls: a ball of that size whose axes follow the controls.
 
     Args:
-        rho: Radius of the ball: Euclidean norm over the perturbed group, in control units (mA for
-            rings); dimensionless if adaptive. >= 0.
+        rho: Radius of the ball, >= 0: root mean square over the controls in multiples of
+            `Workload.control_scale`, or the literature's ρ as a text, ``"0.3 rad"``; adaptive,
+            where it is a norm of relative changes, ``"0.15 relative"``.
         adaptive: Whether the ball scales with the controls.
         perturb: ``"controls"`` perturbs the physical controls only, ``"all"`` also the digital
             parameters, as the published code did.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
 
+    amounts: ClassVar[tuple[str, ...]] = ("lr", "rho")
     source = "Foret et al., ICLR 2021 (SAM); Kwon et al., ICML 2021 (ASAM)"
 
     def __init__(
         self,
-        rho: float = 1.0,
+        rho: Amount = 0.015,
         adaptive: bool = False,
         perturb: str = "controls",
-        lr: float = 0.1,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.rho = check_range("rho", rho, low=0.0, high=1e6)
+        self.rho = check_amount("rho", rho)
         if perturb not in ("controls", "all"):
             raise UserError(f"perturb is {perturb!r}", allowed="controls, all")
         self.adaptive = bool(adaptive)
         self.perturb = perturb
 
+    def scale(self, name: str, workload: Workload) -> Scale:
+        """Adds the scale of the radius; see the class."""
+        if name != "rho":
+            return super().scale(name, workload)
+        ball = workload.control_scale.times(math.sqrt(workload.n_controls))
+        if not self.adaptive:
+            return ball
+        controls = workload.controls().values()
+        with torch.no_grad():
+            squares = sum(float(p.square().sum()) for p in controls)
+        size = math.sqrt(squares / workload.n_controls)
+        return ball.times(1.0 / max(size, 1e-12), "relative")
+
+    def perturbed(self, workload: Workload) -> dict[str, nn.Parameter]:
+        """What is moved, by name: what is trainable of the controls, or of all parameters."""
+        group = workload.controls(trainable=True)
+        if self.perturb == "all":
+            group.update(workload.digital_parameters(trainable=True))
+        return group
+
+    def step_to_worst(
+        self, workload: Workload, first: Tensor, group: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Moved parameters by name, differentiable in the present ones.
+
+        Args:
+            workload: The workload.
+            first: Task loss at the present parameters.
+            group: What `perturbed` gives; a parameter that the loss does not follow stays.
+        """
+        if not group:
+            return {}
+        gradients = torch.autograd.grad(
+            first, list(group.values()), allow_unused=True, materialize_grads=True
+        )
+        radius = self.amount("rho", workload)
+        epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)), radius)
+        return {name: p + epsilon[name] for name, p in group.items()}
+
     def perturbation(
-        self, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+        self, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor], radius: float
     ) -> dict[str, Tensor]:
         """The step ε to the worst point of the ball, to first order.
 
         Args:
-            parameters: Perturbed parameters by name.
+            parameters: Perturbed parameters by name, at least one.
             gradients: Their gradients of the task loss.
+            radius: r of the class: in the unit of the controls, adaptive without a unit.
 
         Returns:
             ε by name, each of its parameter's shape, without gradient.
@@ -68,7 +118,7 @@ class SAT(TrainingMethod):
             norm = torch.linalg.vector_norm(
                 torch.stack([torch.linalg.vector_norm(s) for s in scaled.values()])
             )
-            factor = self.rho / norm.clamp(min=1e-12)
+            factor = radius / norm.clamp(min=1e-12)
             return {
                 n: s * parameters[n].abs() * factor if self.adaptive else s * factor
                 for n, s in scaled.items()
@@ -82,9 +132,8 @@ class SAT(TrainingMethod):
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss at the perturbed point; the perturbation carries no gradient."""
-        group = dict(workload.controls())
+        group = self.perturbed(workload)
         if self.perturb == "all":
-            group.update(workload.digital_parameters())
             with workload.extra_pass():
                 h = workload.prefix(batch[0])
                 first = workload.loss(self.outputs(workload, h, None), batch)
@@ -92,9 +141,7 @@ class SAT(TrainingMethod):
             h = workload.prefix(batch[0])
             with workload.extra_pass():
                 first = workload.loss(self.outputs(workload, h.detach(), None), batch)
-        gradients = torch.autograd.grad(first, list(group.values()))
-        epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)))
-        shifted = {name: p + epsilon[name] for name, p in group.items()}
+        shifted = self.step_to_worst(workload, first, group)
         if self.perturb == "all":
             h = workload.prefix(batch[0], shifted)
         return workload.loss(self.outputs(workload, h, shifted), batch)
@@ -111,7 +158,7 @@ class SATInSitu(SAT):
         adaptive: Whether the ball scales with the controls.
         perturb: ``"controls"`` or ``"all"``; see SAT.
         placement: Where the measured value stands, ``"output"`` or ``"read-out"``; see PAT.
-        lr: Peak learning rate of the control parameters, in their unit per step.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -121,11 +168,11 @@ class SATInSitu(SAT):
 
     def __init__(
         self,
-        rho: float = 0.3,
+        rho: Amount = 0.015,
         adaptive: bool = False,
         perturb: str = "controls",
         placement: str = "output",
-        lr: float = 0.03,
+        lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
     ) -> None:
@@ -138,6 +185,6 @@ class SATInSitu(SAT):
         """Outputs with the values of the hardware at replaced controls."""
         controls = None
         if parameters is not None:
-            controls = {n: parameters[n] for n in workload.controls()}
+            controls = {n: parameters[n] for n in workload.controls() if n in parameters}
         measurement = self.hardware.measure(h, controls)
         return measured_outputs(workload, measurement, h, parameters, self.placement)

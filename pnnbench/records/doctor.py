@@ -64,8 +64,9 @@ def diagnose(folder: Path | str) -> list[Finding]:
         if named and record["job"]["hash"] not in named:
             words = f"is named {named[-1]} but holds job {record['job']['hash']}"
             findings.append(Finding(path, "mismatch", words))
-        if "content" in record["job"] and job_hash(record["job"]) != record["job"]["hash"]:
-            words = f"says job {record['job']['hash']}, its content {job_hash(record['job'])}"
+        computed = job_hash(record["job"], schema=record["schema"])
+        if "content" in record["job"] and computed != record["job"]["hash"]:
+            words = f"says job {record['job']['hash']}, its content {computed}"
             findings.append(Finding(path, "mismatch", words))
         problem = parameters_problem(path, record)
         # Committed records (records/*.json) travel without their parameters.

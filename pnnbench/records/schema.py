@@ -9,7 +9,8 @@ from typing import Any
 
 from pnnbench.errors import UserError
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
 STATUSES = ("ok", "diverged", "error", "timeout", "killed")
 TIERS = ("smoke", "quick", "standard", "paper")
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
@@ -96,6 +97,11 @@ def _number(where: str, value: Any) -> None:
         raise fail(where, value, "a finite number")
 
 
+def _number_or_none(where: str, value: Any) -> None:
+    if value is not None:
+        _number(where, value)
+
+
 def _not_negative(where: str, value: Any) -> None:
     if not _is_number(value) or not 0 <= value < math.inf:
         raise fail(where, value, "a finite number >= 0")
@@ -180,8 +186,8 @@ def _list_of(inner: Check, *, empty: bool = True) -> Check:
 
 
 def _schema(where: str, value: Any) -> None:
-    if type(value) is not int or value != SCHEMA:
-        raise fail(where, value, f"{SCHEMA}, the version this program reads")
+    if type(value) is not int or value not in READABLE:
+        raise fail(where, value, f"one of the versions this program reads: {READABLE}")
 
 
 def _environment(where: str, value: Any) -> None:
@@ -192,9 +198,8 @@ def _environment(where: str, value: Any) -> None:
 
 def _sharpness(where: str, value: Any) -> None:
     _object(where, value)
-    if "lambda_max" not in value:
-        raise UserError(f"record: {where} lacks lambda_max")
-    _number(f"{where}.lambda_max", value["lambda_max"])
+    if "lambda_max" in value:
+        _number(f"{where}.lambda_max", value["lambda_max"])
 
 
 def _curves(where: str, value: Any) -> None:
@@ -220,8 +225,9 @@ _CELL = _shape(
         "severity": _not_negative,
         "environment": _environment,
         "device_seed": _seed_or_none,
-        "value": _number,
-    }
+        "value": _number_or_none,
+    },
+    {"counts": _boolean},
 )
 _JOB = _shape(
     {
@@ -263,7 +269,7 @@ _MEASURED: dict[str, Check] = {
         }
     ),
     "metric": _shape({"name": _text, "higher_is_better": _boolean}, {"chance": _number}),
-    "clean": _number,
+    "clean": _number_or_none,
     "cells": _list_of(_CELL, empty=False),
     "sharpness": _sharpness,
     "cost": _shape(
@@ -336,7 +342,7 @@ def validate(record: dict[str, Any]) -> None:
             raise fail(
                 f"cells[{i}].device_seed", cell["device_seed"], "one of job.seeds.test_devices"
             )
-        if bounded and not 0.0 <= cell["value"] <= 1.0:
+        if bounded and cell["value"] is not None and not 0.0 <= cell["value"] <= 1.0:
             raise fail(f"cells[{i}].value", cell["value"], "an accuracy in [0, 1]")
         key = (
             cell["axis"],
@@ -347,7 +353,7 @@ def validate(record: dict[str, Any]) -> None:
         if key in seen:
             raise UserError(f"record: cells[{i}] repeats the cell {key}")
         seen.add(key)
-    if bounded and not 0.0 <= record["clean"] <= 1.0:
+    if bounded and record["clean"] is not None and not 0.0 <= record["clean"] <= 1.0:
         raise fail("clean", record["clean"], "an accuracy in [0, 1]")
     if "training_device" in record:
         measured = record["training_device"]

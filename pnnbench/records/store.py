@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
-from pnnbench.records.schema import SCHEMA, STATUSES, TIERS, plain, validate
+from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, plain, validate
 
 __all__ = [
     "SCHEMA",
@@ -59,17 +59,22 @@ def _dump(obj: Any) -> bytes:
     return text.encode("utf-8")
 
 
-def job_hash(spec: dict[str, Any]) -> str:
-    """Content hash of a job.
+def job_hash(spec: dict[str, Any], *, schema: int = SCHEMA) -> str:
+    """Content hash of a job: of what decides its result, and nothing else.
 
     Args:
-        spec: Everything that decides the result of the job. A key ``"hash"`` at the top is left
-            out, so that ``job_hash(record["job"])`` can be compared with the hash inside.
+        spec: The ``job`` part of a record. The hash itself, the suite's name and the row's label
+            decide nothing and are left out.
+        schema: Schema version of the record: in version 1 suite and label were part of the hash.
 
     Returns:
         The first 16 hexadecimal digits of the SHA-256 of the canonical JSON.
     """
     content = {key: value for key, value in spec.items() if key != "hash"}
+    if schema > 1:
+        content.pop("suite", None)
+        if isinstance(content.get("method"), dict):
+            content["method"] = {k: v for k, v in content["method"].items() if k != "label"}
     return hashlib.sha256(canonical(content)).hexdigest()[:16]
 
 
@@ -183,10 +188,10 @@ def read_record(path: Path | str) -> dict[str, Any]:
         raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
     if not isinstance(record, dict):
         raise UserError(f"{path}: is not a record but {type(record).__name__}", next_step=again)
-    if record.get("schema") != SCHEMA:
+    if record.get("schema") not in READABLE:
         raise UserError(
             f"{path}: has schema version {record.get('schema')!r}",
-            allowed=f"version {SCHEMA}",
+            allowed=f"versions {', '.join(map(str, READABLE))}",
             next_step="use the version of pnnbench that wrote it",
         )
     if "checksum" not in record:

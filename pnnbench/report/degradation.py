@@ -144,7 +144,7 @@ def degradation(table: Table) -> Figure | None:
         lines = shown[axis, severity]
         levels = np.array(sorted({level for curve in lines.values() for level in curve}))
         for group in groups:
-            if not group.informative:
+            if table.ranked and not group.counted:
                 silent = True
                 half = 0.02 * float(levels[-1] - levels[0])
                 ax.axvspan(group.level - half, group.level + half, **_SILENT, zorder=0)
@@ -187,8 +187,7 @@ def degradation(table: Table) -> Figure | None:
     if chance is not None:
         handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
     if silent:
-        words = "all at chance: no weight" if table.ranked else "all at chance"
-        handles.append(Patch(label=words, **_SILENT))
+        handles.append(Patch(label="no weight in the score", **_SILENT))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     words = table.key["metric"].capitalize()
     apart = "points of one level stand side by side" if alone and len(rows) > 1 else ""

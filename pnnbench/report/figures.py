@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnnbench.leaderboard.grid import Record
 from pnnbench.leaderboard.model import Row, Table
-from pnnbench.leaderboard.ranking import build
 from pnnbench.report import style
 from pnnbench.report.blocks import rank
 from pnnbench.report.degradation import degradation
@@ -26,26 +24,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]:
-    """Draws the pictures of every table of a set of records.
+def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
+    """Draws the pictures of tables.
 
     ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
     environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
     and ``cost`` where the records have a training device.
 
     Args:
-        records: Records as ``read_records`` returns them; failures are left out.
+        tables: What ``ranking.build`` made; those without a finished job are left out.
         folder: Where the pictures go, as SVG with a PNG of the same name beside each.
 
     Returns:
         Name to the path of the SVG. Where the records make several tables, the names begin with
         suite, workload and tier, and with the protocol where it does not rank.
-
-    Raises:
-        UserError: If the records do not make tables.
     """
     drawn: dict[str, Path] = {}
-    tables = [table for table in build(records) if any(row.seeds for row in table.rows)]
+    tables = [table for table in tables if any(row.seeds for row in table.rows)]
     with style.styled():
         for table in tables:
             prefix = ""
@@ -57,7 +52,7 @@ def draw_suite(records: Sequence[Record], folder: Path | str) -> dict[str, Path]
                 "degradation": degradation(table),
                 "surface": surface(table),
                 "scores": scores(table) if table.ranked else None,
-                "sharpness": sharpness(table, records),
+                "sharpness": sharpness(table),
                 "transfer": transfer(table),
                 "cost": cost(table),
             }
@@ -81,49 +76,36 @@ def _free(words: str, drawn: dict[str, Path]) -> str:
 # --- sharpness ---------------------------------------------------------------------------------
 
 
-def sharpness_points(
-    table: Table, records: Sequence[Record]
-) -> dict[str, list[tuple[float, float]]]:
+def sharpness_points(table: Table) -> dict[str, list[tuple[float, float]]]:
     """Pairs the largest Hessian eigenvalue of each job with its robust score.
 
     Args:
         table: The table.
-        records: The records that it was made from; others are left out.
 
     Returns:
-        Method to (λmax, robust score over devices), by seed.
+        Method to (λmax, robust score over devices), by seed, of the seeds that have both.
     """
-    key = table.key
-    eigenvalues = {
-        (record["job"]["method"]["label"], record["job"]["seed"]): record["sharpness"]["lambda_max"]
-        for record in records
-        if record["status"] == "ok"
-        and record["protocol"] == key["protocol"]
-        and all(record["job"][k] == key[k] for k in ("suite", "workload", "tier"))
-        and record["data"]["fingerprint"] == key["fingerprint"]
-        and record["metric"]["name"] == key["metric"]
-    }
     return {
         row.method: [
-            (float(eigenvalues[row.method, seed]), float(values.mean()))
+            (row.eigenvalues[seed], float(values.mean()))
             for seed, values in zip(row.scores.seeds, row.scores.values, strict=True)
+            if seed in row.eigenvalues
         ]
         for row in table.rows
-        if row.scores is not None
+        if row.scores is not None and set(row.eigenvalues) & set(row.scores.seeds)
     }
 
 
-def sharpness(table: Table, records: Sequence[Record]) -> Figure | None:
+def sharpness(table: Table) -> Figure | None:
     """Robust score against the largest Hessian eigenvalue, one point per job.
 
     Args:
         table: The table.
-        records: The records that it was made from.
 
     Returns:
         The figure; None if no job has a robust score.
     """
-    points = sharpness_points(table, records)
+    points = sharpness_points(table)
     if not points:
         return None
     looks = style.method_styles(row.method for row in measured(table))

@@ -7,6 +7,7 @@ The mirror is therefore called after a record is on disk, and a failure of wandb
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import netrc
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -127,8 +128,7 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Flat names with slashes. ``robust/...`` are means over all cell groups of an axis, and
-        ``robust`` the mean over all groups; which groups are at chance only a whole suite can
-        tell, so the leaderboard's score may leave some out.
+        ``robust`` the score of the leaderboard. Figures that are undefined are left out.
     """
     summary: dict[str, Any] = {"status": record["status"]}
     for section in ("sharpness", "cost", "extra"):
@@ -140,15 +140,17 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
         return summary
     for name, value in record.get("training_device", {}).items():
         summary[f"training_device/{name}"] = value
-    summary["clean"] = record["clean"]
-    summary["lambda_max"] = record["sharpness"]["lambda_max"]
+    if record["clean"] is not None:
+        summary["clean"] = record["clean"]
+    if "lambda_max" in record.get("sharpness", {}):
+        summary["lambda_max"] = record["sharpness"]["lambda_max"]
     grid = read_grid(record)
     for axis in sorted({group[0] for group in grid.groups}):
         mine = [group[0] == axis for group in grid.groups]
         scores = device_scores(grid.values, mine)
         if scores is not None:
             summary[f"robust/{axis}"] = float(scores.mean())
-    scores = device_scores(grid.values, [True] * len(grid.groups))
+    scores = device_scores(grid.values, grid.counted)
     if scores is not None:
         summary["robust"] = float(scores.mean())
     return summary
@@ -292,6 +294,9 @@ def log_leaderboard(
 ) -> str | None:
     """Mirrors a leaderboard: summary, Table, and an Artifact with its JSON and page.
 
+    One board is one run of Weights & Biases, whatever it is called again; a board that has not
+    changed since it was mirrored in this mode is left alone.
+
     Args:
         tables: What ``ranking.build`` made.
         page: The page that ``write_page`` wrote. Its JSON stands beside it.
@@ -317,12 +322,21 @@ def log_leaderboard(
         summary |= _row_scalars(row)
     columns, lines = _row_table(rows)
     suites = sorted({row.key["suite"] for row in rows})
+    boards = sorted({"/".join(table.key.values()) for table in tables})
+    name = hashlib.sha256("\n".join(boards).encode()).hexdigest()[:16]
+    where = Path(folder) if folder is not None else page.parent
+    seal = where / f".mirrored-{name}"
+    state = f"{mode} {hashlib.sha256(render_json(tables).encode()).hexdigest()}\n"
+    if seal.is_file() and seal.read_text(encoding="utf-8") == state:
+        return None
     try:
         import wandb
 
         with _run(
-            Path(folder) if folder is not None else page.parent,
+            where,
             mode,
+            id=f"leaderboard-{name}",
+            resume="allow" if mode == "online" else None,
             name="leaderboard",
             group=suites[0] if len(suites) == 1 else None,
             job_type="leaderboard",
@@ -336,6 +350,7 @@ def log_leaderboard(
             artifact.add_file(str(page), name="index.html", policy="immutable")
             run.log_artifact(artifact)
             run.summary.update(summary)
+        seal.write_text(state, encoding="utf-8")
     except Exception as error:  # whatever wandb raises, the leaderboard stands
         return _warning("the leaderboard", error)
     return None

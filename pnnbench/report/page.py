@@ -204,7 +204,7 @@ def _group(group: GroupLine, table: Table, labels: Sequence[str]) -> dict[str, A
         "level": blocks.level(group, signed=group.axis in blocks.signed_axes(table)),
         "severity": f"{group.severity:g}",
         "conditions": ", ".join(_condition(k, v) for k, v in group.environment.items()),
-        "informative": group.informative,
+        "counted": group.counted,
         "cells": [_cell(group.methods[label], share=share) for label in labels],
     }
 
@@ -256,7 +256,7 @@ def _view(table: Table) -> dict[str, Any]:
         "labels": measured,
         "groups": [_group(group, table, measured) for group in table.groups],
         "correlations": correlations,
-        "silent": sum(not group.informative for group in table.groups),
+        "silent": sum(not group.counted for group in table.groups) if table.ranked else 0,
         "facts": facts,
         "jobs": table.provenance["jobs"],
         "failed": [

@@ -49,7 +49,7 @@ def render_json(tables: Sequence[Table]) -> str:
 
 
 def remarks(table: Table) -> list[str]:
-    """What a reader must know beside the numbers: no ranks, ties, missing and failed jobs.
+    """What a reader must know beside the numbers: ties, missing, failed, undefined, older jobs.
 
     Args:
         table: The table.
@@ -76,13 +76,29 @@ def remarks(table: Table) -> list[str]:
         for row in table.rows
         for failure in row.failed
     )
-    silent = sum(not group.informative for group in table.groups)
+    lines.extend(
+        f"undefined: {row.method} has no score at {_seeds(row.undefined)}: a condition that counts "
+        "has no value there"
+        for row in table.rows
+        if row.undefined
+    )
+    lines.extend(
+        f"older: {job['method']}, seed {job['seed']}: job {job['hash']} ({job['status']}, "
+        f"{job['finished'][:19]}) has a newer one in its place"
+        for job in table.older
+    )
+    silent = sum(not group.counted for group in table.groups) if table.ranked else 0
     if silent:
-        has = "has" if silent == 1 else "have"
-        total = len(table.groups)
-        weight = ": no weight" if table.ranked else ""
-        lines.append(f"{silent} of {total} cell groups {has} every method at chance{weight}")
+        verb = "carries" if silent == 1 else "carry"
+        lines.append(
+            f"{silent} of {len(table.groups)} cell groups {verb} no weight in the score, as the "
+            "workload declares"
+        )
     return lines
+
+
+def _seeds(numbers: Sequence[int]) -> str:
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 # --- table and markdown ------------------------------------------------------------------------

@@ -32,8 +32,10 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
 from pnnbench.evaluation.sharpness import measure_sharpness
 from pnnbench.platforms.base import derive_seed
+from pnnbench.records.index import write_index
 from pnnbench.records.store import SCHEMA, file_sha256, is_finished, read_record, write_record
 from pnnbench.registry import method_class, workload_class
+from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, fit
 from pnnbench.workloads.base import Workload
@@ -61,11 +63,6 @@ _PACKAGES = (
 
 class JobTimeoutError(Exception):
     """A job trained for longer than its suite allows."""
-
-
-def job_folder(runs: Path, job: Job) -> Path:
-    """Folder of a job: ``runs/suite/hash``."""
-    return runs / job.suite / str(job.spec()["hash"])
 
 
 def build(job: Job) -> Workload:
@@ -114,8 +111,8 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
     return workload
 
 
-def provenance(started: datetime) -> dict[str, Any]:
-    """Versions, git state and machine of this process."""
+def provenance(job: Job, started: datetime) -> dict[str, Any]:
+    """Sources of the job's code, versions, git state and machine of this process."""
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -123,6 +120,7 @@ def provenance(started: datetime) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
+        "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
         "versions": versions,
         "git": git_state(),
         "machine": {
@@ -261,6 +259,7 @@ def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> di
                 "environment": cell.environment.as_dict(),
                 "device_seed": cell.device_seed,
                 "value": value,
+                "counts": cell.counts,
             }
             for cell, value in zip(cells, values, strict=True)
         ],
@@ -305,7 +304,12 @@ def run_job(
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
         message = {"type": type(error).__name__, "message": str(error)[:2000]}
-        record = {**base, "status": status, "error": message, "provenance": provenance(started)}
+        record = {
+            **base,
+            "status": status,
+            "error": message,
+            "provenance": provenance(job, started),
+        }
         return write_record(folder / "record.json", record)
 
     try:
@@ -346,7 +350,7 @@ def run_job(
             },
             "curves": {"epoch": state.epochs, "train_loss": state.losses},
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
-            "provenance": provenance(started),
+            "provenance": provenance(job, started),
         }
         return write_record(folder / "record.json", record)
     except KeyboardInterrupt as error:
@@ -381,6 +385,10 @@ def run_suite(
         The records of all jobs, in suite order.
     """
     git_state()
+    write_index(runs / suite.name, suite.name, index_of(suite.jobs), keep=suite.partial)
+    taken = adopt(suite.jobs, runs)
+    if taken:
+        say(f"{taken} jobs were finished elsewhere: taken over")
     folders = [job_folder(runs, job) for job in suite.jobs]
     total = len(folders)
     waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]

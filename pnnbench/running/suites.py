@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,18 @@ import yaml
 
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.records.store import canonical, job_hash
-from pnnbench.registry import SUITES, method_class, method_parameters, workload_class
+from pnnbench.registry import (
+    SUITES,
+    method_class,
+    method_parameters,
+    proper_name,
+    workload_class,
+)
+from pnnbench.running.sources import Source, files_opened, source_of
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
-PROTOCOLS = {"pnnbench-1": 1, "published": 1}
+PROTOCOLS = {"pnnbench-1": 2, "published": 1}
 
 _KEYS = {"suite", "description", "protocol", "tier", "workloads", "seeds", "methods", "timeout_s"}
 _METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
@@ -54,7 +60,7 @@ class Job:
         seed: Index of the repetition; every seed axis derives from it.
         config: What the workload resolves to at this tier.
         fingerprint: Fingerprint of the data.
-        source: Digest of the method's source file, if the method is not part of this package.
+        sources: Where the code of ``"method"`` and ``"workload"`` comes from.
         training_severity: Severity of the device that the method trains on, if in situ.
     """
 
@@ -66,23 +72,22 @@ class Job:
     seed: int
     config: Mapping[str, Any]
     fingerprint: str
-    source: str | None = None
+    sources: Mapping[str, Source]
     training_severity: float | None = None
 
     def spec(self) -> dict[str, Any]:
-        """The ``job`` part of the record, hash included."""
+        """The ``job`` part of the record, hash included.
+
+        The hash covers what decides the result: not the suite's name or the row's label, and of
+        this package's own code the revision of the protocol.
+        """
         content = {
             "protocol": self.protocol,
             "revision": PROTOCOLS[self.protocol],
             "config": self.config,
             "data": self.fingerprint,
-            # Somebody at work on a method gets a new job for each version of the file.
-            **({} if self.source is None else {"source": self.source}),
-            **(
-                {}
-                if self.training_severity is None
-                else {"training_severity": self.training_severity}
-            ),
+            "sources": {kind: source.sha256 for kind, source in self.sources.items()},
+            "training_severity": self.training_severity,
         }
         spec = {
             "suite": self.suite,
@@ -107,6 +112,11 @@ class Job:
         return {"hash": job_hash(spec), **spec}
 
     @property
+    def board(self) -> tuple[str, str, str, str]:
+        """Suite, protocol, workload and tier: the board that the job is for."""
+        return (self.suite, self.protocol, self.workload, self.tier)
+
+    @property
     def epochs(self) -> int:
         """Passes over the training images."""
         return max(1, round(self.config["tier"]["epochs"] * self.method.epochs_factor))
@@ -125,12 +135,14 @@ class Suite:
         description: What it is for.
         jobs: What it expands to: seeds outermost, so that every row has a first result early.
         timeout_s: Training time after which a job is given up, in s; None for no limit.
+        partial: Whether the jobs are only some of the suite's: the others stay in its index.
     """
 
     name: str
     description: str
     jobs: tuple[Job, ...]
     timeout_s: float | None
+    partial: bool = False
 
 
 def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
@@ -245,11 +257,15 @@ def make_jobs(
     Raises:
         UserError: If a workload, tier or data set is missing.
     """
-    if len(set(map(str, workloads))) < len(workloads):
-        raise UserError(f"{where}: a workload is named twice: {workloads}")
+    entries = [
+        dataclasses.replace(e, name=proper_name("methods", method_class(e.name))) for e in entries
+    ]
     resolved = [_resolve(where, w, tier, root) for w in workloads]
-    classes = {e.label: method_class(e.name) for e in entries}
-    return tuple(
+    names = [name for name, *_ in resolved]
+    if len(set(names)) < len(names):
+        raise UserError(f"{where}: a workload is named twice: {', '.join(map(str, workloads))}")
+    methods = {e.label: _method_source(e) for e in entries}
+    jobs = tuple(
         Job(
             suite,
             protocol,
@@ -259,15 +275,29 @@ def make_jobs(
             seed,
             config,
             fingerprint,
-            method_source(classes[entry.label]),
+            {"method": methods[entry.label], "workload": source},
             None
-            if classes[entry.label].access == "in_silico"
+            if method_class(entry.name).access == "in_silico"
             else workload_class(workload).training_severity,
         )
         for seed in seeds
-        for workload, config, fingerprint in resolved
+        for workload, config, fingerprint, source in resolved
         for entry in entries
     )
+    _refuse_repeated_rows(where, jobs)
+    return jobs
+
+
+def _refuse_repeated_rows(where: str, jobs: Sequence[Job]) -> None:
+    rows: dict[str, Job] = {}
+    for job in jobs:
+        other = rows.setdefault(job.spec()["hash"], job)
+        if other is not job:
+            raise UserError(
+                f"{where}: the rows {other.method.label!r} and {job.method.label!r} are the same "
+                "method with the same settings",
+                next_step="change a setting of one, or remove it",
+            )
 
 
 def _method_entries(where: str, given: Any) -> list[MethodEntry]:
@@ -294,27 +324,36 @@ def _method_entries(where: str, given: Any) -> list[MethodEntry]:
             raise UserError(
                 f"{here}: two rows have the label {label!r}", next_step="give one a 'label'"
             )
-        full = method_parameters(method_class(method, where=here), params, where=here)
+        cls = method_class(method, where=here)
+        full = method_parameters(cls, params, where=here)
         entries.append(MethodEntry(method, label, full, float(factor)))
     return entries
 
 
-def method_source(cls: type) -> str | None:
-    """Digest of the file that defines a method, None for the methods of this package."""
-    if cls.__module__.partition(".")[0] == "pnnbench":
-        return None
-    try:
-        file = inspect.getsourcefile(cls)
-    except TypeError:
-        file = None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
+def _method_source(entry: MethodEntry) -> Source:
+    cls = method_class(entry.name)
+    with files_opened() as opened:
+        cls(**entry.params)
+    return source_of([cls], opened)
 
 
-def _resolve(where: str, name: Any, tier: Any, root: str | None) -> tuple[str, dict[str, Any], str]:
+def _resolve(
+    where: str, name: Any, tier: Any, root: str | None
+) -> tuple[str, dict[str, Any], str, Source]:
+    """Proper name, configuration, fingerprint of the data and source of a workload."""
     from pnnbench.data import load
 
     _typed(f"{where}: workloads", name, str, "names of workloads")
     cls = workload_class(name, where=where)
     if tier not in cls.tiers:
         raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
-    return name, cls().describe(tier), load(cls.data, root=root).fingerprint
+    with files_opened() as opened:
+        workload = cls()
+        config = workload.describe(tier)
+        # Measured devices may be read when one is drawn.
+        workload.training_device(0)
+    parts = [type(module) for module in workload.network.modules()]
+    environments = [layer.environment_class for layer in workload.layers().values()]
+    source = source_of([cls, *parts, *environments], opened)
+    fingerprint = load(cls.data, root=root).fingerprint
+    return proper_name("workloads", cls), config, fingerprint, source

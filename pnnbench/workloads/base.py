@@ -26,6 +26,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell
 from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.networks import PhysicalNetwork
@@ -174,9 +175,48 @@ class Workload(pl.LightningModule):
                 )
             ],
             "layers": {name: layer.describe() for name, layer in self.layers().items()},
-            "n_controls": sum(p.numel() for p in self.controls().values()),
+            "scales": {
+                "control": dataclasses.asdict(self.control_scale),
+                "offset": dataclasses.asdict(self.offset_scale),
+                "weight": dataclasses.asdict(self.weight_scale),
+            },
+            "n_controls": self.n_controls,
             "n_digital": sum(p.numel() for p in self.digital_parameters().values()),
         }
+
+    @property
+    def control_scale(self) -> Scale:
+        """The change of one control in which methods state steps and strengths.
+
+        One that matters: an optimiser takes a tenth of it per step. Here one unit; a workload
+        states its own.
+        """
+        return Scale(1.0, self._unit("control_unit"))
+
+    @property
+    def offset_scale(self) -> Scale:
+        """The offset of what the controls tune in which methods state noise and slopes.
+
+        As large as those of a poor device of the grid. Here one unit; a workload states its own.
+        """
+        return Scale(1.0, self._unit("offset_unit"))
+
+    @property
+    def weight_scale(self) -> Scale:
+        """The change of one weight in which methods that train weights state their steps.
+
+        What `control_scale` makes of a weight. Here 1; a workload states its own.
+        """
+        return Scale(1.0, "weight")
+
+    @property
+    def n_controls(self) -> int:
+        """Number of control parameters, those that are not trained included."""
+        return sum(p.numel() for p in self.controls().values())
+
+    def _unit(self, kind: str) -> str:
+        units = {getattr(layer, kind) for layer in self.layers().values()}
+        return units.pop() if len(units) == 1 else ""
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of the network, (B, ...) for inputs (B, ...)."""
@@ -243,21 +283,31 @@ class Workload(pl.LightningModule):
         """Physical layers by their names in the network."""
         return physical_layers(self.network)
 
-    def controls(self) -> dict[str, nn.Parameter]:
-        """Control parameters by their names in this module, in layer order."""
+    def controls(self, *, trainable: bool = False) -> dict[str, nn.Parameter]:
+        """Control parameters by their names in this module, in layer order.
+
+        Args:
+            trainable: Whether to leave out those that are frozen (``requires_grad`` is False), such
+                as a heater that cannot be set. Methods train and move what is trainable only.
+        """
         return {
             f"network.{layer}.{name}": getattr(module, name)
             for layer, module in self.layers().items()
             for name in module.control_names
+            if not trainable or getattr(module, name).requires_grad
         }
 
-    def digital_parameters(self) -> dict[str, nn.Parameter]:
-        """Trainable parameters that are not controls: biases, batch norm, digital layers."""
+    def digital_parameters(self, *, trainable: bool = False) -> dict[str, nn.Parameter]:
+        """Parameters that are not controls: biases, batch norm, digital layers.
+
+        Args:
+            trainable: Whether to leave out those that are frozen; see `controls`.
+        """
         controls = self.controls()
         return {
             f"network.{name}": p
             for name, p in self.network.named_parameters()
-            if f"network.{name}" not in controls
+            if f"network.{name}" not in controls and (not trainable or p.requires_grad)
         }
 
     def project_controls(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from pnnbench.platforms.diffractive import (
     Imaging,
     Plane,
 )
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, misalignment_grid, test_devices
 from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
@@ -72,6 +74,22 @@ class DiffractiveWorkload(Classification, Workload):
     )
     #: Samples along a side, sample distance in um, side of a detector in samples.
     sampling: ClassVar[tuple[int, float, int]]
+
+    @property
+    def control_scale(self) -> Scale:
+        """Half a wave over the root of the masks that light passes (2.22 rad for two)."""
+        masks = sum(len(p) for p in self.controls().values())
+        return Scale(math.pi / math.sqrt(masks), self._unit("control_unit"))
+
+    @property
+    def offset_scale(self) -> Scale:
+        """Phase errors of the worst devices of the grid (0.6 rad)."""
+        return Scale(max(SEVERITIES), self._unit("offset_unit"))
+
+    @property
+    def weight_scale(self) -> Scale:
+        """Modulus of a transmission: 1."""
+        return Scale(1.0, "weight")
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network: image, lens, two masks with absorbers, lens, detectors."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, misalignment_grid, test_devices
 from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
@@ -17,6 +19,9 @@ SEVERITIES = (0.1, 0.25, 0.5, 1.0)
 ROTATIONS_DEG = (0.5, 1.0, 1.5, 2.0)
 SHIFTS_PX = (0.5, 1.0, 1.5, 2.0)
 SCALES = (0.025, 0.05, 0.075, 0.1)
+#: Offset of the weights in which noise is stated, of full modulation. No device error of this
+#: platform offsets weights; noise of half of it, 0.1, is the most that costs no accuracy.
+WEIGHT_OFFSET = 0.2
 #: Rotations in degrees and shifts along y in pixels of the joint grid.
 JOINT = (1.0, 2.0)
 
@@ -31,6 +36,26 @@ class FreeSpaceWorkload(Classification, Workload):
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"rotation_deg": 2.0, "shift_x_px": 2.0, "shift_y_px": 2.0, "scale": 0.1}
     )
+
+    @property
+    def control_scale(self) -> Scale:
+        """The largest initial weight, 1 / sqrt(inputs) of the widest product (0.036 for 784).
+
+        Changes of that size in every weight of an output, each on its own, add up to the full
+        modulation of one input.
+        """
+        inputs = max(p.shape[1] for p in self.controls().values())
+        return Scale(1.0 / math.sqrt(inputs), self._unit("control_unit"))
+
+    @property
+    def offset_scale(self) -> Scale:
+        """A fifth of full modulation; see `WEIGHT_OFFSET`."""
+        return Scale(WEIGHT_OFFSET, self._unit("offset_unit"))
+
+    @property
+    def weight_scale(self) -> Scale:
+        """The weights are the controls."""
+        return Scale(self.control_scale.value, "weight")
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Each misalignment alone, rotation with shift, then assembled devices; all layers."""

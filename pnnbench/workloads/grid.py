@@ -24,6 +24,9 @@ class Cell:
         severity: Severity of the device errors, in the platform's unit.
         device_seed: Which test device; None for the ideal one, which stands for all of them.
         environment: Operating conditions.
+        counts: Whether the cell carries weight in the robust score. Part of the protocol: chosen
+            once, from reference rows, never from the rows of a table. The others are measured and
+            shown.
     """
 
     axis: str
@@ -32,6 +35,7 @@ class Cell:
     severity: float
     device_seed: int | None
     environment: Environment
+    counts: bool = True
 
 
 def test_devices(count: int) -> list[int]:
@@ -55,6 +59,8 @@ def environment_axis(
     points: Sequence[tuple[float, Environment]],
     severity: float,
     devices: Sequence[int | None],
+    *,
+    counts: bool = True,
 ) -> list[Cell]:
     """Varies the environment at one severity.
 
@@ -64,12 +70,13 @@ def environment_axis(
         points: Level and environment of each point.
         severity: Severity of the device errors.
         devices: Seeds of the devices; ``[None]`` at severity 0, where all are the ideal one.
+        counts: Whether the cells carry weight in the score.
 
     Returns:
         The cells, point by point.
     """
     return [
-        Cell(axis, level, unit, severity, seed, environment)
+        Cell(axis, level, unit, severity, seed, environment, counts)
         for level, environment in points
         for seed in devices
     ]

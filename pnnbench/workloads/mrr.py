@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
-from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear, RingCalibration
+import torch
+
+from pnnbench.platforms.mrr import (
+    MRRConv2d,
+    MRREnvironment,
+    MRRLinear,
+    MRRWeightBank,
+    RingCalibration,
+)
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, device_axis, environment_axis, test_devices
 from pnnbench.workloads.networks import (
@@ -40,6 +50,22 @@ def mrr_layers(calibration: RingCalibration | None = None) -> tuple[ConvFactory,
     return conv, linear
 
 
+def half_width_current(calibration: RingCalibration) -> float:
+    """The current that detunes a ring of weight 0 by one half width, from the slope there.
+
+    Args:
+        calibration: Constants of the ring.
+
+    Returns:
+        Current in mA, > 0. Where a heater at weight 0 carries less than what shifts a resonance by
+        a half width, from the slope at that current.
+    """
+    c, slope = calibration, abs(calibration.tuning) / calibration.hwhm_nm
+    if c.exponent == 2:
+        slope *= 2.0 * max(float(c.current(torch.zeros(()))), math.sqrt(1.0 / slope))
+    return 1.0 / slope
+
+
 class MRRWorkload(Classification, Workload):
     """Classification on a microring weight bank under device errors and ambient temperature."""
 
@@ -49,8 +75,36 @@ class MRRWorkload(Classification, Workload):
         {"temperature_degc": max(FINE_DEGC)}
     )
 
+    @property
+    def control_scale(self) -> Scale:
+        """The current that detunes a ring of weight 0 by one half width (0.644 mA).
+
+        The tuning curve is straight over about a tenth of that. The published step of 0.043 mA is
+        0.067 of it.
+        """
+        return Scale(half_width_current(self._calibration), self._unit("control_unit"))
+
+    @property
+    def offset_scale(self) -> Scale:
+        """The measured spread of the resonances between rings (0.67 HWHM), the grid's worst."""
+        return Scale(self._calibration.offset_spread_hwhm, self._unit("offset_unit"))
+
+    @property
+    def weight_scale(self) -> Scale:
+        """What `control_scale` makes of the weight 0, along the slope there: half the depth (1)."""
+        return Scale(self._calibration.depth / 2, "weight")
+
+    @property
+    def _calibration(self) -> RingCalibration:
+        bank = next(iter(self.layers().values()))
+        assert isinstance(bank, MRRWeightBank)  # noqa: S101 - for the type checker
+        return bank.calibration
+
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Device severities at 22 degC, then fine and wide temperature grids; all layers."""
+        """Device severities at 22 degC, then fine and wide temperature grids; all layers.
+
+        The wide temperatures carry no weight: BP and NAT are at chance there.
+        """
         devices = test_devices(self.tier(tier).n_devices)
         nominal = MRREnvironment()
 
@@ -63,7 +117,12 @@ class MRRWorkload(Classification, Workload):
                 "temperature_fine", "degC", points(FINE_DEGC), TEMPERATURE_SEVERITY, devices
             ),
             *environment_axis(
-                "temperature_wide", "degC", points(WIDE_DEGC), TEMPERATURE_SEVERITY, devices
+                "temperature_wide",
+                "degC",
+                points(WIDE_DEGC),
+                TEMPERATURE_SEVERITY,
+                devices,
+                counts=False,
             ),
         ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pnnbench.platforms.mzi import MZIEnvironment, MZIMesh
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, device_axis, test_devices
 from pnnbench.workloads.networks import (
@@ -31,6 +33,28 @@ class MZIWorkload(Classification, Workload):
     severities: ClassVar[tuple[float, ...]] = SEVERITIES
     training_severity: ClassVar[float] = 0.15
     severity_unit: ClassVar[str] = "rad"
+
+    @property
+    def control_scale(self) -> Scale:
+        """Half a wave over the root of the columns that light passes (0.393 rad for 64).
+
+        Changes of that size in every column, each on its own, add up to half a wave along a path.
+        """
+        columns = sum(mesh.n for mesh in self._meshes())
+        return Scale(math.pi / math.sqrt(columns), self._unit("control_unit"))
+
+    @property
+    def offset_scale(self) -> Scale:
+        """Phase errors of the worst devices of the grid (0.2 rad on one mesh)."""
+        return Scale(max(self.severities), self._unit("offset_unit"))
+
+    @property
+    def weight_scale(self) -> Scale:
+        """Root mean square of the entries of a unitary matrix: 1 / sqrt(waveguides)."""
+        return Scale(1.0 / math.sqrt(self._meshes()[0].n), "weight")
+
+    def _meshes(self) -> list[MZIMesh]:
+        return [layer for layer in self.layers().values() if isinstance(layer, MZIMesh)]
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Fresh devices at each standard deviation of the errors; all meshes."""

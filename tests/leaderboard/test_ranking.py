@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import copy
-import math
+import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,19 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, device_scores, read_grid, worst_mean
-from pnnbench.records.store import seal
+from pnnbench.records.store import canonical, read_records, seal
 
-from ..record_factory import METHODS, make_failure, make_mesh_suite, make_record, make_suite
+from ..record_factory import (
+    METHODS,
+    SILENT,
+    make_failure,
+    make_mesh_suite,
+    make_record,
+    make_suite,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARD = ("mrr_mnist", "pnnbench-1", "mrr-mnist", "standard")
 
 
 def resealed(record: dict, change) -> dict:
@@ -38,49 +49,86 @@ def table() -> ranking.Table:
     return tables[0]
 
 
-def test_robust_is_the_mean_over_groups_without_those_at_chance(table) -> None:
+def test_robust_is_the_mean_over_the_groups_that_count(table) -> None:
     """Recomputed from the raw cells with dictionaries, apart from the code under test."""
-    suite = make_suite([*METHODS, "BP 2x"])
-    by_group: dict[tuple, list[list[float]]] = {}
-    for record in suite:
-        groups: dict[tuple, list[float]] = {}
-        for cell in record["cells"]:
-            groups.setdefault((cell["axis"], cell["level"]), []).append(cell["value"])
-        for group, values in groups.items():
-            by_group.setdefault(group, []).append(values)
-    dead = set()
-    for group, values in by_group.items():
-        per_method = [np.mean(values[i : i + 3]) for i in range(0, len(values), 3)]
-        if max(per_method) <= 0.15:
-            dead.add(group)
-    assert dead == {("temperature-wide", -2.0)}
     for label in ("SAT", "BP"):
-        mine = [r for r in suite if r["job"]["method"]["label"] == label]
-        means: list[float] = []
-        for group in by_group:
-            if group not in dead:
-                values = [
-                    c["value"] for r in mine for c in r["cells"] if (c["axis"], c["level"]) == group
-                ]
-                means.append(float(np.mean(values)))
-        expected = np.mean(means)
+        mine = [make_record(label, seed) for seed in (0, 1, 2)]
+        by_group: dict[tuple, list[float]] = {}
+        for cell in (c for r in mine for c in r["cells"]):
+            if cell["counts"]:
+                by_group.setdefault((cell["axis"], cell["level"]), []).append(cell["value"])
+        assert len(by_group) == 12
+        expected = np.mean([np.mean(values) for values in by_group.values()])
         row = next(row for row in table.rows if row.method == label)
         assert row.robust.mean == pytest.approx(expected, abs=1e-12)
         assert row.robust.spans == ("seeds", "devices")
         assert row.robust.low < row.robust.mean < row.robust.high
 
 
-def test_only_groups_where_every_method_is_at_chance_lose_their_weight(table) -> None:
-    marks = {(g.axis, g.level): g.informative for g in table.groups}
-    assert [group for group, informative in marks.items() if not informative] == [
-        ("temperature-wide", -2.0)
+def test_what_counts_is_what_the_records_declare(table) -> None:
+    marks = {(g.axis, g.level): g.counted for g in table.groups}
+    assert [group for group, counted in marks.items() if not counted] == [SILENT]
+
+    def torn(r: dict) -> None:
+        r["cells"][0]["counts"] = False
+
+    with pytest.raises(UserError, match="only some cells of"):
+        ranking.build([resealed(make_record(), torn)])
+
+    def silent(r: dict) -> None:
+        for cell in r["cells"]:
+            cell["counts"] = False
+
+    with pytest.raises(UserError, match="differ in their cells that count"):
+        ranking.build([make_record("BP"), resealed(make_record("SAT"), silent)])
+
+
+def figures_of(row: ranking.Row) -> dict:
+    """What a row says of itself: everything but where it stands among others."""
+    others = ("rank", "tied_with", "difference_to_baseline", "time_ratio")
+    return {k: v for k, v in row.as_dict().items() if k not in others}
+
+
+def test_a_row_stands_alone(table) -> None:
+    """Every row of the suite and of every committed board, alone and without each other row."""
+    boards = [make_suite([*METHODS, "BP 2x"])]
+    boards += [read_records(folder) for folder in sorted((ROOT / "leaderboards").iterdir())]
+    for records in boards:
+        (whole,) = ranking.build(records)
+        expected = {row.method: figures_of(row) for row in whole.rows}
+        for row in whole.rows:
+            mine = [r for r in records if r["job"]["method"]["label"] == row.method]
+            rest = [r for r in records if r["job"]["method"]["label"] != row.method]
+            (alone,) = ranking.rows(mine)
+            # Whether costs of hardware are shown is a matter of the table.
+            shown = {k: v for k, v in figures_of(alone).items() if k in expected[row.method]}
+            assert shown == {k: expected[row.method][k] for k in shown}
+            for other in ranking.rows(rest):
+                shown = {k: v for k, v in figures_of(other).items() if k in expected[other.method]}
+                assert shown == {k: expected[other.method][k] for k in shown}
+
+
+def test_a_third_row_never_turns_the_order_of_two() -> None:
+    """The field case: two rows strong at different conditions, and one at neither."""
+
+    def shaped(label: str, seed: int, low: float, high: float) -> dict:
+        def change(r: dict) -> None:
+            r["job"]["method"] |= {"label": label, "name": label.lower()}
+            r["job"]["hash"] = f"{sum(map(ord, label)) % 256:02x}" * 7 + f"{seed:02x}"
+            for i, cell in enumerate(r["cells"]):
+                value = high if cell["level"] >= 0.5 else low
+                cell["value"] = value + 0.001 * seed + 0.001 * (i % 2)
+
+        return resealed(make_record("BP", seed), change)
+
+    two = [shaped("A", s, 0.90, 0.10) for s in (0, 1)] + [
+        shaped("B", s, 0.88, 0.145) for s in (0, 1)
     ]
-    # SAT alone is above chance one degree away; that is what the grid is for.
-    line = next(g for g in table.groups if (g.axis, g.level) == ("temperature-wide", -1.0))
-    assert line.informative
-    assert line.methods["BP"].mean < 0.15 < line.methods["SAT"].mean
-    without = ranking.build(make_suite(["BP", "NAT"]))[0]
-    assert sum(not g.informative for g in without.groups) == 3
+    third = [shaped("C", s, 0.5, 0.2) for s in (0, 1)]
+    before = ranking.rows(two)
+    after = [row for row in ranking.rows([*two, *third]) if row.method != "C"]
+    assert [row.method for row in before] == [row.method for row in after]
+    assert [row.robust for row in before] == [row.robust for row in after]
 
 
 def test_a_row_carries_the_figures_of_its_records(table) -> None:
@@ -242,7 +290,7 @@ def test_another_metric_makes_another_table_and_lower_can_be_better() -> None:
     assert [table.key["metric"] for table in tables] == ["accuracy", "mse"]
     mse = tables[1]
     assert [(row.method, row.rank) for row in mse.rows] == [("SAT", 1), ("BP", 2)]
-    assert all(group.informative for group in mse.groups)
+    assert [g.counted for g in mse.groups] == [g.counted for g in tables[0].groups]
     assert mse.rows[0].worst_decile.mean > mse.rows[0].robust.mean
     # Sharper still means worse, whichever way the metric points.
     assert mse.correlations["lambda_max"]["rho"] < 0
@@ -289,18 +337,116 @@ def test_jobs_on_other_devices_or_grids_are_refused() -> None:
         ranking.build([torn])
 
 
-def test_two_jobs_for_one_method_and_seed_are_refused() -> None:
-    other = resealed(make_record("SAT"), lambda r: r["job"].update(hash="a" * 16))
-    with pytest.raises(UserError, match="2 finished jobs for seed 0"):
-        ranking.build([make_record("SAT"), other])
+def at(record: dict, finished: str, **job: object) -> dict:
+    """The same job run again at another time, with other settings where given."""
+
+    def change(r: dict) -> None:
+        r["provenance"]["finished"] = finished
+        r["job"] |= job
+        r["job"]["hash"] = hashlib.sha256(canonical([finished, r["job"]])).hexdigest()[:16]
+
+    return resealed(record, change)
 
 
-def test_one_label_for_two_settings_is_refused() -> None:
-    def rho(r: dict) -> None:
-        r["job"]["method"]["params"] = {"rho": 0.2}
+def test_the_newest_job_of_a_row_and_seed_counts_and_older_ones_are_named() -> None:
+    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
+    edited = "1" * 64
+    old = [at(make_record("SAT", seed), early, content="0" * 64) for seed in (0, 1)]
+    new = at(make_record("NAT", 0), late, content=edited)
+    new = resealed(new, lambda r: r["job"].update(method=old[0]["job"]["method"]))
+    (table,) = ranking.build([*old, new])
+    (row,) = table.rows
+    # Seed 1 was trained with the older version: it is no part of the edited row.
+    assert row.seeds == (0,)
+    assert row.clean.mean == new["clean"]
+    assert [(o["method"], o["seed"], o["hash"]) for o in table.older] == [
+        ("SAT", seed, old[seed]["job"]["hash"]) for seed in (0, 1)
+    ]
+    # The suite knows better which jobs it consists of, also when an edit was taken back.
+    current = {BOARD: {"SAT": {seed: old[seed]["job"]["hash"] for seed in (0, 1)}}}
+    (table,) = ranking.build([*old, new], current=current)
+    assert table.rows[0].seeds == (0, 1)
+    assert [o["hash"] for o in table.older] == [new["job"]["hash"]]
 
-    with pytest.raises(UserError, match="names 2 different methods"):
-        ranking.build([make_record("SAT", 0), resealed(make_record("SAT", 1), rho)])
+
+def test_a_newer_failure_counts_and_a_killed_job_does_not() -> None:
+    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
+    done = at(make_record("SAT", 0), early, content="0" * 64)
+    for status, counts in (("error", True), ("killed", False)):
+        failure = at(make_failure("SAT", 0, status), late, content="1" * 64)
+        (row,) = ranking.rows([done, failure])
+        assert bool(row.failed) is counts
+        assert row.seeds == (() if counts else (0,))
+
+
+def test_failed_seeds_count_as_guessing_and_the_row_stands_last() -> None:
+    """The field case: a copy of BP that diverges at two of three seeds."""
+    whole = make_suite(["BP", "NAT"])
+    lucky = [make_record("SAT", 0), make_failure("SAT", 1), make_failure("SAT", 2)]
+    table = ranking.build([*whole, *lucky])[0]
+    row = table.rows[-1]
+    assert (row.method, row.rank, row.complete) == ("SAT", None, False)
+    alone = ranking.rows([make_record("SAT", 0)])[0]
+    assert row.robust.mean == pytest.approx((alone.robust.mean + 2 * 0.1) / 3)
+    assert row.clean == st.one_way([make_record("SAT", 0)["clean"]])
+    assert {r.rank for r in table.rows[:-1]} == {1, 2}
+    assert all("SAT" not in r.tied_with for r in table.rows)
+
+
+def test_an_undefined_cell_counts_as_guessing() -> None:
+    def gap(r: dict) -> None:
+        r["cells"][0]["value"] = None
+
+    def guess(r: dict) -> None:
+        r["cells"][0]["value"] = 0.1
+
+    (row,) = ranking.rows([resealed(make_record(), gap)])
+    (expected,) = ranking.rows([resealed(make_record(), guess)])
+    assert figures_of(row) == figures_of(expected)
+
+    def without_chance(r: dict) -> None:
+        gap(r)
+        r["metric"] = {"name": "mse", "higher_is_better": False}
+
+    rows = [resealed(make_record("SAT", 0), without_chance)]
+    for label in ("BP", "NAT"):
+        rows.append(resealed(make_record(label), lambda r: r.update(metric=rows[0]["metric"])))
+    table = ranking.build(rows)[0]
+    row = table.rows[-1]
+    assert (row.method, row.undefined, row.complete, row.rank) == ("SAT", (0,), False, None)
+    assert row.robust == st.NOTHING
+    assert row.clean.mean is not None
+
+
+def test_sharpness_of_a_network_that_learnt_nothing_enters_no_correlation(table) -> None:
+    def untrained(r: dict) -> None:
+        r["sharpness"]["at_guessing"] = 1
+
+    records = make_suite([*METHODS, "BP 2x"])
+    marked = [resealed(r, untrained) if r["job"]["seed"] == 0 else r for r in records]
+    assert ranking.build(marked)[0].correlations["lambda_max"]["n_jobs"] == 12
+    gone = [r for r in records if r["job"]["seed"] != 0]
+    found = ranking.build(marked)[0].correlations["lambda_max"]["rho"]
+    scores = {row.method: row.scores for row in table.rows}
+    pairs = [
+        (
+            r["sharpness"]["lambda_max"],
+            scores[r["job"]["method"]["label"]].values[r["job"]["seed"]].mean(),
+        )
+        for r in gone
+    ]
+    assert found == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def test_figures_that_were_not_measured_leave_the_others() -> None:
+    def bare(r: dict) -> None:
+        r["sharpness"] = {}
+        r["clean"] = None
+
+    (row,) = ranking.rows([resealed(make_record("SAT", 0), bare), make_record("SAT", 1)])
+    assert row.lambda_max.mean == make_record("SAT", 1)["sharpness"]["lambda_max"]
+    assert row.clean.mean == pytest.approx((0.1 + make_record("SAT", 1)["clean"]) / 2)
+    assert row.complete
 
 
 def test_failed_jobs_are_listed_and_never_counted() -> None:
@@ -323,9 +469,11 @@ def test_failed_jobs_are_listed_and_never_counted() -> None:
     assert table.provenance["jobs"] == 5
 
 
-def test_a_suite_can_say_what_it_expects() -> None:
-    expected = {"mrr_mnist": {"SAT": [0, 1, 2], "NAT": [0, 1, 2]}}
-    rows = {r.method: r for r in ranking.rows([make_record("SAT", 1)], expected=expected)}
+def test_a_suite_says_which_jobs_it_consists_of() -> None:
+    mine = make_record("SAT", 1)
+    jobs = {0: "0" * 16, 1: mine["job"]["hash"], 2: "2" * 16}
+    current = {BOARD: {"SAT": jobs, "NAT": dict.fromkeys((0, 1, 2), "3" * 16)}}
+    rows = {r.method: r for r in ranking.rows([mine], current=current)}
     assert rows["SAT"].missing == (0, 2)
     assert rows["NAT"].missing == (0, 1, 2)
     assert not rows["NAT"].complete
@@ -347,14 +495,6 @@ def test_one_seed_gives_intervals_over_devices_and_none_over_seeds() -> None:
     assert row.worst_decile.low is None
     assert row.baseline is None
     assert row.as_dict()["difference_to_baseline"] is None
-
-
-def test_everything_at_chance_leaves_nothing_to_rank() -> None:
-    records = [with_values(r, lambda c: 0.1) for r in make_suite(["SAT", "BP"])]
-    table = ranking.build(records)[0]
-    assert not any(group.informative for group in table.groups)
-    assert all(row.robust == st.NOTHING and row.rank is None for row in table.rows)
-    assert not math.isnan(table.rows[0].clean.mean)
 
 
 def test_the_equal_gradient_row_is_never_the_baseline() -> None:

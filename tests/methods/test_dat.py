@@ -38,7 +38,7 @@ def started(method: DAT, cls: type[Workload] = MZIDigits, calls: int = 1) -> Wor
     workload = cls(0)
     method.attach(workload)
     method.calls = calls
-    method._steps = 90
+    method._batches = 90
     method.hardware.start_step(calls)
     return workload.train()
 

@@ -122,11 +122,12 @@ class HandLoop:
             return self.cross_entropy(x, y, place(u))
         nominal = self.cross_entropy(x, y, {})
         add = None
-        if m.rho:
+        rho = float(str(m.rho).split()[0])
+        if rho:
             group = [*self.w, *(self.b if m.perturb == "all" else [])]
             g = torch.autograd.grad(nominal, group)
             norm = torch.sqrt(sum((t**2).sum() for t in g))
-            add = [m.rho * t / norm for t in g]
+            add = [rho * t / norm for t in g]
             add += [torch.zeros_like(b) for b in self.b[len(add) - 2 :]]
         rise = float(self.cross_entropy(x, y, place(u)).detach() - nominal.detach())
         length = sum(v**2 for v in u.values()) ** 0.5
@@ -162,19 +163,21 @@ class HandLoop:
         return [p.detach() for p in [*self.w, *self.b]]
 
 
+RATE = f"{LR} full modulation"
+BALL = {"rho": "0.1 full modulation"}
 METHODS: dict[str, dict[str, Any]] = {
-    "together": {},
+    "together": BALL,
     "published, rotation": {
         "parameters": "rotation_deg",
         "two_sided": False,
         "normalise": False,
         "step": 0.8,
         "probe": 0.5,
-        "rho": 0.3,
+        "rho": "0.3 full modulation",
         "perturb": "all",
     },
-    "published, in turns": {"turns": "batch", "normalise": False, "step": 5.0},
-    "text, per epoch": {"turns": "epoch", "keep_probe": False, "two_sided": False},
+    "published, in turns": {**BALL, "turns": "batch", "normalise": False, "step": 5.0},
+    "text, per epoch": {**BALL, "turns": "epoch", "keep_probe": False, "two_sided": False},
     "environment only": {"rho": 0.0, "step": 0.5},
 }
 
@@ -214,7 +217,7 @@ def distance(a: list[Tensor], b: list[Tensor]) -> float:
 )
 def test_it_is_the_loop_written_out(name: str, clip: float | None, accumulate: int) -> None:
     def made() -> TrainingMethod:
-        return SATEnvironment(**METHODS[name], lr=LR)
+        return SATEnvironment(**METHODS[name], lr=RATE)
 
     flags: dict[str, Any] = {"accumulate_grad_batches": accumulate}
     if clip is not None:
@@ -226,16 +229,16 @@ def test_it_is_the_loop_written_out(name: str, clip: float | None, accumulate: i
 
 @pytest.mark.parametrize("params", [{}, {"turns": "batch"}, {"parameters": "scale", "probe": 0.3}])
 def test_random_environments_are_the_loop_written_out(params: dict[str, Any]) -> None:
-    found = through_trainer(RandomEnvironment(**params, lr=LR))
-    other = HandLoop(RandomEnvironment(**params, lr=LR)).train(None, 1)
+    found = through_trainer(RandomEnvironment(**params, lr=RATE))
+    other = HandLoop(RandomEnvironment(**params, lr=RATE)).train(None, 1)
     assert distance(found, other) < 2e-4
 
 
 def test_methods_of_the_loop_are_far_apart() -> None:
-    found = {name: through_trainer(SATEnvironment(**p, lr=LR)) for name, p in METHODS.items()}
-    found["random"] = through_trainer(RandomEnvironment(lr=LR))
-    found["bp"] = through_trainer(BP(lr=LR))
-    found["sat"] = through_trainer(SAT(rho=0.1, lr=LR))
+    found = {name: through_trainer(SATEnvironment(**p, lr=RATE)) for name, p in METHODS.items()}
+    found["random"] = through_trainer(RandomEnvironment(lr=RATE))
+    found["bp"] = through_trainer(BP(lr=RATE))
+    found["sat"] = through_trainer(SAT(**BALL, lr=RATE))
     names = list(found)
     for i, a in enumerate(names):
         for b in names[i + 1 :]:
@@ -243,7 +246,7 @@ def test_methods_of_the_loop_are_far_apart() -> None:
 
 
 def test_without_a_step_and_a_ball_it_is_the_random_environment() -> None:
-    params: dict[str, Any] = {"probe": 0.7, "turns": "batch", "lr": LR}
+    params: dict[str, Any] = {"probe": 0.7, "turns": "batch", "lr": RATE}
     found = through_trainer(SATEnvironment(step=0.0, rho=0.0, **params))
     assert distance(found, through_trainer(RandomEnvironment(**params))) == 0.0
 
@@ -256,7 +259,11 @@ def test_without_measurements_it_goes_outwards_where_the_loss_rises() -> None:
         optimizer.zero_grad()
         BP().loss(workload, (X, Y)).backward()
         optimizer.step()
-    params: dict[str, Any] = {"parameters": "rotation_deg", "rho": 0.2, "step": 0.4}
+    params: dict[str, Any] = {
+        "parameters": "rotation_deg",
+        "rho": "0.2 full modulation",
+        "step": 0.4,
+    }
     measured, outward = SATEnvironment(**params), SATOutward(**params)
     rises = []
     for call in range(1, 12):

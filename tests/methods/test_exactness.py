@@ -63,16 +63,16 @@ CASES: dict[str, dict[str, Any]] = {
 
 SGD: dict[str, Any] = {"optimizer": "sgd", "lr_digital": 0.05}
 METHODS: dict[str, Callable[[], TrainingMethod]] = {
-    "bp": lambda: BP(lr=0.02),
-    "bp sgd": lambda: BP(lr=0.5, **SGD),
-    "bp-weights adam": lambda: BPWeights(lr=2e-3),
-    "bp-weights sgd": lambda: BPWeights(lr=0.05, **SGD),
-    "nat": lambda: NAT(sigma=0.2, lr=0.02),
-    "sat": lambda: SAT(rho=1.0, lr=0.02),
-    "sat sgd": lambda: SAT(rho=1.0, lr=0.5, **SGD),
-    "sat adaptive": lambda: SAT(rho=0.5, adaptive=True, lr=0.02),
-    "sat all": lambda: SAT(rho=1.0, perturb="all", lr=0.02),
-    "pruning": lambda: OpticalPruning(strength=0.1, lr=0.02),
+    "bp": lambda: BP(lr="0.02 mA"),
+    "bp sgd": lambda: BP(lr="0.5 mA^2", **SGD),
+    "bp-weights adam": lambda: BPWeights(lr="0.002 weight"),
+    "bp-weights sgd": lambda: BPWeights(lr="0.05 weight^2", **SGD),
+    "nat": lambda: NAT(sigma="0.2 HWHM", lr="0.02 mA"),
+    "sat": lambda: SAT(rho="1 mA", lr="0.02 mA"),
+    "sat sgd": lambda: SAT(rho="1 mA", lr="0.5 mA^2", **SGD),
+    "sat adaptive": lambda: SAT(rho="0.5 relative", adaptive=True, lr="0.02 mA"),
+    "sat all": lambda: SAT(rho="1 mA", perturb="all", lr="0.02 mA"),
+    "pruning": lambda: OpticalPruning(strength="0.1 HWHM", lr="0.02 mA"),
 }
 
 
@@ -84,6 +84,11 @@ SAME = 4.0
 #: Roundings that a loss goes through one after the other: inputs, weights and outputs of three
 #: layers, twice where the gradient of a first pass says where the second is taken.
 ROUNDINGS = 18
+
+
+def number(amount: str) -> float:
+    """The number of an absolute amount, such as ``"0.02 mA"``."""
+    return float(amount.split()[0])
 
 
 def data() -> ImageDataModule:
@@ -214,7 +219,7 @@ class HandLoop:
                 seed = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
                 g = torch.Generator().manual_seed(seed)
                 for bank in self.banks:
-                    noise = self.m.sigma * torch.randn(bank.current.shape, generator=g)
+                    noise = number(self.m.sigma) * torch.randn(bank.current.shape, generator=g)
                     u = self.detuning(bank.current) - noise
                     bank.override_weight(BIAS - DEPTH / (1.0 + u * u))
             if self.weights:
@@ -225,7 +230,7 @@ class HandLoop:
                 for current in self.currents:
                     u = self.detuning(current)
                     slope = 2.0 * DEPTH * u / (1.0 + u**2) ** 2
-                    loss = loss + self.m.strength * (slope**2).sum().sqrt()
+                    loss = loss + number(self.m.strength) * (slope**2).sum().sqrt()
         self.losses.append(float(loss.detach()))
         (loss / share).backward()
         for bank in self.banks:
@@ -251,7 +256,7 @@ class HandLoop:
             squares = [((s * p.grad) ** 2).sum() for s, p in zip(size, group, strict=True)]
             norm = math.sqrt(sum(float(s) for s in squares))
             for s, p in zip(size, group, strict=True):
-                p.add_(s**2 * p.grad * (self.m.rho / norm))
+                p.add_(s**2 * p.grad * (number(self.m.rho) / norm))
         for p, gradient in zip(self.net.parameters(), kept_gradients, strict=True):
             p.grad = gradient
         with autocast():
@@ -314,7 +319,7 @@ class HandLoop:
                 if gradient_clip_val is not None:
                     nn.utils.clip_grad_norm_([*trained, *self.digital], gradient_clip_val)
                 decay = 0.5 * (1.0 + math.cos(math.pi * step / total))
-                optimizer.param_groups[0]["lr"] = self.m.lr * decay
+                optimizer.param_groups[0]["lr"] = number(self.m.lr) * decay
                 optimizer.param_groups[1]["lr"] = self.m.lr_digital * decay
                 optimizer.step()
                 found = gradients(self.workload, self.named_weights())
@@ -520,11 +525,11 @@ def test_resuming_gives_the_same_bits(name: str, tmp_path: Path) -> None:
 def test_batch_norm_after_a_sharpness_aware_step_is_that_of_one_pass(perturb: str) -> None:
     x, y = (t[:BATCH] for t in data().train_tensors())
     x = x.double()
-    workload, method = MRRDigits(SEED).double().train(), SAT(rho=1.0, perturb=perturb)
+    workload, method = MRRDigits(SEED).double().train(), SAT(rho="1 mA", perturb=perturb)
     method.attach(workload)
     method.loss(workload, (x, y)).backward()
 
-    hand = HandLoop(SAT(rho=1.0, perturb=perturb), torch.float64)
+    hand = HandLoop(SAT(rho="1 mA", perturb=perturb), torch.float64)
     group = hand.currents + (hand.digital if perturb == "all" else [])
     before = hand.buffers()
     gradients = torch.autograd.grad(hand.cross_entropy(x, y), group)

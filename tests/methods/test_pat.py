@@ -24,6 +24,10 @@ BATCH = (IMAGES[:32], LABELS[:32])
 BOTH = pytest.mark.parametrize("cls", [MRRDigits, MZIDigits])
 
 
+def unit(cls: type[Workload]) -> str:
+    return cls(0).control_scale.unit
+
+
 def started(cls: type[Workload], method: TrainingMethod, seed: int = 0) -> Workload:
     workload = cls(seed)
     method.attach(workload)
@@ -130,7 +134,7 @@ def test_on_an_ideal_quiet_device_it_is_back_propagation(
 
 @BOTH
 def test_dithering_moves_hardware_and_model_together(cls: type[Workload]) -> None:
-    method = NATInSitu(sigma=0.05)
+    method = NATInSitu(sigma=f"0.05 {unit(cls)}")
     workload = started(cls, method)
     found = gradients(workload, method.loss(workload, BATCH))
     generator, other = method.generator(), cls(0).train()
@@ -157,7 +161,7 @@ def test_without_dither_it_is_physics_aware_training() -> None:
 @pytest.mark.parametrize("perturb", ["controls", "all"])
 def test_sharpness_on_hardware_measures_at_both_points(cls: type[Workload], perturb: str) -> None:
     rho = 0.05
-    method = SATInSitu(rho=rho, perturb=perturb)
+    method = SATInSitu(rho=f"{rho} {unit(cls)}", perturb=perturb)
     workload = started(cls, method)
     found = gradients(workload, method.loss(workload, BATCH))
     assert workload.hardware_queries == 2 * len(BATCH[0])

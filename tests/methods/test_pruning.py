@@ -36,7 +36,7 @@ def test_the_penalty_is_the_norm_of_the_measured_slopes() -> None:
     batch = (X.double(), Y)
     plain = BP().loss(MRRDigits(0).double().train(), batch).item()
     expected = sum(math.sqrt(float(s.square().sum())) for s in slopes(workload))
-    found = OpticalPruning(strength=0.3).loss(workload, batch).item()
+    found = OpticalPruning(strength="0.3 HWHM").loss(workload, batch).item()
     assert found - plain == pytest.approx(0.3 * expected, rel=1e-6)
     assert expected > 1.0
     assert workload.gradient_evaluations == 1
@@ -50,7 +50,7 @@ def test_without_strength_it_is_back_propagation() -> None:
 def test_the_penalty_drives_rings_to_where_their_weight_is_flat() -> None:
     def steepness(strength: float) -> float:
         workload = MRRDigits(0)
-        fit(workload, OpticalPruning(strength=strength, lr=0.05), DATA, epochs=4)
+        fit(workload, OpticalPruning(strength=f"{strength} HWHM", lr=0.05), DATA, epochs=4)
         return sum(float(s.norm()) for s in slopes(workload))
 
     assert steepness(1.0) < 0.8 * steepness(0.0)
@@ -60,7 +60,7 @@ def test_the_penalty_does_not_reach_digital_parameters() -> None:
     grads = []
     for strength in (0.0, 5.0):
         workload = MRRDigits(0).train()
-        OpticalPruning(strength=strength).loss(workload, (X, Y)).backward()
+        OpticalPruning(strength=f"{strength} HWHM").loss(workload, (X, Y)).backward()
         grads.append(workload)
     for a, b in zip(*(w.digital_parameters().values() for w in grads), strict=True):
         torch.testing.assert_close(a.grad, b.grad)

@@ -89,8 +89,8 @@ def test_degradation_shows_every_method_with_its_band(table):
             assert corners.min() == min(interval.low for interval in curve.values())
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[: len(METHODS)] == [row.method for row in table.rows]
-    silent = any(not group.informative for group in table.groups)
-    assert ("all at chance: no weight" in legend) == silent
+    silent = any(not group.counted for group in table.groups)
+    assert ("no weight in the score" in legend) == silent
     assert "chance (0.1)" in legend
 
 

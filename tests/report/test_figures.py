@@ -74,9 +74,9 @@ def table(records):
 
 
 def test_suite_pictures_are_the_same_bytes_when_drawn_again(records, tmp_path):
-    first = figures.draw_suite(records, tmp_path / "a")
+    first = figures.draw_suite(build(records), tmp_path / "a")
     assert list(first) == ["degradation", "scores", "sharpness"]
-    again = figures.draw_suite(list(reversed(records)), tmp_path / "b")
+    again = figures.draw_suite(build(list(reversed(records))), tmp_path / "b")
     for name, path in first.items():
         assert path == tmp_path / "a" / f"{name}.svg"
         assert path.read_bytes() == again[name].read_bytes()
@@ -88,7 +88,7 @@ def test_suite_pictures_are_the_same_bytes_when_drawn_again(records, tmp_path):
 def test_several_tables_get_names_of_their_own(tmp_path):
     data = ("sha256:" + digit * 64 for digit in "01")
     two = [r for f in data for r in make_suite(["BP", "SAT"], (0, 1), fingerprint=f)]
-    drawn = figures.draw_suite(two, tmp_path)
+    drawn = figures.draw_suite(build(two), tmp_path)
     prefix = "mrr_mnist-mrr-mnist-standard"
     kinds = ("degradation", "scores", "sharpness")
     assert list(drawn) == [f"{p}-{k}" for p in (prefix, f"{prefix}-2") for k in kinds]
@@ -96,7 +96,7 @@ def test_several_tables_get_names_of_their_own(tmp_path):
 
 
 def test_a_mesh_suite_gets_the_pictures_of_transfer_and_cost(tmp_path):
-    drawn = figures.draw_suite(make_mesh_suite(["BP", "PAT"], (0, 1)), tmp_path)
+    drawn = figures.draw_suite(build(make_mesh_suite(["BP", "PAT"], (0, 1))), tmp_path)
     assert list(drawn) == ["degradation", "scores", "sharpness", "transfer", "cost"]
     for path in drawn.values():
         assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file
@@ -104,9 +104,9 @@ def test_a_mesh_suite_gets_the_pictures_of_transfer_and_cost(tmp_path):
 
 def test_a_suite_with_a_joint_grid_gets_the_picture_of_its_surface(tmp_path):
     records = make_misaligned(("BP", "SAT"), (0, 1))
-    drawn = figures.draw_suite(records, tmp_path / "a")
+    drawn = figures.draw_suite(build(records), tmp_path / "a")
     assert list(drawn) == ["degradation", "surface", "scores", "sharpness"]
-    again = figures.draw_suite(records, tmp_path / "b")
+    again = figures.draw_suite(build(records), tmp_path / "b")
     assert drawn["surface"].read_bytes() == again["surface"].read_bytes()
     page = write_page(tmp_path, build(records), {n: p.read_text() for n, p in drawn.items()})
     assert 'alt="surface"' in page.read_text(encoding="utf-8")
@@ -114,8 +114,12 @@ def test_a_suite_with_a_joint_grid_gets_the_picture_of_its_surface(tmp_path):
 
 def test_the_published_protocol_gets_no_picture_of_scores(tmp_path):
     published = make_mesh_suite(["BP", "PAT"], (0, 1), protocol="published")
-    assert list(figures.draw_suite(published, tmp_path)) == ["degradation", "transfer", "cost"]
-    both = figures.draw_suite([*make_mesh_suite(["BP"], (0, 1)), *published], tmp_path)
+    assert list(figures.draw_suite(build(published), tmp_path)) == [
+        "degradation",
+        "transfer",
+        "cost",
+    ]
+    both = figures.draw_suite(build([*make_mesh_suite(["BP"], (0, 1)), *published]), tmp_path)
     fair = [f"mzi_mnist-mzi-mnist-standard-{k}" for k in ("degradation", "scores", "sharpness")]
     assert [name for name in both if "published" not in name][:3] == fair
     assert [name for name in both if "published" in name] == [
@@ -124,7 +128,7 @@ def test_the_published_protocol_gets_no_picture_of_scores(tmp_path):
 
 
 def test_failures_alone_draw_nothing(tmp_path):
-    assert figures.draw_suite([make_failure("SAT", 0)], tmp_path / "x") == {}
+    assert figures.draw_suite(build([make_failure("SAT", 0)]), tmp_path / "x") == {}
     assert not (tmp_path / "x").exists()
 
 
@@ -132,9 +136,11 @@ def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
     for record in make_suite(["BP", "SAT"], (0, 1)):
         write_job(tmp_path / "runs", record)
     code = (
-        "import sys; from pnnbench.report import figures, records\n"
+        "import sys; from pnnbench.records import store; from pnnbench.report import figures\n"
+        "from pnnbench.leaderboard.ranking import build\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"figures.draw_suite(records.read_records({str(tmp_path / 'runs')!r}), {str(tmp_path)!r})\n"
+        f"records = store.read_records({str(tmp_path / 'runs')!r})\n"
+        f"figures.draw_suite(build(records), {str(tmp_path)!r})\n"
         "assert not {'torch', 'lightning', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
@@ -145,7 +151,7 @@ def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
 
 
 def test_sharpness_has_one_point_per_job(records, table):
-    points = figures.sharpness_points(table, [*records, make_record("SAT", 0, suite="other")])
+    points = figures.sharpness_points(table)
     assert list(points) == [row.method for row in table.rows]
     for row in table.rows:
         mine = {r["job"]["seed"]: r for r in records if r["job"]["method"]["label"] == row.method}
@@ -154,7 +160,7 @@ def test_sharpness_has_one_point_per_job(records, table):
         mean = sum(y for _, y in points[row.method]) / 3
         assert mean == pytest.approx(row.robust.mean, abs=1e-12)
     with style.styled():
-        figure = figures.sharpness(table, records)
+        figure = figures.sharpness(table)
     ax = figure.axes[0]
     assert ax.get_xscale() == "log"
     for line in ax.lines:
@@ -169,12 +175,12 @@ def test_sharpness_has_one_point_per_job(records, table):
 def test_rho_is_that_of_the_picture_where_lower_is_better():
     worse = lower_is_better(make_suite(["BP", "SAT", "BP on weights"]))
     table = build(worse)[0]
-    points = [p for pairs in figures.sharpness_points(table, worse).values() for p in pairs]
+    points = [p for pairs in figures.sharpness_points(table).values() for p in pairs]
     rho = spearman([x for x, _ in points], [y for _, y in points]).mean
     assert rho is not None
     assert abs(rho) > 0.1
     with style.styled():
-        figure = figures.sharpness(table, worse)
+        figure = figures.sharpness(table)
         axes = degradation(table).axes
     drawn = float(figure.texts[0].get_text().rpartition("=")[2].replace("−", "-"))
     assert drawn == pytest.approx(rho, abs=0.005)
@@ -213,7 +219,7 @@ def test_no_text_overlaps_or_sticks_out(labels, monkeypatch):
     with style.styled():
         for figure in (
             degradation(table),
-            figures.sharpness(table, records),
+            figures.sharpness(table),
             figures.scores(table),
         ):
             assert in_the_way(figure, monkeypatch) == []
@@ -231,5 +237,5 @@ def test_the_check_for_overlaps_finds_one(table, monkeypatch):
 
 def test_labels_of_strangers_draw(tmp_path):
     records = relabelled(["costs $5 & <more>", "50 % \\alpha_1 $", "ünïcode → a--b"])
-    for path in figures.draw_suite(records, tmp_path).values():
+    for path in figures.draw_suite(build(records), tmp_path).values():
         assert ElementTree.parse(path).getroot().tag.endswith("svg")  # noqa: S314 - our own file

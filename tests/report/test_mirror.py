@@ -136,6 +136,23 @@ def test_the_leaderboard_is_a_run_with_summary_table_and_artifact(tmp_path: Path
     assert artifact["files"]["index.html"].read_bytes() == page.read_bytes()
 
 
+def test_an_unchanged_leaderboard_is_one_run_and_a_changed_one_keeps_its_id(
+    tmp_path: Path,
+) -> None:
+    tables = ranking.build(make_suite(["BP", "SAT"], (0, 1)))
+    page = write_page(tmp_path / "page", tables)
+    for _ in range(3):
+        assert mirror.log_leaderboard(tables, page, folder=tmp_path / "mirror") is None
+    (first,) = (tmp_path / "mirror" / "wandb").glob("offline-run-*")
+    more = ranking.build(make_suite(["BP", "SAT"], (0, 1, 2)))
+    page = write_page(tmp_path / "page", more)
+    assert mirror.log_leaderboard(more, page, folder=tmp_path / "mirror") is None
+    # Of two runs in one second the later folder has a number behind the id.
+    ids = [p.name.split("-leaderboard-")[1][:16] for p in first.parent.glob("offline-run-*")]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+
+
 def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
     fair = make_mesh_suite(["BP", "PAT"])
     tables = ranking.build([*fair, *make_mesh_suite(["BP", "PAT"], protocol="published")])

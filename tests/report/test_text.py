@@ -108,7 +108,7 @@ def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> No
     assert "NAT *" in shown
     assert "incomplete: NAT has 2 of 3 seeds (missing: 2)" in shown
     assert "failed: NAT, seed 2: diverged (Diverged: the loss is not finite at step 412)" in shown
-    assert "1 of 13 cell groups has every method at chance: no weight" in shown
+    assert "1 of 13 cell groups carries no weight in the score, as the workload" in shown
     assert "robust and differences over seeds and devices" in shown
     assert shown.count("protocol pnnbench-1") == 2
 
@@ -254,13 +254,13 @@ def test_page_shows_the_figures_of_the_rows(tables) -> None:
     assert fmt.number(row.difference.mean, **share, sign=True) in line[3]
     assert "3 × 20" in line[7]
     everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
-    for words in ("at chance", "Diverged: the loss is not finite", "torch 2.15.0", "0123456789ab"):
+    for words in ("no weight", "Diverged: the loss is not finite", "torch 2.15.0", "0123456789ab"):
         assert words in everything
     titles = [a.get("title", "") for tag, a in page.tags if tag == "td" and a.get("title")]
     assert any(title.startswith("tied with") and "BP 2x" in title for title in titles)
     assert "95 % interval over seeds and devices" in titles
     grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
-    silent = sum(not group.informative for table in tables for group in table.groups)
+    silent = sum(not group.counted for table in tables for group in table.groups)
     assert len(grey) == silent > 0
 
 

@@ -1,0 +1,85 @@
+"""What a table says over all its jobs: correlations of sharpness with robustness, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pnnbench.leaderboard import statistics as st
+from pnnbench.leaderboard.grid import Record
+from pnnbench.records.store import canonical
+
+SHARPNESS_FIGURES = (
+    "lambda_max",
+    "lambda_max_calibrated",
+    "common_mode",
+    "ball_increase",
+    "device_increase",
+    "train_loss",
+)
+"""Figures of a record that are correlated with robustness; the others are bounds and settings."""
+
+
+def correlations(
+    jobs: list[tuple[Record, float]], higher_is_better: bool
+) -> dict[str, dict[str, Any]]:
+    """Rank correlation of each sharpness figure with the robust score.
+
+    Jobs whose loss never left that of guessing are left out: they are flat because nothing was
+    learnt.
+
+    Args:
+        jobs: Records with their scores.
+        higher_is_better: Direction of the metric.
+
+    Returns:
+        Name of the figure to ``rho``, ``low``, ``high`` and ``n_jobs``.
+    """
+    figures: dict[str, list[tuple[float, float]]] = {}
+    for record, score in jobs:
+        goodness = score if higher_is_better else -score
+        sharpness = record.get("sharpness", {})
+        if sharpness.get("at_guessing"):  # flat because nothing was learnt
+            continue
+        for name in SHARPNESS_FIGURES:
+            value = sharpness.get(name)
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                figures.setdefault(name, []).append((float(value), goodness))
+    result = {}
+    for name in sorted(figures):
+        pairs = figures[name]
+        interval = st.spearman([x for x, _ in pairs], [y for _, y in pairs])
+        if interval.mean is not None:
+            result[name] = {
+                "rho": interval.mean,
+                "low": interval.low,
+                "high": interval.high,
+                "n_jobs": len(pairs),
+            }
+    return result
+
+
+def provenance(records: Sequence[Record]) -> dict[str, Any]:
+    """Collects what the records say of their making; several values where they differ."""
+    result: dict[str, Any] = {}
+    for name in ("versions", "git", "machine", "threads"):
+        seen: dict[bytes, Any] = {}
+        for record in records:
+            if name in record["provenance"]:
+                value = record["provenance"][name]
+                seen.setdefault(canonical(value), value)
+        if seen:
+            result[name] = list(seen.values())
+    if records:
+        times = [
+            r["provenance"][k]
+            for r in records
+            for k in ("started", "finished")
+            if isinstance(r["provenance"].get(k), str)
+        ]
+        if times:
+            result["started"], result["finished"] = min(times), max(times)
+        result["data"] = [dict(r["data"]) for r in records[:1]]
+        result["train_seconds"] = sum(r["cost"]["train_seconds"] for r in records)
+    result["jobs"] = len(records)
+    return result

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pnnbench.errors import UserError
+from pnnbench.records.index import NAME, read_index, write_index
+
+BOARD = ("mine", "pnnbench-1", "mrr-digits", "smoke")
+OTHER = ("mine", "pnnbench-1", "mzi-digits", "smoke")
+
+
+def test_an_index_reads_back_from_its_folder_and_from_the_folder_of_all(tmp_path: Path) -> None:
+    index = {BOARD: {"SAT, ρ = 1": {0: "a" * 16, 10: "b" * 16}}, OTHER: {"BP": {0: "c" * 16}}}
+    write_index(tmp_path / "mine", "mine", index)
+    assert read_index(tmp_path) == read_index(tmp_path / "mine") == index
+    assert read_index([tmp_path, tmp_path / "mine"]) == index
+    assert read_index(tmp_path / "nowhere") == {}
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == [NAME]
+
+
+def test_a_run_of_some_rows_keeps_the_others_and_a_whole_run_does_not(tmp_path: Path) -> None:
+    write_index(tmp_path, "mine", {BOARD: {"BP": {0: "a", 1: "b"}, "NAT": {0: "c"}}})
+    some = {BOARD: {"BP": {1: "B", 2: "d"}, "SAT": {0: "e"}}}
+    write_index(tmp_path, "mine", some, keep=True)
+    assert read_index(tmp_path)[BOARD] == {
+        "BP": {0: "a", 1: "B", 2: "d"},
+        "NAT": {0: "c"},
+        "SAT": {0: "e"},
+    }
+    write_index(tmp_path, "mine", some)
+    assert read_index(tmp_path) == some
+
+
+def test_an_equal_index_is_not_written_again(tmp_path: Path) -> None:
+    write_index(tmp_path, "mine", {BOARD: {"BP": {0: "a"}}})
+    before = (tmp_path / NAME).stat().st_mtime_ns
+    write_index(tmp_path, "mine", {BOARD: {"BP": {0: "a"}}})
+    assert (tmp_path / NAME).stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"suite": "x", "boards": [{"rows": {}}]}', "\x00"]
+)
+def test_what_is_no_index_gives_one_readable_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / NAME).write_text(text)
+    with pytest.raises(UserError, match="not the index of a suite"):
+        read_index(tmp_path)

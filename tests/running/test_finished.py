@@ -1,0 +1,137 @@
+"""A finished job is found by whoever asks for the same thing, under whatever name."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pnnbench.leaderboard.ranking import build
+from pnnbench.records.index import read_index
+from pnnbench.records.store import read_record, read_records, write_record
+from pnnbench.running.finished import adopt, index_of, job_folder
+from pnnbench.running.jobs import load_trained, run_suite
+from pnnbench.running.suites import Suite, load_suite
+
+SUITE = {
+    "suite": "first",
+    "protocol": "pnnbench-1",
+    "tier": "smoke",
+    "workloads": ["mzi-digits"],
+    "seeds": [0],
+    "methods": [{"method": "bp", "label": "BP"}],
+}
+
+
+def suite(folder: Path, **changes: object) -> Suite:
+    path = folder / "suite.yaml"
+    path.write_text(yaml.safe_dump({**SUITE, **changes}))
+    return load_suite(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    said: list[str] = []
+    run_suite(suite(folder), folder / "runs", say=said.append)
+    assert any("start" in line for line in said)
+    return folder / "runs"
+
+
+def trains(loaded: Suite, runs: Path) -> bool:
+    said: list[str] = []
+    run_suite(loaded, runs, say=said.append)
+    return any(line.endswith("start") for line in said)
+
+
+def test_name_and_label_decide_nothing(tmp_path: Path) -> None:
+    base = suite(tmp_path).jobs[0].spec()["hash"]
+    renamed = suite(tmp_path, suite="second", methods=[{"method": "bp", "label": "Baseline"}])
+    by_path = suite(
+        tmp_path,
+        methods=["pnnbench.methods.bp.BP"],
+        workloads=["pnnbench.workloads.mzi.MZIDigits"],
+    )
+    assert renamed.jobs[0].spec()["hash"] == base == by_path.jobs[0].spec()["hash"]
+
+
+def test_another_suite_and_another_label_train_nothing(runs: Path, tmp_path: Path) -> None:
+    (record,) = read_records(runs / "first")
+    second = suite(tmp_path, suite="second", methods=[{"method": "bp", "label": "Baseline"}])
+    assert not trains(second, runs)
+    folder = job_folder(runs, second.jobs[0])
+    adopted = read_record(folder / "record.json")
+    assert (adopted["job"]["suite"], adopted["job"]["method"]["label"]) == ("second", "Baseline")
+    for key in ("cells", "clean", "sharpness", "cost", "provenance", "parameters"):
+        assert adopted[key] == record[key]
+    load_trained(folder, adopted)  # the parameters came along
+    # A new label in the same suite: the same jobs, renamed.
+    assert not trains(suite(tmp_path, methods=[{"method": "bp", "label": "Plain"}]), runs)
+    tables = build(read_records(runs / "first"), current=read_index(runs / "first"))
+    assert [(row.method, row.complete) for row in tables[0].rows] == [("Plain", True)]
+    assert not trains(suite(tmp_path), runs)
+
+
+def test_published_records_are_found_without_their_parameters(runs: Path, tmp_path: Path) -> None:
+    (record,) = read_records(runs / "first")
+    board = tmp_path / "leaderboards" / "any" / "records"
+    write_record(board / f"{record['job']['hash']}.json", record)
+    own = suite(tmp_path, suite="own")
+    assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 1
+    assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 0
+    assert (
+        read_record(job_folder(tmp_path / "runs", own.jobs[0]) / "record.json")["clean"]
+        == (record["clean"])
+    )
+
+
+def test_the_index_lists_the_jobs_of_a_suite(tmp_path: Path) -> None:
+    loaded = suite(tmp_path, seeds=[0, 3])
+    hashes = {job.seed: job.spec()["hash"] for job in loaded.jobs}
+    assert index_of(loaded.jobs) == {("first", "pnnbench-1", "mzi-digits", "smoke"): {"BP": hashes}}
+
+
+METHOD = """
+from pnnbench.methods.bp import BP
+from {0}_scale import SCALE
+
+
+class Mine(BP):
+    '''Mine.'''
+"""
+
+
+def test_an_edited_helper_is_a_new_job_and_an_edit_taken_back_is_not(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "edited_method"
+    (tmp_path / f"{name}.py").write_text(METHOD.format(name))
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def loaded(scale: float) -> Suite:
+        (tmp_path / f"{name}_scale.py").write_text(f"SCALE = {scale}\n")
+        for known in (name, f"{name}_scale"):
+            sys.modules.pop(known, None)
+        importlib.invalidate_caches()
+        return suite(tmp_path, suite="author", methods=[f"{name}.Mine"])
+
+    assert trains(loaded(1.0), runs)
+    assert not trains(loaded(1.0), runs)
+    assert trains(loaded(2.0), runs)
+    table = build(read_records(runs / "author"), current=read_index(runs / "author"))[0]
+    assert (table.rows[0].complete, len(table.older)) == (True, 1)
+    newest = table.older[0]["hash"]
+    assert not trains(loaded(1.0), runs)
+    table = build(read_records(runs / "author"), current=read_index(runs / "author"))[0]
+    assert (table.rows[0].complete, len(table.older)) == (True, 1)
+    assert table.older[0]["hash"] != newest
+    (record, *_) = read_records(runs / "author")
+    source = record["provenance"]["sources"]["method"]
+    assert len(source["sha256"]) == 64
+    assert source["n_files"] == 2
+    assert record["provenance"]["sources"]["workload"]["distribution"] == "pnnbench"
+    for known in (name, f"{name}_scale"):
+        sys.modules.pop(known, None)
