@@ -32,7 +32,8 @@ def test_every_figure_against_its_definition(measured):
     exact = exact_hessian(trained(), x, y)
     truth = torch.linalg.eigvalsh(exact)
     assert r["lambda_max"] == pytest.approx(float(truth[-1]), rel=1e-3)
-    assert abs(r["lambda_max"] - float(truth[-1])) <= 2 * r["lambda_max_error_bound"] + 1e-5
+    rounding = 1e-5 * float(truth[-1])  # of products in float32, which the bound leaves out
+    assert abs(r["lambda_max"] - float(truth[-1])) <= 2 * r["lambda_max_error_bound"] + rounding
     assert r["top"] == pytest.approx([float(truth[-1]), float(truth[-2])], rel=1e-2)
     assert abs(r["lambda_min"] - float(truth[0])) <= r["lambda_min_error_bound"]
     assert r["lambda_max_low"] < r["lambda_max"] < r["lambda_max_high"]
