@@ -1,4 +1,4 @@
-"""Fixtures for everybody: where reference files and MNIST are, if they are on this machine."""
+"""What all tests share: one thread, no settings of the user, where references and MNIST are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,22 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Before torch is imported, and for the processes that tests start: as many workers as there are
+# cores (pytest -n) need one thread each.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+# What a user may have set for runs of their own.
+for _name in [n for n in os.environ if n.startswith("WANDB_")]:
+    del os.environ[_name]
+for _name in ("PNNBENCH_DOWNLOAD", "COLUMNS", "FORCE_COLOR", "MPLBACKEND"):
+    os.environ.pop(_name, None)
+
+# The same examples on every machine, however busy it is. New ones: --hypothesis-profile=search.
+settings.register_profile("pnnbench", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile("pnnbench")
 
 REPO_ROOT = Path(__file__).resolve().parents[1]
 

@@ -111,8 +111,8 @@ def test_ball_of_rings_grows_with_its_radius_and_is_never_negative():
 
 
 def test_devices_as_a_batch_equal_one_device_at_a_time():
-    workload = trained()
-    x, y = blobs(70)
+    workload = trained(dtype=torch.float64)
+    x, y = blobs(70, torch.float64)
     devices = [workload.draw_device(0.3, seed) for seed in range(7)]
     warm = MRREnvironment(22.3)
     with deployed(workload):
@@ -122,10 +122,10 @@ def test_devices_as_a_batch_equal_one_device_at_a_time():
         for device, increase in zip(devices, found, strict=True):
             with workload.operating(device, warm):
                 alone = float(workload.loss(workload(x), (x, y)))
-            assert increase == pytest.approx(alone - ideal, abs=2e-6)
+            assert increase == pytest.approx(alone - ideal, abs=1e-12)
             assert increase > 0.0
         assert nominal != pytest.approx(found, abs=1e-3)
-        assert device_increases(workload, x, y, [Device.ideal()]) == pytest.approx([0.0], abs=1e-6)
+        assert device_increases(workload, x, y, [Device.ideal()]) == pytest.approx([0.0], abs=1e-12)
         with pytest.raises(UserError, match="no device"):
             device_increases(workload, x, y, [])
 

@@ -116,10 +116,10 @@ def test_drift_shifts_fc2_and_fc3_toward_the_dip(
     weights = random_model(0)
     model = as_currents(weights, 1) if kind == "currents" else weights
     name = "a_Lorentz.npz" if kind == "currents" else "a.npz"
-    workload = load_checkpoint(write(tmp_path / name, model)).workload(signed=True)
+    workload = load_checkpoint(write(tmp_path / name, model)).workload(signed=True).double()
     currents = {n: layer.current.detach() for n, layer in workload.layers().items()}
     tensors = {n: torch.from_numpy(np.array(v)) for n, v in weights.items()}
-    x = noise.test[:30]
+    x = noise.test[:30].double()
     for change, offset in ((-1.3, -0.104), (1.3, -0.104), (0.0, 0.0)):
         expected = logits(currents, tensors, x, offset=offset, batch_statistics=batch)
         device = drift_device(workload.network, change)
@@ -129,7 +129,7 @@ def test_drift_shifts_fc2_and_fc3_toward_the_dip(
                     found = workload(x)
             else:
                 found = workload(x)
-        torch.testing.assert_close(found.double(), expected, rtol=2e-4, atol=2e-4)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_accuracy_counts_all_images() -> None:

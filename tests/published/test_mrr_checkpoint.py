@@ -47,7 +47,8 @@ def test_network_computes_what_the_file_says(tmp_path: Path, name: str) -> None:
     expected = logits(currents, tensors(weights), images, relu="-lambda" not in name)
     other = logits(currents, tensors(weights), images, relu="-lambda" in name)
     with torch.no_grad():
-        measured = checkpoint.workload()(images).double()
+        measured = checkpoint.workload().double()(images.double())
+    # Currents are kept in float32: 6e-8 of each, which sums of up to 400 weights make 1e-5.
     torch.testing.assert_close(measured, expected, rtol=1e-4, atol=1e-4)
     assert (measured - other).abs().max() > 0.1
 
