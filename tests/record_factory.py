@@ -90,7 +90,7 @@ def make_record(
     }
     content = canonical({"fingerprint": fingerprint, "protocol": protocol})
     job["content"] = hashlib.sha256(content).hexdigest()
-    job["hash"] = job_hash(job, schema=1)
+    job["hash"] = job_hash(job)
     sharpness = float(np.exp(2.0 - 1.5 * strength + rng.normal(0, 0.1)))
     steps = 937 * 10 * (2 if label in ("SAT", "BP 2x") else 1)
     epochs = list(range(1, 11))

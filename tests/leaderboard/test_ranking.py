@@ -379,6 +379,12 @@ def test_a_newer_failure_counts_and_a_killed_job_does_not() -> None:
         assert row.seeds == (() if counts else (0,))
 
 
+def missing(record: dict, *parts: str) -> None:
+    """Says in a record that some of its parts could not be measured."""
+    record["schema"] = 2
+    record["gaps"] = [{"part": p, "type": "not-finite", "message": "overflow"} for p in parts]
+
+
 def test_failed_seeds_count_as_guessing_and_the_row_stands_last() -> None:
     """The field case: a copy of BP that diverges at two of three seeds."""
     whole = make_suite(["BP", "NAT"])
@@ -396,6 +402,7 @@ def test_failed_seeds_count_as_guessing_and_the_row_stands_last() -> None:
 def test_an_undefined_cell_counts_as_guessing() -> None:
     def gap(r: dict) -> None:
         r["cells"][0]["value"] = None
+        missing(r, "cells[0]")
 
     def guess(r: dict) -> None:
         r["cells"][0]["value"] = 0.1
@@ -442,6 +449,7 @@ def test_figures_that_were_not_measured_leave_the_others() -> None:
     def bare(r: dict) -> None:
         r["sharpness"] = {}
         r["clean"] = None
+        missing(r, "sharpness", "clean")
 
     (row,) = ranking.rows([resealed(make_record("SAT", 0), bare), make_record("SAT", 1)])
     assert row.lambda_max.mean == make_record("SAT", 1)["sharpness"]["lambda_max"]

@@ -21,7 +21,7 @@ def test_diagnose_recomputes_the_hash_of_a_job(tmp_path: Path) -> None:
     path = write_job(tmp_path, record)
     (finding,) = diagnose(tmp_path)
     assert (finding.kind, finding.path) == ("mismatch", path)
-    assert rec.job_hash(record["job"], schema=1) in finding.message
+    assert rec.job_hash(record["job"]) in finding.message
 
 
 def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
