@@ -19,6 +19,7 @@ from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
 
 WORKLOADS = """
+import dataclasses
 import math
 import torch
 from pnnbench.workloads.base import Classification
@@ -34,7 +35,13 @@ class Undefined(Accuracy):
         return value * math.nan if value < self.bar else value
 
 
-class Gapped(MZIDigits):
+class Brisk(MZIDigits):
+    '''Next to nothing to do.'''
+    name = "brisk"
+    tiers = {"smoke": dataclasses.replace(MZIDigits.tiers["smoke"], sharpness_images=4)}
+
+
+class Gapped(Brisk):
     '''The metric is undefined for the worse devices.'''
     name = "gapped"
     bar = 0.25
@@ -50,7 +57,7 @@ class Hopeless(Gapped):
     bar = 2.0
 
 
-class Dark(MZIDigits):
+class Dark(Brisk):
     '''The network is lost when it is calibrated.'''
     name = "dark"
 
@@ -60,7 +67,7 @@ class Dark(MZIDigits):
             self.network.mesh.theta.fill_(math.nan)
 
 
-class Unready(MZIDigits):
+class Unready(Brisk):
     '''Calibration fails.'''
     name = "unready"
 
@@ -68,7 +75,7 @@ class Unready(MZIDigits):
         raise ZeroDivisionError("no calibration")
 
 
-class Refusing(MZIDigits):
+class Refusing(Brisk):
     '''No cell can be measured.'''
     name = "refusing"
 
@@ -76,7 +83,7 @@ class Refusing(MZIDigits):
         raise ZeroDivisionError("no metric")
 
 
-class Odd(MZIDigits):
+class Odd(Brisk):
     '''Two classes of its own.'''
     name = "odd"
     n_classes = 2
@@ -97,11 +104,11 @@ class Odd(MZIDigits):
 
 @pytest.fixture
 def load(tmp_path, monkeypatch):
-    """Makes a suite of one job of one of the workloads, or of a built-in one."""
+    """Makes a suite of one job of one of the workloads."""
     (tmp_path / "gap_workloads.py").write_text(WORKLOADS)
     monkeypatch.syspath_prepend(str(tmp_path))
 
-    def make(workload: str = "mzi-digits"):
+    def make(workload: str = "gap_workloads.Brisk"):
         path = tmp_path / "gaps.yaml"
         text = {
             "suite": "gaps",
