@@ -1,0 +1,262 @@
+"""What a job keeps when a part of it fails, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from pnnbench.cli import main
+from pnnbench.errors import DiskFullError
+from pnnbench.records.doctor import diagnose
+from pnnbench.records.store import is_finished, read_record
+from pnnbench.running.jobs import job_folder, load_trained, run_suite
+from pnnbench.running.suites import load_suite
+
+WORKLOADS = """
+import dataclasses
+import math
+import torch
+from pnnbench.workloads.base import Classification
+from pnnbench.workloads.mzi import MZIDigits
+from pnnbench.workloads.networks import DigitsFront, MeshNet
+from pnnbench.platforms.mzi import MZIMesh
+from pnnbench.workloads.accuracy import Accuracy
+
+
+class Undefined(Accuracy):
+    def compute(self):
+        value = super().compute()
+        return value * math.nan if value < self.bar else value
+
+
+class Brisk(MZIDigits):
+    '''Next to nothing to do.'''
+    name = "brisk"
+    tiers = {"smoke": dataclasses.replace(MZIDigits.tiers["smoke"], sharpness_images=4)}
+
+
+class Gapped(Brisk):
+    '''The metric is undefined for the worse devices.'''
+    name = "gapped"
+    bar = 0.25
+
+    def metric(self):
+        metric = Undefined()
+        metric.bar = self.bar
+        return metric
+
+
+class Hopeless(Gapped):
+    '''The metric is undefined everywhere.'''
+    bar = 2.0
+
+
+class Dark(Brisk):
+    '''The network is lost when it is calibrated.'''
+    name = "dark"
+
+    def calibrate(self, images, batch_size=500):
+        super().calibrate(images, batch_size)
+        with torch.no_grad():
+            self.network.mesh.theta.fill_(math.nan)
+
+
+class Unready(Brisk):
+    '''Calibration fails.'''
+    name = "unready"
+
+    def calibrate(self, images, batch_size=500):
+        raise ZeroDivisionError("no calibration")
+
+
+class Refusing(Brisk):
+    '''No cell can be measured.'''
+    name = "refusing"
+
+    def metric(self):
+        raise ZeroDivisionError("no metric")
+
+
+class Odd(Brisk):
+    '''Two classes of its own.'''
+    name = "odd"
+    n_classes = 2
+
+    def build_network(self):
+        return MeshNet(DigitsFront(8), MZIMesh(8), n_classes=2)
+
+    def loss(self, outputs, batch):
+        return super().loss(outputs, (batch[0], batch[1] % 2))
+
+    def metric(self):
+        metric = super().metric()
+        update = metric.update
+        metric.update = lambda outputs, labels: update(outputs, labels % 2)
+        return metric
+"""
+
+
+@pytest.fixture
+def load(tmp_path, monkeypatch):
+    """Makes a suite of one job of one of the workloads."""
+    (tmp_path / "gap_workloads.py").write_text(WORKLOADS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(workload: str = "gap_workloads.Brisk"):
+        path = tmp_path / "gaps.yaml"
+        text = {
+            "suite": "gaps",
+            "protocol": "pnnbench-1",
+            "tier": "smoke",
+            "workloads": [workload],
+            "seeds": [0],
+            "methods": ["bp"],
+        }
+        path.write_text(yaml.safe_dump(text))
+        return load_suite(path)
+
+    return make
+
+
+def run(suite, runs: Path):
+    """The record of the suite's job, its folder and what was said."""
+    said: list[str] = []
+    (record,) = run_suite(suite, runs, say=said.append)
+    return record, job_folder(runs, suite.jobs[0]), said
+
+
+def test_cells_without_a_value_are_gaps_and_the_rest_stands(load, tmp_path):
+    plain, _, _ = run(load(), tmp_path / "plain")
+    record, folder, said = run(load("gap_workloads.Gapped"), tmp_path / "runs")
+    assert record["status"] == "ok"
+    assert "gaps" not in plain
+    lost = [i for i, cell in enumerate(record["cells"]) if cell["value"] is None]
+    assert 0 < len(lost) < len(record["cells"])
+    for i, (cell, whole) in enumerate(zip(record["cells"], plain["cells"], strict=True)):
+        assert cell["value"] == (None if i in lost else whole["value"])
+        assert (whole["value"] < 0.25) == (i in lost)
+    assert record["clean"] == plain["clean"]
+    assert record["sharpness"] == plain["sharpness"]
+    parts = {gap["part"]: gap["type"] for gap in record["gaps"]}
+    assert {f"cells[{i}]" for i in lost} <= parts.keys()
+    assert set(parts.values()) == {"not-finite"}
+    assert "parts missing, the first cells[" in said[-1]
+    assert is_finished(folder / "record.json", parameters=True)
+    assert {finding.kind for finding in diagnose(tmp_path / "runs")} == {"gaps"}
+    load_trained(folder, record)
+
+
+def test_a_workload_with_labels_of_its_own_is_measured_whole(load, tmp_path):
+    record, _, _ = run(load("gap_workloads.Odd"), tmp_path / "runs")
+    assert record["status"] == "ok"
+    assert "gaps" not in record
+    assert record["metric"]["chance"] == 0.5
+    assert record["sharpness"]["guessing_loss"] < 0.7
+    assert record["sharpness"]["lambda_max_calibrated"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "words"),
+    [
+        ("Hopeless", "diverged", "nothing could be measured; clean: the metric Undefined is nan"),
+        ("Dark", "diverged", "no output of the trained network is finite"),
+        ("Unready", "error", "no calibration"),
+        ("Refusing", "error", "nothing could be measured; clean: ZeroDivisionError: no metric"),
+    ],
+)
+def test_a_job_with_nothing_to_show_keeps_its_parameters(load, tmp_path, name, status, words):
+    record, folder, _ = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert record["status"] == status
+    assert words in record["error"]["message"]
+    assert read_record(folder / "record.json") == record
+    tensors = load_file(folder / record["parameters"]["file"])
+    assert "mesh.theta" in tensors
+    assert record["curves"]["train_loss"]
+    assert record["cost"]["gradient_evaluations"] == 8
+    assert "cells" not in record
+    # The same command measures again and trains no more.
+    _, _, said = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert not [line for line in said if "epoch" in line]
+
+
+@pytest.mark.parametrize("moment", ["grid 10/12", "sharpness"])
+def test_a_job_stopped_while_it_measures_does_not_train_again(load, tmp_path, moment):
+    whole, _, _ = run(load(), tmp_path / "whole")
+    suite, runs = load(), tmp_path / "runs"
+    folder = job_folder(runs, suite.jobs[0])
+
+    def stop(line: str) -> None:
+        if moment in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(suite, runs, say=stop)
+    assert read_record(folder / "record.json")["status"] == "killed"
+    kept = load_file(folder / "parameters.safetensors")
+    record, _, said = run(suite, runs)
+    assert not [line for line in said if "epoch" in line]
+    for key in ("clean", "cells", "sharpness", "curves", "parameters", "training_device"):
+        assert record[key] == whole[key], key
+    assert record["cost"]["gradient_evaluations"] == whole["cost"]["gradient_evaluations"] == 8
+    after = load_file(folder / "parameters.safetensors")
+    assert all(torch.equal(kept[k], after[k]) for k in kept)
+
+
+@pytest.mark.parametrize(
+    ("file", "trained"),
+    [("checkpoints/last.ckpt", False), ("parameters.safetensors", True), ("record.json", True)],
+)
+def test_a_full_disk_stops_the_suite_and_the_same_command_goes_on(load, tmp_path, file, trained):
+    """What is written lands on the device that is always full."""
+    suite, runs = load(), tmp_path / "runs"
+    path = job_folder(runs, suite.jobs[0]) / file
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(DiskFullError, match=f"the disk is full: .*{path.name}"):
+        run_suite(suite, runs, say=lambda line: None)
+    assert not path.exists()
+    assert not [p for p in runs.rglob("*") if p.suffix == ".tmp" or p.is_symlink()]
+    record, _, said = run(suite, runs)
+    assert record["status"] == "ok"
+    assert trained == (not [line for line in said if "epoch" in line])
+    assert diagnose(runs) == []
+
+
+def test_the_command_line_says_in_a_sentence_that_the_disk_is_full(
+    load, tmp_path, capsys, monkeypatch
+):
+    suite = load()
+    monkeypatch.chdir(tmp_path)
+    path = job_folder(tmp_path / "runs", suite.jobs[0]) / "record.json"
+    path.parent.mkdir(parents=True)
+    path.with_name(f".{path.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    command = ["run", "gaps.yaml", "--wandb", "disabled", "--pictures", "false"]
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "pnnbench run: the disk is full: " in said
+    assert "run the same command again" in said
+    assert "Traceback" not in said
+    assert main(command) == 0
+    assert json.loads(path.read_text())["status"] == "ok"
+
+
+def test_the_command_line_knows_a_full_disk_wherever_it_shows(tmp_path, capsys, monkeypatch):
+    """A file of the leaderboard that is not written by the record's own writer."""
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / "x").symlink_to("/dev/full")
+    import pnnbench.commands as commands
+
+    def write(options):
+        Path("out/x").write_text("x")
+        return 0
+
+    monkeypatch.setitem(commands.COMMANDS, "doctor", write)
+    assert main(["doctor", "out"]) == 2
+    assert "the disk is full" in capsys.readouterr().err
