@@ -12,6 +12,7 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.mrr import MRRWeightBank
+from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
 
@@ -144,6 +145,12 @@ def test_parameters_are_resolved_to_the_full_set() -> None:
     [
         ({"roh": 0.5}, "did you mean 'rho'"),
         ({"rho": "0.5"}, "rho is '0.5', a str"),
+        ({"rho": "0.5"}, "or a text with a unit such as '0.3 rad'"),
+        ({"rho": "1e-3"}, "write it with a point, 0.001: YAML reads 1e-3 as text"),
+        ({"rho": "big"}, "rho is 'big', a str"),
+        ({"rho": "-1 mA"}, "rho is '-1.0 mA', out of range"),
+        ({"lr": "0 mA"}, "lr is '0.0 mA', out of range"),
+        ({"lr_digital": "1e-3 mA"}, "lr_digital is '1e-3 mA', a str"),
         ({"rho": True}, "rho is True, a bool"),
         ({"adaptive": 1}, "adaptive is 1, a int"),
         ({"adaptive": "yes"}, "allowed: a bool"),
@@ -170,6 +177,27 @@ def test_a_missing_parameter_is_named() -> None:
 def test_a_path_without_a_module_is_an_unknown_name(name):
     with pytest.raises(UserError, match="unknown method"):
         registry.resolve("methods", name)
+
+
+@pytest.mark.parametrize("text", ["3 mA", "3.0 mA", " 3mA ", "3e0  mA"])
+def test_an_amount_may_be_a_text_with_a_unit_and_has_one_spelling(text: str) -> None:
+    full = registry.method_parameters(SAT, {"rho": text, "lr": 1})
+    assert (full["rho"], full["lr"]) == ("3.0 mA", 1.0)
+    assert SAT(**full).rho == "3.0 mA"
+
+
+class InMilliamperes(BP):
+    """Its default has a unit."""
+
+    def __init__(self, lr: Amount = "0.05 mA") -> None:
+        super().__init__(lr)
+
+
+def test_a_default_may_have_a_unit() -> None:
+    assert registry.method_parameters(InMilliamperes, {})["lr"] == "0.05 mA"
+    assert registry.method_parameters(InMilliamperes, {"lr": 2})["lr"] == 2.0
+    with pytest.raises(UserError, match="lr is 'fast', a str"):
+        registry.method_parameters(InMilliamperes, {"lr": "fast"})
 
 
 def test_an_integer_is_the_same_setting_as_its_float():

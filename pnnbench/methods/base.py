@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -226,10 +226,14 @@ class TrainingMethod(pl.Callback):
                 f"{type(workload).__name__} has no Trainer, so that the number of steps is unknown",
                 next_step="train it with pnnbench.running.training.fit, or Trainer.fit",
             )
-        try:
-            steps = float(trainer.estimated_stepping_batches)
-        except MisconfigurationException as error:
-            raise UserError(f"the number of training steps is unknown: {error}") from None
+        schedulers = [c for c in trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
+        if any(len(set(c.scheduling.values())) > 1 for c in schedulers):
+            raise UserError(
+                f"{why} needs the number of training steps, which Lightning does not count where "
+                "the accumulation of gradients changes between epochs",
+                next_step="Trainer(accumulate_grad_batches=...) without the callback",
+            )
+        steps = float(trainer.estimated_stepping_batches)
         if not math.isfinite(steps) or steps < 0:
             raise UserError(
                 f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs}, "

@@ -36,6 +36,7 @@ from pnnbench.submitting.trial import (
     Trial,
     check,
     differing,
+    freeze_some,
     scramble,
     state_of,
 )
@@ -105,6 +106,32 @@ def check_ranges(trial: Trial) -> None:
         raise FaultError(
             f"{name} = {value} is accepted; check it with pnnbench.errors.check_range."
         )
+
+
+@check("units", "ranges", "access")
+def check_units(trial: Trial) -> None:
+    """Amounts are understood in the workload's unit and refused in another one."""
+    workload, method = trial.workload(), trial.method()
+    for name in trial.cls.amounts:
+        if name not in trial.hyper:
+            continue
+        text = f"{method.amount(name, workload)!r} {method.scale(name, workload).unit}"
+        advice = (
+            f"check {name} with pnnbench.workloads.amounts.check_amount and read it with "
+            "self.amount, or take it out of amounts."
+        )
+        try:
+            same = trial.cls(**{**trial.params, name: text}).amount(name, workload)
+            other = trial.cls(**{**trial.params, name: "1 furlong"})
+        except Exception as error:
+            raise FaultError(f"{name} as a text raises {type(error).__name__}; {advice}") from error
+        if same != method.amount(name, workload):
+            raise FaultError(f"{name} = {text!r} is not what its number stands for; {advice}")
+        try:
+            other.check(workload)
+        except UserError:
+            continue
+        raise FaultError(f"{name} = '1 furlong' is accepted by check(workload); {advice}")
 
 
 @check("loss", "defaults")
@@ -324,6 +351,48 @@ def check_trainer_flags(trial: Trial) -> None:
             ) from error
         if not all(bool(torch.isfinite(v).all()) for v in state.values()):
             raise FaultError(f"With Trainer({flag}) the parameters are no longer finite.")
+
+
+@check("frozen", "trains", "same-start")
+def check_frozen(trial: Trial) -> None:
+    """What is frozen keeps its bits; or it is refused."""
+    workload = trial.workload()
+    before = freeze_some(workload)
+    try:
+        trial.train(workload=workload)
+    except UserError:
+        return
+    except Exception as error:
+        raise FaultError(
+            f"With {', '.join(before)} frozen, training raises {type(error).__name__}: {error}. "
+            "Take workload.controls(trainable=True)."
+        ) from error
+    after = {**workload.controls(), **workload.digital_parameters()}
+    moved = [n for n, value in before.items() if not torch.equal(after[n], value)]
+    moved += [n for n in before if after[n].requires_grad]
+    if moved:
+        raise FaultError(
+            f"{', '.join(dict.fromkeys(moved))} was frozen and is not any more; train what "
+            "workload.controls(trainable=True) gives."
+        )
+
+
+@check("lets-go", "trains", "resumes", "detached", "tidy")
+def check_lets_go(trial: Trial) -> None:
+    """After training the method has let go, and the same object trains again as a fresh one."""
+    run = trial.train()
+    if run.workload.method is not None or hasattr(run.method, "hardware"):
+        raise FaultError(
+            "After training the method holds on to the workload; call super().teardown() and "
+            "super().detach()."
+        )
+    again = trial.train(method=run.method)
+    changed = differing(state_of(run.workload), state_of(again.workload))
+    if changed:
+        raise FaultError(
+            f"A second training with the same object differs in {', '.join(changed)}; make anew in "
+            "attach() what the method keeps while it trains."
+        )
 
 
 @check("alone", "trains")

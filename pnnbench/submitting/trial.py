@@ -164,11 +164,28 @@ class Trial:
         return ImageDataModule(_digits(), batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
 
     def train(
-        self, seed: int = SEED, others: tuple[pl.Callback, ...] = (), **flags: Any
+        self,
+        seed: int = SEED,
+        others: tuple[pl.Callback, ...] = (),
+        *,
+        workload: Workload | None = None,
+        method: TrainingMethod | None = None,
+        **flags: Any,
     ) -> Trained:
-        """Trains a fresh method on a fresh workload, with more flags of the Trainer if given."""
+        """Trains a method on a workload, fresh ones if none are given.
+
+        Args:
+            seed: Seed of a fresh method.
+            others: More callbacks.
+            workload: The workload.
+            method: The method.
+            **flags: More flags of the Trainer.
+
+        Returns:
+            The finished run.
+        """
         scramble(SEED)
-        run = Trained(self.workload(), self.method(seed), Watch())
+        run = Trained(workload or self.workload(), method or self.method(seed), Watch())
         with quiet():
             trainer = pl.Trainer(
                 max_epochs=EPOCHS,
@@ -188,6 +205,27 @@ class Trial:
     def run(self) -> Trained:
         """The run that most checks look at."""
         return self.train()
+
+
+def freeze_some(workload: Workload) -> dict[str, Tensor]:
+    """Freezes one digital parameter and some controls, never all: a whole layer if there are more.
+
+    Args:
+        workload: The workload.
+
+    Returns:
+        Copies of what is frozen, by name.
+    """
+    controls, digital = workload.controls(), workload.digital_parameters()
+    first, *others = workload.layers().values()
+    own = {id(getattr(first, name)) for name in first.control_names}
+    chosen = [name for name, p in controls.items() if id(p) in own]
+    chosen = chosen if others else chosen[: len(chosen) - 1][:1]
+    chosen += list(digital)[:1]
+    frozen = {name: {**controls, **digital}[name] for name in chosen}
+    for p in frozen.values():
+        p.requires_grad_(False)
+    return {name: p.detach().clone() for name, p in frozen.items()}
 
 
 def scramble(torch_seed: int) -> None:

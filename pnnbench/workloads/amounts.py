@@ -17,7 +17,9 @@ from pnnbench.errors import UserError, check_range
 #: A number of multiples of a scale, or a text "NUMBER UNIT".
 Amount = float | str
 
-_TEXT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\W\d_].*?)\s*")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+#: A number and a unit, which begins with a letter and not with the rest of the number.
+_TEXT = re.compile(rf"\s*({_NUMBER})\s*(?![eE][+-]?\d)([^\W\d_].*?)\s*")
 
 
 @dataclasses.dataclass(frozen=True)

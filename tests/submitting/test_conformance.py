@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
@@ -20,6 +20,7 @@ from pnnbench.platforms.base import Condition, Device
 from pnnbench.registry import method_class, registered, workload_class
 from pnnbench.submitting.conformance import CHECKS, CheckResult, check_method
 from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.workloads.amounts import Amount, check_amount
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
@@ -83,7 +84,7 @@ def test_variants_of_in_situ_methods_pass(name: str, params: dict[str, Any]) -> 
 
 @pytest.mark.parametrize(
     "params",
-    [{"adaptive": True}, {"perturb": "all"}, {"optimizer": "sgd", "lr": 0.5}, {"rho": 0.0}],
+    [{"adaptive": True}, {"perturb": "all"}, {"optimizer": "sgd", "lr": "0.5 mA^2"}, {"rho": 0.0}],
 )
 def test_variants_of_sat_pass(params: dict[str, Any]) -> None:
     results = check_method("sat", params)
@@ -391,6 +392,80 @@ class Uncounted(Plain):
         return workload.loss(workload.network(batch[0]), batch)
 
 
+class Unitless(Plain):
+    """Names an amount that takes numbers only.
+
+    Args:
+        strength: A strength.
+    """
+
+    amounts = ("lr", "strength")
+
+    def __init__(self, strength: float = 0.1) -> None:
+        super().__init__()
+        self.strength = check_range("strength", strength, low=0.0)
+
+
+class AnyUnit(Plain):
+    """Does not look at the unit.
+
+    Args:
+        strength: A strength.
+    """
+
+    amounts = ("lr", "strength")
+
+    def __init__(self, strength: Amount = 0.1) -> None:
+        super().__init__()
+        self.strength = check_amount("strength", strength)
+
+    def check(self, workload: Workload) -> None:
+        pass
+
+
+class Thaws(Plain):
+    """Trains what is frozen."""
+
+    def attach(self, workload: Workload) -> None:
+        workload.network.requires_grad_(True)
+        super().attach(workload)
+
+
+class TakesAll(Plain):
+    """Differentiates by all controls."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        loss = super().loss(workload, batch)
+        torch.autograd.grad(loss, list(workload.controls().values()), retain_graph=True)
+        return loss
+
+
+class HoldsOn(Plain):
+    """Does not let go."""
+
+    def teardown(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+class GrowsOlder(Plain):
+    """Learns less in its second training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.age = 0
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        self.age += 1
+        return super().loss(workload, batch) / self.age
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "age": self.age}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self.age = state_dict["age"]
+
+
 BROKEN: list[tuple[type[Any], str, str]] = [
     (NoMethod, "class", "TrainingMethod"),
     (Undocumented, "class", "docstring"),
@@ -400,6 +475,12 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (AcceptsNan, "ranges", "strength = nan is accepted"),
     (AcceptsNegativeLr, "ranges", "lr = -1.0 is accepted"),
     (RaisesValueError, "ranges", "lr = nan raises ValueError"),
+    (Unitless, "units", "strength as a text raises UserError"),
+    (AnyUnit, "units", "'1 furlong' is accepted"),
+    (Thaws, "frozen", "network.conv1.current, network.conv1.bias was frozen"),
+    (TakesAll, "frozen", "trainable=True"),
+    (HoldsOn, "lets-go", "holds on"),
+    (GrowsOlder, "lets-go", "second training"),
     (Detached, "loss", "without gradient"),
     (PerImage, "loss", "one finite number"),
     (NotFinite, "loss", "one finite number"),
