@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+import linecache
+import sysconfig
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+#: Packages whose frames say nothing to somebody who looks for a mistake in a file of their own.
+_LIBRARIES = frozenset(
+    {"pnnbench", "torch", "torchmetrics", "torchvision", "lightning", "lightning_fabric",
+     "lightning_utilities", "pytorch_lightning", "numpy", "scipy"}
+)  # fmt: skip
+_STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+#: Names that an error lists at most.
+_SHOWN = 24
 
 
 class UserError(Exception):
@@ -28,6 +43,52 @@ class UserError(Exception):
         super().__init__("\n".join(lines))
 
 
+class DiskFullError(UserError):
+    """There is no room left where something was to be written.
+
+    Args:
+        where: The file or folder, if it is known.
+    """
+
+    def __init__(self, where: Path | str | None = None) -> None:
+        super().__init__(
+            "the disk is full" + (f": {where} could not be written" if where else ""),
+            next_step="make room and run the same command again: it goes on where it stopped",
+        )
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or one behind it, says that a disk or a quota is full."""
+    seen: BaseException | None = error
+    for _ in range(16):
+        if seen is None:
+            return False
+        if isinstance(seen, DiskFullError):
+            return True
+        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+@contextmanager
+def writing(where: Path | str) -> Iterator[None]:
+    """Context that turns the error of a full disk into the one that a user sees.
+
+    Args:
+        where: What is written.
+
+    Raises:
+        DiskFullError: If there is no room left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if disk_full(error):
+            raise DiskFullError(where) from error
+        raise
+
+
 def unknown_name(
     kind: str, name: str, known: Iterable[str], *, where: str = "", next_step: str = ""
 ) -> UserError:
@@ -44,12 +105,126 @@ def unknown_name(
         The error, with the closest known name as a suggestion where there is one.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(str(name), names)
     prefix = f"{where}: " if where else ""
-    return UserError(
-        f"{prefix}unknown {kind} {name!r}{hint}", allowed=", ".join(names), next_step=next_step
+    shown = ", ".join(names[:_SHOWN])
+    if len(names) > _SHOWN:
+        shown += f" and {len(names) - _SHOWN} more"
+    return UserError(f"{prefix}unknown {kind} {name!r}{hint}", allowed=shown, next_step=next_step)
+
+
+def did_you_mean(
+    name: str, known: Iterable[str], spelling: Callable[[str], str] | None = None
+) -> str:
+    """Suggests the closest known name.
+
+    Args:
+        name: The name that was given.
+        known: The names that exist.
+        spelling: What counts in a name; `fold` if None.
+
+    Returns:
+        Such as ``"; did you mean 'sat'?"``; empty where nothing is close.
+    """
+    spelling = spelling or fold
+    spelled: dict[str, str] = {}
+    for one in known:
+        spelled.setdefault(spelling(one), one)
+    close = difflib.get_close_matches(spelling(name), spelled, n=1, cutoff=0.5)
+    return f"; did you mean {spelled[close[0]]!r}?" if close else ""
+
+
+def fold(name: str) -> str:
+    """What is left of a name when spelling does not count: ``BP_Weights`` is ``bp-weights``."""
+    return name.casefold().replace("_", "-")
+
+
+def kind_word(value: Any) -> str:
+    """Says in plain words what kind of value something is.
+
+    Args:
+        value: A value, or a type.
+
+    Returns:
+        Such as ``"a number"`` or ``"a text"``.
+    """
+    kind = value if isinstance(value, type) else type(value)
+    words = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        list: "a list",
+        tuple: "a list",
+        dict: "a mapping",
+        type(None): "nothing",
+    }
+    return words.get(kind, f"a {kind.__name__}")
+
+
+def own_frames(error: BaseException, count: int = 2) -> list[str]:
+    """The last places in the user's own files that an error passed through.
+
+    Frames of this package, of the libraries below it and of the standard library are left out.
+    Where nothing else is there, the frame that raised the error stands alone.
+
+    Args:
+        error: The error, raised.
+        count: Number of places, at least 1.
+
+    Returns:
+        Lines such as ``"my_method.py, line 12, in loss: return moved"``, outermost first. The
+        place of a syntax error comes last.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    modules = [f.f_globals.get("__name__", "") for f, _ in traceback.walk_tb(error.__traceback__)]
+    own = [
+        frame
+        for frame, module in zip(frames, modules, strict=True)
+        if str(module).partition(".")[0] not in _LIBRARIES and not _is_standard(frame.filename)
+    ]
+    syntax = isinstance(error, SyntaxError) and error.filename is not None
+    chosen = own[-count:] or ([] if syntax else frames[-1:])
+    lines = [
+        f"{_near(f.filename)}, line {f.lineno}, in {f.name}: {(f.line or '').strip()}"
+        for f in chosen
+    ]
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        number = error.lineno or 0
+        text = error.text or linecache.getline(error.filename, number)
+        lines.append(f"{_near(error.filename)}, line {number}: {text.strip()}")
+    return lines
+
+
+def _is_standard(file: str) -> bool:
+    path = Path(file)
+    return file.startswith("<") or (
+        path.is_relative_to(_STANDARD_LIBRARY) and "site-packages" not in path.parts
     )
+
+
+def _near(file: str) -> str:
+    path = Path(file)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file
+
+
+def failure_text(error: BaseException) -> str:
+    """Says what an error is and where in the user's own files it came from.
+
+    Args:
+        error: The error, raised.
+
+    Returns:
+        What it says, cut to 1,000 characters, then a line per place; a `UserError` names its place
+        itself and comes back as it reads.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    return "\n".join([said[:1000], *(f"  {line[:300]}" for line in own_frames(error))])
 
 
 def check_range(
@@ -120,6 +295,6 @@ def check_pair(name: str, value: Any, *, low: int = 1, high: int = 2**31) -> Non
         UserError: If it is not a tuple of two such integers.
     """
     if not isinstance(value, tuple) or len(value) != 2:
-        raise UserError(f"{name} is {value!r}", allowed="a tuple of two integers")
+        raise UserError(f"{name} is {value!r}", allowed="two integers")
     for number in value:
         check_count(name, number, low=low, high=high)

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import UserError, failure_text, fold, kind_word, unknown_name
 from pnnbench.workloads.amounts import canonical, parse
 
 if TYPE_CHECKING:
@@ -56,42 +56,91 @@ def registered(kind: str) -> dict[str, EntryPoint]:
     return dict(sorted(found.items()))
 
 
+def registered_name(kind: str, name: str) -> str:
+    """Finds the registered name that is meant.
+
+    Args:
+        kind: One of `KINDS`.
+        name: A name in any case, with ``-`` or ``_``.
+
+    Returns:
+        The registered name, the same for every spelling; a name that is not registered, such as a
+        class path, as it was given.
+    """
+    points = registered(kind)
+    meant = [point for point in points if fold(point) == fold(name)]
+    return meant[0] if len(meant) == 1 and name not in points else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is a class path ``package.module.Class`` and no registered name."""
+    return "." in name.strip(".:").replace(":", ".") and name[0] not in ".:"
+
+
+def check_name(kind: str, name: str, *, where: str = "") -> str:
+    """Checks a name before anything is imported.
+
+    Args:
+        kind: One of `KINDS`.
+        name: Registered name or class path.
+        where: Where the name was given, for the message.
+
+    Returns:
+        The registered name that is meant, or the class path as it was given.
+
+    Raises:
+        UserError: If it is neither registered nor a class path.
+    """
+    name = registered_name(kind, name)
+    points = registered(kind)
+    if name in points:
+        return name
+    next_step = f"pnnbench list {'platforms' if kind == 'published' else kind}"
+    stem = Path(name).stem
+    if stem.isidentifier() and (name.endswith(".py") or "/" in name):
+        next_step = f"name the class in the file: {stem}.NAME_OF_THE_CLASS"
+    elif is_path(name):
+        return name
+    raise unknown_name(KINDS[kind], name, points, where=where, next_step=next_step)
+
+
 def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     """Finds a class by its registered name or its path ``package.module.Class``.
 
     Args:
         kind: One of `KINDS` whose entry points are classes.
-        name: Registered name or class path.
+        name: Registered name, in any case and with ``-`` or ``_``, or class path.
         where: Where the name was given, for the message.
 
     Returns:
         The class.
 
     Raises:
-        UserError: If there is no such name, module or class.
+        UserError: If there is no such name, module or class, or the module cannot be imported.
     """
+    name = check_name(kind, name, where=where)
     points = registered(kind)
-    if name in points:
-        return points[name].load()
-    if not name.strip(".:").replace(":", ".").count(".") or name[0] in ".:":
-        raise unknown_name(
-            KINDS[kind], name, points, where=where, next_step=f"pnnbench list {kind}"
-        )
-    module_name, _, class_name = name.replace(":", ".").rpartition(".")
     prefix = f"{where}: " if where else ""
+    module_name, _, class_name = name.replace(":", ".").rpartition(".")
     here = str(Path.cwd())
     if here not in sys.path:  # the installed command does not search the working folder
         sys.path.append(here)
     try:
+        if name in points:
+            return points[name].load()
         module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"{prefix}cannot import {module_name!r}: {error}",
-            next_step="install the package, or run from the folder that holds the module",
+    except Exception as error:  # whatever somebody's own file raises
+        module_name = points[name].module if name in points else module_name
+        raise _import_failure(
+            f"{prefix}cannot import {module_name!r}", module_name, error
         ) from error
     found = getattr(module, class_name, None)
     if not isinstance(found, type):
-        classes = [n for n, v in vars(module).items() if isinstance(v, type)]
+        classes = [
+            n
+            for n, v in vars(module).items()
+            if isinstance(v, type) and v.__module__ == module_name
+        ]
         raise unknown_name("class", class_name, classes, where=f"{prefix}{module_name}")
     return found
 
@@ -113,11 +162,23 @@ def proper_name(kind: str, cls: type) -> str:
     return path.replace(":", ".")
 
 
+def _import_failure(what: str, module_name: str, error: Exception) -> UserError:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+        return UserError(
+            f"{what}: there is no module {missing!r}",
+            next_step="install the package, or run from the folder that holds the module",
+        )
+    return UserError(
+        f"{what}: {type(error).__name__}: {failure_text(error)}", next_step="mend the file"
+    )
+
+
 def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:
     """Finds a training method; see `resolve`."""
-    from pnnbench.methods.base import TrainingMethod
-
     found = resolve("methods", name, where=where)
+    from pnnbench.methods.base import TrainingMethod  # loads torch: once the name is right
+
     if not issubclass(found, TrainingMethod):
         raise UserError(
             f"{name} is not a training method",
@@ -128,9 +189,9 @@ def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:
 
 def workload_class(name: str, *, where: str = "") -> type[Workload]:
     """Finds a workload; see `resolve`."""
-    from pnnbench.workloads.base import Workload
-
     found = resolve("workloads", name, where=where)
+    from pnnbench.workloads.base import Workload  # loads torch: once the name is right
+
     if not issubclass(found, Workload):
         raise UserError(
             f"{name} is not a workload",
@@ -211,10 +272,10 @@ def method_parameters(
         if isinstance(value, str) and (amount or isinstance(default, float)) and _is_number(value):
             hint = f"write it with a point, {float(value)!r}: YAML reads {value} as text"
         raise UserError(
-            f"{prefix}{key} is {value!r}, a {type(value).__name__}",
-            allowed="a float, or a text with a unit such as '0.3 rad'"
+            f"{prefix}{key} is {value!r}, {kind_word(value)}",
+            allowed="a number, or a text with a unit such as '0.3 rad'"
             if amount
-            else f"a {type(default).__name__}",
+            else kind_word(default),
             next_step=hint,
         )
     try:
@@ -223,4 +284,8 @@ def method_parameters(
         raise UserError(
             f"{prefix}{error.what}", allowed=error.allowed, next_step=error.next_step
         ) from None
+    except Exception as error:  # a mistake in somebody's constructor
+        raise UserError(
+            f"{prefix}{cls.__name__} cannot be built: {type(error).__name__}: {failure_text(error)}"
+        ) from error
     return full

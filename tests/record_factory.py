@@ -95,7 +95,7 @@ def make_record(
     steps = 937 * 10 * (2 if label in ("SAT", "BP 2x") else 1)
     epochs = list(range(1, 11))
     record = {
-        "schema": 1,
+        "schema": 2,
         "protocol": protocol,
         "status": "ok",
         "job": job,

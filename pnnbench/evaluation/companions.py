@@ -1,8 +1,7 @@
 """Scale-aware companions of the largest Hessian eigenvalue.
 
-The eigenvalue follows the scale of the loss. These do not, or say in physical units what a flat
-minimum is worth: the temperature that calibrates the logits, the worst loss inside a ball of
-controls, and the loss on fabricated devices.
+The eigenvalue follows the scale of the loss. These say in physical units what a flat minimum is
+worth: the worst loss inside a ball of controls, and the loss on fabricated devices.
 """
 
 from __future__ import annotations
@@ -11,43 +10,13 @@ import math
 from collections.abc import Sequence
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from pnnbench.errors import UserError, check_range
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian
 from pnnbench.platforms.base import Condition, Device, Environment, operate
 from pnnbench.workloads.base import Workload
-
-#: Temperatures outside are not looked for. A separable sample would drive the temperature to 0.
-TEMPERATURE_RANGE = (0.05, 20.0)
-
-
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """Finds the temperature T that minimises the mean cross-entropy of ``logits / T``.
-
-    The cross-entropy is convex in 1/T, so that its derivative has one root at most.
-    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-
-    Args:
-        logits: Logits (N, classes).
-        labels: Class indices (N,).
-
-    Returns:
-        T, dimensionless, in `TEMPERATURE_RANGE`; an end of the range if the optimum lies outside.
-    """
-    z = logits.detach().double()
-    z = z - z.gather(1, labels.to(z.device).unsqueeze(1))
-
-    def slope(log_inverse: float) -> float:
-        return float((torch.softmax(math.exp(log_inverse) * z, 1) * z).sum(1).mean())
-
-    low, high = (-math.log(t) for t in reversed(TEMPERATURE_RANGE))
-    if slope(low) >= 0.0:
-        return TEMPERATURE_RANGE[1]
-    if slope(high) <= 0.0:
-        return TEMPERATURE_RANGE[0]
-    return math.exp(-brentq(slope, low, high, xtol=1e-10))
 
 
 class _Ball:
@@ -99,12 +68,13 @@ def ball_increase(
         Loss increase, at least 0, in units of the loss.
 
     Raises:
+        NotFiniteError: If the loss or its gradient is not finite at a point of the ascent.
         UserError: If an argument is out of range.
     """
     check_range("radius", radius, low=0.0, high=1e12, low_open=True)
     check_range("steps", steps, low=0, high=1e6)
     ball = _Ball(objective, radius)
-    centre, gradient = objective.value_and_gradient()
+    centre, gradient = _finite_at(objective, objective.at)
     starts = [gradient]
     if direction is not None:
         unit = direction.to(objective.at) * (radius / float(direction.norm()))
@@ -115,7 +85,7 @@ def ball_increase(
         if length == 0.0:
             continue
         delta = ball.project(start * (radius / length))
-        value, g = objective.value_and_gradient(objective.at + delta)
+        value, g = _finite_at(objective, objective.at + delta)
         if value > best:
             best, at, slope = value, delta, g
     stride = 1.0
@@ -124,13 +94,20 @@ def ball_increase(
         if length == 0.0:
             break
         delta = ball.project(at + slope * (stride * radius / length))
-        value, g = objective.value_and_gradient(objective.at + delta)
+        value, g = _finite_at(objective, objective.at + delta)
         if value > best:
             best, at, slope = value, delta, g
             stride *= 1.5
         else:
             stride *= 0.5
     return best - centre
+
+
+def _finite_at(objective: ControlHessian, at: Tensor) -> tuple[float, Tensor]:
+    value, gradient = objective.value_and_gradient(at)
+    if not (math.isfinite(value) and bool(torch.isfinite(gradient).all())):
+        raise NotFiniteError(f"the loss or its gradient is not finite in the ball: {value}")
+    return value, gradient
 
 
 @torch.no_grad()
@@ -156,9 +133,11 @@ def device_increases(
         device_batch: Devices per pass.
 
     Returns:
-        Loss increase per device, in units of the loss; negative where the device does better.
+        Loss increase per device, in units of the loss; negative where the device does better, not
+        finite where the loss is not.
 
     Raises:
+        NotFiniteError: If the loss is not finite on the ideal device.
         UserError: If there is no device.
     """
     if not devices:
@@ -177,4 +156,6 @@ def device_increases(
                 outputs = workload.network.physical(repeated)
             for i, block in enumerate(outputs.chunk(len(group))):
                 totals[first + i] += len(x) * float(workload.loss(block, batch))
+    if not math.isfinite(ideal):
+        raise NotFiniteError(f"the loss on the ideal device is {ideal}")
     return [(total - ideal) / len(images) for total in totals]

@@ -5,10 +5,14 @@ measured at once. The figures do not depend on the batch size or on which cells 
 static errors are drawn per device, shot noise per (device, layer, block of images). All cells of
 one device see the same shot noise (common random numbers): differences between conditions are then
 due to the conditions, and the noise is drawn once for all of them.
+
+A cell that cannot be measured takes no other with it. Images whose outputs are not finite are
+counted; what they mean for the value the metric must say, or there is no value.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.errors import check_range
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.platforms.base import (
     Condition,
     derive_seed,
@@ -92,11 +97,68 @@ def _assert_changed(
                 raise RuntimeError(f"{cell} leaves the transfer of layer {name!r} unchanged")
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What the metric of one cell came to.
+
+    Attributes:
+        value: The metric; None where there is none.
+        not_finite: Images whose outputs were not all finite.
+        error: Why there is no value; None where there is one.
+    """
+
+    value: float | None
+    not_finite: int = 0
+    error: Exception | None = None
+
+
+class _Meter:
+    """One metric on its way through the images."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.metric = workload.metric()
+        self.not_finite = 0
+        self.images = 0
+        self.error: Exception | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Adds the outputs (B, ...) and targets (B, ...) of some images."""
+        finite = torch.isfinite(outputs.reshape(len(outputs), -1)).all(1)
+        self.not_finite += len(outputs) - int(finite.sum())
+        self.images += len(outputs)
+        if self.error is None:
+            try:
+                self.metric.update(outputs, targets)
+            except Exception as error:
+                self.error = error
+
+    def _value(self) -> float:
+        if self.error is not None:
+            raise self.error
+        # A metric that was not made for them may take such outputs for class 0, or for nothing.
+        if self.not_finite and not getattr(self.metric, "counts_not_finite", False):
+            raise NotFiniteError(
+                f"the outputs of {self.not_finite} of {self.images} images are not finite, and "
+                f"{type(self.metric).__name__} does not say what they count"
+            )
+        value = float(self.metric.compute())
+        if not math.isfinite(value):
+            raise NotFiniteError(f"the metric {type(self.metric).__name__} is {value}")
+        return value
+
+    def reading(self) -> Reading:
+        """The value, or why there is none."""
+        try:
+            return Reading(self._value(), self.not_finite)
+        except Exception as error:
+            return Reading(None, self.not_finite, error)
+
+
 @torch.no_grad()
-def evaluate_clean(
+def measure_clean(
     workload: Workload, images: Tensor, labels: Tensor, batch_size: int = 500
-) -> float:
-    """Metric on the ideal device at the nominal operating point, without noise.
+) -> Reading:
+    """Measures the metric on the ideal device at the nominal operating point, without noise.
 
     Args:
         workload: A trained workload.
@@ -105,17 +167,20 @@ def evaluate_clean(
         batch_size: Images per pass; the result does not depend on it.
 
     Returns:
-        The metric.
+        The reading.
     """
     workload.eval()
-    metric = workload.metric()
-    for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-        metric.update(workload(x), y)
-    return float(metric.compute())
+    try:
+        meter = _Meter(workload)
+        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            meter.update(workload(x), y)
+    except Exception as error:
+        return Reading(None, 0, error)
+    return meter.reading()
 
 
 @torch.no_grad()
-def evaluate_grid(
+def measure_grid(
     workload: Workload,
     images: Tensor,
     labels: Tensor,
@@ -124,10 +189,11 @@ def evaluate_grid(
     batch_size: int = NOISE_BLOCK,
     cells_per_batch: int = 10,
     progress: Progress | None = None,
-) -> list[float]:
-    """Metric of a workload on every cell of a grid.
+) -> list[Reading]:
+    """Measures the metric of a workload on every cell of a grid.
 
-    What lies before the first physical layer is computed once per image for the whole grid.
+    What lies before the first physical layer is computed once per image for the whole grid. Where
+    cells that share a batch fail together, each is measured by itself.
 
     Args:
         workload: A trained workload, with frozen batch-norm statistics.
@@ -139,39 +205,96 @@ def evaluate_grid(
         progress: Called after each group of cells.
 
     Returns:
-        One value per cell, in order.
+        One reading per cell, in order. A cell that should perturb and leaves a layer's transfer as
+        it was has no value but a RuntimeError.
 
     Raises:
-        RuntimeError: If a cell that should perturb leaves a layer's transfer as it was.
+        UserError: If a size is out of range.
     """
     check_range("batch_size", batch_size, low=1, high=1e9)
     check_range("cells_per_batch", cells_per_batch, low=1, high=1e9)
     workload.eval()
-    network = workload.network
-    features = torch.cat([network.prefix(x) for x in images.split(2000)])
+    features = torch.cat([workload.network.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
-    values = [math.nan] * len(cells)
+
+    def measure(group: Sequence[Cell]) -> list[Reading]:
+        try:
+            return _measure_group(workload, features, labels, group, ideal, batch_size)
+        except Exception as error:
+            if len(group) == 1:
+                return [Reading(None, 0, error)]
+        return [reading for cell in group for reading in measure([cell])]
+
+    readings: list[Reading] = [Reading(None)] * len(cells)
     # Device by device, so that the cells of a batch share their shot noise.
     order = sorted(range(len(cells)), key=lambda i: cells[i].device_seed or 0)
     for first in range(0, len(cells), cells_per_batch):
         chosen = order[first : first + cells_per_batch]
-        group = [cells[i] for i in chosen]
-        conditions = [
-            Condition(workload.draw_device(c.severity, c.device_seed), c.environment) for c in group
-        ]
-        metrics = [workload.metric() for _ in group]
-        noise = DeviceNoise([c.device_seed for c in group])
-        with operate(network, conditions, noise), hold_transfer(network) as held:
-            _assert_changed(workload, group, ideal, held)
-            for start in range(0, len(images), batch_size):
-                h = features[start : start + batch_size]
-                noise.start = start
-                outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
-                parts = outputs.unflatten(0, (len(group), -1))
-                for metric, out in zip(metrics, parts, strict=True):
-                    metric.update(out, labels[start : start + batch_size])
-        for i, metric in zip(chosen, metrics, strict=True):
-            values[i] = float(metric.compute())
+        for i, reading in zip(chosen, measure([cells[i] for i in chosen]), strict=True):
+            readings[i] = reading
         if progress is not None:
             progress(min(first + cells_per_batch, len(cells)), len(cells))
-    return values
+    return readings
+
+
+def _measure_group(
+    workload: Workload,
+    features: Tensor,
+    labels: Tensor,
+    group: Sequence[Cell],
+    ideal: Mapping[str, Tensor],
+    batch_size: int,
+) -> list[Reading]:
+    """Measures some cells in one pass over the inputs of the first physical layer (N, ...)."""
+    network = workload.network
+    conditions = [
+        Condition(workload.draw_device(c.severity, c.device_seed), c.environment) for c in group
+    ]
+    meters = [_Meter(workload) for _ in group]
+    noise = DeviceNoise([c.device_seed for c in group])
+    with operate(network, conditions, noise), hold_transfer(network) as held:
+        _assert_changed(workload, group, ideal, held)
+        for start in range(0, len(features), batch_size):
+            h = features[start : start + batch_size]
+            noise.start = start
+            outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
+            parts = outputs.unflatten(0, (len(group), -1))
+            for meter, out in zip(meters, parts, strict=True):
+                meter.update(out, labels[start : start + batch_size])
+    return [meter.reading() for meter in meters]
+
+
+def _number(reading: Reading) -> float:
+    if reading.error is not None and not isinstance(reading.error, NotFiniteError):
+        raise reading.error
+    return math.nan if reading.value is None else reading.value
+
+
+def evaluate_clean(
+    workload: Workload, images: Tensor, labels: Tensor, batch_size: int = 500
+) -> float:
+    """The value of `measure_clean`, NaN where it is not finite; errors come through."""
+    return _number(measure_clean(workload, images, labels, batch_size))
+
+
+def evaluate_grid(
+    workload: Workload,
+    images: Tensor,
+    labels: Tensor,
+    cells: Sequence[Cell],
+    *,
+    batch_size: int = NOISE_BLOCK,
+    cells_per_batch: int = 10,
+    progress: Progress | None = None,
+) -> list[float]:
+    """The values of `measure_grid`, NaN where they are not finite; errors come through."""
+    readings = measure_grid(
+        workload,
+        images,
+        labels,
+        cells,
+        batch_size=batch_size,
+        cells_per_batch=cells_per_batch,
+        progress=progress,
+    )
+    return [_number(reading) for reading in readings]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
+from pnnbench.evaluation.lanczos import ROUNDING
 from pnnbench.workloads.base import Workload
 
 
@@ -88,7 +89,7 @@ class ControlHessian:
         images: Images (N, ...), N at least 1.
         labels: Targets (N, ...).
         chunk: Images per pass.
-        temperature: Divides the outputs before the loss.
+        scale: Multiplies the outputs before the loss.
         keep_bytes: Memory for gradient graphs kept from one product to the next, which makes a
             product about 1.4 times faster; the chunks that do not fit are computed anew.
 
@@ -96,6 +97,8 @@ class ControlHessian:
         size: Number of controls.
         at: Values of the controls (size,), float64.
         products: Number of products taken so far.
+        rounding: Rounding error of a product relative to the norm of the Hessian: `ROUNDING` units
+            in the last place of the controls.
     """
 
     def __init__(
@@ -105,11 +108,11 @@ class ControlHessian:
         labels: Tensor,
         *,
         chunk: int = 250,
-        temperature: float = 1.0,
+        scale: float = 1.0,
         keep_bytes: float = 2e9,
     ) -> None:
         check_range("chunk", chunk, low=1, high=1e9)
-        check_range("temperature", temperature, low=0.0, high=1e6, low_open=True)
+        check_range("scale", scale, low=0.0, high=1e6, low_open=True)
         if len(images) == 0 or len(images) != len(labels):
             raise UserError(
                 f"{len(images)} images and {len(labels)} labels do not make a sample",
@@ -123,10 +126,12 @@ class ControlHessian:
         self.labels = labels.to(self.device)
         self._prefixes: dict[tuple[int, int], Tensor] = {}
         self.chunk = chunk
-        self.temperature = temperature
+        self.scale = scale
         self.size = sum(p.numel() for p in self.controls.values())
         self.at = torch.cat([p.detach().flatten().double() for p in self.controls.values()])
         self.products = 0
+        dtypes = {p.dtype for p in self.controls.values()}
+        self.rounding = ROUNDING * max(torch.finfo(dtype).eps for dtype in dtypes)
         self.keep_bytes = keep_bytes
         self._kept: dict[int, _Graph] = {}
         self._graph_bytes: int | None = None
@@ -153,8 +158,8 @@ class ControlHessian:
 
     def _loss(self, controls: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         outputs = self.workload.physical(self._inputs(x), controls)
-        if self.temperature != 1.0:
-            outputs = outputs / self.temperature
+        if self.scale != 1.0:
+            outputs = outputs * self.scale
         return self.workload.loss(outputs, (x, y))
 
     def _graph(self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool) -> _Graph:

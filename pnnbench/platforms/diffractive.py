@@ -10,21 +10,28 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_pair, check_range
-from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.platforms.absorbers import Absorber, SaturableAbsorber
+from pnnbench.platforms.base import (
+    Environment,
+    PhysicalLayer,
+    StaticError,
+    check_severity,
+    check_target,
+)
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     Misalignment,
     MisalignmentEnvironment,
     check_sampling,
     lookup,
+    misalignment_errors,
     sample,
     taps,
 )
@@ -78,69 +85,6 @@ class Plane:
     ) -> Lens:
         """A lens in these planes."""
         return Lens(self.n, self.pixel_um, self.wavelength_nm, focal_mm, centre, dtype)
-
-
-class Absorber(nn.Module):
-    """An absorber behind a mask; it acts on intensities and keeps the phase."""
-
-    def describe(self) -> dict[str, Any]:
-        """Constants that decide the transmission, as plain values."""
-        raise NotImplementedError
-
-
-class SaturableAbsorber(Absorber):
-    """An absorber that light bleaches: power transmission exp(-D / (1 + I / I_s)).
-
-    Smooth, with bounded derivatives, and finite in the dark.
-
-    Args:
-        optical_density: D, of the dark absorber, in natural units, 0 to 50.
-        saturation: I_s in multiples of the mean intensity of a plane that carries the whole
-            power 1, > 0.
-    """
-
-    def __init__(self, optical_density: float = 2.0, saturation: float = 1.0) -> None:
-        super().__init__()
-        self.optical_density = check_range("optical_density", optical_density, low=0.0, high=50.0)
-        self.saturation = check_range("saturation", saturation, low=0.0, high=1e6, low_open=True)
-
-    def forward(self, field: Tensor) -> Tensor:
-        """Field (..., n, n) behind the absorber; the phase is kept."""
-        intensity = field.real.square() + field.imag.square()
-        level = intensity * (field.shape[-1] * field.shape[-2] / self.saturation)
-        return field * torch.exp(-0.5 * self.optical_density / (1.0 + level))
-
-    def describe(self) -> dict[str, Any]:
-        """Constants as plain values."""
-        return {"optical_density": self.optical_density, "saturation": self.saturation}
-
-
-class ThresholdAbsorber(Absorber):
-    """The published absorber: max(0, 1 - I_th / I) of the power gets through.
-
-    I_th is a share of each image's mean intensity on the plane. Its slope is infinite at the
-    threshold, so that second derivatives mean nothing.
-
-    Args:
-        share: I_th over the mean intensity, 0 to 1.
-    """
-
-    def __init__(self, share: float = 0.5) -> None:
-        super().__init__()
-        self.share = check_range("share", share, low=0.0, high=1.0)
-
-    def forward(self, field: Tensor) -> Tensor:
-        """Field (..., n, n) behind the absorber; the phase is kept."""
-        intensity = field.real.square() + field.imag.square()
-        threshold = self.share * intensity.mean((-2, -1), keepdim=True)
-        passed = F.relu(intensity - threshold)
-        lit = passed > 0.0  # elsewhere the slope of the root is infinite
-        share = torch.where(lit, passed / torch.where(lit, intensity, 1.0), 1.0)
-        return field * (torch.sqrt(share) * lit)
-
-    def describe(self) -> dict[str, Any]:
-        """Constants as plain values."""
-        return {"threshold_share": self.share}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +215,8 @@ class DetectorPlane(nn.Module):
 class DiffractiveStack(PhysicalLayer):
     """Phase masks with absorbers and gaps between, then optics and detectors.
 
-    Errors of a device: ``phase``, rad, added to every pixel of every mask.
+    Errors of a device: ``phase``, rad, added to every pixel of every mask, and the misalignment of
+    the whole stack; see `static_errors`. Only phases are drawn.
 
     Args:
         plane: Sampling of the planes.
@@ -283,10 +228,14 @@ class DiffractiveStack(PhysicalLayer):
         surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
         readout_noise: Standard deviation of the detectors' noise as a fraction of full scale, the
             brightest detector of each image.
-        dtype: complex64 or complex128.
+        dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
+            in single precision does not become double by a cast, so they are refused.
 
     Attributes:
         phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
+
+    Raises:
+        UserError: If an argument is out of range, or the module is converted to another precision.
     """
 
     control_names: ClassVar[tuple[str, ...]] = ("phase",)
@@ -314,6 +263,8 @@ class DiffractiveStack(PhysicalLayer):
     ) -> None:
         super().__init__()
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
+        if dtype not in (torch.complex64, torch.complex128):
+            raise UserError(f"dtype is {dtype}", allowed="torch.complex64 or torch.complex128")
         if surroundings not in SURROUNDINGS:
             raise UserError(f"surroundings is {surroundings!r}", allowed=", ".join(SURROUNDINGS))
         self.plane = plane
@@ -328,16 +279,27 @@ class DiffractiveStack(PhysicalLayer):
         self.register_buffer("_columns", torch.arange(plane.n)[None], persistent=False)
         pixels = torch.arange(plane.n**2).view(plane.n, plane.n)
         self.register_buffer("_table", lookup(pixels, plane.n**2), persistent=False)
-        self.phase = nn.Parameter(torch.empty(len(self.gaps) + 1, plane.n, plane.n))
+        shape = (len(self.gaps) + 1, plane.n, plane.n)
+        self.phase = nn.Parameter(torch.empty(shape, dtype=dtype.to_real()))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draws phases uniformly in 0 to 2 pi, as published."""
-        self.phase.uniform_(0.0, 2 * math.pi)
+        """Draws phases uniformly in 0 to 2 pi, as published; the same in either precision."""
+        self.phase.copy_(torch.empty(self.phase.shape).uniform_(0.0, 2 * math.pi))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffractiveStack:
+        wanted = fn(torch.empty(0, dtype=self.phase.dtype, device=self.phase.device)).dtype
+        if wanted != self.dtype.to_real():
+            raise UserError(
+                f"diffractive optics in {self.dtype} cannot be converted to {wanted}",
+                allowed=str(self.dtype.to_real()),
+                next_step="build plane, optics and stack anew with dtype=torch.complex128, say",
+            )
+        super()._apply(fn, recurse)
+        return self
 
     def _transmission(self, phase: Tensor) -> Tensor:
-        phase = phase.to(self.dtype.to_real())
         return torch.polar(torch.ones_like(phase), phase)
 
     def ideal_weight(self) -> Tensor:
@@ -346,12 +308,14 @@ class DiffractiveStack(PhysicalLayer):
 
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
-        """Nearest transmissions of modulus 1."""
+        """Nearest transmissions of modulus 1, of (masks, n, n)."""
+        check_target(weight, self.phase.shape, is_complex=True, finite=False)
         return torch.polar(torch.ones_like(weight.real), weight.angle())
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
         """Sets the phases to those of transmissions (masks, n, n)."""
+        check_target(weight, self.phase.shape, is_complex=True)
         self.phase.copy_(weight.angle())
 
     def project(self) -> None:
@@ -369,10 +333,17 @@ class DiffractiveStack(PhysicalLayer):
             "sampling": self.sampling,
             "surroundings": self.surroundings,
             "readout_noise": self.readout_noise,
+            "errors": self.describe_errors(),
         }
+
+    def static_errors(self) -> dict[str, StaticError]:
+        """Phase errors of the pixels, and the misalignment of the whole stack."""
+        phase = StaticError("added to the phase of each pixel", "rad", tuple(self.phase.shape))
+        return {**misalignment_errors(), "phase": phase}
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase errors of every pixel; ``severity`` is their standard deviation in rad."""
+        check_severity("severity", severity)
         return {"phase": severity * torch.randn(self.phase.shape, generator=generator)}
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -405,7 +376,10 @@ class DiffractiveStack(PhysicalLayer):
 
     def _misaligned(self, masks: Tensor, misalignment: Misalignment) -> Tensor:
         n, outside = self.plane.n, SURROUNDINGS[self.surroundings]
-        index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
+        dtype = self.dtype.to_real()
+        index, share = taps(
+            misalignment, self._table, self._rows, self._columns, self.sampling, dtype
+        )
         parts = torch.view_as_real(masks - outside)  # (..., masks, n, n, 2)
         table = parts.flatten(-3, -2).movedim(-3, -2).flatten(-2)  # (..., n n, masks 2)
         index, share = index.flatten(1, 2), share.flatten(1, 2)
@@ -421,7 +395,15 @@ class DiffractiveStack(PhysicalLayer):
 
         Returns:
             Power on each detector (B, detectors).
+
+        Raises:
+            UserError: If the fields have another size.
         """
+        if x.shape[1:] != self.phase.shape[1:]:
+            raise UserError(
+                f"fields of shape {tuple(x.shape)} do not fit the masks",
+                allowed=f"(B, {self.plane.n}, {self.plane.n})",
+            )
         masks = self.transfer() if self.weight_override is None else self.weight_override
         with torch.autocast(x.device.type, enabled=False):
             field = x.to(self.dtype)
@@ -429,7 +411,7 @@ class DiffractiveStack(PhysicalLayer):
                 if i:
                     field = self.gaps[i - 1](field)
                 if masks.dim() == 4:
-                    blocks = field.unflatten(0, (len(masks), -1))
+                    blocks = self.blocks(field, len(masks))
                     field = (blocks * masks[:, None, i]).flatten(0, 1)
                 else:
                     field = field * masks[i]

@@ -22,7 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_pair, check_range
-from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.platforms.base import (
+    Environment,
+    PhysicalLayer,
+    StaticError,
+    check_severity,
+    check_target,
+)
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     FIELDS,
@@ -30,6 +36,7 @@ from pnnbench.platforms.misalignment import (
     MisalignmentEnvironment,
     check_sampling,
     lookup,
+    misalignment_errors,
     sample,
     taps,
 )
@@ -125,8 +132,8 @@ class Layout:
 class FreeSpaceLayer(PhysicalLayer):
     """A matrix-vector product between a display and a modulator.
 
-    Errors of a device: the layer's own misalignment, ``rotation_deg``, ``shift_x_px``,
-    ``shift_y_px`` and ``log_scale``, drawn once when the set-up is assembled.
+    Errors of a device: the layer's own misalignment, drawn once when the set-up is assembled, and
+    offsets of the weights; see `static_errors`.
 
     Args:
         in_features: Inputs, the pixels of a tile.
@@ -210,7 +217,8 @@ class FreeSpaceLayer(PhysicalLayer):
 
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
-        """Weights cut to -1 to 1."""
+        """Weights (out_features, in_features) cut to -1 to 1."""
+        check_target(weight, self.weight.shape, finite=False)
         return weight.clamp(-1.0, 1.0)
 
     @torch.no_grad()
@@ -233,18 +241,30 @@ class FreeSpaceLayer(PhysicalLayer):
             "answers_to": list(self.answers_to),
             "readout_noise": self.readout_noise,
             "tolerance": TOLERANCE,
+            "errors": self.describe_errors(),
         }
 
+    def static_errors(self) -> dict[str, StaticError]:
+        """The layer's own misalignment, and offsets of the weights."""
+        weight = StaticError("added to the weights", self.control_unit, tuple(self.weight.shape))
+        return {**misalignment_errors(), "weight": weight}
+
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws the layer's own misalignment, normal with `TOLERANCE` x severity."""
+        """Draws the layer's own misalignment, normal with `TOLERANCE` x severity.
+
+        Cut to the ranges of `static_errors`.
+        """
+        check_severity("severity", severity)
+        laws = misalignment_errors()
         z = torch.randn(len(TOLERANCE), generator=generator)
         return {
-            name: severity * tolerance * value
+            name: (severity * tolerance * value).clamp(laws[name].low, laws[name].high)
             for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
         }
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian offsets of the weights, of standard deviation ``sigma``."""
+        check_severity("sigma", sigma)
         return {"weight": sigma * torch.randn(self.weight.shape, generator=generator)}
 
     def answers(self, environment: Environment) -> bool:
@@ -279,7 +299,10 @@ class FreeSpaceLayer(PhysicalLayer):
         outputs, inputs = self.weight.shape
         per_image = self.layout.per_image
         images = -(-outputs // per_image)
-        index, share = taps(misalignment, self._table, self._rows, self._columns, self.sampling)
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        index, share = taps(
+            misalignment, self._table, self._rows, self._columns, self.sampling, dtype
+        )
         taps_each = index.shape[-1] * self._met
         index, share = (t.view(len(t), -1, taps_each) for t in (index, share))
         # One row for each weight of an image, one column for each image: all share the gather.
@@ -300,7 +323,7 @@ class FreeSpaceLayer(PhysicalLayer):
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if weight.dim() == 3:
-            y = torch.bmm(x.view(len(weight), -1, x.shape[-1]), weight.mT).flatten(0, 1)
+            y = torch.bmm(self.blocks(x, len(weight)), weight.mT).flatten(0, 1)
         else:
             y = F.linear(x, weight)
         y = self.read_out(y, self.readout_noise)

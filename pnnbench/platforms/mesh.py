@@ -7,8 +7,8 @@ Waveguides that a column leaves alone pass unchanged.
 
 `column_product` is the product of the columns. Three ways to compute it agree to rounding: the
 blocked build in plain PyTorch, the same operation in C (`mesh_op`), and a differentiable build for
-second derivatives. The first two go back through the columns by unitarity, so that no activation of
-a column is stored.
+second derivatives and for couplers that are not unitary. The first two go back through the columns
+by unitarity, so that no activation of a column is stored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count
 from pnnbench.platforms import mesh_op
 
 
@@ -46,7 +46,7 @@ def coupler_places(n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Raises:
         UserError: If ``n`` is below 2.
     """
-    check_range("number of waveguides", n, low=2, high=4096)
+    check_count("number of waveguides", n, low=2, high=4096)
     pairs = [(column, top) for column in range(n) for top in range(column % 2, n - 1, 2)]
     columns, tops = np.array(pairs, dtype=np.int64).T
     return columns, tops
@@ -180,7 +180,7 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, entries: Tensor, n: int) -> Tensor:
-        entries = entries.contiguous()
+        entries = _plain_memory(entries)
         product = mesh_op.forward(entries, n)
         ctx.n = n
         ctx.save_for_backward(entries, product)
@@ -192,7 +192,7 @@ class _Compiled(torch.autograd.Function):
         entries, product = ctx.saved_tensors
         if torch.is_grad_enabled():
             return _second_order(entries, ctx.n, grad), None
-        return mesh_op.backward(entries, product, grad.resolve_conj().contiguous(), ctx.n), None
+        return mesh_op.backward(entries, product, _plain_memory(grad), ctx.n), None
 
 
 def differentiable_product(entries: Tensor, n: int) -> Tensor:
@@ -246,8 +246,9 @@ def column_product(entries: Tensor, n: int, *, compiled: bool | None = None) -> 
     """Multiplies the columns of meshes out, many devices at once.
 
     Args:
-        entries: Entries m11, m12, m21, m22 of the unitary 2 x 2 couplers, complex (C, 4, M) with
-            M = n (n - 1) / 2 couplers in order. The gradient is right for unitary couplers only.
+        entries: Entries m11, m12, m21, m22 of the 2 x 2 couplers, complex64 or complex128
+            (C, 4, M) with M = n (n - 1) / 2 couplers in order. Where a gradient is wanted and they
+            are not unitary to rounding, as with loss, the differentiable build takes over.
         n: Number of waveguides, at least 2.
         compiled: Whether to use the operation in C; None where it is to be had and the tensors lie
             on a CPU. See `mesh_op.available`.
@@ -256,19 +257,49 @@ def column_product(entries: Tensor, n: int, *, compiled: bool | None = None) -> 
         Products (C, n, n): output fields = product @ input fields. Differentiable twice.
 
     Raises:
-        UserError: If the shape does not fit, or the operation in C is asked for and not to be had.
+        UserError: If shape or kind do not fit, or the operation in C is asked for and not to be
+            had.
     """
     if entries.dim() != 3 or entries.shape[1:] != (4, n_couplers(n)):
         raise UserError(
             f"entries of shape {tuple(entries.shape)} do not make meshes of {n} waveguides",
             allowed=f"(devices, 4, {n_couplers(n)})",
         )
+    if entries.dtype not in (torch.complex64, torch.complex128):
+        raise UserError(f"entries hold {entries.dtype}", allowed="complex64 or complex128")
+    on_cpu = entries.device.type == "cpu"
     if compiled is None:
-        compiled = entries.device.type == "cpu" and not _plain.get() and mesh_op.available()
+        compiled = on_cpu and not _plain.get() and mesh_op.available()
     elif compiled:
         mesh_op.require()
+        if not on_cpu:
+            raise UserError(f"the compiled mesh cannot take entries on {entries.device}")
+    if torch.is_grad_enabled() and entries.requires_grad and not _unitary(entries, compiled):
+        return differentiable_product(entries, n)
     function: Any = _Compiled if compiled else _Blocked
     return function.apply(entries, n)
+
+
+#: Largest deviation of a coupler from a unitary one, in units of the rounding of its numbers.
+_ROUNDING = 16
+
+
+def _unitary(entries: Tensor, compiled: bool) -> bool:
+    """Whether every coupler is unitary to rounding: |M' M - 1| in each entry."""
+    entries = entries.detach()
+    bound = _ROUNDING * torch.finfo(entries.dtype).eps
+    if compiled:
+        return mesh_op.unitary(_plain_memory(entries), bound)
+    m11, m12, m21, m22 = entries.unbind(1)
+    power = torch.view_as_real(entries.resolve_conj()).square().sum(-1)
+    norms = (power[:, :2] + power[:, 2:] - 1.0).abs().amax()
+    overlap = torch.view_as_real(m11.conj() * m12 + m21.conj() * m22).abs().amax()
+    return bool(torch.maximum(norms, overlap) <= bound)
+
+
+def _plain_memory(tensor: Tensor) -> Tensor:
+    """The numbers as they lie in memory: contiguous, no conjugation or sign left to be done."""
+    return tensor.resolve_conj().resolve_neg().contiguous()
 
 
 def decompose(

@@ -4,7 +4,8 @@
  * product: (devices, n, n) complex, row-major. Gradients in the convention of PyTorch:
  * dL/dRe + i dL/dIm. A panel of input waveguides at a time stays in the cache, real and imaginary
  * parts apart. Light that enters in a panel has reached c + 1 waveguides beyond it after column c:
- * couplers outside of that cone are left out. The way back undoes the columns by unitarity. */
+ * couplers outside of that cone are left out. The way back undoes the columns by unitarity, which
+ * mesh_unitary tells for the entries of each coupler. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,32 @@
         }                                                                                         \
         free(re);                                                                                 \
         return 0;                                                                                 \
+    }                                                                                             \
+                                                                                                  \
+    int mesh_unitary_##REAL(const REAL *entries, int64_t devices, int64_t count, double bound) {  \
+        for (int64_t c = 0; c < devices; c++) {                                                   \
+            const REAL *u = entries + 8 * count * c, *v = u + 2 * count, *w = v + 2 * count,      \
+                       *z = w + 2 * count;                                                        \
+            REAL worst = 0;                                                                       \
+            int numbers = 1;                                                                      \
+            for (int64_t k = 0; k < 2 * count; k += 2) {                                          \
+                const REAL p = u[k] * u[k] + u[k + 1] * u[k + 1] - 1 + w[k] * w[k] +              \
+                               w[k + 1] * w[k + 1];                                               \
+                const REAL q = v[k] * v[k] + v[k + 1] * v[k + 1] - 1 + z[k] * z[k] +              \
+                               z[k + 1] * z[k + 1];                                               \
+                const REAL r = u[k] * v[k] + u[k + 1] * v[k + 1] + w[k] * z[k] +                  \
+                               w[k + 1] * z[k + 1];                                               \
+                const REAL s = u[k] * v[k + 1] - u[k + 1] * v[k] + w[k] * z[k + 1] -              \
+                               w[k + 1] * z[k];                                                   \
+                const REAL a = p < 0 ? -p : p, b = q < 0 ? -q : q, d = r < 0 ? -r : r,            \
+                           e = s < 0 ? -s : s;                                                    \
+                const REAL ab = a > b ? a : b, de = d > e ? d : e, one = ab > de ? ab : de;       \
+                worst = worst > one ? worst : one;                                                \
+                numbers &= (p + q) + (r + s) == (p + q) + (r + s);                                \
+            }                                                                                     \
+            if (!(worst <= bound) || !numbers) return 0;                                          \
+        }                                                                                         \
+        return 1;                                                                                 \
     }
 
 DEFINE(float)

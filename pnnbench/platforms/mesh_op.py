@@ -94,6 +94,8 @@ def _library() -> ctypes.CDLL | str:
         backward = getattr(library, f"mesh_backward_{suffix}")
         backward.argtypes = [pointer, pointer, pointer, pointer, number, number]
         backward.restype = ctypes.c_int
+        unitary = getattr(library, f"mesh_unitary_{suffix}")
+        unitary.argtypes, unitary.restype = [pointer, number, number, ctypes.c_double], ctypes.c_int
     return library
 
 
@@ -117,6 +119,23 @@ def _call(name: str, dtype: torch.dtype, *args: int) -> None:
     assert not isinstance(library, str)  # noqa: S101 - callers have checked
     if getattr(library, f"mesh_{name}_{_SUFFIX[dtype]}")(*args):
         raise MemoryError(f"mesh {name}: out of memory")
+
+
+def unitary(entries: Tensor, bound: float) -> bool:
+    """Whether every coupler is unitary.
+
+    Args:
+        entries: As for `forward`.
+        bound: Largest deviation of an entry of M' M from the identity.
+
+    Returns:
+        False as soon as one is off by more, or is not a number.
+    """
+    library = _library()
+    assert not isinstance(library, str)  # noqa: S101 - callers have checked
+    check = getattr(library, f"mesh_unitary_{_SUFFIX[entries.dtype]}")
+    devices, _, couplers = entries.shape
+    return bool(check(entries.data_ptr(), devices, couplers, bound))
 
 
 def forward(entries: Tensor, n: int) -> Tensor:

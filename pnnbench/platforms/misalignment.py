@@ -13,6 +13,7 @@ it makes the loss piecewise constant in every parameter of the misalignment.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.base import Environment
+from pnnbench.platforms.base import Environment, StaticError
 
 BILINEAR, NEAREST = "bilinear", "nearest"
 SAMPLINGS = (BILINEAR, NEAREST)
@@ -57,6 +58,18 @@ class MisalignmentEnvironment(Environment):
         check_range("shift_x_px", self.shift_x_px, low=-1e4, high=1e4)
         check_range("shift_y_px", self.shift_y_px, low=-1e4, high=1e4)
         check_range("scale", self.scale, low=0.1, high=10.0)
+
+
+def misalignment_errors() -> dict[str, StaticError]:
+    """Declares the misalignment that a layer may have of its own; it adds to the environment's."""
+    return {
+        "rotation_deg": StaticError("clockwise rotation of the modulator", "deg", (), -180, 180),
+        "shift_x_px": StaticError("shift to the right", "px", (), -1e4, 1e4),
+        "shift_y_px": StaticError("shift down", "px", (), -1e4, 1e4),
+        "log_scale": StaticError(
+            "natural logarithm of the magnification", "1", (), -math.log(10), math.log(10)
+        ),
+    }
 
 
 #: Fields of the environment.
@@ -155,6 +168,7 @@ def taps(
     rows: Tensor,
     columns: Tensor,
     sampling: str = BILINEAR,
+    dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:
     """Finds the values that the light at some positions meets, and their shares.
 
@@ -164,9 +178,10 @@ def taps(
         rows: Row of each position; see `Misalignment.sources`.
         columns: Column of each position, broadcastable to it.
         sampling: ``"bilinear"``, the four pixels around, or ``"nearest"``, one.
+        dtype: Precision of the weights.
 
     Returns:
-        Indices of values, int32 (C, ..., T), and weights, float32 of the same shape; the weights
+        Indices of values, int32 (C, ..., T), and weights of the same shape; the weights
         of a position sum to 1.
     """
     height, width = (size - 2 * _BORDER for size in table.shape)
@@ -182,11 +197,11 @@ def taps(
     at = i * table.shape[1] + j
     if sampling == NEAREST:
         found = table.flatten().index_select(0, at.flatten()).view(*at.shape, 1)
-        return found, torch.ones_like(found, dtype=torch.float32)
-    down, right = y.sub_(i).float(), x.sub_(j).float()
+        return found, torch.ones_like(found, dtype=dtype)
+    down, right = y.sub_(i).to(dtype), x.sub_(j).to(dtype)
     up, left_share = 1 - down, 1 - right
     found = torch.empty(*at.shape, 4, dtype=table.dtype, device=at.device)
-    weight = torch.empty(found.shape, device=at.device)
+    weight = torch.empty(found.shape, dtype=dtype, device=at.device)
     # Tap by tap: one gather with an index (C, P, 4) takes five times as long.
     around = ((up, left_share), (up, right), (down, left_share), (down, right))
     for tap, (vertical, horizontal) in enumerate(around):

@@ -20,8 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.platforms.base import (
+    Environment,
+    PhysicalLayer,
+    StaticError,
+    check_severity,
+    check_target,
+)
+
+#: Shares of the nominal value that drawn linewidths and depths keep at least.
+MIN_LINEWIDTH, MIN_DEPTH = 0.3, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +116,11 @@ class RingCalibration:
             raise UserError(
                 f"min_current {self.min_current} mA is not below max_current {self.max_current} mA"
             )
+        if self.exponent == 2 and self.max_current <= 0.0:
+            raise UserError(
+                f"max_current is {self.max_current} mA, but a heater answers to the square",
+                allowed="above 0 mA",
+            )
 
     def detuning(self, current: Tensor) -> Tensor:
         """Detuning u of an ideal ring in HWHM, from currents in mA; same shape."""
@@ -123,6 +137,8 @@ class RingCalibration:
     def current(self, weight: Tensor) -> Tensor:
         """Current in mA that gives a weight, on the branch before the dip (u >= 0).
 
+        Where no allowed current leaves a ring before the dip, the branch behind it (u <= 0).
+
         Args:
             weight: Target weights, any shape. Targets outside `weight_range` get the nearest
                 reachable weight.
@@ -130,19 +146,32 @@ class RingCalibration:
         Returns:
             Currents in mA, same shape, within [min_current, max_current], always finite.
         """
+        side = 1.0 if max(self._detuning_range()) > 0.0 else -1.0
         low, high = self.weight_range()
         w = weight.clamp(low, high)
         u = (self.depth / (self.bias - w).clamp(min=1e-12) - 1.0).clamp(min=0.0).sqrt()
-        drive = (self.rest_detuning_nm - self.hwhm_nm * u) / self.tuning
+        drive = (self.rest_detuning_nm - side * self.hwhm_nm * u) / self.tuning
         current = drive.clamp(min=0.0).sqrt() if self.exponent == 2 else drive
         return current.clamp(self.min_current, self.max_current)
 
     def weight_range(self) -> tuple[float, float]:
-        """Least and largest weight on the branch before the dip."""
-        far = self.min_current if self.tuning > 0 else self.max_current
-        if not math.isfinite(far):
-            return self.bias - self.depth, self.bias
-        return self.bias - self.depth, float(self.weight(torch.tensor(far, dtype=torch.float64)))
+        """Least and largest weight on the branch of `current` that allowed currents reach."""
+        ends = self._detuning_range()
+        if max(ends) > 0.0:
+            near, far = max(0.0, min(ends)), max(ends)
+        else:
+            near, far = -max(ends), -min(ends)
+        return self._weight_at(near), self._weight_at(far)
+
+    def _detuning_range(self) -> tuple[float, float]:
+        """Detuning in HWHM at the ends of the allowed currents; may be infinite."""
+        least = max(self.min_current, 0.0) if self.exponent == 2 else self.min_current
+        drives = (c * c if self.exponent == 2 else c for c in (least, self.max_current))
+        first, last = ((self.rest_detuning_nm - self.tuning * d) / self.hwhm_nm for d in drives)
+        return first, last
+
+    def _weight_at(self, detuning: float) -> float:
+        return self.bias - self.depth / (1.0 + detuning * detuning)
 
 
 #: The normalised Lorentzian of the published code: x in units of its own, u = x / 0.15, and a drift
@@ -163,10 +192,8 @@ PUBLISHED_CALIBRATION = RingCalibration(
 class MRRWeightBank(PhysicalLayer):
     """A bank of microrings: one ring per weight, one row of rings per output.
 
-    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: ``detuning`` (HWHM,
-    a shift of the resonance: subtracted from u), ``linewidth`` (relative), ``bias`` and ``depth``,
-    each of the shape of the weight, and ``crosstalk`` (scalar). Neighbours are the rings before and
-    after in the same row.
+    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: see
+    `static_errors`. Neighbours are the rings before and after in the same row.
 
     Attributes:
         current: Heater currents in mA, shape of the weight; the only control parameter.
@@ -184,6 +211,8 @@ class MRRWeightBank(PhysicalLayer):
         self, shape: tuple[int, ...], bias: bool, calibration: RingCalibration | None
     ) -> None:
         super().__init__()
+        for size in shape:
+            check_count("size of a bank", size)
         self.calibration = calibration or RingCalibration()
         self.current = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
@@ -204,6 +233,7 @@ class MRRWeightBank(PhysicalLayer):
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
         """Clamps weights to the programmable range."""
+        check_target(weight, self.current.shape, finite=False)
         return weight.clamp(*self.calibration.weight_range())
 
     @torch.no_grad()
@@ -216,13 +246,7 @@ class MRRWeightBank(PhysicalLayer):
         Raises:
             UserError: If the shape differs or a target is not finite.
         """
-        if weight.shape != self.current.shape:
-            raise UserError(
-                f"weights of shape {tuple(weight.shape)} do not fit the bank",
-                allowed=str(tuple(self.current.shape)),
-            )
-        if not torch.isfinite(weight).all():
-            raise UserError("weights to program are not finite")
+        check_target(weight, self.current.shape)
         self.current.copy_(self.calibration.current(weight))
 
     def describe(self) -> dict[str, Any]:
@@ -232,6 +256,7 @@ class MRRWeightBank(PhysicalLayer):
             "type": type(self).__name__,
             "shape": list(self.current.shape),
             "calibration": {k: v if math.isfinite(v) else str(v) for k, v in constants.items()},
+            "errors": self.describe_errors(),
         }
 
     @torch.no_grad()
@@ -244,8 +269,34 @@ class MRRWeightBank(PhysicalLayer):
         """Total heater power in mW: sum of I^2 R with I in mA."""
         return self.current.square().sum() * self.calibration.resistance_ohm * 1e-3
 
+    def static_errors(self) -> dict[str, StaticError]:
+        """Errors of each ring, and the cross-talk of the bank."""
+        ring = tuple(self.current.shape)
+        return {
+            "detuning": StaticError("shift of the resonance, subtracted from u", "HWHM", ring),
+            "linewidth": StaticError(
+                "relative change of the linewidth", "1", ring, low=-1.0, open_ends=True
+            ),
+            "bias": StaticError("change of the weight far from resonance", "1", ring),
+            "depth": StaticError(
+                "change of the depth of the dip",
+                "1",
+                ring,
+                low=-self.calibration.depth,
+                open_ends=True,
+            ),
+            "crosstalk": StaticError(
+                "share of a neighbour's resonance shift that leaks into a ring", "1", (), 0.0, 1.0
+            ),
+        }
+
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws ring-to-ring errors; see the base class. Linewidths stay above 0.3 of nominal."""
+        """Draws ring-to-ring errors; see the base class.
+
+        Linewidths and depths keep `MIN_LINEWIDTH` and `MIN_DEPTH` of nominal, cross-talk is 1 at
+        most.
+        """
+        check_severity("severity", severity)
         c = self.calibration
 
         def normal() -> Tensor:
@@ -253,14 +304,15 @@ class MRRWeightBank(PhysicalLayer):
 
         return {
             "detuning": severity * c.offset_spread_hwhm * normal(),
-            "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=-0.7),
+            "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=MIN_LINEWIDTH - 1.0),
             "bias": severity * c.bias_spread * normal(),
-            "depth": severity * c.depth_spread * normal(),
-            "crosstalk": torch.tensor(severity * c.crosstalk),
+            "depth": (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth),
+            "crosstalk": torch.tensor(min(severity * c.crosstalk, 1.0)),
         }
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian resonance offsets of standard deviation ``sigma`` HWHM."""
+        check_severity("sigma", sigma)
         return {"detuning": sigma * torch.randn(self.current.shape, generator=generator)}
 
     def sensitivity(self) -> Tensor:
@@ -311,7 +363,7 @@ class MRRWeightBank(PhysicalLayer):
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if self.operation is not None and self.operation.count > 1:
-            blocks = x.view(self.operation.count, -1, *x.shape[1:])
+            blocks = self.blocks(x, self.operation.count)
             y = self._products(blocks, weight).flatten(0, 1)
         else:
             y = self._product(x, weight)
@@ -374,8 +426,8 @@ class MRRConv2d(MRRWeightBank):
         calibration: RingCalibration | None = None,
     ) -> None:
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
-        self.stride = stride
-        self.padding = padding
+        self.stride = check_count("stride", stride)
+        self.padding = check_count("padding", padding, low=0)
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, stride=self.stride, padding=self.padding)

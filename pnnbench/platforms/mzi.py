@@ -23,8 +23,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.base import Environment, PhysicalLayer
+from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.platforms.base import (
+    Environment,
+    PhysicalLayer,
+    StaticError,
+    check_severity,
+    check_target,
+)
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -33,7 +39,7 @@ from pnnbench.platforms.mesh import (
     n_couplers,
 )
 
-#: Largest magnitude of a coupler imbalance: beyond 1 there is no such coupler.
+#: Largest magnitude of a drawn coupler imbalance: from 1 on there is no such coupler.
 MAX_IMBALANCE = 0.999
 
 
@@ -114,9 +120,8 @@ def haar_phases(n: int, generator: torch.Generator | None = None) -> tuple[Tenso
 class MZIMesh(PhysicalLayer):
     """A rectangular mesh of Mach-Zehnder interferometers with or without detectors at its end.
 
-    Errors of a device: ``theta`` and ``phi`` (rad, added to the phases), ``e_l`` and ``e_r`` (power
-    imbalance of the couplers, cut to what is physical), each (M,) with M = n (n - 1) / 2. The input
-    phases have no error. Phases that no detector can see (phi behind the last interferometer of a
+    Errors of a device: see `static_errors`, each (M,) with M = n (n - 1) / 2. The input phases have
+    no error. Phases that no detector can see (phi behind the last interferometer of a
     waveguide) are no control parameters; they stand at 0.
 
     Args:
@@ -153,7 +158,7 @@ class MZIMesh(PhysicalLayer):
         readout_noise: float = 0.01,
     ) -> None:
         super().__init__()
-        check_range("number of waveguides", n, low=2, high=4096)
+        check_count("number of waveguides", n, low=2, high=4096)
         check_range("imbalance_per_rad", imbalance_per_rad, low=0.0, high=100.0)
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
         self.n = self.n_fields = n
@@ -193,6 +198,24 @@ class MZIMesh(PhysicalLayer):
             return self.phi
         return torch.zeros_like(self.theta).index_copy(0, self.live_phi, self.phi)
 
+    def couplers(
+        self,
+        theta: Tensor,
+        phi: Tensor,
+        coupling: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """The law of the interferometers, for subclasses with another one.
+
+        Args:
+            theta: Inner phases (C, M) in rad, errors included.
+            phi: Outer phases (C, M) in rad, errors included.
+            coupling: What `couplings` makes of the imbalances; None for ideal couplers.
+
+        Returns:
+            Entries (C, 4, M) as of `entries`; they need not be unitary.
+        """
+        return entries(theta, phi, coupling)
+
     def _unitary(
         self,
         theta: Tensor,
@@ -200,9 +223,10 @@ class MZIMesh(PhysicalLayer):
         coupling: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
     ) -> Tensor:
         theta, phi = torch.broadcast_tensors(theta, phi)
-        blocks = entries(theta, phi, coupling) * self.edge_factor.to(
-            torch.promote_types(theta.dtype, torch.complex32)
-        )
+        return self._assembled(self.couplers(theta, phi, coupling))
+
+    def _assembled(self, couplers: Tensor) -> Tensor:
+        blocks = couplers * self.edge_factor.to(couplers.dtype)
         gamma = self.gamma + self._edge_phase
         return column_product(blocks, self.n) * torch.polar(torch.ones_like(gamma), gamma)
 
@@ -218,8 +242,14 @@ class MZIMesh(PhysicalLayer):
             weight: Complex (n, n).
 
         Returns:
-            Unitary (n, n).
+            Unitary (n, n); not a number throughout if the weight holds what is not finite.
+
+        Raises:
+            UserError: If the shape differs.
         """
+        check_target(weight, (self.n, self.n), is_complex=True, finite=False)
+        if not torch.isfinite(weight).all():
+            return torch.full_like(weight, math.nan)
         left, _, right = torch.linalg.svd(weight)
         return left @ right
 
@@ -233,15 +263,26 @@ class MZIMesh(PhysicalLayer):
             weight: Complex (n, n), unitary to 1e-3.
 
         Raises:
-            UserError: If the shape differs or the matrix is not unitary.
+            UserError: If the shape differs, the matrix is not unitary, or the interferometers of a
+                subclass follow another law than `entries`, which `decompose` assumes; the phases
+                then stay as they are.
         """
-        if weight.shape != (self.n, self.n):
+        check_target(weight, (self.n, self.n), is_complex=True)
+        found = [torch.from_numpy(a) for a in decompose(weight.detach().cpu().numpy())]
+        kept = [p.detach().clone() for p in (self.theta, self.all_phi(), self.gamma)]
+        self._set(*found)
+        # What the ideal law makes of the phases as they are kept.
+        theta, phi = (p.detach()[None] for p in (self.theta, self.all_phi()))
+        lawful = MZIMesh._assembled(self, entries(theta, phi))[0]
+        off = float((self.ideal_weight() - lawful).abs().max())
+        if not off <= 10 * self.n * torch.finfo(self.theta.dtype).eps:
+            self._set(*kept)
             raise UserError(
-                f"a matrix of shape {tuple(weight.shape)} does not fit the mesh",
-                allowed=str((self.n, self.n)),
+                f"{type(self).__name__} does not follow the law of ideal interferometers: with the "
+                f"phases found for one it is off by {off:.3g}",
+                allowed="the law of pnnbench.platforms.mzi.entries",
+                next_step="override program with the inverse of its own law, or train the phases",
             )
-        found = decompose(weight.detach().cpu().numpy())
-        self._set(*(torch.from_numpy(a).float() for a in found))
 
     def describe(self) -> dict[str, Any]:
         """Size, detectors and error model."""
@@ -251,13 +292,32 @@ class MZIMesh(PhysicalLayer):
             "detected": self.detected,
             "imbalance_per_rad": self.imbalance_per_rad,
             "readout_noise": self.readout_noise,
+            "errors": self.describe_errors(),
         }
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
 
+    def static_errors(self) -> dict[str, StaticError]:
+        """Errors of the phases and of the couplers of each interferometer."""
+        each = tuple(self.theta.shape)
+
+        def imbalance(which: str) -> StaticError:
+            return StaticError(f"power imbalance of the {which} coupler", "1", each, -1, 1, True)
+
+        return {
+            "theta": StaticError("added to the inner phase", "rad", each),
+            "phi": StaticError("added to the outer phase", "rad", each),
+            "e_l": imbalance("first"),
+            "e_r": imbalance("second"),
+        }
+
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws fabrication errors; ``severity`` is their standard deviation in rad."""
+        """Draws fabrication errors; ``severity`` is their standard deviation in rad.
+
+        Imbalances are cut to `MAX_IMBALANCE`.
+        """
+        check_severity("severity", severity)
         z = torch.randn(4, len(self.theta), generator=generator)
         e = (severity * self.imbalance_per_rad * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
         return {"theta": severity * z[0], "phi": severity * z[1], "e_l": e[0], "e_r": e[1]}
@@ -275,7 +335,7 @@ class MZIMesh(PhysicalLayer):
         return torch.sin(self.theta) / 2
 
     def transfer(self) -> Tensor:
-        """Unitary matrix under the present operation.
+        """Matrix under the present operation, unitary if its couplers are.
 
         Returns:
             Complex (n, n); with C > 1 conditions (C, n, n).
@@ -320,13 +380,12 @@ class MZIMesh(PhysicalLayer):
         if x.is_complex():
             if unitary.dim() == 2:
                 return x.to(unitary.dtype) @ unitary.mT
-            return torch.bmm(
-                x.to(unitary.dtype).view(len(unitary), -1, self.n), unitary.mT
-            ).flatten(0, 1)
+            blocks = self.blocks(x.to(unitary.dtype), len(unitary))
+            return torch.bmm(blocks, unitary.mT).flatten(0, 1)
         # A real input: one real product, outputs interleaved as (real, imaginary).
         parts = torch.view_as_real(unitary.resolve_conj()).movedim(-1, -2).flatten(-3, -2)
         x = x.to(parts.dtype)
         if unitary.dim() == 2:
             return torch.view_as_complex((x @ parts.mT).unflatten(-1, (self.n, 2)))
-        y = torch.bmm(x.view(len(unitary), -1, self.n), parts.mT).flatten(0, 1)
+        y = torch.bmm(self.blocks(x, len(unitary)), parts.mT).flatten(0, 1)
         return torch.view_as_complex(y.unflatten(-1, (self.n, 2)))

@@ -160,7 +160,9 @@ class Lens(nn.Module):
         check_range("pixel_um", pixel_um, low=0.0, high=1e6, low_open=True)
         check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
         check_range("focal_mm", abs(focal_mm), low=0.0, high=1e6, low_open=True)
-        middle = (n - 1) / 2 if centre is None else centre
+        middle = (
+            (n - 1) / 2 if centre is None else check_range("centre", centre, low=-1e6, high=1e6)
+        )
         x = (torch.arange(n, dtype=torch.float64) - middle) * pixel_um * 1e-6
         square = x[:, None].square() + x[None, :].square()
         angle = -math.pi * square / (wavelength_nm * 1e-9 * focal_mm * 1e-3)

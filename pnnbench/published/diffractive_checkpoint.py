@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
-from pnnbench.platforms.diffractive import Detectors, DiffractiveStack, Plane, ThresholdAbsorber
+from pnnbench.platforms.absorbers import ThresholdAbsorber
+from pnnbench.platforms.diffractive import Detectors, DiffractiveStack, Plane
 from pnnbench.platforms.misalignment import NEAREST
 from pnnbench.published.checkpoints import read_checkpoint
 from pnnbench.published.printed import recorded

@@ -18,7 +18,7 @@ class Finding:
 
     Attributes:
         path: The file or folder.
-        kind: ``corrupt``, ``failed``, ``incomplete``, ``leftover``, ``mismatch`` or
+        kind: ``corrupt``, ``failed``, ``gaps``, ``incomplete``, ``leftover``, ``mismatch`` or
             ``parameters``.
         message: What is wrong, in a line.
     """
@@ -59,6 +59,11 @@ def diagnose(folder: Path | str) -> list[Finding]:
             failure = record["error"]
             words = f"{record['status']}: {failure['type']}: {failure['message']}"
             findings.append(Finding(path, "failed", words.splitlines()[0]))
+        gaps = [gap for gap in record.get("gaps", []) if gap["type"] != "left-out"]
+        if gaps and record["status"] == "ok":
+            first = gaps[0]
+            words = f"{len(gaps)} parts are missing; {first['part']}: {first['message']}"
+            findings.append(Finding(path, "gaps", words))
         name = path.parent.name if path.name == "record.json" else path.stem
         named = _HASH_IN_NAME.findall(name)
         if named and record["job"]["hash"] not in named:
@@ -71,7 +76,7 @@ def diagnose(folder: Path | str) -> list[Finding]:
         problem = parameters_problem(path, record)
         # Committed records (records/*.json) travel without their parameters.
         travels = path.name != "record.json"
-        if problem is not None and record["status"] == "ok" and not travels:
+        if problem is not None and not travels:
             findings.append(Finding(path, "parameters", problem))
     for here, _, files in walk(folder):
         if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files:

@@ -1,4 +1,8 @@
-"""The shape of a record, schema version 1: which keys it has and what each must hold."""
+"""The shape of a record: which keys it has and what each must hold.
+
+Version 2 may have gaps: a figure that could not be measured is null or left out, and the record
+says why. Version 1 is whole; it is still read.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ from typing import Any
 from pnnbench.errors import UserError
 
 SCHEMA = 2
+#: Versions that this program reads; it writes the last.
 READABLE = (1, 2)
+GAP_TYPES = ("not-finite", "error", "left-out")
 STATUSES = ("ok", "diverged", "error", "timeout", "killed")
 TIERS = ("smoke", "quick", "standard", "paper")
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
@@ -97,9 +103,9 @@ def _number(where: str, value: Any) -> None:
         raise fail(where, value, "a finite number")
 
 
-def _number_or_none(where: str, value: Any) -> None:
-    if value is not None:
-        _number(where, value)
+def _number_or_gap(where: str, value: Any) -> None:
+    if value is not None and (not _is_number(value) or not math.isfinite(value)):
+        raise fail(where, value, "a finite number, or null where the record names a gap")
 
 
 def _not_negative(where: str, value: Any) -> None:
@@ -187,7 +193,8 @@ def _list_of(inner: Check, *, empty: bool = True) -> Check:
 
 def _schema(where: str, value: Any) -> None:
     if type(value) is not int or value not in READABLE:
-        raise fail(where, value, f"one of the versions this program reads: {READABLE}")
+        versions = ", ".join(map(str, READABLE))
+        raise fail(where, value, f"{versions}, the versions this program reads")
 
 
 def _environment(where: str, value: Any) -> None:
@@ -225,10 +232,14 @@ _CELL = _shape(
         "severity": _not_negative,
         "environment": _environment,
         "device_seed": _seed_or_none,
-        "value": _number_or_none,
+        "value": _number_or_gap,
     },
-    {"counts": _boolean},
+    {
+        "not_finite": _count,  # images whose outputs are not finite
+        "counts": _boolean,  # whether the cell carries weight
+    },
 )
+_GAP = _shape({"part": _text, "type": _one_of(*GAP_TYPES), "message": _unit})
 _JOB = _shape(
     {
         "hash": _pattern(HEX16, "16 hexadecimal digits"),
@@ -269,7 +280,7 @@ _MEASURED: dict[str, Check] = {
         }
     ),
     "metric": _shape({"name": _text, "higher_is_better": _boolean}, {"chance": _number}),
-    "clean": _number_or_none,
+    "clean": _number_or_gap,
     "cells": _list_of(_CELL, empty=False),
     "sharpness": _sharpness,
     "cost": _shape(
@@ -286,17 +297,21 @@ _MEASURED: dict[str, Check] = {
     ),
     "parameters": _shape({"file": _file_name, "sha256": _pattern(SHA256, "64 hexadecimal digits")}),
 }
-_OPTIONAL: dict[str, Check] = {"curves": _curves, "extra": _object}
+_OPTIONAL: dict[str, Check] = {"curves": _curves, "extra": _object, "gaps": _list_of(_GAP)}
+# Images whose outputs are not finite on the ideal device.
+_NOT_FINITE: dict[str, Check] = {"not_finite": _count}
 # The device that in-situ methods train on at the job's seed, measured for every method.
 _TRAINING_DEVICE: dict[str, Check] = {
     "training_device": _shape(
-        {"seed": _count, "severity": _positive, "unit": _unit, "value": _number}
+        {"seed": _count, "severity": _positive, "unit": _unit, "value": _number}, _NOT_FINITE
     )
 }
 _CHECKSUM: dict[str, Check] = {
     "checksum": _pattern(re.compile(r"^sha256:[0-9a-f]{64}$"), "sha256:<64 hexadecimal digits>")
 }
-_FINISHED = _shape({**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_TRAINING_DEVICE, **_CHECKSUM})
+_FINISHED = _shape(
+    {**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_NOT_FINITE, **_TRAINING_DEVICE, **_CHECKSUM}
+)
 _FAILED = _shape(
     {**_ALWAYS, "error": _shape({"type": _text, "message": _unit})},
     # A job that failed half-way keeps what it had, but never a grid.
@@ -315,7 +330,8 @@ def validate(record: dict[str, Any]) -> None:
         record: The record, with or without its checksum.
 
     Raises:
-        UserError: On a missing or unknown key, a wrong type, an unfinished "ok" record, a grid
+        UserError: On a missing or unknown key, a wrong type, an unfinished "ok" record, a figure
+            that is missing without a gap that says why, a gap where there is a figure, a grid
             cell given twice, a test device that the job does not name, a test device that is the
             training device, or a measured training device that is not the job's.
     """
@@ -327,6 +343,7 @@ def validate(record: dict[str, Any]) -> None:
         _FAILED("record", record)
         return
     _FINISHED("record", record)
+    _check_gaps(record)
     seeds = record["job"]["seeds"]
     devices = set(seeds["test_devices"])
     if seeds["train_device"] in devices:
@@ -342,8 +359,7 @@ def validate(record: dict[str, Any]) -> None:
             raise fail(
                 f"cells[{i}].device_seed", cell["device_seed"], "one of job.seeds.test_devices"
             )
-        if bounded and cell["value"] is not None and not 0.0 <= cell["value"] <= 1.0:
-            raise fail(f"cells[{i}].value", cell["value"], "an accuracy in [0, 1]")
+        _accuracy(bounded, f"cells[{i}].value", cell["value"])
         key = (
             cell["axis"],
             cell["severity"],
@@ -353,13 +369,38 @@ def validate(record: dict[str, Any]) -> None:
         if key in seen:
             raise UserError(f"record: cells[{i}] repeats the cell {key}")
         seen.add(key)
-    if bounded and record["clean"] is not None and not 0.0 <= record["clean"] <= 1.0:
-        raise fail("clean", record["clean"], "an accuracy in [0, 1]")
+    _accuracy(bounded, "clean", record["clean"])
     if "training_device" in record:
         measured = record["training_device"]
         own = seeds["train_device"]
         if measured["seed"] in devices or (own is not None and measured["seed"] != own):
             allowed = "a device that is not among the test devices" if own is None else f"{own}"
             raise fail("training_device.seed", measured["seed"], f"the training device, {allowed}")
-        if bounded and not 0.0 <= measured["value"] <= 1.0:
-            raise fail("training_device.value", measured["value"], "an accuracy in [0, 1]")
+        _accuracy(bounded, "training_device.value", measured["value"])
+
+
+def _accuracy(bounded: bool, where: str, value: float | None) -> None:
+    if bounded and value is not None and not 0.0 <= value <= 1.0:
+        raise fail(where, value, "an accuracy in [0, 1]")
+
+
+def _check_gaps(record: dict[str, Any]) -> None:
+    """Each missing figure has a gap that says why, and each gap misses its figure."""
+    gaps = {gap["part"] for gap in record.get("gaps", [])}
+    if record["schema"] == 1 and gaps:
+        raise fail("gaps", sorted(gaps), "none in a record of version 1")
+    missing = {f"cells[{i}]" for i, c in enumerate(record["cells"]) if c["value"] is None}
+    if record["clean"] is None:
+        missing.add("clean")
+    if "lambda_max" not in record["sharpness"]:
+        missing |= gaps & {"sharpness"} or {"sharpness.lambda_max"}
+    if missing - gaps:
+        raise UserError(
+            f"record: {', '.join(sorted(missing - gaps))} is missing, and no gap says why",
+            allowed="a finite number, or an entry in gaps",
+        )
+    idle = {gap for gap in gaps - missing if gap == "clean" or gap.startswith("cells[")}
+    if idle:
+        raise fail("gaps", sorted(idle), "parts that are missing")
+    if "clean" in missing and all(cell["value"] is None for cell in record["cells"]):
+        raise UserError("record: neither clean nor a cell has a value, so the job failed")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, writing
 from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, plain, validate
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "record_order",
     "seal",
     "write_record",
+    "write_whole",
 ]
 
 _SKIPPED_FOLDERS = {"wandb", "checkpoints", ".git", ".venv", "__pycache__"}
@@ -125,6 +126,7 @@ def write_record(path: Path | str, record: dict[str, Any]) -> dict[str, Any]:
         The sealed record that was written.
 
     Raises:
+        DiskFullError: If there is no room; what stood at ``path`` stays.
         UserError: If the record is invalid, its checksum is wrong, or it is a failure and a
             finished record stands at ``path`` already.
     """
@@ -138,23 +140,39 @@ def write_record(path: Path | str, record: dict[str, Any]) -> dict[str, Any]:
             "does not replace it",
             next_step=f"move {path} away if the job shall count as failed",
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, (text + "\n").encode("utf-8"))
     return sealed
+
+
+def write_whole(path: Path | str, data: bytes) -> None:
+    """Writes a file in one step: temporary file in the same folder, fsync, rename.
+
+    Args:
+        path: The file; its folder is made if it is not there. What stood there stays until the new
+            file is whole.
+        data: What it shall hold.
+
+    Raises:
+        DiskFullError: If there is no room; nothing half-written stays.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def _refuse_constant(name: str) -> float:

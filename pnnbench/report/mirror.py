@@ -140,6 +140,8 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
         return summary
     for name, value in record.get("training_device", {}).items():
         summary[f"training_device/{name}"] = value
+    for gap in record.get("gaps", []):
+        summary[f"gaps/{gap['part']}"] = f"{gap['type']}: {gap['message']}"
     if record["clean"] is not None:
         summary["clean"] = record["clean"]
     if "lambda_max" in record.get("sharpness", {}):

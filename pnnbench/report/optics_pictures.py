@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from pnnbench.evaluation.gaps import Gaps
 from pnnbench.evaluation.harness import NOISE_BLOCK
 from pnnbench.evaluation.hessian import deployed
+from pnnbench.evaluation.outputs import require_class_labels
 from pnnbench.platforms.diffractive import DetectorPlane, DiffractiveStack
 from pnnbench.platforms.freespace import FreeSpaceLayer
 from pnnbench.platforms.misalignment import Misalignment, MisalignmentEnvironment, sample, taps
 from pnnbench.report import style
 from pnnbench.report.picture_parts import Record, remark
-from pnnbench.workloads.base import Classification, Workload
+from pnnbench.workloads.base import Workload
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +38,11 @@ _MASKS_IN_ROW, _CLASSES_IN_ROW = 3, 5
 
 
 def optics_figures(
-    workload: Workload, record: Record, images: Tensor, labels: Tensor
+    workload: Workload,
+    record: Record,
+    images: Tensor,
+    labels: Tensor,
+    gaps: Gaps | None = None,
 ) -> dict[str, Figure]:
     """Draws what the optics of a workload have to show.
 
@@ -45,6 +51,7 @@ def optics_figures(
         record: Its record.
         images: Test images (N, ...).
         labels: Targets (N, ...).
+        gaps: Takes why the picture of the detectors is left out; None lets errors through.
 
     Returns:
         ``modulators`` of free-space products; ``masks`` of a diffractive stack, and ``detectors``
@@ -59,8 +66,9 @@ def optics_figures(
     if stacks:
         figures["masks"] = masks(stacks, record)
     ends = [m for m in stacks.values() if isinstance(m.detector_plane, DetectorPlane)]
-    if len(ends) == 1 and isinstance(workload, Classification):
-        figures["detectors"] = detectors(workload, record, images, labels)
+    if len(ends) == 1:
+        with (Gaps(strict=True) if gaps is None else gaps).part("detectors"):
+            figures["detectors"] = detectors(workload, record, images, labels)
     return figures
 
 
@@ -271,12 +279,18 @@ def detectors(workload: Workload, record: Record, images: Tensor, labels: Tensor
     Returns:
         The figure: one panel per class and one colour scale; beside each title the share of the
         detected light that falls on the detector of the class.
+
+    Raises:
+        LeftOutError: If the labels are not the classes of the workload.
+        NotFiniteError: If an output is not finite.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
     from matplotlib.ticker import LogLocator, NullLocator
 
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES].cpu()
+    with torch.no_grad(), deployed(workload):
+        require_class_labels(workload, workload.network(images).cpu(), labels)
     every = detector_intensity(workload, images)
     squares = detector_squares(workload)
     sampled = next(m.plane for m in workload.modules() if isinstance(m, DiffractiveStack))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from pnnbench.errors import unknown_name
 from pnnbench.leaderboard.model import Table
-from pnnbench.report.text import render_json, render_markdown, render_table
+from pnnbench.report.text import WIDTH, render_csv, render_json, render_markdown, render_table
 
-FORMATS = ("table", "json", "markdown", "html")
+FORMATS = ("table", "json", "csv", "markdown", "html")
 
 
 def render(
-    tables: Sequence[Table], format: str = "table", *, pictures: Mapping[str, str] | None = None
+    tables: Sequence[Table],
+    format: str = "table",
+    *,
+    pictures: Mapping[str, str] | None = None,
+    width: int = WIDTH,
 ) -> str:
     """Renders a leaderboard.
 
     Args:
         tables: What ``ranking.build`` made.
-        format: ``table``, ``json``, ``markdown`` or ``html``.
+        format: ``table``, ``json``, ``csv``, ``markdown`` or ``html``.
         pictures: Title to SVG text, for the page only.
+        width: Characters per line, for the table only.
 
     Returns:
         The text, with a final newline.
@@ -32,8 +38,9 @@ def render(
 
         return render_html(tables, pictures or {})
     writers: dict[str, Callable[[Sequence[Table]], str]] = {
-        "table": render_table,
+        "table": partial(render_table, width=width),
         "json": render_json,
+        "csv": render_csv,
         "markdown": render_markdown,
     }
     if format not in writers:

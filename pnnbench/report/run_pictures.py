@@ -6,7 +6,7 @@ The functions that make a figure are to be called inside ``style.styled()``; `dr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +15,17 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from pnnbench.errors import UserError
+from pnnbench.evaluation.gaps import Gaps
 from pnnbench.evaluation.harness import NOISE_BLOCK, DeviceNoise
 from pnnbench.evaluation.hessian import deployed
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
+from pnnbench.evaluation.outputs import require_class_labels
 from pnnbench.platforms.base import Condition, PhysicalLayer, hold_transfer, operate
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
 from pnnbench.report import style
 from pnnbench.report.optics_pictures import optics_figures
 from pnnbench.report.picture_parts import Record, remark
-from pnnbench.workloads.base import Classification, Workload
+from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 
 if TYPE_CHECKING:
@@ -40,10 +42,12 @@ def draw_run(
     train: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     folder: Path | str,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, Path]:
     """Draws ``controls``, ``landscape``, ``confusion`` (of a classifier) and ``curve``.
 
-    Free-space and diffractive networks also get what `optics_figures` draws.
+    Free-space and diffractive networks also get what `optics_figures` draws. A picture that cannot
+    be drawn takes no other with it.
 
     Args:
         workload: A trained workload; afterwards it is what it was, to the bit.
@@ -51,21 +55,30 @@ def draw_run(
         train: Training images (N, ...) and targets (N, ...).
         test: Test images (N, ...) and targets (N, ...).
         folder: Where the pictures go, as SVG and PNG.
+        say: Told why a picture is left out.
 
     Returns:
         Name to the path of the PNG; the SVG of the same name is beside it.
     """
     drawn: dict[str, Path] = {}
     with style.styled():
-        figures: dict[str, Figure] = {
-            "controls": controls(workload, record),
-            "landscape": landscape(measure_landscape(workload, *train), workload, record),
-            "curve": curve(record),
-            **optics_figures(workload, record, *test),
-        }
-        if isinstance(workload, Classification):
+        gaps = Gaps()
+        figures: dict[str, Figure] = {}
+        with gaps.part("controls"):
+            figures["controls"] = controls(workload, record)
+        with gaps.part("landscape"):
+            figures["landscape"] = landscape(measure_landscape(workload, *train), workload, record)
+        with gaps.part("curve"):
+            figures["curve"] = curve(record)
+        with gaps.part("optics"):
+            figures |= optics_figures(workload, record, *test, gaps)
+        with gaps.part("confusion"):
             cell = shifted_cell(workload.perturbation_grid(record["job"]["tier"]))
-            figures["confusion"] = confusion(confusion_matrix(workload, *test, cell), cell, record)
+            counts = confusion_matrix(workload, *test, cell)
+            figures["confusion"] = confusion(counts, cell, record)
+        for gap in gaps.found:
+            if say is not None:
+                say(f"no picture {gap.part}: {gap.message}")
         for name, figure in sorted(figures.items()):
             job = record["job"]
             title = f"{name}: {job['workload']}, {job['method']['label']}, seed {job['seed']}"
@@ -215,7 +228,7 @@ def landscape(measured: Landscape, workload: Workload, record: Record) -> Figure
     title = rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /{per}²"
     facts = [f"{measured.images:,} training images"]
     sample = record.get("sharpness", {})
-    if sample.get("n_images", 0) > measured.images:
+    if sample.get("n_images", 0) > measured.images and "lambda_max" in sample:
         most = style.number_text(sample["lambda_max"])
         facts.append(rf"on {sample['n_images']:,} of them $λ_\mathrm{{max}}$ = {most}")
     style.heading(figure, title, remark(record, *facts))
@@ -279,22 +292,22 @@ def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: C
         Counts (classes, classes), int64; rows are true classes.
 
     Raises:
-        UserError: If the workload does not classify.
+        LeftOutError: If the workload does not classify, or by other classes than the labels.
+        NotFiniteError: If an output is not finite.
     """
-    if not isinstance(workload, Classification):
-        raise UserError(
-            f"{type(workload).__name__} does not classify, so it has no confusion matrix",
-            allowed="a workload with the mixin Classification",
-        )
     network = workload.network
     condition = Condition(workload.draw_device(cell.severity, cell.device_seed), cell.environment)
-    matrix = MulticlassConfusionMatrix(workload.n_classes, validate_args=False)
     noise = DeviceNoise([cell.device_seed])
+    outputs: list[Tensor] = []
     with deployed(workload), operate(network, [condition], noise), hold_transfer(network):
         for start in range(0, len(images), NOISE_BLOCK):
             part = slice(start, start + NOISE_BLOCK)
             noise.start = start
-            matrix.update(network.physical(network.prefix(images[part])), labels[part])
+            outputs.append(network.physical(network.prefix(images[part])))
+    every = torch.cat(outputs)
+    require_class_labels(workload, every, labels)
+    matrix = MulticlassConfusionMatrix(every.shape[1], validate_args=False)
+    matrix.update(every, labels)
     counts: Tensor = matrix.compute()
     return counts.cpu()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,32 +47,35 @@ def adopt(jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS) -> i
     for job in jobs:
         spec = job.spec()
         path = job_folder(runs, job) / "record.json"
-        if is_finished(path):
-            _relabel(path, spec)
+        found = find_finished(job, runs, boards)
+        if found is None:
             continue
-        for found in _places(spec["hash"], runs, boards):
-            if is_finished(found):
-                _bring_parameters(found, read_record(found), path.parent)
-                write_record(path, _renamed(read_record(found), spec))
-                taken += 1
-                break
+        record = read_record(found)
+        if found != path:
+            _bring_parameters(found, record, path.parent)
+            taken += 1
+        if found != path or record["job"] != spec:
+            content = {key: value for key, value in record.items() if key != "checksum"}
+            write_record(path, {**content, "job": spec})
     return taken
 
 
-def _places(name: str, runs: Path, boards: Path) -> Iterator[Path]:
-    yield from sorted(runs.glob(f"*/{name}/record.json"))
-    yield from sorted(boards.glob(f"*/records/{name}.json"))
+def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path | None:
+    """Finds the finished record of a job: in its own folder, in another suite's, published.
 
+    Args:
+        job: The job.
+        runs: Folder of all runs.
+        boards: Folder of published boards.
 
-def _renamed(record: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
-    content = {key: value for key, value in record.items() if key != "checksum"}
-    return {**content, "job": spec}
-
-
-def _relabel(path: Path, spec: dict[str, Any]) -> None:
-    record = read_record(path)
-    if record["job"] != spec:
-        write_record(path, _renamed(record, spec))
+    Returns:
+        The record; None if there is none.
+    """
+    name = job.spec()["hash"]
+    own = job_folder(runs, job) / "record.json"
+    others = sorted(runs.glob(f"*/{name}/record.json"))
+    published = sorted(boards.glob(f"*/records/{name}.json"))
+    return next((path for path in (own, *others, *published) if is_finished(path)), None)
 
 
 def _bring_parameters(found: Path, record: dict[str, Any], folder: Path) -> None:

@@ -1,7 +1,8 @@
 """Runs jobs: train, calibrate, evaluate, measure sharpness, write the record.
 
 Finished jobs are skipped by content hash, killed ones go on from their last epoch. Two processes
-may share a run folder: each job is held by a file lock.
+may share a run folder: each job is held by a file lock. Parameters are on disk before anything is
+measured, and what cannot be measured is a gap in the record beside what can.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import platform
 import random
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -23,29 +25,35 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 
 from pnnbench.data.datamodule import ImageDataModule
-from pnnbench.data.order import permutation
-from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
-from pnnbench.evaluation.sharpness import measure_sharpness
+from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.platforms.base import derive_seed
 from pnnbench.records.index import write_index
-from pnnbench.records.store import SCHEMA, file_sha256, is_finished, read_record, write_record
+from pnnbench.records.store import (
+    SCHEMA,
+    file_sha256,
+    is_finished,
+    read_record,
+    write_record,
+    write_whole,
+)
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.finished import adopt, index_of, job_folder
+from pnnbench.running.measuring import Share, calibrate, measure, no_share, require_measured
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, fit
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.grid import Cell
 
 #: Called with one line about what is going on.
 Say = Callable[[str], None]
 
-#: Test devices of the error model behind the sharpness figure ``device_increase``.
-SHARPNESS_DEVICES = 10
+#: Share of a job at which its training ends.
+_TRAINED = 0.7
+#: File in a job's folder with the traceback of its last failure.
+TRACEBACK = "traceback.txt"
 
 _PACKAGES = (
     "pnnbench",
@@ -164,110 +172,9 @@ def git_state() -> dict[str, Any]:
 
 def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
     """Writes the network's tensors as safetensors, in one step; returns file name and sha256."""
-    temporary = path.with_suffix(".tmp")
     tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
-    save_file(tensors, temporary)
-    temporary.replace(path)
+    write_whole(path, to_safetensors(tensors))
     return {"file": path.name, "sha256": file_sha256(path)}
-
-
-def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]:
-    """The fixed sample of training images on which sharpness is measured, the same for all jobs."""
-    images, labels = data.train_tensors()
-    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
-    return images[chosen], labels[chosen]
-
-
-def measure_job_sharpness(
-    workload: Workload, data: ImageDataModule, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Measures the sharpness figures of a trained workload under a job's configuration."""
-    sample = sharpness_sample(data, config["tier"]["sharpness_images"])
-    devices = [
-        workload.draw_device(workload.sharpness_severity, seed)
-        for seed in config["test_devices"][:SHARPNESS_DEVICES]
-    ]
-    return measure_sharpness(workload, *sample, seed=0, devices=devices)
-
-
-def measure_training_device(
-    workload: Workload, images: Tensor, labels: Tensor, seed: int
-) -> dict[str, Any]:
-    """Measures a trained workload on the device that in-situ methods train on at a seed."""
-    severity, unit = workload.training_severity, workload.severity_unit
-    cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
-    (value,) = evaluate_grid(workload, images, labels, [cell])
-    return {"seed": seed, "severity": severity, "unit": unit, "value": value}
-
-
-def measure(job: Job, workload: Workload, data: ImageDataModule, say: Say) -> dict[str, Any]:
-    """Calibrates a trained workload and measures clean metric, grid and sharpness.
-
-    Args:
-        job: The job.
-        workload: Its trained workload.
-        data: Its data.
-        say: Told about progress.
-
-    Returns:
-        The measured part of the record.
-    """
-    tier = job.config["tier"]
-    train_images, _ = data.train_tensors()
-    workload.calibrate(train_images[: tier["calibration_images"]])
-    images, labels = data.test_tensors()
-    started = time.perf_counter()
-    clean = evaluate_clean(workload, images, labels)
-    cells = workload.perturbation_grid(job.tier)
-    tenth = max(1, len(cells) // 10)
-    state = {"told": 0}
-
-    def progress(done: int, total: int) -> None:
-        if done - state["told"] >= tenth or done == total:
-            state["told"] = done
-            say(f"grid {done}/{total} cells")
-
-    values = evaluate_grid(workload, images, labels, cells, progress=progress)
-    training_device = {}
-    if workload.training_severity > 0.0:
-        found = measure_training_device(workload, images, labels, job.seed)
-        training_device = {"training_device": found}
-    evaluated = time.perf_counter()
-    say("sharpness")
-    sharpness = measure_job_sharpness(workload, data, job.config)
-    powers = [layer.power_mw() for layer in workload.layers().values()]
-    known = [float(power) for power in powers if power is not None]
-    return {
-        "data": {
-            "name": workload.data,
-            "fingerprint": job.fingerprint,
-            "n_train": len(train_images),
-            "n_test": len(images),
-        },
-        "metric": {
-            "name": workload.metric_name,
-            "higher_is_better": workload.higher_is_better,
-            **({} if workload.chance is None else {"chance": workload.chance}),
-        },
-        "clean": clean,
-        "cells": [
-            {
-                "axis": cell.axis,
-                "level": cell.level,
-                "unit": cell.unit,
-                "severity": cell.severity,
-                "environment": cell.environment.as_dict(),
-                "device_seed": cell.device_seed,
-                "value": value,
-                "counts": cell.counts,
-            }
-            for cell, value in zip(cells, values, strict=True)
-        ],
-        **training_device,
-        "sharpness": sharpness,
-        **({"extra": {"control_power_mw": sum(known)}} if len(known) == len(powers) else {}),
-        "_seconds": (evaluated - started, time.perf_counter() - evaluated),
-    }
 
 
 def run_job(
@@ -277,6 +184,7 @@ def run_job(
     say: Say,
     root: str | None = None,
     timeout_s: float | None = None,
+    share: Share = no_share,
 ) -> dict[str, Any]:
     """Runs one job and writes its record, also when it fails.
 
@@ -286,31 +194,33 @@ def run_job(
         say: Told about progress.
         root: Data folder; None for the default place.
         timeout_s: Training time limit in s.
+        share: Told which share of the job is done.
 
     Returns:
-        The sealed record.
+        The sealed record. An error in somebody's own code is told with its place there; the whole
+        traceback stands beside the record in `TRACEBACK`.
 
     Raises:
+        DiskFullError: If the disk is full; the same job goes on when there is room.
         KeyboardInterrupt: After a record of status ``"killed"`` has been written.
     """
     started = datetime.now(UTC)
     begun = time.perf_counter()
+    (folder / TRACEBACK).unlink(missing_ok=True)
     base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
 
     def report(epoch: int, epochs: int, loss: float) -> None:
         say(f"epoch {epoch}/{epochs}  loss {loss:.4f}")
+        share(_TRAINED * epoch / epochs)
         if timeout_s is not None and time.perf_counter() - begun > timeout_s:
             raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
 
+    kept: dict[str, Any] = {}  # what a failure after the training still has
+
     def failed(status: str, error: BaseException) -> dict[str, Any]:
-        message = {"type": type(error).__name__, "message": str(error)[:2000]}
-        record = {
-            **base,
-            "status": status,
-            "error": message,
-            "provenance": provenance(job, started),
-        }
-        return write_record(folder / "record.json", record)
+        message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
+        failure = {"status": status, "error": message, "provenance": provenance(job, started)}
+        return write_record(folder / "record.json", {**base, **kept, **failure})
 
     try:
         # For third-party methods that draw from the global generators; ours have their own seeds.
@@ -334,25 +244,30 @@ def run_job(
         trained = build(job)
         trained.network.load_state_dict(workload.network.state_dict())
         trained.project_controls()
-        measured = measure(job, trained, data, say)
-        evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
-        record = {
-            **base,
-            "status": "ok",
+        cost = {
+            "gradient_evaluations": state.gradient_evaluations,
+            "hardware_queries": state.hardware_queries,
+            "train_seconds": state.seconds,
+        }
+        kept = {
             "config": dict(job.config),
-            **measured,
-            "cost": {
-                "gradient_evaluations": state.gradient_evaluations,
-                "hardware_queries": state.hardware_queries,
-                "train_seconds": state.seconds,
-                "evaluate_seconds": evaluate_seconds,
-                "sharpness_seconds": sharpness_seconds,
-            },
+            "cost": cost,
             "curves": {"epoch": state.epochs, "train_loss": state.losses},
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
-            "provenance": provenance(job, started),
         }
-        return write_record(folder / "record.json", record)
+        calibrate(job, trained, data)
+        kept["parameters"] = save_parameters(trained, folder / "parameters.safetensors")
+
+        def measuring(part: float) -> None:
+            share(_TRAINED + (1.0 - _TRAINED) * part)
+
+        measured = measure(job, trained, data, say, measuring)
+        evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
+        kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
+        require_measured(measured)
+        cost |= {"evaluate_seconds": evaluate_seconds, "sharpness_seconds": sharpness_seconds}
+        done = {"status": "ok", "provenance": provenance(job, started)}
+        return write_record(folder / "record.json", {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)
         raise
@@ -361,7 +276,27 @@ def run_job(
     except JobTimeoutError as error:
         return failed("timeout", error)
     except Exception as error:
+        if disk_full(error):
+            raise error if isinstance(error, DiskFullError) else DiskFullError(folder) from error
+        write_traceback(error, folder)
         return failed("error", error)
+
+
+def write_traceback(error: BaseException, folder: Path) -> Path:
+    """Writes the whole traceback of an error, in one step.
+
+    Args:
+        error: The error, raised.
+        folder: The job's folder.
+
+    Returns:
+        The file.
+    """
+    path = folder / TRACEBACK
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    temporary.replace(path)
+    return path
 
 
 def run_suite(
@@ -371,6 +306,7 @@ def run_suite(
     say: Say,
     root: str | None = None,
     finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
+    share: Share = no_share,
 ) -> list[dict[str, Any]]:
     """Runs all jobs of a suite that are not done; jobs another process holds come last.
 
@@ -380,6 +316,7 @@ def run_suite(
         say: Told about progress.
         root: Data folder; None for the default place.
         finished: Called after each job that ran here, with its record and folder.
+        share: Told which share of the present job is done.
 
     Returns:
         The records of all jobs, in suite order.
@@ -413,6 +350,7 @@ def run_suite(
                         say=partial(_say_for, say, prefix),
                         root=root,
                         timeout_s=suite.timeout_s,
+                        share=share,
                     )
                     # Trainer and workload refer to each other: their images would stay in memory
                     # until a collection happens to come.
@@ -433,10 +371,14 @@ def _say_for(say: Say, prefix: str, line: str) -> None:
 def _outcome(record: dict[str, Any]) -> str:
     if record["status"] != "ok":
         return f"{record['status']}: {record['error']['message']}"
-    cells: Sequence[dict[str, Any]] = record["cells"]
-    mean = sum(cell["value"] for cell in cells) / len(cells)
-    name = record["metric"]["name"]
-    return (
-        f"done, {name} {record['clean']:.4f} clean, {mean:.4f} over the grid, "
-        f"lambda_max {record['sharpness']['lambda_max']:.3g}"
-    )
+    values = [cell["value"] for cell in record["cells"] if cell["value"] is not None]
+    figures = {
+        f"{record['metric']['name']} {{:.4f}} clean": record["clean"],
+        "{:.4f} over the grid": sum(values) / len(values) if values else None,
+        "lambda_max {:.3g}": record["sharpness"].get("lambda_max"),
+    }
+    words = [form.format(value) for form, value in figures.items() if value is not None]
+    missing = [gap["part"] for gap in record.get("gaps", []) if gap["type"] != "left-out"]
+    if missing:
+        words.append(f"{len(missing)} parts missing, the first {missing[0]}")
+    return ", ".join(["done", *words])

@@ -11,16 +11,18 @@ from typing import Any
 
 import yaml
 
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import UserError, kind_word, unknown_name
 from pnnbench.records.store import canonical, job_hash
 from pnnbench.registry import (
     SUITES,
     method_class,
     method_parameters,
     proper_name,
+    registered_name,
     workload_class,
 )
 from pnnbench.running.sources import Source, files_opened, source_of
+from pnnbench.seeds import check_seed
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
@@ -147,7 +149,7 @@ class Suite:
 
 def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{where} is {value!r}, a {type(value).__name__}", allowed=allowed)
+        raise UserError(f"{where} is {value!r}, {kind_word(value)}", allowed=allowed)
     return value
 
 
@@ -213,9 +215,9 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     workloads = _typed(f"{where}: workloads", text["workloads"], list, "a list of names")
     seeds = _typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
     for i, seed in enumerate(seeds):
-        _typed(f"{where}: seeds[{i}]", seed, int, "an integer >= 0")
-        if seed < 0 or seeds.count(seed) > 1:
-            raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers >= 0")
+        check_seed(f"{where}: seeds[{i}]", seed)
+        if seeds.count(seed) > 1:
+            raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers")
     timeout = text.get("timeout_s")
     if timeout is not None:
         _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
@@ -313,6 +315,7 @@ def _method_entries(where: str, given: Any) -> list[MethodEntry]:
                 f"{here}: the key 'method' is missing", next_step="pnnbench list methods"
             )
         method = _typed(f"{here}.method", item["method"], str, "a name or a class path")
+        method = registered_name("methods", method)  # one spelling, one hash
         label = _typed(f"{here}.label", item.get("label", method), str, "a text")
         params = _typed(f"{here}.params", item.get("params", {}), dict, "a mapping")
         factor = _typed(
@@ -344,6 +347,7 @@ def _resolve(
     from pnnbench.data import load
 
     _typed(f"{where}: workloads", name, str, "names of workloads")
+    name = registered_name("workloads", name)
     cls = workload_class(name, where=where)
     if tier not in cls.tiers:
         raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import random
@@ -17,10 +18,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins import TorchCheckpointIO
 from torch import Tensor
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.records.store import write_whole
 from pnnbench.workloads.base import Workload
 
 #: Called with (epochs done, epochs in all, mean training loss of the epoch).
@@ -141,7 +144,7 @@ class RunState(pl.Callback):
 
 
 class EpochCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` after each epoch, in one step: temporary file, then rename.
+    """Writes ``last.ckpt`` after each epoch.
 
     Args:
         folder: Where it goes.
@@ -152,9 +155,19 @@ class EpochCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves; Lightning runs checkpoint callbacks after all others."""
-        temporary = self.path.with_suffix(".tmp")
-        trainer.save_checkpoint(temporary)
-        temporary.replace(self.path)
+        trainer.save_checkpoint(self.path)
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint in one step: the file is whole or what it was before."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        """Saves; raises a `DiskFullError` if there is no room."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        write_whole(path, buffer.getvalue())
 
 
 @contextmanager
@@ -218,6 +231,7 @@ def fit(
         Curves and counters of the whole run.
 
     Raises:
+        DiskFullError: If there is no room for a checkpoint.
         DivergedError: If the training loss is no longer finite.
         KeyboardInterrupt: If the user interrupts; Lightning alone would end the process.
     """
@@ -237,6 +251,7 @@ def fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             deterministic=True,
+            plugins=[WholeCheckpointIO()],
         )
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         last = folder / "last.ckpt" if folder is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.records.store import read_record
 from pnnbench.registry import registered
 from pnnbench.running.jobs import load_trained
@@ -26,6 +27,7 @@ def remeasure(
     workload: Workload,
     data: ImageDataModule,
     say: Callable[[str], None],
+    share: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric and grid again and compares with a record.
 
@@ -34,29 +36,32 @@ def remeasure(
         workload: Its trained workload.
         data: Its data.
         say: Told about progress.
+        share: Told which share of the grid is done.
 
     Returns:
-        ``clean``, ``cells``, ``difference`` (largest over clean and cells), ``tolerance`` and
-        ``within``.
+        ``clean``, ``cells`` (values, None where there is none), ``difference`` (largest over clean
+        and cells, infinite where only one side has a value), ``tolerance`` and ``within``.
     """
     images, labels = data.test_tensors()
     cells = workload.perturbation_grid(record["job"]["tier"])
-    clean = evaluate_clean(workload, images, labels)
+    clean = measure_clean(workload, images, labels).value
 
     def progress(done: int, total: int) -> None:
         if done % 50 == 0 or done == total:
             say(f"grid {done}/{total} cells")
+        if share is not None:
+            share(done / total)
 
-    values = evaluate_grid(workload, images, labels, cells, progress=progress)
-    measured = [{**_key(cell), "value": value} for cell, value in zip(cells, values, strict=True)]
+    readings = measure_grid(workload, images, labels, cells, progress=progress)
+    measured = [{**_key(c), "value": r.value} for c, r in zip(cells, readings, strict=True)]
     recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
     if {_identity(c) for c in measured} != recorded.keys():
         raise UserError(
             "the record's grid is not the workload's grid at this version",
             next_step="run the suite again with this version of pnnbench",
         )
-    differences = [abs(c["value"] - recorded[_identity(c)]) for c in measured]
-    difference = max([abs(clean - record["clean"]), *differences])
+    pairs = [(clean, record["clean"]), *((c["value"], recorded[_identity(c)]) for c in measured)]
+    difference = max(_difference(*pair) for pair in pairs)
     allowed = tolerance(len(images))
     return {
         "clean": clean,
@@ -65,6 +70,13 @@ def remeasure(
         "tolerance": allowed,
         "within": difference <= allowed,
     }
+
+
+def _difference(measured: float | None, recorded: float | None) -> float:
+    """How far two values are apart; where only one is missing, infinitely."""
+    if measured is None or recorded is None:
+        return 0.0 if measured is recorded else math.inf
+    return abs(measured - recorded)
 
 
 def _key(cell: Any) -> dict[str, Any]:
@@ -108,13 +120,19 @@ def pack(run: Path, record: dict[str, Any], out: Path) -> Path:
     return target
 
 
-def verify(submission: Path, say: Callable[[str], None], root: str | None = None) -> dict[str, Any]:
+def verify(
+    submission: Path,
+    say: Callable[[str], None],
+    root: str | None = None,
+    share: Callable[[float], None] | None = None,
+) -> dict[str, Any]:
     """Re-evaluates a submission from its tensors on a registered workload.
 
     Args:
         submission: The submission's folder.
         say: Told about progress.
         root: Data folder; None for the default place.
+        share: Told which share of the grid is done.
 
     Returns:
         What `remeasure` returns.
@@ -149,4 +167,4 @@ def verify(submission: Path, say: Callable[[str], None], root: str | None = None
             raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
     # Statistics and full scales are derived here, not taken from the submitter.
     workload.calibrate(data.train_tensors()[0][: tier["calibration_images"]])
-    return remeasure(record, workload, data, say)
+    return remeasure(record, workload, data, say, share)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import lightning.pytorch as pl
 import torch
@@ -21,12 +21,13 @@ from pnnbench.platforms.base import (
     Device,
     Environment,
     PhysicalLayer,
-    calibrating_full_scale,
     derive_seed,
     operate,
     physical_layers,
 )
+from pnnbench.workloads.accuracy import Accuracy, GuessingLevel
 from pnnbench.workloads.amounts import Scale
+from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell
 from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.networks import PhysicalNetwork
@@ -376,33 +377,20 @@ class Workload(pl.LightningModule):
                 allowed=f"seeds below {FIRST_TEST_DEVICE}",
             )
 
-    @torch.no_grad()
     def calibrate(self, images: Tensor, batch_size: int = 500) -> None:
         """Gathers batch-norm statistics and read-out full scales on the ideal device.
 
-        The statistics are the plain average over batches of the final parameters, so that no
-        method's training noise stays in them.
+        Both are those of one pass of the final parameters over all images, however they are cut
+        into batches, so that no method's training noise stays in them.
 
         Args:
             images: Training images (N, ...), N at least 2.
-            batch_size: Images per batch.
+            batch_size: Images per batch, at least 1.
+
+        Raises:
+            UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
-        check_range("calibration images", len(images), low=2, high=1e9)
-        norms = [
-            m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
-        ]
-        momenta = [m.momentum for m in norms]
-        for m in norms:
-            m.reset_running_stats()
-            m.momentum = None  # torch's name for the cumulative average
-        self.network.train()
-        with calibrating_full_scale(self.network):
-            for x in images.split(batch_size):
-                if len(x) > 1:
-                    self.network(x)
-        for m, momentum in zip(norms, momenta, strict=True):
-            m.momentum = momentum
-        self.network.eval()
+        calibrate(self.network, images, batch_size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Asks the training method for the loss to back-propagate."""
@@ -439,17 +427,20 @@ class _Part(nn.Module):
 
 
 class Classification:
-    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``."""
+    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``.
+
+    ``chance`` is the accuracy of guessing each class equally often, 1 / ``n_classes``. Where the
+    classes are not balanced, the answer that is always the most frequent class reaches its share:
+    such a workload sets ``chance`` on its class to that share.
+    """
 
     n_classes: ClassVar[int] = 10
-    chance: ClassVar[float | None] = 0.1
+    chance: ClassVar[float | None] = cast(Any, GuessingLevel())
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of logits (B, classes)."""
         return F.cross_entropy(outputs, batch[1])
 
     def metric(self) -> torchmetrics.Metric:
-        """Top-1 accuracy over all images."""
-        return torchmetrics.classification.MulticlassAccuracy(
-            self.n_classes, average="micro", validate_args=False
-        )
+        """Top-1 accuracy over all images; outputs that are not finite count as wrong."""
+        return Accuracy()

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from pnnbench.platforms.base import Environment
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
-
-#: First seed of the test devices; training devices are drawn from seeds below it.
-FIRST_TEST_DEVICE = 1_000_000
+from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 
 
 @dataclasses.dataclass(frozen=True)

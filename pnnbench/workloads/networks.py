@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pnnbench.errors import UserError, check_count, check_range
+
 #: (in_channels, out_channels, kernel_size, padding) -> layer.
 ConvFactory = Callable[[int, int, int, int], nn.Module]
 #: (in_features, out_features) -> layer.
@@ -106,6 +108,33 @@ class DigitsNet(PhysicalNetwork):
         return self.fc2(h)
 
 
+def at_least_single(x: Tensor) -> Tensor:
+    """The same numbers in single precision, or in double if they come so."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def amplitudes(intensity: Tensor) -> Tensor:
+    """Square roots of intensities, with slope 0 in the dark, where that of the root is infinite.
+
+    Args:
+        intensity: Any shape, at least 0.
+
+    Returns:
+        Amplitudes of that shape.
+
+    Raises:
+        UserError: If an intensity is negative: there is no such light.
+    """
+    if bool((intensity < 0).any()):
+        raise UserError(
+            f"an image has pixels down to {float(intensity.min()):.4g}: there is no negative light",
+            allowed="intensities of at least 0",
+            next_step="give the images as they are, in [0, 1], without subtracting a mean",
+        )
+    lit = intensity > 0
+    return torch.where(lit, torch.where(lit, intensity, 1.0).sqrt(), 0.0 * intensity)
+
+
 def unit_power(field: Tensor) -> Tensor:
     """Scales each field (B, n) to power 1; a dark one stays dark."""
     norm = torch.linalg.vector_norm(field, dim=-1, keepdim=True)
@@ -114,7 +143,39 @@ def unit_power(field: Tensor) -> Tensor:
 
 def normalised(power: Tensor) -> Tensor:
     """Divides detected powers (B, n) by their Euclidean norm over all ports, digitally."""
-    return F.normalize(power.float(), dim=-1, eps=1e-12)
+    return F.normalize(at_least_single(power), dim=-1, eps=1e-12)
+
+
+def class_ports(outputs: Tensor, n_classes: int) -> Tensor:
+    """The first ports, one for each class.
+
+    Args:
+        outputs: One number for each port (B, ports).
+        n_classes: Number of classes.
+
+    Returns:
+        (B, n_classes).
+
+    Raises:
+        UserError: If there are fewer ports than classes.
+    """
+    if outputs.shape[-1] < n_classes:
+        raise UserError(
+            f"a mesh of {outputs.shape[-1]} ports cannot tell {n_classes} classes apart",
+            allowed=f"at least {n_classes} ports",
+            next_step="take a larger mesh, or give the network its n_classes",
+        )
+    return outputs[:, :n_classes]
+
+
+def one_channel(x: Tensor) -> Tensor:
+    """Images (B, H, W) from (B, 1, H, W); raises UserError if there are more channels."""
+    if x.dim() != 4 or x.shape[1] != 1:
+        raise UserError(
+            f"images of shape {tuple(x.shape)} cannot be shown with one light",
+            allowed="(B, 1, H, W)",
+        )
+    return x[:, 0]
 
 
 class MeshNet(PhysicalNetwork):
@@ -141,7 +202,7 @@ class MeshNet(PhysicalNetwork):
 
     def physical(self, h: Tensor) -> Tensor:
         """Logits (B, n_classes) in [0, 1] from features (B, ports)."""
-        return normalised(self.mesh(unit_power(h.float())))[:, : self.n_classes]
+        return class_ports(normalised(self.mesh(unit_power(at_least_single(h)))), self.n_classes)
 
 
 class LeNetFront(nn.Module):
@@ -198,11 +259,21 @@ class FourierInput(nn.Module):
 
     def __init__(self, side: int = 8) -> None:
         super().__init__()
-        self.side = side
+        self.side = check_count("side of the centre", side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Complex fields (B, side^2) of mean modulus 1 from images (B, 1, H, W)."""
-        spectrum = torch.fft.fftshift(torch.fft.fft2(x.float().squeeze(1)), dim=(-2, -1))
+        """Complex fields (B, side^2) of mean modulus 1 from images (B, 1, H, W).
+
+        Raises:
+            UserError: If the images have several channels or are smaller than the side.
+        """
+        image = at_least_single(one_channel(x))
+        if self.side > min(image.shape[-2:]):
+            raise UserError(
+                f"the spectrum of {tuple(image.shape[-2:])} pixels has no square of {self.side}",
+                allowed=f"a side of at most {min(image.shape[-2:])}",
+            )
+        spectrum = torch.fft.fftshift(torch.fft.fft2(image), dim=(-2, -1))
         rows, columns = ((size - self.side) // 2 for size in spectrum.shape[-2:])
         centre = spectrum[:, rows : rows + self.side, columns : columns + self.side].flatten(1)
         return centre / centre.abs().mean(1, keepdim=True).clamp(min=1e-12)
@@ -215,14 +286,14 @@ class ElectroOptic(nn.Module):
     IEEE JSTQE 26, 7700412 (2020), with the constants of the dual-adaptive-training experiments.
 
     Args:
-        tapped_power: Share alpha of the power that is tapped, in [0, 1).
+        tapped_power: Share alpha of the power that is tapped, 0 to 1.
         gain: Modulation g in rad per unit of power.
     """
 
     def __init__(self, tapped_power: float = 0.1, gain: float = 0.05 * math.pi) -> None:
         super().__init__()
-        self.amplitude = math.sqrt(1.0 - tapped_power)
-        self.gain = gain
+        self.amplitude = math.sqrt(1.0 - check_range("tapped_power", tapped_power, low=0, high=1))
+        self.gain = check_range("gain", gain, low=-1e6, high=1e6)
 
     def forward(self, z: Tensor) -> Tensor:
         """Fields like ``z``."""
@@ -257,7 +328,8 @@ class OpticalNet(PhysicalNetwork):
         """Logits (B, n_classes) in [0, 1] from fields (B, ports)."""
         for i in range(1, self.n_meshes):
             h = self.activation(self.get_submodule(f"mesh{i}")(h))
-        return normalised(self.get_submodule(f"mesh{self.n_meshes}")(h))[:, : self.n_classes]
+        last = self.get_submodule(f"mesh{self.n_meshes}")
+        return class_ports(normalised(last(h)), self.n_classes)
 
 
 class FreeSpaceNet(PhysicalNetwork):
@@ -300,10 +372,15 @@ class DiffractiveNet(PhysicalNetwork):
         self.gain = gain
 
     def prefix(self, x: Tensor) -> Tensor:
-        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1]."""
+        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1].
+
+        Raises:
+            UserError: If a pixel is negative, or there are several channels.
+        """
         size = (self.side, self.side)
-        pixels = F.interpolate(x.float(), size, mode="bilinear", align_corners=False)
-        amplitude = pixels.squeeze(1).sqrt().flatten(1)
+        one_channel(x)
+        pixels = F.interpolate(at_least_single(x), size, mode="bilinear", align_corners=False)
+        amplitude = amplitudes(pixels).squeeze(1).flatten(1)
         return self.imaging(unit_power(amplitude).unflatten(1, size))
 
     def physical(self, h: Tensor) -> Tensor:

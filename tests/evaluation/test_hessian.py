@@ -19,12 +19,18 @@ def test_extreme_eigenvalues_match_the_exact_hessian(kind, dtype):
     with deployed(workload):
         h = ControlHessian(workload, x, y, chunk=40)
         assert h.size == 396
-        pairs = lanczos(h.product, h.size, seed=0, top=3, tol=1e-6, lowest_tol=1e-3)
+        pairs = lanczos(
+            h.product, h.size, seed=0, top=3, tol=1e-6, lowest_tol=1e-3, rounding=h.rounding
+        )
     power = pyhessian_eigenvalue(workload, x, y, seed=0, chunk=40, tol=1e-5, max_products=300)
     truth = torch.linalg.eigvalsh(exact_hessian(workload, x, y))
     largest = float(truth[truth.abs().argmax()])
     assert (largest < 0) == (kind is Negated), "the case must be what its name says"
     torch.testing.assert_close(pairs.top, truth.flip(0)[:3], rtol=1e-4, atol=0)
+    # In either precision the errors are within their bounds, and these are not idle.
+    assert ((pairs.top - truth.flip(0)[:3]).abs() <= pairs.bounds).all()
+    assert abs(pairs.lowest - float(truth[0])) <= pairs.lowest_bound
+    assert float(pairs.bounds[0]) < (1e-4 if dtype == torch.float32 else 1e-6) * abs(largest)
     assert pairs.lowest == pytest.approx(float(truth[0]), rel=1e-4)
     assert power.value == pytest.approx(largest, rel=1e-3)
     assert power.converged
@@ -72,12 +78,12 @@ def test_nothing_depends_on_the_chunk_or_on_kept_graphs():
     assert max(values) == pytest.approx(min(values), rel=1e-5)
 
 
-def test_temperature_divides_the_logits():
+def test_scale_multiplies_the_logits():
     workload = trained(dtype=torch.float64)
     x, y = blobs(40, torch.float64)
     with deployed(workload):
-        value = ControlHessian(workload, x, y, temperature=2.5).value()
-    logits = workload(x) / 2.5
+        value = ControlHessian(workload, x, y, scale=0.4).value()
+        logits = 0.4 * workload(x)
     assert value == pytest.approx(float(torch.nn.functional.cross_entropy(logits, y)), rel=1e-12)
 
 

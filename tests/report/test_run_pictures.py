@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import UserError
+from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.evaluation.landscape import measure_landscape
+from pnnbench.evaluation.outputs import require_class_labels
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRREnvironment, MRRLinear
 from pnnbench.report import run_pictures as pictures
 from pnnbench.report import style
@@ -121,10 +123,37 @@ def test_no_text_overlaps_or_sticks_out(run, monkeypatch):
 def test_a_workload_that_does_not_classify_has_no_confusion_picture(tmp_path):
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     workload = Quadratic(torch.tensor([1.0, -2.0, 0.5]))
-    drawn = pictures.draw_run(workload, RECORD, (x, x.sum(1)), (x, x.sum(1)), tmp_path)
+    said = []
+    sample = (x, x.sum(1))
+    drawn = pictures.draw_run(workload, RECORD, sample, sample, tmp_path, said.append)
     assert list(drawn) == ["controls", "curve", "landscape"]
-    with pytest.raises(UserError, match="Quadratic does not classify"):
-        pictures.confusion_matrix(workload, x, x.sum(1), None)
+    assert [line.split(":")[0] for line in said] == ["no picture confusion"]
+    with pytest.raises(LeftOutError, match="Quadratic does not classify"):
+        require_class_labels(workload, workload(x).detach(), x.sum(1))
+
+
+def test_labels_that_are_not_the_classes_are_not_drawn_as_such(run, tmp_path):
+    class Odd(MRRDigits):
+        def metric(self):
+            metric = super().metric()
+            update = metric.update
+            metric.update = lambda outputs, labels: update(outputs, labels % 2)
+            return metric
+
+    _, record, train, (images, labels) = run
+    said = []
+    drawn = pictures.draw_run(Odd(0), record, train, (images, labels), tmp_path, said.append)
+    assert list(drawn) == ["controls", "curve", "landscape"]
+    assert said == ["no picture confusion: the labels are not the classes by which Odd is scored"]
+
+
+def test_outputs_that_are_not_finite_belong_to_no_class(run):
+    workload = MRRDigits(0)
+    with torch.no_grad():
+        workload.network.fc2.current[0, 0] = torch.nan
+    cell = pictures.shifted_cell(workload.perturbation_grid("smoke"))
+    with pytest.raises(NotFiniteError, match="of 64 of 64 images are not finite"):
+        pictures.confusion_matrix(workload, *(part[:64] for part in run[3]), cell)
 
 
 # --- confusion ---------------------------------------------------------------------------------

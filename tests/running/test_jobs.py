@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.records.store import read_record
-from pnnbench.running.jobs import job_folder, load_trained, measure, run_suite
+from pnnbench.running.jobs import job_folder, load_trained, run_suite
+from pnnbench.running.measuring import measure
 from pnnbench.running.suites import load_suite
 from pnnbench.submitting.submissions import pack, remeasure, verify
 from pnnbench.workloads.freespace import FreeSpaceDigits

@@ -1,0 +1,127 @@
+"""``pnnbench leaderboard``, and the page and pictures of a board."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.commands.output import out, width, writable
+from pnnbench.errors import UserError
+
+if TYPE_CHECKING:
+    from pnnbench.leaderboard.model import Table
+
+_FIRST_RUN = "pnnbench run quickstart"
+
+
+def _sources(given: list[str]) -> list[Path]:
+    if given:
+        return [Path(g) for g in given]
+    for default in (Path("runs"), Path("leaderboards")):
+        if default.is_dir():
+            return [default]
+    raise UserError("no records: neither runs/ nor leaderboards/ is here", next_step=_FIRST_RUN)
+
+
+def tables_of(sources: Sequence[Path]) -> list[Table]:
+    """Makes the tables of folders of records, of the jobs that their suites consist of.
+
+    Args:
+        sources: Folders with records.
+
+    Returns:
+        What ``ranking.build`` makes.
+    """
+    from pnnbench.leaderboard.ranking import build
+    from pnnbench.records.index import read_index
+    from pnnbench.records.store import read_records
+
+    return build(read_records(sources), current=read_index(sources))
+
+
+def write_board(
+    tables: Sequence[Table], folder: Path, wandb: str | None, mirror_folder: Path
+) -> Path:
+    """Draws a board, writes its page and mirrors it to Weights & Biases.
+
+    Args:
+        tables: Its tables.
+        folder: Where page and pictures go.
+        wandb: Mode of the mirror; None as the environment says.
+        mirror_folder: Where the mirror keeps its files.
+
+    Returns:
+        The page.
+    """
+    from pnnbench.report.figures import draw_suite
+    from pnnbench.report.page import write_page
+
+    drawn = draw_suite(tables, folder / "pictures")
+    page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
+    if wandb != "disabled":
+        from pnnbench.report.mirror import log_leaderboard
+
+        warning = log_leaderboard(tables, page, mode=wandb, folder=mirror_folder)
+        if warning:
+            sys.stderr.write(warning + "\n")
+    return Path(page)
+
+
+def leaderboard(options: Any) -> int:
+    """``pnnbench leaderboard``."""
+    from pnnbench.report.render import render
+
+    sources = _sources(options.records)
+    tables = tables_of(sources)
+    if not tables:
+        raise UserError(f"no records in {', '.join(map(str, sources))}", next_step=_FIRST_RUN)
+    if options.publish:
+        writable("--publish", Path(options.publish))
+    out(render(tables, options.format, width=width()))
+    page = None
+    if options.publish:
+        page = _publish(sources, tables, Path(options.publish), options.wandb or "disabled")
+    elif options.wandb:
+        folder = Path("runs") / "leaderboard"
+        page = write_board(tables, folder, options.wandb, folder)
+    if page is not None:
+        say_page(page, options.format, "published" if options.publish else "page")
+    return 0
+
+
+def say_page(page: Path, form: str, word: str = "page") -> None:
+    """Names a page: on standard output below a table, else on standard error."""
+    line = f"{word}: {page}"
+    if form == "table":
+        out(line)
+    else:
+        sys.stderr.write(line + "\n")
+
+
+def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
+    from pnnbench.records.store import read_records, write_record
+    from pnnbench.report.render import render
+
+    names = sorted({table.key["suite"] for table in tables})
+    if len(names) != 1:
+        raise UserError(
+            f"records of {len(names)} suites: {', '.join(names)}",
+            allowed="one suite in one published folder",
+            next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
+        )
+    older = {job["hash"] for table in tables for job in table.older}
+    records = [r for r in read_records(sources) if r["job"]["hash"] not in older]
+    current = {f"{record['job']['hash']}.json" for record in records}
+    for old in (folder / "records").glob("*.json"):
+        if old.name not in current:
+            old.unlink()
+    for record in records:
+        write_record(folder / "records" / f"{record['job']['hash']}.json", record)
+    page = write_board(tables, folder, wandb, Path("runs") / "leaderboard")
+    readme = folder / "README.md"
+    temporary = readme.with_suffix(".tmp")
+    temporary.write_text(render(tables, "markdown"), encoding="utf-8")
+    temporary.replace(readme)
+    return page

@@ -1,0 +1,135 @@
+"""``pnnbench check``, ``submit``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from pnnbench.commands.finished import finished
+from pnnbench.commands.output import out, out_json, writable
+from pnnbench.console import Console
+from pnnbench.errors import UserError, fold
+from pnnbench.registry import check_name
+
+
+def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
+    """Hyper-parameters that were given in several places, the last of each counting."""
+    return {key: value for part in params or [] for key, value in part.items()}
+
+
+def check(options: Any) -> int:
+    """``pnnbench check``."""
+    method = check_name("methods", options.method)
+    workload = options.workload and check_name("workloads", options.workload)
+    from pnnbench.submitting.conformance import check_method
+
+    results = check_method(method, params=merged(options.params), workload=workload)
+    failed = sum(not r.passed for r in results)
+    if options.format == "json":
+        out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+        return 1 if failed else 0
+    for result in results:
+        out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")
+    out(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+def submit(options: Any) -> int:
+    """``pnnbench submit``."""
+    folder, record = finished(options.run, options.runs)
+    target = writable("--out", Path(options.out))
+    from pnnbench.submitting.submissions import pack
+
+    made = pack(folder, record, target)
+    if options.format == "json":
+        out_json({"submission": str(made)})
+    else:
+        out(f"submission: {made}")
+    return 0
+
+
+def verify(options: Any) -> int:
+    """``pnnbench verify``."""
+    folder = Path(options.submission)
+    if not (folder / "record.json").is_file():
+        raise UserError(
+            f"{folder} is no submission: there is no record.json in it",
+            next_step="pnnbench submit RUN makes one",
+        )
+    from pnnbench.submitting.submissions import verify as verify_submission
+
+    with Console(1) as console:
+        result = verify_submission(folder, console.say, options.data, console.share)
+    if options.format == "json":
+        out_json(result)
+    else:
+        out(
+            f"clean {result['clean']:.4f}, largest difference from the record "
+            f"{result['difference']:.3g}, allowed {result['tolerance']:.3g}: "
+            f"{'confirmed' if result['within'] else 'NOT confirmed'}"
+        )
+    return 0 if result["within"] else 1
+
+
+def doctor(options: Any) -> int:
+    """``pnnbench doctor``."""
+    from pnnbench.records.doctor import diagnose
+
+    findings = diagnose(Path(options.runs))
+    if options.format == "json":
+        out_json([dataclasses.asdict(finding) for finding in findings])
+        return 1 if findings else 0
+    for finding in findings:
+        out(str(finding))
+    out(f"{len(findings)} findings")
+    return 1 if findings else 0
+
+
+def data(options: Any) -> int:
+    """``pnnbench data``."""
+    from pnnbench.data import NAMES, fetch, load
+
+    name = next((known for known in NAMES if fold(known) == fold(options.name)), options.name)
+    if options.download:
+        fetch(name, options.root)
+    arrays = load(name, root=options.root)
+    found = {
+        "name": arrays.name,
+        "train_images": len(arrays.train_labels),
+        "test_images": len(arrays.test_labels),
+        "fingerprint": arrays.fingerprint,
+    }
+    if options.format == "json":
+        out_json(found)
+    else:
+        out(
+            f"{found['name']}: {found['train_images']} training and {found['test_images']} test "
+            f"images, {found['fingerprint']}"
+        )
+    return 0
+
+
+def reproduce(options: Any) -> int:
+    """``pnnbench reproduce``."""
+    platform = check_name("published", options.platform)
+    if options.checkpoints is None:
+        raise UserError(
+            "--checkpoints is missing",
+            allowed="a folder of .npz files, or one of them",
+            next_step=f"pnnbench reproduce {platform} --checkpoints FOLDER",
+        )
+    from pnnbench.published.protocols import find_protocol
+    from pnnbench.published.report import render
+
+    protocol = find_protocol(platform)
+    root = Path(options.data) if options.data else None
+    with Console(1) as console:
+
+        def progress(done: int, total: int) -> None:
+            console.say(f"{done}/{total} measurements")
+            console.share(done / max(total, 1))
+
+        report = protocol(Path(options.checkpoints), data_root=root, progress=progress)
+    out(render(report, options.format))
+    return 0 if report.ok else 1

@@ -1,0 +1,238 @@
+"""What the command line accepts: every subcommand and its arguments, as data."""
+
+from __future__ import annotations
+
+from pnnbench.arguments import (
+    Argument,
+    Command,
+    choice,
+    factor,
+    integer,
+    integers,
+    mapping,
+    text,
+    yes_or_no,
+)
+from pnnbench.commands import names as known
+from pnnbench.records.schema import TIERS
+from pnnbench.seeds import FIRST_TEST_DEVICE
+
+_TABLE_OR_JSON = Argument("--format", "Output.", choice("table", "json"), "table")
+_DATA = Argument(
+    "--data",
+    "Data folder, else that of PNNBENCH_DATA, else ~/.cache/pnnbench/data.",
+    text("a folder", "FOLDER"),
+)
+_RUNS = Argument("--runs", "Folder of the run folders.", text("a folder", "FOLDER"), "runs")
+_THREADS = Argument("--threads", "Threads of torch.", integer(1, 4096))
+_PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
+_WANDB = Argument(
+    "--wandb",
+    "Mirror to Weights & Biases, else as WANDB_MODE says, else offline.",
+    choice("offline", "online", "disabled"),
+)
+_PARAMS = Argument(
+    "--params",
+    "Hyper-parameters: '{rho: 0.3}', or --params.rho 0.3; repeatable.",
+    mapping(),
+    many=True,
+)
+_RUN = Argument(
+    "run",
+    "SUITE/ROW/SEED, its folder, or the beginning of its hash.",
+    text("SUITE/ROW/SEED, a run folder, or the beginning of a hash", "RUN", known.runs),
+)
+_WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
+_METHOD = text("a registered name or a class path", "METHOD", known.methods)
+_SEED = FIRST_TEST_DEVICE - 1
+
+#: Every subcommand, in the order of the help.
+DECLARED = (
+    Command(
+        "run",
+        "Run a suite and print its leaderboard.",
+        (
+            Argument(
+                "suite",
+                "Suite file, or the name of one that ships.",
+                text("a suite file, or the name of one that ships", "SUITE", known.suites),
+            ),
+            Argument(
+                "--only",
+                "Run these rows only; repeatable.",
+                text("labels of rows", "ROW[,ROW]"),
+                many=True,
+            ),
+            Argument("--seeds", "Run these seeds in place of the suite's.", integers(0, _SEED)),
+            Argument(
+                "--add",
+                "Add a method as a row of the suite; repeatable.",
+                text("a class path or a registered name", "CLASS", known.methods),
+                many=True,
+            ),
+            Argument("--dry-run", "Say what would run, and for how long, and stop."),
+            _RUNS,
+            _DATA,
+            _THREADS,
+            _PICTURES,
+            _WANDB,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "train",
+        "Train and measure one method on one workload.",
+        (
+            Argument("workload", "Registered name or class path.", _WORKLOAD),
+            Argument("method", "Registered name or class path.", _METHOD),
+            _PARAMS,
+            Argument("--tier", "Size.", choice(*TIERS), "quick"),
+            Argument("--seed", "Repetition.", integer(0, _SEED), 0),
+            Argument("--epochs-factor", "Multiple of the epochs.", factor(1000), 1.0),
+            _RUNS,
+            _DATA,
+            _THREADS,
+            _PICTURES,
+            _WANDB,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "evaluate",
+        "Measure a finished run's grid again and compare with its record.",
+        (
+            _RUN,
+            _RUNS,
+            _DATA,
+            Argument("--format", "Output.", choice("table", "json", "csv"), "table"),
+        ),
+    ),
+    Command(
+        "sharpness",
+        "Measure a finished run's sharpness again.",
+        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+    ),
+    Command(
+        "plot",
+        "Draw the pictures of a finished run, or of a suite's folder.",
+        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+    ),
+    Command(
+        "leaderboard",
+        "Rank methods from records.",
+        (
+            Argument(
+                "records",
+                "Folders with records; without any runs/, else the committed leaderboards/.",
+                text("folders with records", "FOLDER"),
+                default=[],
+                many=True,
+            ),
+            Argument(
+                "--format",
+                "Output.",
+                choice("table", "json", "csv", "markdown", "html"),
+                "table",
+            ),
+            Argument(
+                "--publish",
+                "Folder for records, page and pictures, such as leaderboards/SUITE.",
+                text("a folder", "FOLDER"),
+            ),
+            Argument(
+                "--wandb",
+                "Also log the leaderboard to Weights & Biases in this mode.",
+                choice("offline", "online", "disabled"),
+            ),
+        ),
+    ),
+    Command(
+        "reproduce",
+        "Check the published tables of a platform.",
+        (
+            Argument(
+                "platform",
+                "Registered name, such as mrr or mzi.",
+                text("a registered name", "PLATFORM", known.published),
+            ),
+            Argument(
+                "--checkpoints",
+                "Folder of .npz files, or one of them; needed.",
+                text("a folder of .npz files, or one of them", "PATH"),
+            ),
+            Argument("--format", "Output.", choice("table", "json", "markdown"), "table"),
+            _DATA,
+        ),
+    ),
+    Command(
+        "list",
+        "List what there is: all of it, or one kind.",
+        (
+            Argument("kind", "Of what.", choice(*known.LISTED), optional=True),
+            _RUNS,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "check",
+        "Check that a training method behaves.",
+        (
+            Argument("method", "Class path or registered name.", _METHOD),
+            _PARAMS,
+            Argument(
+                "--workload",
+                "Workload on the digits, else the first that the method supports.",
+                _WORKLOAD,
+            ),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "submit",
+        "Pack a finished run as a submission.",
+        (
+            _RUN,
+            _RUNS,
+            Argument("--out", "Where it goes.", text("a folder", "FOLDER"), "submissions"),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "verify",
+        "Re-evaluate a submission from its tensors alone.",
+        (
+            Argument("submission", "Submission folder.", text("a folder", "FOLDER")),
+            _DATA,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "doctor",
+        "Find incomplete, corrupt or failed runs.",
+        (
+            Argument(
+                "runs",
+                "Folder of the run folders.",
+                text("a folder", "FOLDER"),
+                "runs",
+                optional=True,
+            ),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "data",
+        "Check a data set, or download it.",
+        (
+            Argument("name", "Data set.", text("a name", "NAME", known.data)),
+            Argument("--download", "Download what is missing."),
+            Argument("--root", _DATA.help, _DATA.kind),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "completion",
+        'Print the completion script of a shell: eval "$(pnnbench completion bash)".',
+        (Argument("shell", "Shell.", choice("bash", "zsh")),),
+    ),
+)

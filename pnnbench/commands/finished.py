@@ -1,0 +1,102 @@
+"""Finished runs: their records, and what was trained, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+from pnnbench.records.runs import ALLOWED, find_run, list_runs
+from pnnbench.records.store import read_record
+
+
+def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
+    """Finds a finished run and reads its record.
+
+    Args:
+        name: What the user called it.
+        runs: Folder of all runs.
+
+    Returns:
+        Its folder and its record.
+
+    Raises:
+        UserError: If there is no such run, or it did not finish.
+    """
+    folder = find_run(name, Path(runs))
+    if not (folder / "record.json").is_file():
+        inside = list_runs(folder)
+        if inside:
+            raise UserError(
+                f"{folder} holds {len(inside)} runs, not one",
+                allowed=ALLOWED,
+                next_step=f"name one of them, such as {inside[0].name!r}",
+            )
+        raise UserError(
+            f"{folder} holds no run: there is no record.json in it",
+            allowed=ALLOWED,
+            next_step="pnnbench list runs",
+        )
+    record = read_record(folder / "record.json")
+    if record["status"] != "ok":
+        raise UserError(
+            f"{folder} did not finish: {record['status']}: {record['error']['message']}",
+            allowed="a run of status ok",
+            next_step="run its suite again: what failed is tried anew",
+        )
+    return folder, record
+
+
+def data_of(record: dict[str, Any], root: str | None) -> Any:
+    """The image data of a record, limited as its job was.
+
+    Args:
+        record: A record of status ok.
+        root: Data folder; None for the default place.
+
+    Returns:
+        The `ImageDataModule`.
+    """
+    from pnnbench.data.datamodule import ImageDataModule
+    from pnnbench.registry import workload_class
+
+    tier = record["config"]["tier"]
+    return ImageDataModule(
+        workload_class(record["job"]["workload"]).data,
+        limit_train=tier["train_images"],
+        limit_test=tier["test_images"],
+        root=root,
+    )
+
+
+def draw(
+    folder: Path, record: dict[str, Any], root: str | None, say: Callable[[str], None]
+) -> dict[str, Path]:
+    """Draws the pictures of a finished run.
+
+    Args:
+        folder: Its folder.
+        record: Its record.
+        root: Data folder; None for the default place.
+        say: Told why a picture is left out.
+
+    Returns:
+        Name to file.
+    """
+    from pnnbench.report.run_pictures import draw_run
+    from pnnbench.running.jobs import load_trained
+
+    workload, data = load_trained(folder, record), data_of(record, root)
+    return draw_run(
+        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures", say
+    )
+
+
+def control_unit(record: dict[str, Any]) -> str:
+    """Unit of the controls of a record's workload; empty where its layers differ."""
+    from pnnbench.registry import workload_class
+
+    layers = workload_class(record["job"]["workload"])().layers().values()
+    units = {layer.control_unit for layer in layers}
+    return units.pop() if len(units) == 1 else ""

@@ -1,0 +1,183 @@
+"""``pnnbench list``: methods, platforms, workloads, data, suites and runs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pnnbench.commands.names import LISTED
+from pnnbench.commands.output import out, out_json, width
+from pnnbench.registry import SUITES, method_class, method_parameters, registered, workload_class
+
+#: Width of the column of names.
+_NAME = 24
+
+Entry = dict[str, Any]
+
+
+def _summary(cls: type[Any]) -> str:
+    return next(iter((cls.__doc__ or "").strip().splitlines()), "")
+
+
+def _methods(runs: Path) -> list[Entry]:
+    workloads = {name: workload_class(name)() for name in registered("workloads")}
+    found = []
+    for name in registered("methods"):
+        cls = method_class(name)
+        supported = [n for n, workload in workloads.items() if cls.supports(workload)]
+        found.append(
+            {
+                "name": name,
+                "summary": _summary(cls),
+                "access": cls.access,
+                "source": cls.source,
+                "parameters": method_parameters(cls, {}),
+                "workloads": supported,
+                "all_workloads": len(supported) == len(workloads),
+            }
+        )
+    return found
+
+
+def _platforms(runs: Path) -> list[Entry]:
+    found = []
+    for name, point in registered("platforms").items():
+        cls = point.load()
+        found.append({"name": name, "summary": _summary(cls), "unit": cls.control_unit})
+    return found
+
+
+def _workloads(runs: Path) -> list[Entry]:
+    found = []
+    for name in registered("workloads"):
+        cls = workload_class(name)
+        layers = cls().layers().values()
+        found.append(
+            {
+                "name": name,
+                "summary": _summary(cls),
+                "platform": cls.platform,
+                "data": cls.data,
+                "metric": cls.metric_name,
+                "unit": " and ".join(sorted({layer.control_unit for layer in layers})),
+                "severity_unit": cls.severity_unit,
+                "tiers": list(cls.tiers),
+            }
+        )
+    return found
+
+
+def _data(runs: Path) -> list[Entry]:
+    from pnnbench.data import NAMES
+
+    return [{"name": name, "check": f"pnnbench data {name}"} for name in NAMES]
+
+
+def _suites(runs: Path) -> list[Entry]:
+    import yaml
+
+    found = []
+    for path in sorted(SUITES.glob("*.yaml")):
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found.append(
+            {
+                "name": path.stem,
+                "summary": str(text.get("description", "")),
+                "workloads": [str(workload) for workload in text.get("workloads", [])],
+                "tier": str(text.get("tier", "")),
+                "rows": len(text.get("methods", [])),
+                "seeds": len(text.get("seeds", [])),
+            }
+        )
+    return found
+
+
+def _runs(runs: Path) -> list[Entry]:
+    from pnnbench.records.runs import list_runs
+
+    if not runs.is_dir():
+        return []
+    return [
+        {
+            "name": run.name,
+            "workload": run.workload,
+            "tier": run.tier,
+            "status": run.status,
+            "hash": run.hash,
+            "folder": str(run.folder),
+        }
+        for run in list_runs(runs)
+    ]
+
+
+_READERS: dict[str, Callable[[Path], list[Entry]]] = {
+    "methods": _methods,
+    "platforms": _platforms,
+    "workloads": _workloads,
+    "data": _data,
+    "suites": _suites,
+    "runs": _runs,
+}
+#: Keys that are not shown below a name in the table, each for its own reason: it stands beside the
+#: name, or is said in other words.
+_BESIDE = {"name", "summary", "all_workloads", "folder"}
+_WORDS = {"unit": "controls in", "severity_unit": "severity in"}
+
+
+def _line(entry: Entry) -> str:
+    parts = []
+    for key, value in entry.items():
+        if key in _BESIDE or value in ("", []):
+            continue
+        text = str(value)
+        if key == "workloads" and entry.get("all_workloads"):
+            text = "all"
+        elif isinstance(value, dict):
+            text = ", ".join(f"{k} = {_plain(v)}" for k, v in value.items())
+        elif isinstance(value, list):
+            text = ", ".join(map(str, value))
+        parts.append(f"{_WORDS.get(key, key)}: {text}")
+    return "; ".join(parts)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _wrapped(text: str, indent: int) -> str:
+    gap = " " * indent
+    return textwrap.fill(
+        text,
+        max(width(), indent + 30),
+        initial_indent=gap,
+        subsequent_indent=gap,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def list_all(options: Any) -> int:
+    """``pnnbench list``."""
+    kinds = [options.kind] if options.kind else list(LISTED)
+    runs = Path(options.runs)
+    found = {kind: _READERS[kind](runs) for kind in kinds}
+    if options.format == "json":
+        out_json(found)
+        return 0
+    for kind, entries in found.items():
+        if len(kinds) > 1:
+            out(f"{kind}:" if entries else f"{kind}: none")
+        elif not entries:
+            where = f" in {runs}/" if kind == "runs" else ""
+            out(f"no {kind}{where}")
+        indent = 2 if len(kinds) > 1 else 0
+        for entry in entries:
+            name = " " * indent + f"{entry['name']:<{_NAME}}"
+            summary = entry.get("summary", "")
+            out(f"{name}{summary}".rstrip())
+            line = _line(entry)
+            if line:
+                out(_wrapped(line, indent + _NAME if kind != "runs" else indent + 4))
+    return 0

@@ -1,0 +1,75 @@
+"""``pnnbench evaluate``, ``sharpness`` and ``plot``: what is asked of a finished run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pnnbench.commands.finished import control_unit, data_of, draw, finished
+from pnnbench.commands.output import out, out_json
+from pnnbench.console import Console
+
+
+def evaluate(options: Any) -> int:
+    """``pnnbench evaluate``."""
+    folder, record = finished(options.run, options.runs)
+    from pnnbench.report.run_text import cells_csv, cells_text
+    from pnnbench.running.jobs import load_trained
+    from pnnbench.submitting.submissions import remeasure
+
+    workload, data = load_trained(folder, record), data_of(record, options.data)
+    with Console(1) as console:
+        result = remeasure(record, workload, data, console.say, console.share)
+    measured = {**record, "clean": result["clean"], "cells": result["cells"]}
+    if options.format == "json":
+        out_json({"run": str(folder), **result})
+    elif options.format == "csv":
+        out(cells_csv(measured, record))
+    else:
+        out(cells_text(measured))
+        verdict = "agrees" if result["within"] else "DIFFERS"
+        out(
+            f"largest difference from the record: {result['difference']:.3g}, "
+            f"allowed {result['tolerance']:.3g}: {verdict}"
+        )
+    return 0 if result["within"] else 1
+
+
+def sharpness(options: Any) -> int:
+    """``pnnbench sharpness``."""
+    folder, record = finished(options.run, options.runs)
+    from pnnbench.evaluation.gaps import Gaps
+    from pnnbench.report.run_text import gap_text, sharpness_text
+    from pnnbench.running.jobs import load_trained
+    from pnnbench.running.measuring import measure_job_sharpness
+
+    workload, data = load_trained(folder, record), data_of(record, options.data)
+    found = Gaps()
+    result = measure_job_sharpness(workload, data, record["config"], found)
+    gaps = [gap.as_dict() for gap in found.found]
+    if options.format == "json":
+        out_json({**result, **({"gaps": gaps} if gaps else {})})
+    else:
+        out("\n".join([sharpness_text(result, control_unit(record)), *map(gap_text, gaps)]))
+    return 0
+
+
+def plot(options: Any) -> int:
+    """``pnnbench plot``."""
+    from pnnbench.records.runs import find_run
+    from pnnbench.records.store import find_records
+
+    folder = find_run(options.run, Path(options.runs))
+    if (folder / "record.json").is_file() or not find_records(folder):
+        folder, record = finished(options.run, options.runs)
+        paths = draw(folder, record, options.data, out)
+    else:
+        from pnnbench.commands.boards import tables_of
+        from pnnbench.report.figures import draw_suite
+
+        paths = draw_suite(tables_of([folder]), folder / "pictures")
+    if options.format == "json":
+        out_json({name: str(path) for name, path in paths.items()})
+    else:
+        out("\n".join(map(str, paths.values())))
+    return 0

@@ -1,0 +1,40 @@
+"""The names that exist, for the completion of the shell: found without importing a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from pnnbench.registry import SUITES, registered
+
+#: What ``pnnbench list`` knows.
+LISTED = ("methods", "platforms", "workloads", "data", "suites", "runs")
+
+
+def _registered(kind: str) -> Sequence[str]:
+    return list(registered(kind))
+
+
+methods = partial(_registered, "methods")
+workloads = partial(_registered, "workloads")
+published = partial(_registered, "published")
+
+
+def suites() -> Sequence[str]:
+    """Names of the suites that ship."""
+    return [path.stem for path in sorted(SUITES.glob("*.yaml"))]
+
+
+def data() -> Sequence[str]:
+    """Names of the data sets."""
+    from pnnbench.data import NAMES
+
+    return NAMES
+
+
+def runs() -> Sequence[str]:
+    """Names of the finished runs in ``runs/``."""
+    from pnnbench.records.runs import list_runs
+
+    return [run.name for run in list_runs(Path("runs")) if run.status == "ok"]

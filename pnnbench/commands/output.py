@@ -1,0 +1,58 @@
+"""Standard output: what a command found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+
+#: Columns of a table that is not printed on a terminal.
+WIDTH = 120
+
+
+def out(text: str) -> None:
+    """Prints a text, with a newline at its end."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
+def out_json(value: Any) -> None:
+    """Prints a value as JSON."""
+    out(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def width() -> int:
+    """Columns that a table may have: those of the terminal, 120 elsewhere."""
+    if not sys.stdout.isatty():
+        return WIDTH
+    return shutil.get_terminal_size((WIDTH, 24)).columns
+
+
+def writable(flag: str, folder: Path) -> Path:
+    """Makes a folder and checks that files can be written in it.
+
+    Args:
+        flag: Where it was named, such as ``"--runs"``.
+        folder: The folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: If it is a file, or nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{flag} is {folder}: {error.strerror or error}",
+            allowed="a folder in which files can be written",
+        ) from None
+    return folder

@@ -1,0 +1,119 @@
+"""Where one run stands: its score as boards define it, beside the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+from pnnbench.leaderboard.ranking import BASELINE, build
+from pnnbench.leaderboard.transfer import REFERENCE_LABEL
+from pnnbench.records.store import find_records, read_record
+from pnnbench.registry import SUITES
+
+#: Folder of the committed records.
+LEADERBOARDS = SUITES.parent / "leaderboards"
+
+
+def finished_records(*folders: Path) -> list[dict[str, Any]]:
+    """Reads the finished records of some folders; what is not whole is left out.
+
+    Args:
+        folders: Folders with records; those that do not exist are left out.
+
+    Returns:
+        Records of status ok, each job once.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for folder in folders:
+        for path in find_records(folder):
+            try:
+                record = read_record(path)
+            except UserError:
+                continue
+            if record["status"] == "ok":
+                found.setdefault(record["job"]["hash"], record)
+    return list(found.values())
+
+
+def baseline_of(
+    record: Mapping[str, Any], records: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Finds the baseline that a run can be compared with.
+
+    Args:
+        record: The run.
+        records: Where to look.
+
+    Returns:
+        A finished run of the baseline on the same workload, tier, data, configuration and seed;
+        None if there is none, or the run is the baseline itself.
+    """
+    job = record["job"]
+    alike = [
+        other
+        for other in records
+        if other["job"]["method"]["name"] == BASELINE
+        and other["job"]["epochs_factor"] == 1.0
+        and all(other["job"][key] == job[key] for key in ("workload", "tier", "seed"))
+        and all(other[key] == record[key] for key in ("protocol", "config"))
+        and other["data"]["fingerprint"] == record["data"]["fingerprint"]
+        and other["job"]["hash"] != job["hash"]
+    ]
+    alike.sort(key=lambda other: other["job"]["method"]["label"] != REFERENCE_LABEL)
+    return alike[0] if alike and job["method"]["name"] != BASELINE else None
+
+
+def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Scores a run as boards do, and the baseline beside it.
+
+    Args:
+        record: The run.
+        baseline: What `baseline_of` found.
+
+    Returns:
+        ``robust`` as a board has it, and with a baseline ``baseline`` (label, suite and score) and
+        ``difference``, paired by device. Scores are None where no point of the grid counts.
+    """
+    pair = [record] if baseline is None else [record, baseline]
+    suite = record["job"]["suite"]
+    members = []
+    for label, one in zip(("run", "baseline"), pair, strict=False):
+        method = {**one["job"]["method"], "label": label}
+        members.append({**one, "job": {**one["job"], "suite": suite, "method": method}})
+    rows = {row.method: row for table in build(members) for row in table.rows}
+    result: dict[str, Any] = {"robust": rows["run"].robust.as_dict()}
+    if baseline is not None:
+        job = baseline["job"]
+        result["baseline"] = {
+            "label": job["method"]["label"],
+            "suite": job["suite"],
+            "robust": rows["baseline"].robust.as_dict(),
+        }
+        result["difference"] = rows["run"].difference.as_dict()
+    return result
+
+
+def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
+    """Says where a run stands in one or two lines."""
+    from pnnbench.leaderboard.statistics import Interval
+    from pnnbench.report.formatting import is_share, plus_minus
+
+    share = is_share(metric)
+    unit = " %" if share else ""
+
+    def figure(value: Mapping[str, Any], *, sign: bool = False) -> str:
+        if value["mean"] is None:
+            return "no point of the grid counts"
+        interval = Interval(value["mean"], value["low"], value["high"])
+        return plus_minus(interval, share=share, sign=sign) + unit
+
+    lines = [f"robust, the score of the boards: {figure(found['robust'])}"]
+    if "baseline" in found:
+        other = found["baseline"]
+        line = f"{other['label']} at this seed ({other['suite']}): {figure(other['robust'])}"
+        if found["difference"]["mean"] is not None:
+            line += f"; difference {figure(found['difference'], sign=True)}"
+        lines.append(line)
+    return "\n".join(lines)

@@ -1,0 +1,242 @@
+"""``pnnbench run`` and ``pnnbench train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.commands.boards import say_page, tables_of, write_board
+from pnnbench.commands.checking import merged
+from pnnbench.commands.finished import control_unit, draw
+from pnnbench.commands.output import out, out_json, width, writable
+from pnnbench.console import Console, duration
+from pnnbench.errors import disk_full, failure_text
+from pnnbench.registry import SUITES, check_name
+
+if TYPE_CHECKING:
+    from pnnbench.running.suites import Job, Suite
+
+
+def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
+    from pnnbench.records.store import is_finished
+    from pnnbench.running.finished import adopt, job_folder
+    from pnnbench.running.jobs import run_suite
+
+    runs = writable("--runs", Path(options.runs))
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    adopted = adopt(suite.jobs, runs)
+    done = sum(is_finished(job_folder(runs, job) / "record.json") for job in suite.jobs)
+    with Console(len(suite.jobs), done) as console:
+
+        def finished(job: Job, record: dict[str, Any], folder: Path) -> None:
+            _show(job, record, folder, options, console.say)
+            console.advance()
+
+        if adopted:
+            console.say(f"{adopted} jobs were finished elsewhere: taken over")
+        records = run_suite(
+            suite,
+            runs,
+            say=console.say,
+            root=options.data,
+            finished=finished,
+            share=console.share,
+        )
+        # Jobs whose process ended between the record and what is drawn and mirrored from it.
+        for job, record in zip(suite.jobs, records, strict=True):
+            _show(job, record, job_folder(runs, job), options, console.say)
+        return records
+
+
+def _show(
+    job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
+) -> None:
+    """Draws a finished job and mirrors it to Weights & Biases, once."""
+    marker = folder / ".shown"
+    # A record that was published elsewhere comes without its parameters: nothing to draw.
+    here = record["status"] == "ok" and (folder / record["parameters"]["file"]).exists()
+    if not here or marker.exists():
+        return
+    pictures: dict[str, Path] = {}
+    if options.pictures:
+        say(f"{job.title()}: pictures")
+        try:
+            pictures = draw(
+                folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
+            )
+        except Exception as error:  # the record stands and the suite goes on
+            if disk_full(error):
+                raise
+            said = f"{type(error).__name__}: {failure_text(error)}"
+            say(f"{job.title()}: no pictures: {said}")
+            return
+    if options.wandb != "disabled":
+        from pnnbench.report.mirror import log_job
+
+        warning = log_job(record, folder, pictures, mode=options.wandb)
+        if warning:
+            say(f"{job.title()}: {warning}")
+            return
+    if options.pictures or options.wandb != "disabled":
+        marker.touch()
+
+
+def run(options: Any) -> int:
+    """``pnnbench run``."""
+    added = [check_name("methods", name, where="--add") for name in options.add or []]
+    from pnnbench.running.suites import load_suite, suite_path
+
+    whole = load_suite(suite_path(options.suite), root=options.data)
+    from pnnbench.running.selection import select, supported
+
+    suite, skipped = supported(
+        select(whole, only=options.only or (), seeds=options.seeds, add=added, root=options.data)
+    )
+    with Console() as console:
+        for line in skipped:
+            console.say(line)
+    if options.dry_run:
+        return _dry_run(suite, options)
+    records = _run_suite(suite, options)
+    folder = Path(options.runs) / suite.name
+    # Rows and seeds that were not asked for this time stand beside.
+    tables = tables_of([folder])
+    page = write_board(tables, folder, options.wandb, folder)
+    from pnnbench.report.render import render
+
+    out(render(tables, options.format, width=width()))
+    say_page(page, options.format)
+    return 0 if all(r["status"] == "ok" for r in records) else 1
+
+
+def _dry_run(suite: Suite, options: Any) -> int:
+    """Says what would run, what is finished and how long the rest takes."""
+    from pnnbench.commands.standing import LEADERBOARDS, finished_records
+    from pnnbench.report.run_text import aligned
+    from pnnbench.running.finished import find_finished
+    from pnnbench.running.selection import estimate
+
+    runs = Path(options.runs)
+    records = finished_records(runs, Path("leaderboards"), LEADERBOARDS)
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for job in suite.jobs:
+        row = rows.setdefault(
+            (job.workload, job.method.label),
+            {"workload": job.workload, "row": job.method.label, "epochs": job.epochs}
+            | {"to_run": [], "finished": [], "seconds_each": estimate(job, records)},
+        )
+        here = find_finished(job, runs) is not None
+        row["finished" if here else "to_run"].append(job.seed)
+    jobs, unknown, seconds = 0, 0, 0.0
+    lines = [["workload", "row", "epochs", "seeds to run", "finished", "time"]]
+    for row in rows.values():
+        count, each = len(row["to_run"]), row["seconds_each"]
+        jobs += count
+        unknown += count if each is None else 0
+        seconds += 0.0 if each is None else count * each
+        to_run, there = (", ".join(map(str, row[k])) or "–" for k in ("to_run", "finished"))
+        time = "unknown" if each is None else duration(count * each)
+        time = time if count else "–"
+        lines.append([row["workload"], row["row"], str(row["epochs"]), to_run, there, time])
+    if options.format == "json":
+        out_json({"jobs": jobs, "seconds": seconds, "unknown": unknown, "rows": [*rows.values()]})
+        return 0
+    out("\n".join(aligned(lines, right=(2,))))
+    total = f"{jobs} of {len(suite.jobs)} jobs would run"
+    if jobs > unknown:
+        total += f", about {duration(seconds)} at the speed of finished ones"
+    if unknown:
+        total += f"; nothing is known of the time of {unknown}"
+    out(total)
+    return 0
+
+
+def train(options: Any) -> int:
+    """``pnnbench train``."""
+    workload = check_name("workloads", options.workload)
+    name = check_name("methods", options.method)
+    given = merged(options.params)
+    from pnnbench.registry import method_class, method_parameters
+    from pnnbench.running.selection import supported
+    from pnnbench.running.suites import MethodEntry, Suite, make_jobs
+
+    params = method_parameters(method_class(name), given, where="--params" if given else "")
+    # Runs with other settings are other rows of the leaderboard.
+    settings = [f"{k}={v}" for k, v in sorted(given.items())]
+    if options.epochs_factor != 1:
+        settings.append(f"epochs x{options.epochs_factor:g}")
+    label = " ".join([name, *settings])
+    jobs = make_jobs(
+        "train",
+        "pnnbench-1",
+        options.tier,
+        [workload],
+        [options.seed],
+        [MethodEntry(name, label, params, options.epochs_factor)],
+        where="train",
+        root=options.data,
+    )
+    suite, _ = supported(Suite("train", "", jobs, None, partial=True))
+    record = _run_suite(suite, options)[0]
+    folder = Path(options.runs) / "train" / record["job"]["hash"]
+    if record["status"] != "ok":
+        return _report_failure(record, folder, options.format)
+    from pnnbench.commands.standing import (
+        LEADERBOARDS,
+        baseline_of,
+        finished_records,
+        standing,
+        standing_text,
+    )
+    from pnnbench.report.run_text import cells_text, gap_text, sharpness_text
+
+    others = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
+    found = standing(record, baseline_of(record, others))
+    following = _next_command(record, settings, Path(options.runs))
+    if options.format == "json":
+        figures = {key: record[key] for key in ("clean", "metric", "sharpness", "cost")}
+        job = {"run": str(folder), "hash": record["job"]["hash"], "status": "ok"}
+        out_json({**job, **figures, **found, "next": following})
+        return 0
+    out(f"run: {folder}")
+    out(cells_text(record))
+    for extra, value in record.get("extra", {}).items():
+        out(f"{extra}: {value:.6g}" if isinstance(value, (int, float)) else f"{extra}: {value}")
+    out(sharpness_text(record["sharpness"], control_unit(record)))
+    for gap in record.get("gaps", []):
+        out(gap_text(gap))
+    out(standing_text(found, record["metric"]))
+    out(f"next: {following}")
+    return 0
+
+
+def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
+    trace = folder / "traceback.txt"
+    error = record["error"]
+    if form == "json":
+        more = {"traceback": str(trace)} if trace.is_file() else {}
+        out_json({"run": str(folder), "status": record["status"], "error": error, **more})
+        return 1
+    out(f"run: {folder}")
+    out(f"{record['status']}: {error['type']}: {error['message']}")
+    if trace.is_file():
+        out(f"traceback: {trace}")
+    return 1
+
+
+def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> str:
+    """The command that shows most after a run: beside the rows of a suite, where one fits."""
+    import yaml
+
+    job = record["job"]
+    name = job["method"]["name"]
+    for path in sorted(SUITES.glob("*.yaml")):
+        text = yaml.safe_load(path.read_text(encoding="utf-8"))
+        fits = job["workload"] in text["workloads"] and job["tier"] == text["tier"]
+        if fits and "." in name and not settings:
+            return f"pnnbench run {path.stem} --add {name}"
+    return f"pnnbench leaderboard {runs / 'train'}"

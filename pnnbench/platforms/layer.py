@@ -1,0 +1,306 @@
+"""Physical layers: control parameters, what they make of errors and environments, read-out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.static_errors import StaticError, check_errors
+
+#: Static errors of one layer: name of the error -> tensor. Zero always means ideal.
+LayerErrors = Mapping[str, Tensor]
+#: Draws standard-normal shot noise: (layer name, shape with the condition dimension first) -> a
+#: tensor of that shape, or one that broadcasts to it.
+ShotNoise = Callable[[str, tuple[int, ...]], Tensor]
+#: Sees a layer's output and gives what stands in its place.
+Tap = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """Operating conditions in physical units; platforms add their fields with nominal defaults."""
+
+    def as_dict(self) -> dict[str, float]:
+        """Returns the conditions as plain numbers, field by field."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass
+class Operation:
+    """What one physical layer sees while operated: stacked errors and environments.
+
+    Attributes:
+        count: Number of conditions, the leading dimension of everything stacked.
+        errors: Error name -> tensor (count, ...), or (...) when there is one condition.
+        environment: Field name -> tensor (count,), or a scalar when there is one condition.
+        shot: Source of shot noise, None for noiseless read-out.
+        auto_range: Whether the read-out's full scale is the largest value of the batch instead of
+            the calibrated one.
+    """
+
+    count: int
+    errors: dict[str, Tensor]
+    environment: dict[str, Tensor]
+    shot: ShotNoise | None
+    auto_range: bool = False
+
+
+class PhysicalLayer(nn.Module):
+    """A layer whose trainable tensors are control parameters, besides an optional digital bias.
+
+    Subclasses name their control parameters in `control_names` and compute their transfer from
+    `conditions`, the errors and environment that `operate` installs.
+    """
+
+    #: Names of the parameters that the hardware lets one set.
+    control_names: ClassVar[tuple[str, ...]]
+    #: Unit of those parameters.
+    control_unit: ClassVar[str]
+    #: Unit of the offsets that `random_offsets` draws.
+    offset_unit: ClassVar[str]
+    #: Environment class with this platform's nominal conditions as defaults.
+    environment_class: ClassVar[type[Environment]]
+    #: Root-mean-square change of the controls, in `control_unit`, that bounds the ball in which
+    #: the worst loss is looked for: a small step of the hardware's driver.
+    ball_radius_rms: ClassVar[float]
+    #: Whether detectors measure the layer's output in ordinary operation.
+    detected: bool = True
+    #: Number of complex fields that `tap_field` sees; None where the layer has no such fields.
+    n_fields: int | None = None
+
+    full_scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("full_scale", torch.ones(()))
+        self.layer_name = ""
+        self.operation: Operation | None = None
+        # In a tuple, since assigning a parameter to a module would register it there.
+        self._weight_override: tuple[Tensor | None] = (None,)
+        self._recorded_peak: Tensor | None = None
+        self.field_tap: Tap | None = None
+        self.read_out_tap: Tap | None = None
+
+    @property
+    def weight_override(self) -> Tensor | None:
+        """Used instead of the transfer: by methods that train weights, and by `hold_transfer`."""
+        return self._weight_override[0]
+
+    def override_weight(self, weight: Tensor | None) -> None:
+        """Sets `weight_override`; None goes back to the transfer."""
+        self._weight_override = (weight,)
+
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the precision and on the device of the controls."""
+        control: Tensor = getattr(self, self.control_names[0])
+        return control
+
+    def static_errors(self) -> dict[str, StaticError]:
+        """Declares the errors that a device may have in this layer: name -> what it may be.
+
+        The one place where they are named: `operate`, `Device` and `describe` go by it.
+        """
+        return {}
+
+    def check_errors(self, name: str, errors: LayerErrors) -> dict[str, Tensor]:
+        """Holds errors against `static_errors`.
+
+        Args:
+            name: Name of this layer, for the message.
+            errors: Name of the error -> value, of one device.
+
+        Returns:
+            The errors in the precision and on the device of the layer.
+
+        Raises:
+            UserError: If a name, a shape or a value is not what the layer declares.
+        """
+        return check_errors(name, self.static_errors(), errors, self.like)
+
+    def describe_errors(self) -> dict[str, Any]:
+        """The declaration of `static_errors` as plain values, for `describe`."""
+        return {name: law.describe() for name, law in self.static_errors().items()}
+
+    def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws the static errors of one fabricated instance of this layer.
+
+        Args:
+            severity: Multiple of the platform's measured spread, 0 to 1000.
+            generator: Source of randomness; the unit draw does not depend on the severity.
+
+        Returns:
+            Name of the error -> tensor, all zero at severity 0; cut to what is physical.
+
+        Raises:
+            UserError: If the severity is out of range.
+        """
+        raise NotImplementedError
+
+    def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draws Gaussian offsets of the quantity that the controls tune, in `offset_unit`.
+
+        Args:
+            sigma: Standard deviation in `offset_unit`, 0 to 1000.
+            generator: Source of randomness.
+
+        Returns:
+            Errors in the form of `draw_errors`.
+
+        Raises:
+            UserError: If ``sigma`` is out of range.
+        """
+        raise NotImplementedError
+
+    def ideal_weight(self) -> Tensor:
+        """Weight of the ideal device at the nominal operating point, differentiable."""
+        raise NotImplementedError
+
+    def project_weight(self, weight: Tensor) -> Tensor:
+        """Nearest weight that `program` can reach exactly, without gradient.
+
+        What is not a number stays so: a run that has diverged ends with the loss.
+
+        Raises:
+            UserError: If the weight has another shape or kind.
+        """
+        raise NotImplementedError
+
+    def program(self, weight: Tensor) -> None:
+        """Sets the controls so that the ideal device has a weight, or the nearest it can.
+
+        Raises:
+            UserError: If the weight has another shape or kind, or is not finite.
+        """
+        raise NotImplementedError
+
+    def transfer(self) -> Tensor:
+        """What the present operation makes of the controls; conditions first if there are many."""
+        raise NotImplementedError
+
+    def answers(self, environment: Environment) -> bool:
+        """Whether an environment off nominal should change the transfer, as the harness checks."""
+        return True
+
+    def sensitivity(self) -> Tensor:
+        """Slope of the ideal elements' transmission with respect to an offset, up to its sign.
+
+        Returns:
+            Per `offset_unit`, one number for each element (ring, interferometer).
+        """
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """Constants of the layer that decide its transfer, as plain values."""
+        raise NotImplementedError
+
+    def project(self) -> None:
+        """Puts the control parameters back into their allowed range, in place."""
+        raise NotImplementedError
+
+    def power_mw(self) -> Tensor | None:
+        """Electrical power that holds the controls, in mW (a scalar); None without a model."""
+        return None
+
+    def blocks(self, x: Tensor, count: int) -> Tensor:
+        """Inputs condition by condition.
+
+        Args:
+            x: Inputs (count * B, ...), condition-major.
+            count: Number of conditions.
+
+        Returns:
+            (count, B, ...).
+
+        Raises:
+            UserError: If the inputs cannot be shared out evenly.
+        """
+        if len(x) % count:
+            raise UserError(
+                f"a batch of {len(x)} inputs for {count} conditions",
+                allowed=f"a multiple of {count}",
+                next_step="repeat the batch once for each condition, one condition after another",
+            )
+        return x.unflatten(0, (count, len(x) // count))
+
+    def tap_field(self, field: Tensor) -> Tensor:
+        """Passes the output field, before any detector, through `field_tap` if there is one."""
+        return field if self.field_tap is None else self.field_tap(field)
+
+    def read_out(self, y: Tensor, noise: float, full_scale: Tensor | None = None) -> Tensor:
+        """Adds shot noise to a measured output, or records its peak while calibrating.
+
+        Args:
+            y: Output of the physical product, batch first (conditions x batch when operated).
+            noise: Standard deviation as a fraction of the read-out's full scale.
+            full_scale: Full scale of each value, broadcastable to ``y``, for detectors whose range
+                follows the signal; None takes the calibrated one.
+
+        Returns:
+            Tensor like ``y``.
+        """
+        if self._recorded_peak is not None:
+            self._recorded_peak = torch.maximum(self._recorded_peak, _peak(y.flatten()))
+        op = self.operation
+        if op is not None and op.shot is not None and noise != 0.0:
+            blocks = self.blocks(y, op.count)
+            z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
+            if full_scale is not None:
+                y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
+            elif op.auto_range:
+                scale = _peak(blocks.flatten(1)).view(-1, *[1] * (blocks.dim() - 1))
+                y = (blocks + noise * scale * z).flatten(0, 1)
+            else:
+                y = torch.add(blocks, z, alpha=noise * self._known_scale()).flatten(0, 1)
+        return y if self.read_out_tap is None else self.read_out_tap(y)
+
+    def _known_scale(self) -> float:
+        scale = float(self.full_scale)
+        if not (math.isfinite(scale) and scale > 0.0):
+            raise UserError(
+                f"the read-out of layer {self.layer_name!r} has a full scale of {scale:g}",
+                allowed="a finite number above 0",
+                next_step="calibrate the workload: Workload.calibrate(images)",
+            )
+        return scale
+
+
+def _peak(y: Tensor) -> Tensor:
+    """Largest finite magnitude along the last dimension; 0 where there is none."""
+    return y.detach().nan_to_num(nan=0.0, posinf=0.0, neginf=0.0).abs().amax(-1)
+
+
+def check_target(
+    weight: Tensor, shape: tuple[int, ...], *, is_complex: bool = False, finite: bool = True
+) -> None:
+    """Checks a weight before it is programmed or projected.
+
+    Args:
+        weight: The weight.
+        shape: The shape that the layer has.
+        is_complex: Whether the layer's weights are complex; a real weight will do as well.
+        finite: Whether every value must be finite.
+
+    Raises:
+        UserError: If shape or kind differ, or a value is not finite.
+    """
+    if weight.shape != shape:
+        raise UserError(
+            f"weights of shape {tuple(weight.shape)} do not fit the layer",
+            allowed=str(tuple(shape)),
+        )
+    if weight.is_complex() and not is_complex:
+        raise UserError("weights of this layer are real numbers, not complex ones")
+    if finite and not torch.isfinite(weight).all():
+        raise UserError("weights to program are not finite", allowed="finite numbers")
+
+
+def physical_layers(network: nn.Module) -> dict[str, PhysicalLayer]:
+    """Returns the physical layers of a network by their module names, in module order."""
+    return {n: m for n, m in network.named_modules() if isinstance(m, PhysicalLayer)}

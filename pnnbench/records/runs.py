@@ -1,0 +1,140 @@
+"""Runs by name: suite, row and seed, or the beginning of a hash, in place of the folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnnbench.errors import UserError, did_you_mean
+from pnnbench.records.store import find_records
+
+#: What a run may be called.
+ALLOWED = "SUITE/ROW/SEED, a run folder, or the beginning of a hash (4 digits or more)"
+_HASH = re.compile(r"(?:.*/)?([0-9a-f]{4,16})")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job of a folder of runs.
+
+    Attributes:
+        folder: Its folder.
+        suite: Name of the suite.
+        workload: Name of the workload.
+        tier: Name of the tier.
+        label: Label of the row.
+        seed: Repetition.
+        hash: Hash of the job.
+        status: Status of its record.
+    """
+
+    folder: Path
+    suite: str
+    workload: str
+    tier: str
+    label: str
+    seed: int
+    hash: str
+    status: str
+
+    @property
+    def name(self) -> str:
+        """Such as ``quickstart/BP/0``."""
+        return f"{self.suite}/{self.label}/{self.seed}"
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """`name`, and the same with the workload before the row."""
+        return self.name, f"{self.suite}/{self.workload}/{self.label}/{self.seed}"
+
+
+def list_runs(runs: Path) -> list[Run]:
+    """Lists the jobs of a folder of runs; what is no record is left out.
+
+    Args:
+        runs: The folder.
+
+    Returns:
+        One entry per record file ``record.json``, by suite, workload, label and seed.
+    """
+    found = []
+    for path in find_records(runs):
+        if path.name != "record.json":
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            job = record["job"]
+            run = Run(
+                path.parent,
+                str(job["suite"]),
+                str(job["workload"]),
+                str(job["tier"]),
+                str(job["method"]["label"]),
+                int(job["seed"]),
+                str(job["hash"]),
+                str(record["status"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        found.append(run)
+    return sorted(found, key=lambda r: (r.suite, r.workload, r.label, r.seed, r.hash))
+
+
+def _spelling(name: str) -> str:
+    """What counts in a name: case, and which of space, comma, ``-`` and ``_``, does not."""
+    return re.sub(r"[\s,_-]+", "-", name.strip().strip("/").casefold())
+
+
+def find_run(name: str, runs: Path) -> Path:
+    """Finds the folder of a run.
+
+    Args:
+        name: A folder, suite, row and seed (``quickstart/BP/0``; with several workloads also
+            ``SUITE/WORKLOAD/ROW/SEED``), or the beginning of a hash.
+        runs: Folder of all runs.
+
+    Returns:
+        The folder; one that was named by its path is not looked into.
+
+    Raises:
+        UserError: If no run or more than one has that name.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.name == "record.json" and path.is_file():
+        return path.parent
+    known = list_runs(runs)
+    if not known:
+        raise UserError(
+            f"there is no run {name!r}: no runs in {runs}/",
+            allowed=ALLOWED,
+            next_step="pnnbench run quickstart, or give the folder of all runs with --runs",
+        )
+    begun = _HASH.fullmatch(name.casefold())
+    meant = _spelling(name.removeprefix(f"{runs}/"))
+    for matches in (
+        [run for run in known if name in run.names],
+        [run for run in known if meant in map(_spelling, run.names)],
+        [run for run in known if begun and run.hash.startswith(begun[1])],
+    ):
+        folders = {run.folder: run for run in matches}
+        if len(folders) == 1:
+            return next(iter(folders))
+        if folders:
+            raise UserError(
+                f"{len(folders)} runs are meant by {name!r}",
+                allowed=", ".join(
+                    f"{run.hash} ({run.names[1]}, {run.status})" for run in folders.values()
+                ),
+                next_step="name one of them by its hash",
+            )
+    names = [run.names[part] for part in (0, 1) for run in known]
+    hint = did_you_mean(meant, names, _spelling)
+    raise UserError(
+        f"there is no run {name!r} in {runs}/{hint}",
+        allowed=ALLOWED,
+        next_step="pnnbench list runs",
+    )

@@ -1,0 +1,147 @@
+"""One run as text: its grid, its sharpness."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pnnbench.report.blocks import unit_text
+from pnnbench.report.formatting import is_share, number
+
+#: Figure of the sharpness -> meaning in a word or two, and unit; ``{u}`` is that of the controls.
+MEANINGS: dict[str, tuple[str, str]] = {
+    "lambda_max": ("steepest curvature", "loss / {u}²"),
+    "lambda_min": ("lowest curvature", "loss / {u}²"),
+    "common_mode": ("curvature, all together", "loss / {u}²"),
+    "lambda_max_calibrated": ("curvature, calibrated", "loss / {u}²"),
+    "lambda_max_subsample": ("curvature, fewer images", "loss / {u}²"),
+    "lambda_max_pyhessian": ("curvature, PyHessian", "loss / {u}²"),
+    "ball_increase": ("worst step", "loss"),
+    "ball_radius_rms": ("size of that step", "{u}"),
+    "device_increase": ("average device", "loss"),
+    "train_loss": ("loss", "loss"),
+    "softmax_scale": ("scale of the logits", ""),
+}
+#: Figures that stand beside another one, or count something.
+_BESIDE = ("_low", "_high", "_error_bound", "_at_bound", "_images", "_products")
+_COUNTS = {
+    "n_images": "images",
+    "n_controls": "controls",
+    "products": "Hessian products",
+    "device_images": "images for the devices",
+    "ball_images": "images for the step",
+}
+
+
+def aligned(lines: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Lines of cells as lines of text.
+
+    Args:
+        lines: Cells, the same number in each line.
+        right: Columns that stand at their right edge.
+
+    Returns:
+        One text per line, columns two spaces apart.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if k in right else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
+    """Renders the sharpness figures of a run.
+
+    Args:
+        sharpness: As a record has them.
+        control_unit: Unit of the controls, such as ``"mA"``; empty where they have several.
+
+    Returns:
+        A line per figure with value, unit and meaning, then what they were measured on.
+    """
+    unit = control_unit or "control"
+    lines = [["sharpness", "value", "unit", "meaning"]]
+    for name, value in sharpness.items():
+        plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+        known = name in MEANINGS
+        if not plain or (not known and (name in _COUNTS or name.endswith(_BESIDE))):
+            continue
+        meaning, of = MEANINGS.get(name, ("", ""))
+        text = f"{value:.4g}"
+        low, high = sharpness.get(f"{name}_low"), sharpness.get(f"{name}_high")
+        if low is not None and high is not None:
+            text += f" ({low:.2g} to {high:.2g})"
+        if sharpness.get(f"{name}_at_bound"):
+            text += " (end of its range)"
+        lines.append([name, text, of.format(u=unit), meaning])
+    counts = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
+    return "\n".join([*aligned(lines), *([", ".join(counts)] if counts else [])])
+
+
+def gap_text(gap: Mapping[str, str]) -> str:
+    """Says what could not be measured, and why."""
+    return f"{gap['part']}: {gap['type']}: {gap['message']}"
+
+
+def cells_text(record: Mapping[str, Any]) -> str:
+    """Renders the grid of a run: a line per point, over the devices.
+
+    Args:
+        record: A record of status ok.
+
+    Returns:
+        The clean metric, then mean and worst of each point.
+    """
+    metric = record["metric"]
+    share, better = is_share(metric), metric["higher_is_better"]
+    unit = " %" if share else ""
+    groups: dict[tuple[Any, ...], list[float | None]] = {}
+    for cell in record["cells"]:
+        key = (cell["axis"], cell["level"], cell["unit"])
+        groups.setdefault(key, []).append(cell.get("value"))
+    lines = [["axis", "level", "unit", f"mean{unit}", f"worst{unit}", "cells"]]
+    for (axis, level, of), measured in groups.items():
+        values = [value for value in measured if value is not None]
+        mean = sum(values) / len(values) if values else None
+        worst = (min if better else max)(values, default=None)
+        count = str(len(values))
+        if len(values) < len(measured):
+            count += f" of {len(measured)}"
+        figures = [number(mean, share=share), number(worst, share=share), count]
+        lines.append([axis, f"{level:g}", unit_text(of), *figures])
+    clean = f"{metric['name']} on the ideal device: {number(record['clean'], share=share)}{unit}"
+    return "\n".join([clean, *aligned(lines, right=(1, 3, 4, 5))])
+
+
+def cells_csv(measured: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Renders the grid of a run as CSV, one line per cell.
+
+    Args:
+        measured: The record with the cells that were measured now.
+        record: The record as it was.
+
+    Returns:
+        Columns for axis, level, unit, severity, device seed, environment, value and recorded value.
+    """
+
+    def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
+        environment = tuple(sorted(cell["environment"].items()))
+        return (cell["axis"], cell["severity"], environment, cell["device_seed"])
+
+    recorded = {place(cell): cell.get("value") for cell in record["cells"]}
+    fields = sorted({name for cell in measured["cells"] for name in cell["environment"]})
+    columns = ["axis", "level", "unit", "severity", "device_seed", *fields, "value", "recorded"]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerow({"axis": "clean", "value": measured["clean"], "recorded": record["clean"]})
+    for cell in measured["cells"]:
+        line = {key: value for key, value in cell.items() if key in columns}
+        writer.writerow({**line, **cell["environment"], "recorded": recorded.get(place(cell))})
+    return stream.getvalue()

@@ -1,0 +1,164 @@
+"""A part of a suite, or more than it: chosen rows and seeds, added methods."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pnnbench.errors import UserError, fold, unknown_name
+from pnnbench.registry import method_class, method_parameters, registered_name, workload_class
+from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
+
+
+def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """Finds the rows that are meant; a label may hold commas itself.
+
+    Args:
+        given: Labels, each text one or several with commas between them, in any case.
+        labels: The labels of the suite.
+
+    Returns:
+        The labels, in the order of the suite.
+
+    Raises:
+        UserError: If there is no such row.
+    """
+    known = {_spelling(label): label for label in labels}
+    chosen: set[str] = set()
+    for text in given:
+        parts = text.split(",")
+        while parts:
+            # The longest run of parts that is a label: "BP, equal gradients" before "BP".
+            for end in range(len(parts), 0, -1):
+                label = known.get(_spelling(",".join(parts[:end])))
+                if label is not None:
+                    chosen.add(label)
+                    del parts[:end]
+                    break
+            else:
+                if parts[0].strip():
+                    raise unknown_name("row", parts[0].strip(), labels, where="--only")
+                del parts[0]
+    return [label for label in labels if label in chosen]
+
+
+def _spelling(label: str) -> str:
+    return " ".join(fold(label).replace(",", " ").replace("-", " ").split())
+
+
+def labels_of(suite: Suite) -> list[str]:
+    """Labels of the rows of a suite, in its order."""
+    return list(dict.fromkeys(job.method.label for job in suite.jobs))
+
+
+def select(
+    suite: Suite,
+    *,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    add: Sequence[str] = (),
+    root: str | None = None,
+) -> Suite:
+    """Chooses from a suite, and adds to it.
+
+    Args:
+        suite: The suite.
+        only: Rows to keep, as `find_rows` takes them; none for all. Added rows always stay.
+        seeds: Seeds in place of the suite's; None for those.
+        add: Methods that become rows with their defaults: registered names or class paths.
+        root: Data folder; None for the default place.
+
+    Returns:
+        A suite of the same name.
+
+    Raises:
+        UserError: If a row or a method does not exist, or an added row is there already.
+    """
+    jobs = list(suite.jobs)
+    if seeds is not None:
+        first = [job for job in jobs if job.seed == jobs[0].seed]
+        jobs = [dataclasses.replace(job, seed=seed) for seed in seeds for job in first]
+    if only:
+        rows = find_rows(only, labels_of(suite))
+        jobs = [job for job in jobs if job.method.label in rows]
+    own = list(dict.fromkeys(job.seed for job in suite.jobs)) if seeds is None else list(seeds)
+    entries: list[MethodEntry] = []
+    for given in add:
+        name = registered_name("methods", given)
+        if name in [*labels_of(suite), *(entry.label for entry in entries)]:
+            raise UserError(
+                f"--add: the suite has a row {name!r} already",
+                next_step=f"pnnbench run {suite.name} --only {name}",
+            )
+        params = method_parameters(method_class(name, where="--add"), {}, where="--add")
+        entries.append(MethodEntry(name, name, params, 1.0))
+    if entries:
+        sample = suite.jobs[0]
+        workloads = list(dict.fromkeys(job.workload for job in suite.jobs))
+        jobs += make_jobs(
+            suite.name,
+            sample.protocol,
+            sample.tier,
+            workloads,
+            own,
+            entries,
+            where="--add",
+            root=root,
+        )
+    order = {seed: i for i, seed in enumerate(own)}
+    jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
+    partial = bool(only or add) or seeds is not None
+    return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
+
+
+def supported(suite: Suite) -> tuple[Suite, list[str]]:
+    """Leaves out the jobs whose method cannot train their workload.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        The suite without them, and one line for each pair that was left out.
+
+    Raises:
+        UserError: If no job is left.
+    """
+    workloads = {name: workload_class(name)() for name in {job.workload for job in suite.jobs}}
+    pairs = dict.fromkeys((job.method.name, job.method.label, job.workload) for job in suite.jobs)
+    left_out = [
+        (label, workload)
+        for name, label, workload in pairs
+        if not method_class(name).supports(workloads[workload])
+    ]
+    jobs = [job for job in suite.jobs if (job.method.label, job.workload) not in left_out]
+    if not jobs:
+        cannot = "; ".join(f"{label} cannot train {workload}" for label, workload in left_out)
+        raise UserError(
+            f"no job is left: {cannot}", next_step="pnnbench list methods says who trains what"
+        )
+    lines = [f"skipped: {label} cannot train {workload}" for label, workload in left_out]
+    return dataclasses.replace(suite, jobs=tuple(jobs)), lines
+
+
+def estimate(job: Job, records: Sequence[Mapping[str, Any]]) -> float | None:
+    """Estimates how long a job takes, from finished ones of the same workload and tier.
+
+    Args:
+        job: The job.
+        records: Finished records.
+
+    Returns:
+        Seconds: the mean of those with the same method, their training scaled to the job's
+        epochs; None where there is none.
+    """
+    found = []
+    for record in records:
+        theirs, cost = record["job"], record["cost"]
+        same = (theirs["workload"], theirs["tier"], theirs["method"]["name"])
+        if same != (job.workload, job.tier, job.method.name):
+            continue
+        train = cost["train_seconds"] * job.method.epochs_factor / theirs["epochs_factor"]
+        rest = cost.get("evaluate_seconds", 0.0) + cost.get("sharpness_seconds", 0.0)
+        found.append(train + rest)
+    return sum(found) / len(found) if found else None
