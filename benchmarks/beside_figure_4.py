@@ -21,10 +21,12 @@ import numpy as np
 from safetensors.torch import load_file
 
 from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.published.mzi import LAMBDA_IMAGES, lambda_all
 from pnnbench.published.mzi_checkpoint import PublishedMZIMNIST
 from pnnbench.records.store import read_records
+from pnnbench.script import run_script
 from pnnbench.workloads.mzi import PORTS
 
 #: Row -> published accuracy in % on the training device, seconds, eigenvalue; Figure 4c.
@@ -59,7 +61,7 @@ def eigenvalue(folder: Path, images: Any, labels: Any) -> float:
     workload.network.load_state_dict(load_file(folder / "parameters.safetensors"), strict=False)
     value, converged = lambda_all(workload.eval(), images, labels)
     if not converged:
-        raise SystemExit(f"{folder}: the eigenvalue has not converged")
+        raise UserError(f"{folder}: the eigenvalue has not converged")
     return value
 
 
@@ -100,6 +102,11 @@ def main() -> None:
                 "lambda_all_64": found,
                 "lambda_phases": record["sharpness"]["lambda_max"],
             }
+        )
+    if "BP" not in rows:
+        raise UserError(
+            f"{args.runs} has no finished run of BP, to which times are compared",
+            next_step="pnnbench run benchmarks/mzi_published.yaml",
         )
     bp = {r["seed"]: r["seconds"] for r in rows["BP"]}
     lines = [
@@ -145,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ import numpy as np
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.records.store import read_records
+from pnnbench.script import run_script
 
 Curve = dict[float, float]
 #: Axis -> (unit, network -> accuracy in % at each level), Figure 5e-i to iii; scale in % off 1.
@@ -148,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -33,6 +33,7 @@ from pnnbench.methods.dat import DAT, DATInternal
 from pnnbench.methods.pat import PAT
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.running.training import fit
+from pnnbench.script import run_script
 from pnnbench.workloads.mzi import MZI3MNIST, PORTS
 from pnnbench.workloads.networks import FourierInput, OpticalNet, PhysicalNetwork
 
@@ -181,6 +182,8 @@ def main() -> int:
         for severity in args.severities
     ]
     jobs = [job for job in jobs if job not in done]
+    if jobs:
+        load("mnist")  # an error before any work if it is not there
     with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
         for result in pool.imap_unordered(run, jobs):
             results.append(result)
@@ -196,4 +199,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -9,13 +9,16 @@ import argparse
 import itertools
 import json
 import multiprocessing
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pnnbench.data import load
+from pnnbench.errors import UserError
+from pnnbench.registry import workload_class
+from pnnbench.script import run_script
 from pnnbench.workloads.amounts import parse
 
 
@@ -80,7 +83,7 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
     """Trains one trial at one seed; returns its figures, or why there are none."""
     from pnnbench.data.datamodule import ImageDataModule
     from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
-    from pnnbench.registry import method_class, workload_class
+    from pnnbench.registry import method_class
     from pnnbench.running.training import DivergedError, fit
 
     cls = workload_class(search["workload"])
@@ -131,7 +134,10 @@ def main() -> None:
     parser.add_argument("search", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
+    if not args.search.is_file():
+        raise UserError(f"{args.search}: there is no such file", allowed="benchmarks/search/*.yaml")
     search = yaml.safe_load(args.search.read_text())
+    load(workload_class(search["workload"]).data)  # an error before any work if it is not there
     setting = {k: v for k, v in search.items() if k != "rows"}
     # Finished trials are kept one per line, so that an interrupted search goes on; those of the
     # record stand, so that a row can be added.
@@ -156,7 +162,7 @@ def main() -> None:
     for label in search["rows"]:
         row = [r for r in results if r["label"] == label and r["score"] is not None]
         if not row:
-            sys.exit(f"every trial of {label} diverged")
+            raise UserError(f"every trial of {label} diverged")
         best[label] = max(row, key=lambda r: r["score"])
     record = {"search": search, "best": best, "trials": results}
     temporary = path.with_suffix(".tmp")
@@ -166,4 +172,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pnnbench.script import run_script
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from common import interleaved, report
 from torch import Tensor
 
+from pnnbench.script import run_script
+
 
 def main() -> None:
     """Times and prints."""
@@ -44,4 +46,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,11 +17,12 @@ import torchmetrics
 from common import interleaved, report
 from torch.utils.data import DataLoader, TensorDataset
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data import ImageDataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, operate
 from pnnbench.registry import workload_class
 from pnnbench.running.training import quiet
+from pnnbench.script import run_script
 from pnnbench.workloads import networks
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
@@ -78,10 +79,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--devices", type=int, default=2)
     args = parser.parse_args()
-    for name, tier in (("mrr-digits", "quick"), ("mrr-mnist", "standard")):
-        cls = workload_class(name)
-        workload = cls(0)
-        data = ImageDataModule(cls.data)
+    tiers = {"mrr-digits": "quick", "mrr-mnist": "standard"}
+    sets = {name: ImageDataModule(load(workload_class(name).data)) for name in tiers}
+    for name, tier in tiers.items():
+        workload, data = workload_class(name)(0), sets[name]
         workload.calibrate(data.train_tensors()[0][:1000])
         x, y = data.test_tensors()
         grid = workload.perturbation_grid(tier)
@@ -106,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mesh import plain_build
 from pnnbench.platforms.mzi import MZIMesh, entries
 from pnnbench.registry import workload_class
+from pnnbench.script import run_script
 
 #: Rows of a table: name of the variant -> best seconds.
 Times = dict[str, float]
@@ -287,4 +288,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,11 +20,12 @@ from common import interleaved, report
 from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, affine
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data import ImageDataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.freespace import FreeSpaceLayer
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
+from pnnbench.script import run_script
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.freespace import FreeSpaceMNIST
 from pnnbench.workloads.grid import Cell
@@ -217,9 +218,8 @@ def growth(
         )
 
 
-def evaluation(workload: FreeSpaceMNIST, images: int, rounds: int) -> None:
+def evaluation(workload: FreeSpaceMNIST, data: ImageDataModule, images: int, rounds: int) -> None:
     """The whole standard grid on test images: the harness against one cell at a time."""
-    data = ImageDataModule(workload.data)
     workload.calibrate(data.train_tensors()[0][:1000])
     x, y = (t[:images] for t in data.test_tensors())
     cells: list[Cell] = workload.perturbation_grid("standard")
@@ -242,6 +242,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000)
     args = parser.parse_args()
+    data = ImageDataModule(load(FreeSpaceMNIST.data))
     torch.manual_seed(0)
     workload = FreeSpaceMNIST(0)
     trained = {k: v.clone() for k, v in workload.state_dict().items()}
@@ -254,8 +255,8 @@ def main() -> None:
     one_environment(workload, joint, args.rounds)
     growth(workload, args.rounds)
     workload.load_state_dict(trained)
-    evaluation(workload, args.images, max(1, args.rounds // 2))
+    evaluation(workload, data, args.images, max(1, args.rounds // 2))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -21,6 +21,7 @@ from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.diffractive import Detectors, DiffractiveStack
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.platforms.propagation import FreeSpace
+from pnnbench.script import run_script
 from pnnbench.workloads.diffractive import (
     FOCAL,
     FROM_MASK,
@@ -237,4 +238,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -20,6 +20,7 @@ from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
 from pnnbench.running.training import fit
+from pnnbench.script import run_script
 from pnnbench.workloads.mrr import MRRMNIST
 
 
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
