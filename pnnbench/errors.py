@@ -150,7 +150,7 @@ def kind_word(value: Any) -> str:
     """
     kind = value if isinstance(value, type) else type(value)
     words = {
-        bool: "true or false",
+        bool: "a truth value (true, false)",
         int: "an integer",
         float: "a number",
         str: "a text",

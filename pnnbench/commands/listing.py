@@ -10,6 +10,7 @@ from typing import Any
 from pnnbench.commands.names import LISTED
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.registry import SUITES, method_class, method_parameters, registered, workload_class
+from pnnbench.report.run_text import aligned
 
 #: Width of the column of names.
 _NAME = 24
@@ -122,7 +123,7 @@ _READERS: dict[str, Callable[[Path], list[Entry]]] = {
 }
 #: Keys that are not shown below a name in the table, each for its own reason: it stands beside the
 #: name, or is said in other words.
-_BESIDE = {"name", "summary", "all_workloads", "folder"}
+_BESIDE = {"name", "summary", "all_workloads"}
 _WORDS = {"unit": "controls in", "severity_unit": "severity in"}
 
 
@@ -143,7 +144,9 @@ def _line(entry: Entry) -> str:
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _wrapped(text: str, indent: int) -> str:
@@ -173,11 +176,16 @@ def list_all(options: Any) -> int:
             where = f" in {runs}/" if kind == "runs" else ""
             out(f"no {kind}{where}")
         indent = 2 if len(kinds) > 1 else 0
+        if kind == "runs":
+            keys = ("name", "workload", "tier", "status", "hash")
+            for line in aligned([[entry[key] for key in keys] for entry in entries]):
+                out(" " * indent + line)
+            continue
         for entry in entries:
             name = " " * indent + f"{entry['name']:<{_NAME}}"
             summary = entry.get("summary", "")
             out(f"{name}{summary}".rstrip())
             line = _line(entry)
             if line:
-                out(_wrapped(line, indent + _NAME if kind != "runs" else indent + 4))
+                out(_wrapped(line, indent + _NAME))
     return 0

@@ -225,6 +225,7 @@ def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
     out(f"{record['status']}: {error['type']}: {error['message']}")
     if trace.is_file():
         out(f"traceback: {trace}")
+    out("next: mend what is wrong and run the same command again")
     return 1
 
 

@@ -91,8 +91,9 @@ def find_run(name: str, runs: Path) -> Path:
     """Finds the folder of a run.
 
     Args:
-        name: A folder, suite, row and seed (``quickstart/BP/0``; with several workloads also
-            ``SUITE/WORKLOAD/ROW/SEED``), or the beginning of a hash.
+        name: A folder, also one inside the folder of all runs; suite, row and seed
+            (``quickstart/BP/0``, with several workloads also ``SUITE/WORKLOAD/ROW/SEED``), or the
+            beginning of a hash.
         runs: Folder of all runs.
 
     Returns:
@@ -106,6 +107,8 @@ def find_run(name: str, runs: Path) -> Path:
         return path
     if path.name == "record.json" and path.is_file():
         return path.parent
+    if name.strip("/. ") and (runs / name).is_dir():
+        return runs / name
     known = list_runs(runs)
     if not known:
         raise UserError(

@@ -10,19 +10,20 @@ from typing import Any
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import is_share, number
 
-#: Figure of the sharpness -> meaning in a word or two, and unit; ``{u}`` is that of the controls.
+#: Figure of the sharpness -> meaning in a word, and unit; ``{u}`` is that of the controls.
 MEANINGS: dict[str, tuple[str, str]] = {
-    "lambda_max": ("steepest curvature", "loss / {u}²"),
-    "lambda_min": ("lowest curvature", "loss / {u}²"),
-    "common_mode": ("curvature, all together", "loss / {u}²"),
-    "lambda_max_calibrated": ("curvature, calibrated", "loss / {u}²"),
-    "lambda_max_subsample": ("curvature, fewer images", "loss / {u}²"),
-    "lambda_max_pyhessian": ("curvature, PyHessian", "loss / {u}²"),
-    "ball_increase": ("worst step", "loss"),
-    "ball_radius_rms": ("size of that step", "{u}"),
-    "device_increase": ("average device", "loss"),
+    "lambda_max": ("curvature", "loss / {u}²"),
+    "lambda_max_calibrated": ("calibrated", "loss / {u}²"),
+    "lambda_max_subsample": ("resampled", "loss / {u}²"),
+    "lambda_max_pyhessian": ("PyHessian", "loss / {u}²"),
+    "lambda_min": ("lowest", "loss / {u}²"),
+    "common_mode": ("together", "loss / {u}²"),
+    "ball_increase": ("worst", "loss"),
+    "ball_radius": ("radius", "{u}"),
+    "ball_radius_rms": ("step", "{u}"),
+    "device_increase": ("devices", "loss"),
     "train_loss": ("loss", "loss"),
-    "softmax_scale": ("scale of the logits", ""),
+    "softmax_scale": ("confidence", ""),
 }
 #: Figures that stand beside another one, or count something.
 _BESIDE = ("_low", "_high", "_error_bound", "_at_bound", "_images", "_products")
@@ -67,10 +68,11 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
     """
     unit = control_unit or "control"
     lines = [["sharpness", "value", "unit", "meaning"]]
-    for name, value in sharpness.items():
+    others = [name for name in sharpness if name not in {*MEANINGS, *_COUNTS, "converged"}]
+    for name in (*MEANINGS, *others):
+        value = sharpness.get(name)
         plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-        known = name in MEANINGS
-        if not plain or (not known and (name in _COUNTS or name.endswith(_BESIDE))):
+        if not plain or (name in others and name.endswith(_BESIDE)):
             continue
         meaning, of = MEANINGS.get(name, ("", ""))
         text = f"{value:.4g}"
@@ -80,8 +82,10 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
         if sharpness.get(f"{name}_at_bound"):
             text += " (end of its range)"
         lines.append([name, text, of.format(u=unit), meaning])
-    counts = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
-    return "\n".join([*aligned(lines), *([", ".join(counts)] if counts else [])])
+    notes = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
+    if sharpness.get("converged") == 0:
+        notes.append("the eigenvalues have NOT converged")
+    return "\n".join([*aligned(lines), *([", ".join(notes)] if notes else [])])
 
 
 def gap_text(gap: Mapping[str, str]) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pnnbench.errors import UserError, fold, unknown_name
-from pnnbench.registry import method_class, method_parameters, registered_name, workload_class
+from pnnbench.registry import (
+    method_class,
+    method_parameters,
+    registered,
+    registered_name,
+    workload_class,
+)
 from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
 
 
@@ -112,6 +118,12 @@ def select(
     return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
 
 
+def trainable(method: str) -> list[str]:
+    """Names of the registered workloads that a method can train."""
+    cls = method_class(method)
+    return [name for name in registered("workloads") if cls.supports(workload_class(name)())]
+
+
 def supported(suite: Suite) -> tuple[Suite, list[str]]:
     """Leaves out the jobs whose method cannot train their workload.
 
@@ -135,7 +147,12 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
     if not jobs:
         cannot = "; ".join(f"{label} cannot train {workload}" for label, workload in left_out)
         raise UserError(
-            f"no job is left: {cannot}", next_step="pnnbench list methods says who trains what"
+            f"no job is left: {cannot}",
+            allowed="; ".join(
+                f"{name} on {', '.join(trainable(name)) or 'no registered workload'}"
+                for name in dict.fromkeys(name for name, _, _ in pairs)
+            ),
+            next_step="pnnbench list methods",
         )
     lines = [f"skipped: {label} cannot train {workload}" for label, workload in left_out]
     return dataclasses.replace(suite, jobs=tuple(jobs)), lines
