@@ -196,7 +196,7 @@ class InMilliamperes(BP):
 def test_a_default_may_have_a_unit() -> None:
     assert registry.method_parameters(InMilliamperes, {})["lr"] == "0.05 mA"
     assert registry.method_parameters(InMilliamperes, {"lr": 2})["lr"] == 2.0
-    with pytest.raises(UserError, match="lr is 'fast', a str"):
+    with pytest.raises(UserError, match="lr is 'fast', a text"):
         registry.method_parameters(InMilliamperes, {"lr": "fast"})
 
 

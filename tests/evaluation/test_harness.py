@@ -93,7 +93,7 @@ def trained(cls: type[MRRDigits]) -> MRRDigits:
     """In float64, in which another order of summation shows in the last of 15 digits only."""
     data = ImageDataModule(DIGITS, batch_size=32, limit_train=512)
     workload = cls(0)
-    fit(workload, BP(lr=0.05), data, epochs=2)
+    fit(workload, BP(lr="0.05 mA"), data, epochs=2)
     workload.calibrate(data.train_tensors()[0])
     return workload.double()
 
@@ -384,9 +384,14 @@ def broken(workload: Workload, device: int) -> type[Workload]:
     class Broken(type(workload)):  # type: ignore[misc]
         def draw_device(self, severity: float, seed: int | None) -> Device:
             drawn = super().draw_device(severity, seed)
-            if seed == device:
-                drawn.errors["fc2"]["bias"].fill_(math.nan)
-            return drawn
+            if seed != device:
+                return drawn
+            # Weights this large overflow in the sums over the inputs.
+            torn = {
+                layer: {**errors, "bias": torch.full_like(errors["bias"].double(), 1.7e308)}
+                for layer, errors in drawn.errors.items()
+            }
+            return Device(torn, drawn.seed, drawn.severity)
 
     return Broken
 
@@ -399,7 +404,7 @@ def test_a_device_without_finite_outputs_counts_as_wrong_and_leaves_the_others(
     cells: list[Cell],
 ) -> None:
     whole = evaluate_grid(accurate, *images, cells)
-    workload = broken(accurate, 1_000_000)(0)
+    workload = broken(accurate, 1_000_000)(0).double()
     workload.network.load_state_dict(accurate.network.state_dict())
     readings = measure_grid(workload, *images, cells, cells_per_batch=cells_per_batch)
     for cell, reading, value in zip(cells, readings, whole, strict=True):
@@ -412,7 +417,7 @@ def test_a_device_without_finite_outputs_counts_as_wrong_and_leaves_the_others(
 def test_a_network_without_finite_outputs_gets_no_image_right(
     images: tuple[Tensor, Tensor],
 ) -> None:
-    workload = MRRDigits(0)
+    workload = MRRDigits(0).double()
     with torch.no_grad():
         workload.network.fc2.current.fill_(math.nan)
     reading = measure_clean(workload, *images)
@@ -456,7 +461,7 @@ def test_a_cell_without_a_value_leaves_the_others(
             return metric()
 
     whole = evaluate_grid(accurate, *images, cells)
-    workload = Other(0)
+    workload = Other(0).double()
     workload.network.load_state_dict(accurate.network.state_dict())
     readings = measure_grid(workload, *images, cells)
     assert measure_clean(workload, *images).error is None
@@ -485,7 +490,7 @@ def test_a_metric_that_does_not_say_what_lost_outputs_count_has_no_value(
         def metric(self) -> torchmetrics.Metric:
             return Silent()
 
-    workload = Other(0)
+    workload = Other(0).double()
     with torch.no_grad():
         workload.network.fc2.current.fill_(math.nan)
     reading = measure_clean(workload, *images)
@@ -503,7 +508,7 @@ def test_a_device_that_cannot_be_operated_leaves_the_others(
                 raise OverflowError("no such device")
             return super().draw_device(severity, seed)
 
-    workload = Torn(0)
+    workload = Torn(0).double()
     workload.network.load_state_dict(fine.network.state_dict())
     readings = measure_grid(workload, *images, cells)
     for cell, reading, value in zip(cells, readings, reference, strict=True):
