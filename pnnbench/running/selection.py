@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pnnbench.errors import UserError, fold, unknown_name
 from pnnbench.registry import (
@@ -15,6 +15,9 @@ from pnnbench.registry import (
     workload_class,
 )
 from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
+
+if TYPE_CHECKING:
+    from pnnbench.workloads.base import Workload
 
 
 def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -143,6 +146,9 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
         for name, label, workload in pairs
         if not method_class(name).supports(workloads[workload])
     ]
+    for job in suite.jobs:
+        if job.seed == suite.jobs[0].seed and (job.method.label, job.workload) not in left_out:
+            _check(job, workloads[job.workload])
     jobs = [job for job in suite.jobs if (job.method.label, job.workload) not in left_out]
     if not jobs:
         cannot = "; ".join(f"{label} cannot train {workload}" for label, workload in left_out)
@@ -156,6 +162,16 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
         )
     lines = [f"skipped: {label} cannot train {workload}" for label, workload in left_out]
     return dataclasses.replace(suite, jobs=tuple(jobs)), lines
+
+
+def _check(job: Job, workload: Workload) -> None:
+    """Refuses amounts in another platform's unit, before anything runs."""
+    try:
+        method_class(job.method.name)(**job.method.params).check(workload)
+    except UserError as error:
+        raise UserError(
+            f"{job.method.label}: {error.what}", allowed=error.allowed, next_step=error.next_step
+        ) from None
 
 
 def estimate(job: Job, records: Sequence[Mapping[str, Any]]) -> float | None:
