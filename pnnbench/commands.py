@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -233,7 +234,8 @@ def evaluate(options: Any) -> int:
     with Console(0) as console:
         result = remeasure(record, workload, data, console.say)
     if options.format == "json":
-        _out(json.dumps(result, indent=1))
+        shown = result["difference"] if math.isfinite(result["difference"]) else None
+        _out(json.dumps({**result, "difference": shown}, indent=1, allow_nan=False))
     else:
         _out(_describe({**record, "clean": result["clean"], "cells": result["cells"]}))
         _out(f"largest difference from the record: {result['difference']:.3g}")
