@@ -29,6 +29,7 @@ from pnnbench.published.checkpoints import find_checkpoints
 from pnnbench.published.diffractive_checkpoint import Checkpoint, load_checkpoint
 from pnnbench.published.report import Progress, Report, Row
 from pnnbench.published.series import series_rows
+from pnnbench.workloads.accuracy import top1
 from pnnbench.workloads.networks import DiffractiveNet
 
 TOLERANCE = 0.2  # percentage points, beside the rounding of what is recorded
@@ -157,8 +158,8 @@ class Recognition:
                     if not here.any():
                         continue
                     stack.override_weight(position.masks)
-                    found = self._network.physical(before[here]).argmax(1)
-                    right = found == self._images.labels[some[here]]
+                    found = self._network.physical(before[here])
+                    right = top1(found, self._images.labels[some[here]])
                     for angle in position.angles:
                         self.correct[angle][some[here]] = right
         finally:

@@ -45,6 +45,7 @@ from pnnbench.published.mrr_checkpoint import (
 )
 from pnnbench.published.printed import recorded
 from pnnbench.published.report import Progress, Report, Row
+from pnnbench.workloads.accuracy import top1
 
 #: Temperature changes of the published sweep and of the same sweep on all test images, degC.
 SWEEP_DEGC = tuple(-i / 10 for i in range(21))
@@ -116,7 +117,7 @@ def _inputs(images: Tensor, normalised: bool) -> Tensor:
 def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Accuracy in percent in batches of 100, with the present batch-norm mode."""
     pairs = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    correct = sum(int((network(x).argmax(1) == y).sum()) for x, y in pairs)
+    correct = sum(int(top1(network(x), y).sum()) for x, y in pairs)
     return 100 * correct / len(labels)
 
 

@@ -45,6 +45,7 @@ from pnnbench.published.mzi_checkpoint import (
     load_error_device,
 )
 from pnnbench.published.report import Progress, Report, Row
+from pnnbench.workloads.accuracy import top1
 from pnnbench.workloads.mzi import PORTS
 
 #: File of the device's errors, beside the models.
@@ -87,7 +88,7 @@ def features(workload: PublishedMZIMNIST, images: Tensor) -> Tensor:
 def accuracy(workload: PublishedMZIMNIST, h: Tensor, labels: Tensor, device: Device) -> float:
     """Accuracy in percent on a device, from what enters the mesh (N, 64)."""
     with workload.operating(device):
-        correct = workload.physical(h).argmax(1) == labels
+        correct = top1(workload.physical(h), labels)
     return 100 * int(correct.sum()) / len(labels)
 
 

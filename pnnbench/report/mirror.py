@@ -10,12 +10,13 @@ import contextlib
 import hashlib
 import netrc
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlparse
 
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import DiskFullError, UserError, unknown_name
 from pnnbench.leaderboard.grid import device_scores, read_grid
 from pnnbench.leaderboard.model import PUBLISHED, Row, Table
 from pnnbench.report.text import render_json
@@ -23,6 +24,9 @@ from pnnbench.report.text import render_json
 MODES = ("offline", "online", "disabled")
 PROJECT = "pnnbench"
 _CLOUD = "https://api.wandb.ai"
+#: Free room in bytes below which no run is opened: wandb leaves half a run behind on a full disk. A
+#: lean run with its pictures takes about a tenth.
+_ROOM = 16 * 2**20
 
 
 def resolve_mode(mode: str | None = None) -> str:
@@ -74,6 +78,8 @@ def _run(folder: Path, mode: str, **options: Any) -> Iterator[Any]:
 
     before = dict(os.environ)
     folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < _ROOM:
+        raise DiskFullError(folder / "wandb")
     # Tables wait for a later `wandb sync` beside their run, not in the home folder.
     os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").resolve()))
     run = None

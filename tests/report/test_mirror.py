@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
+from pnnbench.records.store import seal
 from pnnbench.report import mirror
 from pnnbench.report.page import write_page
 
@@ -53,6 +56,45 @@ def test_online_without_a_key_is_refused_before_any_work(tmp_path: Path) -> None
 def test_an_unknown_mode_suggests_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'offline'"):
         mirror.resolve_mode("ofline")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB; only root may make one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if os.getuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a file system")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_without_room_there_is_a_warning_and_no_half_a_run(small_disk: Path) -> None:
+    warning = mirror.log_job(make_record(), small_disk / "run")
+    assert warning is not None
+    assert "the disk is full" in warning
+    assert "the record stands" in warning
+    assert not [path for path in small_disk.rglob("*") if path.is_file()]
+
+
+def test_gaps_are_shown_and_no_mean_leaves_out_the_missing_cells() -> None:
+    record = make_record(sealed=False)
+    whole = mirror.job_summary(record)
+    record["cells"][0]["value"] = None
+    record["clean"] = None
+    del record["sharpness"]["lambda_max"]
+    record["gaps"] = [
+        {"part": part, "type": "not-finite", "message": "nan"}
+        for part in ("clean", "cells[0]", "sharpness.lambda_max")
+    ]
+    summary = mirror.job_summary(seal(record))
+    assert summary["gaps/cells[0]"] == "not-finite: nan"
+    lost = {name for name in whole if name not in summary}
+    assert {"clean", "lambda_max", "sharpness/lambda_max", "robust"} <= lost
+    assert summary["cost/train_seconds"] == whole["cost/train_seconds"]
 
 
 def test_a_job_reads_back_from_the_offline_files(tmp_path: Path) -> None:

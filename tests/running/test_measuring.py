@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import os
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from pnnbench.cli import main
 from pnnbench.errors import DiskFullError
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.store import is_finished, read_record
-from pnnbench.running.jobs import job_folder, load_trained, run_suite
+from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
+from pnnbench.submitting.submissions import remeasure
 
 WORKLOADS = """
 import dataclasses
@@ -149,7 +152,13 @@ def test_cells_without_a_value_are_gaps_and_the_rest_stands(load, tmp_path):
     assert "parts missing, the first cells[" in said[-1]
     assert is_finished(folder / "record.json", parameters=True)
     assert {finding.kind for finding in diagnose(tmp_path / "runs")} == {"gaps"}
-    load_trained(folder, record)
+    # Measured again: a cell without a value has none, and a claimed one is not confirmed.
+    suite = load("gap_workloads.Gapped")
+    workload, data = load_trained(folder, record), data_module(suite.jobs[0])
+    assert remeasure(record, workload, data, said.append)["difference"] == 0.0
+    claimed = copy.deepcopy(record)
+    claimed["cells"][lost[0]]["value"] = 0.9
+    assert remeasure(claimed, workload, data, said.append)["difference"] == math.inf
 
 
 def test_a_workload_with_labels_of_its_own_is_measured_whole(load, tmp_path):
