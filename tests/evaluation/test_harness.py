@@ -87,7 +87,7 @@ class Fine(MRRDigits):
 def trained(cls: type[MRRDigits]) -> MRRDigits:
     data = ImageDataModule(DIGITS, batch_size=32, limit_train=512)
     workload = cls(0)
-    fit(workload, BP(lr=0.05), data, epochs=2)
+    fit(workload, BP(lr="0.05 mA"), data, epochs=2)
     workload.calibrate(data.train_tensors()[0])
     return workload
 
