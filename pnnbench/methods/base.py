@@ -13,7 +13,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.platforms.base import derive_seed
-from pnnbench.workloads.amounts import Amount, Scale, absolute, check_amount
+from pnnbench.workloads.amounts import Amount as Amount  # for the authors of methods
+from pnnbench.workloads.amounts import Scale, absolute
+from pnnbench.workloads.amounts import check_amount as check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Hardware
 

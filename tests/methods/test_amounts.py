@@ -149,3 +149,29 @@ def test_every_amount_is_a_hyper_parameter_with_a_default_that_is_a_number(name:
         other.check(workload)
         for n in cls.amounts:
             assert other.amount(n, workload) == kept.amount(n, workload)
+
+
+def accuracy(cls: type[Workload], method: TrainingMethod, epochs: int) -> float:
+    workload, data = cls(0), ImageDataModule(DIGITS, batch_size=32)
+    fit(workload, method, data, epochs=epochs)
+    workload.calibrate(data.train_tensors()[0])
+    x, y = data.test_tensors()
+    with torch.no_grad():
+        return float((workload(x).argmax(1) == y).float().mean())
+
+
+@pytest.mark.parametrize("cls", WORKLOADS)
+@pytest.mark.parametrize("method", [SAT(), SAT(adaptive=True)], ids=["plain", "adaptive"])
+def test_the_default_radius_lets_every_workload_learn(
+    cls: type[Workload], method: TrainingMethod
+) -> None:
+    assert accuracy(cls, method, epochs=3) > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", WORKLOADS)
+@pytest.mark.parametrize("name", registered("methods"))
+def test_no_method_stays_at_chance_at_its_defaults(name: str, cls: type[Workload]) -> None:
+    method = method_class(name)()
+    if method.supports(cls(0)):
+        assert accuracy(cls, method, epochs=cls.tier("quick").epochs) > 0.5
