@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def evaluate(options: Any) -> int:
         result = remeasure(record, workload, data, console.say, console.share)
     measured = {**record, "clean": result["clean"], "cells": result["cells"]}
     if options.format == "json":
-        out_json({"run": str(folder), **result})
+        # A value that only one side has is no number.
+        shown = result["difference"] if math.isfinite(result["difference"]) else None
+        out_json({"run": str(folder), **result, "difference": shown})
     elif options.format == "csv":
         out(cells_csv(measured, record))
     else:
