@@ -40,6 +40,7 @@ class Row:
         failed: Failed jobs: seed, status, message. Those that ran to a failure of their own count
             as guessing in the scores.
         missing: Seeds that the suite asks for and this row has no finished job of.
+        without_value: Cells that count and have no value, over all seeds; they count as guessing.
         undefined: Seeds whose score is undefined: a condition that counts has no value, and the
             metric has no chance level to count instead.
         rank: 1 + number of significantly better complete methods; None if not ranked or
@@ -72,6 +73,7 @@ class Row:
     cost: dict[str, float | int | None] = field(default_factory=dict)
     failed: tuple[dict[str, Any], ...] = ()
     missing: tuple[int, ...] = ()
+    without_value: int = 0
     undefined: tuple[int, ...] = ()
     rank: int | None = None
     tied_with: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ class Row:
             "complete": self.complete,
             "missing_seeds": list(self.missing),
             "failed": list(self.failed),
+            "cells_without_value": self.without_value,
             "undefined_seeds": list(self.undefined),
             **more,
         }

@@ -197,6 +197,11 @@ def _described(
         "devices": read_grid(members[0]).devices if members else (),
         "cost": mean_cost(members),
         "missing": tuple(sorted(wanted - set(have))),
+        "without_value": sum(
+            cell["value"] is None and cell.get("counts", True)
+            for record in members
+            for cell in record["cells"]
+        ),
         "failed": tuple(
             {
                 "seed": record["job"]["seed"],

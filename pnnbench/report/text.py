@@ -83,6 +83,11 @@ def remarks(table: Table) -> list[str]:
         for failure in row.failed
     )
     lines.extend(
+        f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
+        for row in table.rows
+        if row.without_value and not row.undefined
+    )
+    lines.extend(
         f"undefined: {row.method} has no score at {_seeds(row.undefined)}: a condition that counts "
         "has no value there"
         for row in table.rows

@@ -409,7 +409,8 @@ def test_an_undefined_cell_counts_as_guessing() -> None:
 
     (row,) = ranking.rows([resealed(make_record(), gap)])
     (expected,) = ranking.rows([resealed(make_record(), guess)])
-    assert figures_of(row) == figures_of(expected)
+    assert (row.without_value, expected.without_value) == (1, 0)
+    assert figures_of(row) == figures_of(expected) | {"cells_without_value": 1}
 
     def without_chance(r: dict) -> None:
         gap(r)
