@@ -18,6 +18,11 @@ from pnnbench.platforms.base import (
     physical_layers,
 )
 from pnnbench.platforms.mrr import MRREnvironment, MRRLinear, RingCalibration
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.diffractive import DiffractiveDigits
+from pnnbench.workloads.freespace import FreeSpaceDigits
+from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
 
 QUIET = RingCalibration(readout_noise=0.0)
 
@@ -264,3 +269,17 @@ def test_overriding_a_weight_does_not_make_it_a_parameter() -> None:
     network.first(x).sum().backward()
     assert weight.grad is not None
     assert network.first.current.grad is None
+
+
+@pytest.mark.parametrize(
+    "workload", [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits], ids=lambda w: w.name
+)
+def test_no_layer_is_programmed_with_what_is_not_finite(workload: type[Workload]) -> None:
+    for name, layer in workload(0).layers().items():
+        before = [getattr(layer, control).detach().clone() for control in layer.control_names]
+        target = layer.ideal_weight().detach().clone()
+        target.view(-1)[0] = torch.nan
+        with pytest.raises(UserError, match="not finite"):
+            layer.program(target)
+        for control, value in zip(layer.control_names, before, strict=True):
+            assert torch.equal(getattr(layer, control), value), name
