@@ -6,25 +6,23 @@ check is one function. The first line of its docstring is what it found when it 
 
 from __future__ import annotations
 
-import inspect
 import io
-import math
-import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pnnbench.errors import UserError
-from pnnbench.methods.base import Access, TrainingMethod
+from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.registry import method_parameters, resolve, workload_class
 from pnnbench.running.training import fit
+from pnnbench.submitting import declaration  # noqa: F401 - registers its checks
 from pnnbench.submitting.trial import (
     BATCH_SIZE,
     CHECKS,
@@ -40,98 +38,6 @@ from pnnbench.submitting.trial import (
     scramble,
     state_of,
 )
-
-
-@check("class")
-def check_class(trial: Trial) -> None:
-    """The class is a TrainingMethod with a docstring of its own."""
-    if not issubclass(trial.cls, TrainingMethod):
-        raise FaultError("The class must derive from pnnbench.methods.base.TrainingMethod.")
-    if not (trial.cls.__dict__.get("__doc__") or "").strip():
-        raise FaultError(
-            "The class has no docstring; say what it does and describe its parameters."
-        )
-
-
-@check("access", "class")
-def check_access(trial: Trial) -> None:
-    """The access that the method needs is declared."""
-    if trial.cls.access not in get_args(Access):
-        raise FaultError(
-            f"access is {trial.cls.access!r}; set the class attribute to one of "
-            f"{', '.join(get_args(Access))}."
-        )
-
-
-@check("defaults", "class")
-def check_defaults(trial: Trial) -> None:
-    """Every hyper-parameter has a default."""
-    missing = [n for n, default in trial.hyper.items() if default is inspect.Parameter.empty]
-    if missing:
-        raise FaultError(f"Give {', '.join(missing)} a default, from a source or a search.")
-
-
-@check("documented", "class")
-def check_documented(trial: Trial) -> None:
-    """Every hyper-parameter is described in the docstring."""
-    text = f"{trial.cls.__doc__}\n{trial.cls.__init__.__doc__}"
-    _, _, described = text.partition("Args:")
-    missing = [
-        n for n in trial.hyper if not re.search(rf"^\s*{n}\s*(\(.*\))?:", described, re.MULTILINE)
-    ]
-    if missing:
-        raise FaultError(
-            f"Describe {', '.join(missing)} in the 'Args:' section of the class docstring, "
-            "with unit and range."
-        )
-
-
-@check("ranges", "defaults")
-def check_ranges(trial: Trial) -> None:
-    """Hyper-parameters out of range are rejected with a UserError."""
-    bad: list[tuple[str, float]] = [
-        (n, math.nan) for n, default in trial.hyper.items() if isinstance(default, float)
-    ]
-    bad += [("lr", value) for value in (-1.0, 0.0, math.inf) if "lr" in trial.hyper]
-    for name, value in bad:
-        try:
-            trial.cls(**{**trial.params, name: value})
-        except UserError:
-            continue
-        except Exception as error:
-            raise FaultError(
-                f"{name} = {value} raises {type(error).__name__}; raise pnnbench.errors.UserError, "
-                "as check_range does."
-            ) from error
-        raise FaultError(
-            f"{name} = {value} is accepted; check it with pnnbench.errors.check_range."
-        )
-
-
-@check("units", "ranges", "access")
-def check_units(trial: Trial) -> None:
-    """Amounts are understood in the workload's unit and refused in another one."""
-    workload, method = trial.workload(), trial.method()
-    for name in trial.cls.amounts:
-        if name not in trial.hyper:
-            continue
-        text = f"{method.amount(name, workload)!r} {method.scale(name, workload).unit}"
-        advice = (
-            f"check {name} with pnnbench.workloads.amounts.check_amount and read it with "
-            "self.amount, or take it out of amounts."
-        )
-        try:
-            same = trial.cls(**{**trial.params, name: text}).amount(name, workload)
-            other = trial.cls(**{**trial.params, name: "1 furlong"})
-        except Exception as error:
-            raise FaultError(f"{name} as a text raises {type(error).__name__}; {advice}") from error
-        if same != method.amount(name, workload):
-            raise FaultError(f"{name} = {text!r} is not what its number stands for; {advice}")
-        try:
-            other.check(workload)
-        except UserError:
-            continue
-        raise FaultError(f"{name} = '1 furlong' is accepted by check(workload); {advice}")
 
 
 @check("loss", "defaults")
