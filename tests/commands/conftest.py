@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ..command import Done, command
+
+TINY = {
+    "suite": "tiny",
+    "protocol": "pnnbench-1",
+    "tier": "smoke",
+    "workloads": ["mzi-digits"],
+    "seeds": [0, 1],
+    "methods": [{"method": "bp", "label": "BP"}, {"method": "nat", "label": "NAT, small"}],
+}
+QUIET = ("--wandb", "disabled", "--pictures", "false")
+
+
+def write_suite(folder: Path, **changes: object) -> Path:
+    """Writes ``tiny.yaml``."""
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**TINY, **changes}))
+    return path
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """A tiny suite that has been run; read it, never change it."""
+    folder = tmp_path_factory.mktemp("ran")
+    write_suite(folder)
+    return folder, command("run", "tiny.yaml", *QUIET, cwd=folder)

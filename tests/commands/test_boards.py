@@ -1,0 +1,77 @@
+"""``pnnbench leaderboard``: formats, publishing, what is found again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ..command import Done, command
+from .conftest import QUIET
+
+Ran = tuple[Path, Done]
+
+
+def test_json_has_the_promised_form(ran: Ran) -> None:
+    rows = json.loads(command("leaderboard", "--format", "json", cwd=ran[0]).out)["rows"]
+    assert {row["method"] for row in rows} == {"BP", "NAT, small"}
+    for row in rows:
+        assert (row["suite"], row["protocol"]) == ("tiny", "pnnbench-1")
+        assert (row["workload"], row["metric"]) == ("mzi-digits", "accuracy")
+        assert (row["n_seeds"], row["n_devices"]) == (2, 2)
+        for key in ("clean", "robust", "worst_decile", "lambda_max"):
+            assert row[key]["low"] <= row[key]["mean"] <= row[key]["high"]
+        assert row["cost"]["gradient_evaluations"] == 8
+        assert row["cost"]["hardware_queries"] == 0
+        assert row["cost"]["train_seconds"] > 0
+
+
+def test_csv_has_a_line_for_each_row(ran: Ran) -> None:
+    text = command("leaderboard", "--format", "csv", cwd=ran[0]).out
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert {line["method"] for line in lines} == {"BP", "NAT, small"}
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_other_formats_name_the_rows(ran: Ran, form: str) -> None:
+    assert "NAT, small" in command("leaderboard", "--format", form, cwd=ran[0]).out
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_tables_fit_the_terminal(ran: Ran, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pnnbench.commands.boards.width", lambda: columns)
+    shown = command("leaderboard", cwd=ran[0]).out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "BP" in shown
+
+
+def test_a_published_board_is_found_by_the_suite(ran: Ran, tmp_path: Path) -> None:
+    """On a bare machine the committed records of a suite are not made again."""
+    folder, first = ran
+    board = tmp_path / "leaderboards" / "tiny"
+    command("leaderboard", "runs/tiny", "--publish", board, cwd=folder)
+    assert len(list((board / "records").glob("*.json"))) == 4
+    assert (board / "index.html").is_file()
+    assert "BP" in (board / "README.md").read_text()
+    again = command("leaderboard", board, "--format", "json", cwd=tmp_path).out
+    assert (
+        json.loads(again)["rows"]
+        == json.loads(command("leaderboard", "runs/tiny", "--format", "json", cwd=folder).out)[
+            "rows"
+        ]
+    )
+    (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
+    done = command("run", "tiny.yaml", *QUIET, cwd=tmp_path)
+    assert "4 jobs were finished elsewhere: taken over" in done.err
+    assert ": start" not in done.err
+    assert done.out == first.out
+
+
+def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:
+    done = command("leaderboard", cwd=tmp_path, status=2)
+    assert "pnnbench run quickstart" in done.err
+    (tmp_path / "runs").mkdir()
+    assert "no records in runs" in command("leaderboard", cwd=tmp_path, status=2).err

@@ -1,0 +1,41 @@
+"""``pnnbench check``, ``submit``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..command import Done, command
+
+Ran = tuple[Path, Done]
+
+
+def test_submit_verify_and_doctor(ran: Ran, tmp_path: Path) -> None:
+    folder = ran[0]
+    made = command("submit", "tiny/BP/0", "--out", tmp_path, cwd=folder).out.split(": ")[1].strip()
+    assert "confirmed" in command("verify", made, cwd=folder).out
+    assert json.loads(command("verify", made, "--format", "json", cwd=folder).out)["within"]
+    assert "0 findings" in command("doctor", "runs", cwd=folder).out
+    assert json.loads(command("doctor", "--format", "json", cwd=folder).out) == []
+    assert "no submission" in command("verify", folder, cwd=folder, status=2).err
+
+
+def test_check_reports_each_check(tmp_path: Path) -> None:
+    found = json.loads(command("check", "BP_Weights", "--format", "json", cwd=tmp_path).out)
+    assert found["failed"] == 0
+    assert {"class", "units", "resumes", "lets-go"} <= {c["name"] for c in found["checks"]}
+
+
+def test_data_names_the_fingerprint(tmp_path: Path) -> None:
+    assert "sha256:" in command("data", "digits", cwd=tmp_path).out
+    found = json.loads(command("data", "Digits", "--format", "json", cwd=tmp_path).out)
+    assert found["train_images"] == 1437
+    done = command("data", "mnist", "--root", "nowhere", cwd=tmp_path, status=2)
+    assert "pnnbench data mnist --download" in done.err
+
+
+def test_reproduce_asks_for_its_files(tmp_path: Path) -> None:
+    done = command("reproduce", "mrr", cwd=tmp_path, status=2)
+    assert "--checkpoints is missing" in done.err
+    done = command("reproduce", "mrr", "--checkpoints", "nowhere", cwd=tmp_path, status=2)
+    assert "nowhere" in done.err

@@ -1,0 +1,35 @@
+"""``pnnbench list``: everything, or one kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..command import Done, command
+
+KINDS = ["methods", "platforms", "workloads", "data", "suites", "runs"]
+
+
+def test_without_an_argument_everything_is_listed(ran: tuple[Path, Done]) -> None:
+    shown = command("list", cwd=ran[0]).out
+    for kind in KINDS:
+        assert f"{kind}:" in shown
+    found = json.loads(command("list", "--format", "json", cwd=ran[0]).out)
+    assert list(found) == KINDS
+    methods = {entry["name"]: entry for entry in found["methods"]}
+    assert methods["pat"]["access"] == "in_situ"
+    assert "Wright" in methods["pat"]["source"]
+    assert methods["dat"]["workloads"] == [
+        "mzi-digits", "mzi-mnist", "mzi-mnist-large-batch", "mzi3-mnist",
+    ]  # fmt: skip
+    assert {entry["name"]: entry["unit"] for entry in found["platforms"]}["mrr"] == "mA"
+    assert {run["name"] for run in found["runs"]} == {
+        f"tiny/{label}/{seed}" for label in ("BP", "NAT, small") for seed in (0, 1)
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_kind_alone(tmp_path: Path, kind: str) -> None:
+    assert command("list", kind, cwd=tmp_path).out.strip()

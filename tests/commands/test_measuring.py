@@ -1,0 +1,76 @@
+"""``pnnbench evaluate``, ``sharpness``, ``plot`` and the names of runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from ..command import Done, command
+
+Ran = tuple[Path, Done]
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny/BP/0", "TINY/bp/0", "tiny/NAT, small/1", "runs/tiny/{hash}", "{hash}", "{start}"]
+)
+def test_a_run_has_many_names(ran: Ran, name: str) -> None:
+    record = next(
+        json.loads(path.read_text())
+        for path in sorted((ran[0] / "runs" / "tiny").glob("*/record.json"))
+    )
+    digits = record["job"]["hash"]
+    done = command("evaluate", name.format(hash=digits, start=digits[:6]), cwd=ran[0])
+    assert "largest difference from the record: 0," in done.out
+    assert "agrees" in done.out
+
+
+def test_evaluate_as_json_and_csv(ran: Ran) -> None:
+    found = json.loads(command("evaluate", "tiny/BP/0", "--format", "json", cwd=ran[0]).out)
+    assert found["within"]
+    assert len(found["cells"]) == 12
+    text = command("evaluate", "tiny/BP/0", "--format", "csv", cwd=ran[0]).out
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 13
+    assert all(line["value"] == line["recorded"] for line in lines)
+
+
+def test_sharpness_is_a_table_with_units(ran: Ran) -> None:
+    shown = command("sharpness", "tiny/BP/0", cwd=ran[0]).out
+    line = next(x for x in shown.splitlines() if x.startswith("lambda_max "))
+    assert "loss / rad²" in line
+    assert "curvature" in line
+    found = json.loads(command("sharpness", "tiny/BP/0", "--format", "json", cwd=ran[0]).out)
+    assert found["lambda_max"] > 0
+
+
+def test_plot_draws_a_run_and_a_board(ran: Ran, tmp_path: Path) -> None:
+    drawn = command("plot", "tiny/BP/0", cwd=ran[0]).out.split()
+    assert {"controls.png", "curve.png"} <= {Path(line).name for line in drawn}
+    assert all((ran[0] / line).is_file() for line in drawn)
+    board = command("plot", "runs/tiny", cwd=ran[0]).out
+    assert "degradation.svg" in board
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("tiny/BPP/0", ["BP"]),
+        ("tiny/BP/7", ["tiny/BP"]),
+        ("runs", ["4 runs"]),
+        ("nowhere", ["nowhere", "SUITE/ROW/SEED"]),
+    ],
+)
+def test_names_of_no_run_read(ran: Ran, name: str, words: list[str]) -> None:
+    done = command("evaluate", name, cwd=ran[0], status=2)
+    for word in words:
+        assert word in done.err
+
+
+def test_an_empty_folder_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = command("evaluate", "empty", cwd=tmp_path, status=2)
+    assert "no record.json" in done.err
