@@ -17,6 +17,7 @@ import yaml
 
 from pnnbench.data import load
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.grid import axis_weights
 from pnnbench.registry import workload_class
 from pnnbench.script import run_script
 from pnnbench.workloads.amounts import parse
@@ -47,12 +48,12 @@ def validation_cells(workload: Any, tier: str, devices: list[int]) -> list[Any]:
     from pnnbench.workloads.grid import Cell
 
     groups = dict.fromkeys(
-        (c.axis, c.level, c.unit, c.severity, c.environment)
+        (c.axis, c.level, c.unit, c.severity, c.environment, c.counts)
         for c in workload.perturbation_grid(tier)
     )
     return [
-        Cell(axis, level, unit, severity, device, environment)
-        for axis, level, unit, severity, environment in groups
+        Cell(axis, level, unit, severity, device, environment, counts)
+        for axis, level, unit, severity, environment, counts in groups
         for device in (devices if severity else [None])  # at severity 0 all are the ideal one
     ]
 
@@ -111,10 +112,11 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
     axes: dict[str, list[float]] = {}
     for cell, value in zip(cells, values, strict=True):
         axes.setdefault(cell.axis, []).append(value)
-    means = {axis: sum(v) / len(v) for axis, v in axes.items()}
+    groups = [(c.axis, c.severity, tuple(sorted(c.environment.as_dict().items()))) for c in cells]
+    weights = axis_weights(groups, [cell.counts for cell in cells])
     return {
-        "score": sum(means.values()) / len(means),
-        **means,
+        "score": sum(w * v for w, v in zip(weights, values, strict=True)),
+        **{axis: sum(v) / len(v) for axis, v in axes.items()},
         "clean": evaluate_clean(workload, images, labels),
     }
 

@@ -67,7 +67,8 @@ class Grid:
         values: The metric, shape (n_groups, n_devices).
         levels: Level along the axis and its unit, per group.
         shared: Per group whether it has one value for all devices, that of the ideal one.
-        counted: Per group whether it carries weight in the score, as the workload declares.
+        weights: Per group its weight in the score; they sum to 1, or are all 0.
+        worst_weights: Per group its weight in the score of the worst devices.
     """
 
     groups: tuple[Group, ...]
@@ -75,7 +76,50 @@ class Grid:
     values: Array
     levels: dict[Group, tuple[float, str]]
     shared: tuple[bool, ...]
-    counted: tuple[bool, ...]
+    weights: tuple[float, ...]
+    worst_weights: tuple[float, ...]
+
+    @property
+    def counted(self) -> tuple[bool, ...]:
+        """Per group whether it carries weight in the score."""
+        return tuple(weight > 0.0 for weight in self.weights)
+
+
+def revision_of(record: Record) -> int:
+    """Revision of the protocol that a job was run under; records that name none are of the first.
+
+    Args:
+        record: A record.
+
+    Returns:
+        The revision, at least 1.
+    """
+    return int(record["job"].get("revision", 1))
+
+
+def axis_weights(groups: Sequence[Group], counted: Sequence[bool]) -> tuple[float, ...]:
+    """Weights of cell groups: axes weigh equally, and in each axis the groups that count.
+
+    Args:
+        groups: The groups of a grid.
+        counted: Per group whether it counts.
+
+    Returns:
+        Per group its weight; they sum to 1 unless no group counts.
+    """
+    sizes: dict[str, int] = {}
+    for group, counts in zip(groups, counted, strict=True):
+        if counts:
+            sizes[group[0]] = sizes.get(group[0], 0) + 1
+    return tuple(
+        1.0 / (len(sizes) * sizes[group[0]]) if counts else 0.0
+        for group, counts in zip(groups, counted, strict=True)
+    )
+
+
+def _equal_weights(counted: Sequence[bool]) -> tuple[float, ...]:
+    total = sum(counted)
+    return tuple(1.0 / total if counts else 0.0 for counts in counted)
 
 
 def guessing(metric: Mapping[str, Any]) -> float:
@@ -137,23 +181,36 @@ def read_grid(record: Record) -> Grid:
                 )
             values[i, j] = value
     on_ideal = tuple((group, None) in cells for group in groups)
-    return Grid(groups, devices, values, levels, on_ideal, tuple(counted[g] for g in groups))
+    count = [counted[group] for group in groups]
+    if revision_of(record) > 1:
+        weights = worst = axis_weights(groups, count)
+    else:  # groups weighed equally, and groups that all devices share told none of them apart
+        weights = _equal_weights(count)
+        worst = _equal_weights([c and not s for c, s in zip(count, on_ideal, strict=True)])
+    return Grid(groups, devices, values, levels, on_ideal, weights, worst)
 
 
-def device_scores(values: Array, counted: Sequence[bool]) -> Array | None:
-    """Robust score per device: mean over the cell groups that count, all of equal weight.
+def device_scores(values: Array, weights: Sequence[float]) -> Array | None:
+    """Robust score per device: weighted mean over the cell groups.
 
     Args:
         values: Shape (n_groups, n_devices).
-        counted: Per group whether it carries weight.
+        weights: Per group, at least 0; need not sum to 1.
 
     Returns:
-        Shape (n_devices,), in the unit of the metric; None if no group counts or a group that
-        counts is undefined.
+        Shape (n_devices,), in the unit of the metric; None if no group has weight or a group that
+        has is undefined.
     """
-    if not any(counted):
+    factors = np.array(weights, dtype=np.float64)
+    if not factors.any():
         return None
-    scores: Array = values[np.array(counted, dtype=bool)].mean(axis=0)
+    heavy = factors > 0.0
+    own = factors[heavy]
+    scores: Array = (
+        values[heavy].mean(axis=0)  # to the last digit whatever the number of groups
+        if bool((own == own[0]).all())
+        else own @ values[heavy] / own.sum()
+    )
     return scores if bool(np.isfinite(scores).all()) else None
 
 

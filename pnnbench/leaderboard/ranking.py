@@ -23,6 +23,7 @@ from pnnbench.leaderboard.grid import (
     guessing,
     read_grid,
     require_equal,
+    revision_of,
     worst_mean,
 )
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
@@ -52,6 +53,7 @@ def _key(record: Record) -> dict[str, str]:
         "data": data["name"],
         "fingerprint": data["fingerprint"],
         "metric": record["metric"]["name"],
+        "revision": str(revision_of(record)),
     }
 
 
@@ -91,13 +93,17 @@ def build(
         for record in members:
             if record["status"] == "ok":
                 tables.setdefault(canonical(_key(record)), []).append(record)
-        failed = [record for record in members if record["status"] != "ok"]
-        if not tables:
-            nothing = {"data": "none", "fingerprint": "none", "metric": "none"}
-            result.append(_table(dict(zip(_COARSE, key, strict=True)) | nothing, failed, wanted))
+        failed: dict[int, list[Record]] = {}
+        for record in members:
+            if record["status"] != "ok":
+                failed.setdefault(revision_of(record), []).append(record)
         for done in tables.values():
-            result.append(_table(_key(done[0]), [*done, *failed], wanted))
-            failed = []
+            bad = failed.pop(revision_of(done[0]), [])
+            result.append(_table(_key(done[0]), [*done, *bad], wanted))
+        for revision, bad in failed.items():
+            nothing = {"data": "none", "fingerprint": "none", "metric": "none"}
+            nothing["revision"] = str(revision)
+            result.append(_table(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted))
     return sorted(result, key=lambda table: tuple(table.key.values()))
 
 
@@ -126,7 +132,7 @@ def _table(key: dict[str, str], records: list[Record], current: Current | None) 
     first = every[0] if every else None
     require_equal("perturbation grid", done, [grid.levels for grid in every])
     require_equal("test devices", done, [grid.devices for grid in every])
-    require_equal("cells that count", done, [grid.counted for grid in every])
+    require_equal("weights of the cells", done, [grid.weights for grid in every])
     require_equal("metric", done, [record["metric"] for record in done])
     training = training_severity(done)
     metric: Record = done[0]["metric"] if done else {"name": "none", "higher_is_better": True}
@@ -238,13 +244,13 @@ def _group_lines(grid: Grid, stacks: Mapping[str, st.Array]) -> tuple[GroupLine,
 
 
 def _scores(
-    members: list[Record], stack: st.Array, counted: Sequence[bool], bad: list[Record]
+    members: list[Record], stack: st.Array, weights: Sequence[float], bad: list[Record]
 ) -> st.Scores | None:
     """Scores per seed and device; seeds that failed at their own hand count as guessing."""
     found = [
         (record["job"]["seed"], scores)
         for i, record in enumerate(members)
-        if (scores := device_scores(stack[:, i], counted)) is not None
+        if (scores := device_scores(stack[:, i], weights)) is not None
     ]
     if not found:
         return None
@@ -267,10 +273,8 @@ def _figures(
     guess = guessing(metric)
     scores = worst = None
     if ranked:
-        scores = _scores(members, stack, grid.counted, bad)
-        # Groups that all devices share tell none of them from the others.
-        own = [c and not shared for c, shared in zip(grid.counted, grid.shared, strict=True)]
-        worst = _scores(members, stack, own, bad)
+        scores = _scores(members, stack, grid.weights, bad)
+        worst = _scores(members, stack, grid.worst_weights, bad)
     clean = [guess if record["clean"] is None else record["clean"] for record in members]
     areas = [curve_areas(g, value) for g, value in zip(grids, clean, strict=True)]
     # A network that learnt nothing is flat, and that says nothing.

@@ -260,7 +260,10 @@ _JOB = _shape(
         ),
     },
     # Digest of what else decides the result: protocol revision, configuration, data.
-    {"content": _pattern(SHA256, "64 hexadecimal digits")},
+    {
+        "content": _pattern(SHA256, "64 hexadecimal digits"),
+        "revision": _count,
+    },
 )
 _ALWAYS: dict[str, Check] = {
     "schema": _schema,

@@ -154,11 +154,11 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
         summary["lambda_max"] = record["sharpness"]["lambda_max"]
     grid = read_grid(record)
     for axis in sorted({group[0] for group in grid.groups}):
-        mine = [group[0] == axis for group in grid.groups]
+        mine = [float(group[0] == axis) for group in grid.groups]
         scores = device_scores(grid.values, mine)
         if scores is not None:
             summary[f"robust/{axis}"] = float(scores.mean())
-    scores = device_scores(grid.values, grid.counted)
+    scores = device_scores(grid.values, grid.weights)
     if scores is not None:
         summary["robust"] = float(scores.mean())
     return summary

@@ -126,6 +126,8 @@ def heading(table: Table) -> str:
     """
     key = table.key
     text = f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
+    if key.get("revision", "1") != "1":
+        text += f", revision {key['revision']}"
     return text if table.ranked else f"{text} · not ranked"
 
 

@@ -109,6 +109,7 @@ class Job:
                 "method": self.seed,
                 "test_devices": list(self.config["test_devices"]),
             },
+            "revision": PROTOCOLS[self.protocol],
             "content": hashlib.sha256(canonical(content)).hexdigest(),
         }
         return {"hash": job_hash(spec), **spec}

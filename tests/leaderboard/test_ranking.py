@@ -79,7 +79,7 @@ def test_what_counts_is_what_the_records_declare(table) -> None:
         for cell in r["cells"]:
             cell["counts"] = False
 
-    with pytest.raises(UserError, match="differ in their cells that count"):
+    with pytest.raises(UserError, match="differ in their weights of the cells"):
         ranking.build([make_record("BP"), resealed(make_record("SAT"), silent)])
 
 
@@ -196,6 +196,51 @@ def test_groups_weigh_the_same() -> None:
     assert len(grid.groups) == 13  # 4 severities, 6 fine and 3 wide temperatures
     assert scores == pytest.approx(np.full(20, (4 * 0.9 + 9 * 0.3) / 13))
     assert device_scores(grid.values, [False] * len(grid.groups)) is None
+
+
+def second_revision(record: dict, change=lambda r: None) -> dict:
+    def revise(r: dict) -> None:
+        r["job"]["revision"] = 2
+        change(r)
+
+    return resealed(record, revise)
+
+
+def test_axes_weigh_the_same_from_the_second_revision_on() -> None:
+    value = {"device": 0.9, "temperature-fine": 0.3, "temperature-wide": 0.6}
+    record = second_revision(with_values(make_record(), lambda c: value[c["axis"]]))
+    (row,) = ranking.rows([record])
+    assert row.robust.mean == pytest.approx((0.9 + 0.3 + 0.6) / 3)
+    grid = read_grid(record)
+    assert sum(grid.weights) == pytest.approx(1.0)
+    assert [g[0] for g, counts in zip(grid.groups, grid.counted, strict=True) if not counts] == [
+        "temperature-wide"
+    ]
+
+
+def test_the_worst_tenth_is_never_above_the_mean_from_the_second_revision_on() -> None:
+    """Conditions that all devices share count for the worst devices too."""
+
+    def shared(r: dict) -> None:
+        for cell in r["cells"]:
+            if cell["axis"] == "device":
+                cell["value"] = 0.9 + 1e-4 * (cell["device_seed"] % 10)
+        fine = {c["level"]: c for c in r["cells"] if c["axis"] == "temperature-fine"}
+        r["cells"] = [c for c in r["cells"] if c["axis"] == "device"]
+        r["cells"] += [{**c, "device_seed": None, "value": 0.2} for c in fine.values()]
+
+    for revise in (second_revision, resealed):
+        (row,) = ranking.rows([revise(make_record(), shared)])
+        above = row.worst_decile.mean > row.robust.mean
+        assert above == (revise is resealed)
+
+
+def test_revisions_never_share_a_table() -> None:
+    later = [second_revision(record) for record in make_suite(["BP", "SAT"])]
+    first, second = ranking.build([*make_suite(["BP"]), *later, make_failure("NAT")])
+    assert (first.key["revision"], second.key["revision"]) == ("1", "2")
+    assert [row.method for row in first.rows] == ["BP", "NAT"]
+    assert {row.method for row in second.rows} == {"BP", "SAT"}
 
 
 def test_a_cell_without_a_device_counts_for_every_device() -> None:
