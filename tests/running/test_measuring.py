@@ -260,12 +260,11 @@ def test_the_command_line_knows_a_full_disk_wherever_it_shows(tmp_path, capsys, 
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out" / "x").symlink_to("/dev/full")
-    import pnnbench.commands as commands
 
     def write(options):
         Path("out/x").write_text("x")
         return 0
 
-    monkeypatch.setitem(commands.COMMANDS, "doctor", write)
+    monkeypatch.setattr("pnnbench.commands.checking.doctor", write)
     assert main(["doctor", "out"]) == 2
     assert "the disk is full" in capsys.readouterr().err
