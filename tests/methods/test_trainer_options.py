@@ -104,7 +104,7 @@ def test_the_schedule_ends_with_the_training(flags: dict[str, Any], steps: int) 
 def test_precisions(cls: type[Workload], method: type[TrainingMethod], precision: Any) -> None:
     workload = cls(0)
     if cls is DiffractiveDigits and precision == "64-true":  # its optics are built in one precision
-        with pytest.raises(UserError, match="cannot be converted to torch.float64"):
+        with pytest.raises(UserError, match="cannot be converted to"):
             run(workload, method(), max_epochs=1, precision=precision)
         return
     run(workload, method(), max_epochs=1, precision=precision)
