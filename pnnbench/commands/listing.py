@@ -54,7 +54,8 @@ def _workloads(runs: Path) -> list[Entry]:
     found = []
     for name in registered("workloads"):
         cls = workload_class(name)
-        layers = cls().layers().values()
+        workload = cls()
+        layers, scale = workload.layers().values(), workload.control_scale
         found.append(
             {
                 "name": name,
@@ -63,6 +64,7 @@ def _workloads(runs: Path) -> list[Entry]:
                 "data": cls.data,
                 "metric": cls.metric_name,
                 "unit": " and ".join(sorted({layer.control_unit for layer in layers})),
+                "scale": f"{scale.value:.4g} {scale.unit}",
                 "severity_unit": cls.severity_unit,
                 "tiers": list(cls.tiers),
             }
@@ -124,7 +126,7 @@ _READERS: dict[str, Callable[[Path], list[Entry]]] = {
 #: Keys that are not shown below a name in the table, each for its own reason: it stands beside the
 #: name, or is said in other words.
 _BESIDE = {"name", "summary", "all_workloads"}
-_WORDS = {"unit": "controls in", "severity_unit": "severity in"}
+_WORDS = {"unit": "controls in", "scale": "scale of steps", "severity_unit": "severity in"}
 
 
 def _line(entry: Entry) -> str:

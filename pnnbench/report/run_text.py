@@ -23,6 +23,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "ball_radius_rms": ("step", "{u}"),
     "device_increase": ("devices", "loss"),
     "train_loss": ("loss", "loss"),
+    "guessing_loss": ("guessing", "loss"),
     "softmax_scale": ("confidence", ""),
 }
 #: Figures that stand beside another one, or count something.
@@ -68,7 +69,9 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
     """
     unit = control_unit or "control"
     lines = [["sharpness", "value", "unit", "meaning"]]
-    others = [name for name in sharpness if name not in {*MEANINGS, *_COUNTS, "converged"}]
+    others = [
+        name for name in sharpness if name not in {*MEANINGS, *_COUNTS, "converged", "at_guessing"}
+    ]
     for name in (*MEANINGS, *others):
         value = sharpness.get(name)
         plain = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -83,6 +86,8 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
             text += " (end of its range)"
         lines.append([name, text, of.format(u=unit), meaning])
     notes = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
+    if sharpness.get("at_guessing"):
+        notes.append("the loss NEVER left that of guessing: the sharpness says nothing")
     if sharpness.get("converged") == 0:
         notes.append("the eigenvalues have NOT converged")
     return "\n".join([*aligned(lines), *([", ".join(notes)] if notes else [])])
