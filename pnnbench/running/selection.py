@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, fold, unknown_name
+from pnnbench.errors import UserError, did_you_mean, fold, unknown_name
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -47,7 +47,10 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
                     break
             else:
                 if parts[0].strip():
-                    raise unknown_name("row", parts[0].strip(), labels, where="--only")
+                    meant = ",".join(parts)
+                    if not did_you_mean(meant, labels):
+                        meant = parts[0]
+                    raise unknown_name("row", meant.strip(), labels, where="--only")
                 del parts[0]
     return [label for label in labels if label in chosen]
 

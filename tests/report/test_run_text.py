@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import csv
+import io
+
+from pnnbench.report.run_text import aligned, cells_csv, cells_text, gap_text, sharpness_text
+
+from ..record_factory import make_record
+
+
+def test_columns_stand_below_each_other() -> None:
+    assert aligned([["a", "1"], ["long", "20"]], right=(1,)) == ["a      1", "long  20"]
+
+
+def test_sharpness_has_units_one_word_meanings_and_what_it_was_measured_on() -> None:
+    figures = {
+        "lambda_max": 0.32614,
+        "lambda_max_low": 0.27,
+        "lambda_max_high": 0.38,
+        "lambda_max_error_bound": 1e-5,
+        "softmax_scale": 20.0,
+        "softmax_scale_at_bound": 1,
+        "somebodys_figure": 3.0,
+        "n_images": 10_000,
+        "converged": 1,
+        "at_guessing": 0,
+    }
+    lines = sharpness_text(figures, "mA").splitlines()
+    table = [line.split() for line in lines[1:-1]]
+    assert [
+        "lambda_max",
+        "0.3261",
+        "(0.27",
+        "to",
+        "0.38)",
+        "loss",
+        "/",
+        "mA²",
+        "curvature",
+    ] in table
+    assert any(line[:2] == ["softmax_scale", "20"] and "(end" in line for line in table)
+    assert any(line[:2] == ["somebodys_figure", "3"] for line in table)
+    assert lines[-1] == "10,000 images"
+    assert "temperature" not in "".join(lines)
+    assert "control²" in sharpness_text(figures, "")
+    assert "converged" in sharpness_text({**figures, "converged": 0}, "mA")
+    assert "guessing" in sharpness_text({**figures, "at_guessing": 1}, "mA")
+
+
+def test_a_grid_is_a_line_per_point_and_says_what_is_missing() -> None:
+    record = make_record()
+    text = cells_text(record)
+    assert len(text.splitlines()) == 2 + 13
+    for cell in record["cells"]:
+        if cell["axis"] == "device" and cell["level"] == 0.1:
+            cell["value"] = None
+    record["cells"][-1]["value"] = None
+    record["clean"] = None
+    text = cells_text(record)
+    assert "0 of 20" in text
+    assert "19 of 20" in text
+    assert text.splitlines()[0].endswith("– %")
+
+
+def test_cells_as_csv_stand_beside_the_recorded_ones() -> None:
+    record = make_record()
+    measured = {**record, "cells": [{**c, "value": 0.5} for c in record["cells"]]}
+    lines = list(csv.DictReader(io.StringIO(cells_csv(measured, record))))
+    assert len(lines) == 1 + len(record["cells"])
+    for line, cell in zip(lines[1:], record["cells"], strict=True):
+        assert float(line["value"]) == 0.5
+        assert float(line["recorded"]) == cell["value"]
+        assert float(line["temperature_degc"]) == cell["environment"]["temperature_degc"]
+
+
+def test_a_gap_reads() -> None:
+    gap = {"part": "cells[3]", "type": "not-finite", "message": "nan"}
+    assert gap_text(gap) == "cells[3]: not-finite: nan"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pnnbench.errors import UserError
+from pnnbench.running.selection import estimate, find_rows, labels_of, select, supported
+from pnnbench.running.suites import Suite, load_suite
+
+LABELS = ["BP", "BP, equal gradients", "SAT", "SAT, adaptive"]
+
+
+def suite(folder: Path, *methods: object, workload: str = "mzi-digits") -> Suite:
+    content = {
+        "suite": "some",
+        "protocol": "pnnbench-1",
+        "tier": "smoke",
+        "workloads": [workload],
+        "seeds": [0, 1],
+        "methods": list(methods),
+    }
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return load_suite(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        (["bp"], ["BP"]),
+        (["BP, equal gradients"], ["BP, equal gradients"]),
+        (["SAT, adaptive, bp"], ["BP", "SAT, adaptive"]),
+        (["sat,BP"], ["BP", "SAT"]),
+        (["BP", "sat"], ["BP", "SAT"]),
+        ([], []),
+    ],
+)
+def test_labels_may_hold_commas(given: list[str], rows: list[str]) -> None:
+    assert find_rows(given, LABELS) == rows
+
+
+def test_a_row_that_is_not_there_gets_a_hint() -> None:
+    with pytest.raises(UserError, match="did you mean 'SAT, adaptive'"):
+        find_rows(["SAT, adaptiv"], ["BP", "SAT, adaptive"])
+
+
+def test_chosen_parts_are_partial_and_keep_their_hashes(tmp_path: Path) -> None:
+    whole = suite(tmp_path, "bp", "nat")
+    part = select(whole, only=["nat"], seeds=[1, 5])
+    assert (whole.partial, part.partial, select(whole).partial) == (False, True, False)
+    assert [(j.method.label, j.seed) for j in part.jobs] == [("nat", 1), ("nat", 5)]
+    hashes = {job.spec()["hash"] for job in whole.jobs}
+    assert [job.spec()["hash"] in hashes for job in part.jobs] == [True, False]
+
+
+def test_added_methods_are_rows_at_every_seed(tmp_path: Path) -> None:
+    more = select(suite(tmp_path, "bp"), add=["SAT"])
+    assert labels_of(more) == ["bp", "sat"]
+    assert [j.seed for j in more.jobs] == [0, 0, 1, 1]
+    with pytest.raises(UserError, match="has a row 'bp' already"):
+        select(suite(tmp_path, "bp"), add=["bp"])
+
+
+def test_what_cannot_be_trained_is_left_out_and_what_has_another_unit_refused(
+    tmp_path: Path,
+) -> None:
+    kept, lines = supported(suite(tmp_path, "bp", "sat-environment"))
+    assert labels_of(kept) == ["bp"]
+    assert lines == ["skipped: sat-environment cannot train mzi-digits"]
+    wrong = {"method": "sat", "label": "mine", "params": {"rho": "1 mA"}}
+    with pytest.raises(UserError, match=r"mine: rho is '1\.0 mA' on mzi-digits"):
+        supported(suite(tmp_path, wrong))
+
+
+def test_the_time_of_a_job_follows_finished_ones(tmp_path: Path) -> None:
+    (job, *_) = suite(tmp_path, "bp").jobs
+    assert estimate(job, []) is None
+    record = {
+        "status": "ok",
+        "job": job.spec(),
+        "config": dict(job.config),
+        "cost": {"train_seconds": 3.0, "evaluate_seconds": 2.0, "sharpness_seconds": 1.0},
+    }
+    assert estimate(job, [record]) == pytest.approx(6.0)
