@@ -235,9 +235,12 @@ def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> st
 
     job = record["job"]
     name = job["method"]["name"]
+    fitting: list[tuple[int, str]] = []
     for path in sorted(SUITES.glob("*.yaml")):
         text = yaml.safe_load(path.read_text(encoding="utf-8"))
-        fits = job["workload"] in text["workloads"] and job["tier"] == text["tier"]
-        if fits and "." in name and not settings:
-            return f"pnnbench run {path.stem} --add {name}"
+        if job["workload"] in text["workloads"] and job["tier"] == text["tier"]:
+            size = len(text["workloads"]) * len(text["methods"]) * len(text["seeds"])
+            fitting.append((size, path.stem))
+    if fitting and "." in name and not settings:
+        return f"pnnbench run {min(fitting)[1]} --add {name}"
     return f"pnnbench leaderboard {runs / 'train'}"

@@ -205,6 +205,18 @@ class TrainingData(pl.LightningDataModule):
         self.data.trainer = self.trainer
         return self.data.train_dataloader()
 
+    def state_dict(self) -> dict[str, Any]:
+        """What the data and their order depend on, for the resume checkpoint."""
+        return self.data.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Checks that a resumed run has the data and the order of the interrupted one.
+
+        Raises:
+            UserError: If something differs.
+        """
+        self.data.load_state_dict(state_dict)
+
 
 def fit(
     workload: Workload,

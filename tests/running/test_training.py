@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pnnbench.data import ImageDataModule, load
+from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
@@ -341,3 +342,12 @@ def test_a_calibrated_workload_is_trained_in_training_mode():
     workload.calibrate(data.train_tensors()[0])
     state = fit(workload, BP(lr=0.02), data, epochs=20)
     assert state.losses[-1] < 0.8
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 64}, {"seed": 5}, {"limit_train": 200}])
+def test_a_run_is_not_resumed_over_other_data_or_another_order(tmp_path, change):
+    given = {"batch_size": 32, "seed": 0, "limit_train": 256}
+    fit(MRRDigits(0), BP(), ImageDataModule("digits", **given), epochs=1, folder=tmp_path)
+    other = ImageDataModule("digits", **{**given, **change})
+    with pytest.raises(UserError, match="other data or another order"):
+        fit(MRRDigits(0), BP(), other, epochs=2, folder=tmp_path)
