@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnnbench.errors import UserError
+from pnnbench.records.index import NAME, read_index
 from pnnbench.records.store import find_records, job_hash, parameters_problem, read_record, walk
 
 _HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
@@ -79,6 +80,12 @@ def diagnose(folder: Path | str) -> list[Finding]:
         if problem is not None and not travels:
             findings.append(Finding(path, "parameters", problem))
     for here, _, files in walk(folder):
+        if NAME in files:
+            try:
+                read_index(here)
+            except UserError as error:
+                words = error.what.removeprefix(f"{here / NAME}: ")
+                findings.append(Finding(here / NAME, "corrupt", words))
         if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files:
             words = "holds no record: the job was interrupted and will resume when run again"
             findings.append(Finding(here, "incomplete", words))

@@ -318,6 +318,11 @@ def _method_entries(where: str, given: Any) -> list[MethodEntry]:
         method = _typed(f"{here}.method", item["method"], str, "a name or a class path")
         method = registered_name("methods", method)  # one spelling, one hash
         label = _typed(f"{here}.label", item.get("label", method), str, "a text")
+        if not label.strip() or not label.isprintable() or len(label) > 100:
+            raise UserError(
+                f"{here}.label is {label[:100]!r}",
+                allowed="1 to 100 signs that can be seen, on one line",
+            )
         params = _typed(f"{here}.params", item.get("params", {}), dict, "a mapping")
         factor = _typed(
             f"{here}.epochs_factor", item.get("epochs_factor", 1), (int, float), "a number > 0"

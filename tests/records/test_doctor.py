@@ -69,3 +69,11 @@ def test_diagnose_looks_at_the_parameters_of_a_failure_too(tmp_path: Path) -> No
     assert {f.kind for f in diagnose(tmp_path)} == {"failed"}
     (path.parent / "parameters.safetensors").unlink()
     assert {f.kind for f in diagnose(tmp_path)} == {"failed", "parameters"}
+
+
+def test_diagnose_reads_the_index_of_a_suite(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "suite.json").write_text("{")
+    (finding,) = diagnose(tmp_path)
+    assert (finding.kind, finding.path.name) == ("corrupt", "suite.json")
+    assert finding.message.startswith("is not the index of a suite")
