@@ -267,6 +267,7 @@ def _view(table: Table) -> dict[str, Any]:
             for row in table.rows
             if row.missing
         ],
+        "notes": text.notes(table),
     }
 
 

@@ -82,6 +82,27 @@ def remarks(table: Table) -> list[str]:
         for row in table.rows
         for failure in row.failed
     )
+    lines.extend(notes(table))
+    silent = sum(not group.counted for group in table.groups) if table.ranked else 0
+    if silent:
+        verb = "carries" if silent == 1 else "carry"
+        lines.append(
+            f"{silent} of {len(table.groups)} cell groups {verb} no weight in the score, as the "
+            "workload declares"
+        )
+    return lines
+
+
+def notes(table: Table) -> list[str]:
+    """What has no value, and which jobs are older ones.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line each.
+    """
+    lines: list[str] = []
     lines.extend(
         f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
         for row in table.rows
@@ -98,13 +119,6 @@ def remarks(table: Table) -> list[str]:
         f"{job['finished'][:19]}) has a newer one in its place"
         for job in table.older
     )
-    silent = sum(not group.counted for group in table.groups) if table.ranked else 0
-    if silent:
-        verb = "carries" if silent == 1 else "carry"
-        lines.append(
-            f"{silent} of {len(table.groups)} cell groups {verb} no weight in the score, as the "
-            "workload declares"
-        )
     return lines
 
 
