@@ -189,9 +189,9 @@ def bank_calibration_from_fit(
 
     The resonance spread is the standard deviation of the dips in squared current, to which the
     shift is proportional, over the mean half width, pooled within the groups of rings that share a
-    laser setting, so that no deliberate detuning is in it. Where no two rings share one, each ring's
-    detuning is taken out at the common tuning constant. The linewidth spread is that of the half
-    width in squared current, which needs no wavelength scale.
+    laser setting, so that no deliberate detuning is in it. Where no two rings share one, the
+    detuning of each is taken out at the common tuning constant. The linewidth spread is that of the
+    half width in squared current, which needs no wavelength scale.
 
     Args:
         fits: One fit per ring, at least two.
