@@ -296,7 +296,8 @@ def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: C
         NotFiniteError: If an output is not finite.
     """
     network = workload.network
-    condition = Condition(workload.draw_device(cell.severity, cell.device_seed), cell.environment)
+    device = workload.draw_device(cell.severity, cell.device_seed, cell.law)
+    condition = Condition(device, cell.environment)
     noise = DeviceNoise([cell.device_seed])
     outputs: list[Tensor] = []
     with deployed(workload), operate(network, [condition], noise), hold_transfer(network):
