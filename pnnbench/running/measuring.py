@@ -145,13 +145,17 @@ def measure(
     sharpness: Figures = {}
     with gaps.part("sharpness"):
         sharpness = measure_job_sharpness(workload, data, job.config, gaps)
-    extra = {}
+    extra: dict[str, float] = {}
     with gaps.part("extra.control_power_mw"):
         powers = [layer.power_mw() for layer in workload.layers().values()]
         known = [float(power) for power in powers if power is not None]
         if len(known) == len(powers):
             check_finite({"control_power_mw": sum(known)})
-            extra = {"extra": {"control_power_mw": sum(known)}}
+            extra["control_power_mw"] = sum(known)
+    with gaps.part("extra.figures"):
+        figures = workload.figures(images)
+        check_finite(figures)
+        extra.update(figures)
     return {
         "data": {
             "name": workload.data,
@@ -180,7 +184,7 @@ def measure(
         ],
         **training_device,
         "sharpness": sharpness,
-        **extra,
+        **({"extra": extra} if extra else {}),
         **({"gaps": [gap.as_dict() for gap in gaps.found]} if gaps.found else {}),
         "_seconds": (evaluated - started, time.perf_counter() - evaluated),
     }
