@@ -51,9 +51,9 @@ __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
 #: What stands around a mask that has moved: nothing gets through, or bare glass as published.
 SURROUNDINGS = {"opaque": 0.0, "clear": 1.0}
 #: Standard deviations of the errors of a device at severity 1: a careful assembly on the bench.
-#: A choice, not a measurement. Phase errors in rad, a twentieth of a wave; per mask rotation in
+#: A choice, not a measurement. Phase errors in rad, a tenth of a wave; per mask rotation in
 #: degrees, shifts along x and y in um, logarithm of the magnification; per gap in mm.
-PHASE_RAD, ROTATION_DEG, SHIFT_UM, LOG_SCALE, GAP_MM = 0.3, 0.5, 2.0, 0.005, 0.05
+PHASE_RAD, ROTATION_DEG, SHIFT_UM, LOG_SCALE, GAP_MM = 0.6, 0.5, 2.0, 0.005, 0.05
 #: Errors of a device that move a mask by itself.
 _OWN = tuple(misalignment_errors())
 

@@ -203,7 +203,7 @@ class DetectorPlane(nn.Module):
         self.elements = tuple(elements)
         self.detectors = detectors
         check_range("dropped", dropped, low=0.0, high=1.0)
-        rows = transposed_matrix(elements, n, detectors.pixels(n)[:, None])
+        rows = transposed_matrix(elements, n, detectors.pixels(n))
         if dropped > 0.0:
             rows = _principal(rows.unflatten(0, (self.count, -1)), dropped)
         self.register_buffer("matrix", rows.T.contiguous(), persistent=False)

@@ -222,7 +222,7 @@ def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> 
     Args:
         elements: Gaps and lenses in the order in which light meets them.
         n: Samples along a side.
-        pixels: Row-major indices of the samples of each area (P, Q).
+        pixels: Row-major indices of the samples of each area (P, Q), or of one for each (P,).
 
     Returns:
         Complex (P, n^2): the sums of the fields on those areas are this times the field before the
@@ -231,7 +231,7 @@ def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> 
     rows = []
     for some in pixels.split(64):
         field = torch.zeros(len(some), n * n, dtype=torch.complex128)
-        field[torch.arange(len(some))[:, None], some] = 1.0
+        field[torch.arange(len(some))[:, None], some.view(len(some), -1)] = 1.0
         field = field.view(-1, n, n)
         for element in reversed(list(elements)):
             field = element(field)

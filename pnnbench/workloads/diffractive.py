@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pnnbench.platforms.base import tapped
 from pnnbench.platforms.diffractive import (
+    PHASE_RAD,
     DetectorPlane,
     Detectors,
     DiffractiveStack,
@@ -26,8 +27,8 @@ from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, misalignment_grid, test_devices
 from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
 
-#: Standard deviations of the phase errors in rad.
-SEVERITIES = (0.6,)
+#: Severities of the devices in multiples of the tolerances of `DiffractiveStack`.
+SEVERITIES = (0.5, 1.0)
 #: Both signs of each are on the grid: degrees, pixels of the masks, and magnifications off 1.
 ROTATIONS_DEG = (1.0, 2.0)
 SHIFTS_PX = (2.0,)
@@ -109,15 +110,15 @@ class DiffractiveWorkload(Classification, Workload):
     """
 
     platform: ClassVar[str] = "diffractive"
-    training_severity: ClassVar[float] = 0.3
-    severity_unit: ClassVar[str] = "rad"
+    training_severity: ClassVar[float] = 0.5
+    severity_unit: ClassVar[str] = "x tolerance"
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"rotation_deg": 2.0, "shift_x_px": 2.0, "shift_y_px": 2.0, "scale": 0.05}
     )
     #: Pixels along a side of a mask, side of a pixel in um, side of a detector in pixels.
     sampling: ClassVar[tuple[int, float, int]]
-    #: Samples along the side of a pixel of the deployed stack.
-    deployed_samples: ClassVar[int] = 2
+    #: Samples along the side of a pixel of the deployed stack: as many as more do not change.
+    deployed_samples: ClassVar[int]
 
     @property
     def control_scale(self) -> Scale:
@@ -128,7 +129,7 @@ class DiffractiveWorkload(Classification, Workload):
     @property
     def offset_scale(self) -> Scale:
         """Phase errors of the worst devices of the grid (0.6 rad)."""
-        return Scale(max(SEVERITIES), self._unit("offset_unit"))
+        return Scale(PHASE_RAD * max(SEVERITIES), self._unit("offset_unit"))
 
     @property
     def weight_scale(self) -> Scale:
@@ -144,11 +145,10 @@ class DiffractiveWorkload(Classification, Workload):
             [BETWEEN],
             coarse.detectors,
             samples=samples,
-            fine_detector_plane=fine and fine.detectors,
+            fine_detector_plane=None if fine is None else fine.detectors,
         )
-        return DiffractiveNet(
-            coarse.imaging, stack, coarse.plane.n // 2, fine_imaging=fine and fine.imaging
-        )
+        imaging = None if fine is None else fine.imaging
+        return DiffractiveNet(coarse.imaging, stack, coarse.plane.n // 2, fine_imaging=imaging)
 
     @torch.no_grad()
     def figures(self, images: Tensor) -> dict[str, float]:
@@ -169,7 +169,7 @@ class DiffractiveWorkload(Classification, Workload):
         return {**super().figures(images), "light_on_detectors": float(torch.cat(powers).mean())}
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Each misalignment alone, rotation with shift, then devices with phase errors."""
+        """Each misalignment of all masks alone, rotation with shift, then devices with errors."""
         return misalignment_grid(
             ROTATIONS_DEG,
             SHIFTS_PX,
@@ -197,6 +197,7 @@ class DiffractiveDigits(DiffractiveWorkload):
     name: ClassVar[str] = "diffractive-digits"
     data: ClassVar[str] = "digits"
     sampling: ClassVar[tuple[int, float, int]] = (32, 8.0, 3)
+    deployed_samples: ClassVar[int] = 3
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,
@@ -216,6 +217,7 @@ class DiffractiveMNIST(DiffractiveWorkload):
     name: ClassVar[str] = "diffractive-mnist"
     data: ClassVar[str] = "mnist"
     sampling: ClassVar[tuple[int, float, int]] = (64, 4.0, 5)
+    deployed_samples: ClassVar[int] = 2
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,
@@ -226,13 +228,16 @@ class DiffractiveMNIST(DiffractiveWorkload):
             sharpness_images=50,
         ),
         "quick": Tier(
-            epochs=1,
+            epochs=5,
             batch_size=64,
             n_devices=5,
             train_images=6_400,
             test_images=1_000,
             sharpness_images=100,
         ),
-        "standard": Tier(epochs=1, batch_size=64, n_devices=20, sharpness_images=250),
+        # The deployed stack takes 2 ms for an image and a cell: all test images would take hours.
+        "standard": Tier(
+            epochs=5, batch_size=64, n_devices=20, test_images=2_000, sharpness_images=250
+        ),
         "paper": Tier(epochs=10, batch_size=200, n_devices=100, sharpness_images=2_000),
     }
