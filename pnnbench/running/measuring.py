@@ -159,6 +159,10 @@ def measure(
         check_finite(told)
         if told:
             extra["method"] = told
+    with gaps.part("extra.figures"):
+        own = workload.figures(images)
+        check_finite(own)
+        extra.update(own)
     return {
         "data": {
             "name": workload.data,

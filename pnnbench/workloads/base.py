@@ -408,6 +408,17 @@ class Workload(pl.LightningModule):
         """
         calibrate(self.network, images, batch_size)
 
+    def figures(self, images: Tensor) -> dict[str, float]:
+        """Measures what the workload shows beside its metric; part of a record.
+
+        Args:
+            images: Test images (N, ...).
+
+        Returns:
+            Name with its unit -> value. None by default.
+        """
+        return {}
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Asks the training method for the loss to back-propagate."""
         return self._attached().loss(self, batch)
