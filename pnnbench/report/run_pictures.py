@@ -264,8 +264,8 @@ def shifted_cell(cells: Sequence[Cell]) -> Cell:
         cells: A perturbation grid.
 
     Returns:
-        The first cell of smallest non-zero level among those that vary the environment, the
-        positive one of two; the first cell where none does.
+        The first cell of smallest non-zero level on the first axis that varies the environment, the
+        positive one of two; the first cell where none does. Levels of two axes have two units.
 
     Raises:
         UserError: If the grid is empty.
@@ -275,7 +275,8 @@ def shifted_cell(cells: Sequence[Cell]) -> Cell:
     varied = [c for c in cells if c.environment != type(c.environment)() and c.level != 0]
     if not varied:
         return cells[0]
-    return min(varied, key=lambda c: (abs(c.level), c.level < 0))
+    first = [c for c in varied if c.axis == varied[0].axis]
+    return min(first, key=lambda c: (abs(c.level), c.level < 0))
 
 
 @torch.no_grad()

@@ -92,7 +92,7 @@ def test_a_whole_run_draws_and_says_that_the_device_is_ideal(freespace, digits, 
     with style.styled():
         figure = pictures.confusion(torch.eye(10, dtype=torch.long), cell, record)
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")
-    assert "rotation +0.5°" in remark
+    assert "rotation +0.726°" in remark
     assert "ideal device" in remark
 
 
