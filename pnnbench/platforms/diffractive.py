@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -167,6 +167,17 @@ class DiffractiveStack(PhysicalLayer):
     def present_samples(self) -> int:
         """Samples along the side of a pixel: 1 for the model in training, else ``samples``."""
         return self.samples if self.deployed else 1
+
+    @property
+    def deployed_plane(self) -> Plane:
+        """Sampling of the planes of the deployed stack."""
+        return self.plane.finer(self.samples)
+
+    @property
+    def deployed_detector_plane(self) -> nn.Module:
+        """What stands behind the last absorber of the deployed stack."""
+        fine = self.fine_detector_plane
+        return self.detector_plane if fine is None else fine
 
     def ideal_weight(self) -> Tensor:
         """Transmissions of the aligned masks (masks, n, n), complex, differentiable."""
@@ -356,8 +367,8 @@ class DiffractiveStack(PhysicalLayer):
                 else:
                     field = field * masks[i]
                 field = self.absorber(field)
-            plane = self.fine_detector_plane if fine else self.detector_plane
-            power = cast(nn.Module, plane)(field)
+            plane = self.deployed_detector_plane if fine else self.detector_plane
+            power = plane(field)
             return self.read_out(power, self.readout_noise)
 
     def _through(self, gap: nn.Module, field: Tensor, index: int) -> Tensor:
