@@ -224,6 +224,7 @@ class FreeSpaceLayer(PhysicalLayer):
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
         """Shows weights (out_features, in_features) on the modulator, cut to -1 to 1."""
+        check_target(weight, self.weight.shape)
         self.weight.copy_(self.project_weight(weight))
 
     @torch.no_grad()
