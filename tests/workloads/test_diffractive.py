@@ -370,9 +370,9 @@ def test_more_samples_of_a_pixel_change_little_but_one_alone_would_change_much()
 
 @pytest.mark.slow
 def test_the_stack_is_weakly_nonlinear() -> None:
-    """Without absorbers, untrained for that, it still recognises most of what it did."""
+    """Without absorbers, untrained for that, it recognises about as much."""
     phases = trained(22)
     samples = DiffractiveDigits.deployed_samples
     with_absorbers, without = clean(phases, samples), clean(phases, samples, linear=True)
     assert with_absorbers > 70
-    assert 0.0 < with_absorbers - without < 15.0
+    assert abs(with_absorbers - without) < 10.0
