@@ -1,4 +1,4 @@
-"""Constants of microrings, and the law from heater current to weight with its inverse; see `mrr`."""
+"""Constants of microrings: the law from heater current to weight and its inverse; see `mrr`."""
 
 from __future__ import annotations
 
