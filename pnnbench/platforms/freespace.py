@@ -223,7 +223,11 @@ class FreeSpaceLayer(PhysicalLayer):
 
     @torch.no_grad()
     def program(self, weight: Tensor) -> None:
-        """Shows weights (out_features, in_features) on the modulator, cut to -1 to 1."""
+        """Shows weights (out_features, in_features) on the modulator, cut to -1 to 1.
+
+        Raises:
+            UserError: If the shape differs or a target is not finite.
+        """
         check_target(weight, self.weight.shape)
         self.weight.copy_(self.project_weight(weight))
 

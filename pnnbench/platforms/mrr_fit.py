@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 
 from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.rings import RingCalibration
+from pnnbench.platforms.mrr import RingCalibration
 
 #: Number of fitted constants.
 CONSTANTS = 4
