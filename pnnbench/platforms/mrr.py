@@ -67,7 +67,7 @@ class RingCalibration:
         resistance_ohm: Heater resistance in ohm, >= 0.
         drift_nm_per_degc: Resonance drift with ambient temperature, nm/degC.
         nominal_temperature_degc: Temperature T0 at which the drift is zero, degC.
-        min_current: Least allowed current, mA.
+        min_current: Least allowed current, mA; at least 0 for a heater.
         max_current: Largest allowed current, mA; the measured curves end at 5 mA.
         offset_spread_hwhm: Standard deviation of the resonance between rings, in HWHM.
         hwhm_spread: Relative standard deviation of the linewidth.
@@ -116,10 +116,10 @@ class RingCalibration:
             raise UserError(
                 f"min_current {self.min_current} mA is not below max_current {self.max_current} mA"
             )
-        if self.exponent == 2 and self.max_current <= 0.0:
+        if self.exponent == 2 and self.min_current < 0.0:
             raise UserError(
-                f"max_current is {self.max_current} mA, but a heater answers to the square",
-                allowed="above 0 mA",
+                f"min_current is {self.min_current} mA, but a heater answers to the square",
+                allowed="at least 0 mA",
             )
 
     def detuning(self, current: Tensor) -> Tensor:
@@ -165,8 +165,8 @@ class RingCalibration:
 
     def _detuning_range(self) -> tuple[float, float]:
         """Detuning in HWHM at the ends of the allowed currents; may be infinite."""
-        least = max(self.min_current, 0.0) if self.exponent == 2 else self.min_current
-        drives = (c * c if self.exponent == 2 else c for c in (least, self.max_current))
+        ends = (self.min_current, self.max_current)
+        drives = (c * c if self.exponent == 2 else c for c in ends)
         first, last = ((self.rest_detuning_nm - self.tuning * d) / self.hwhm_nm for d in drives)
         return first, last
 

@@ -114,3 +114,24 @@ def test_the_published_absorber_has_a_gradient_in_the_dark() -> None:
     (gradient,) = torch.autograd.grad(out.abs().square().sum(), field)
     assert bool(torch.isfinite(torch.view_as_real(gradient)).all())
     assert float(gradient.abs().max()) > 0.0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    exponent=st.floats(-45, 15),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+    dark=st.integers(0, 16),
+    seed=st.integers(0, 100),
+)
+def test_absorbers_have_finite_gradients_at_any_level_of_light(
+    exponent: float, share: float, dark: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    field = 10.0**exponent * torch.randn(2, 4, 4, dtype=torch.complex64, generator=generator)
+    field.flatten(1)[:, :dark] = 0.0
+    field.requires_grad_()
+    for absorber in (SaturableAbsorber(), ThresholdAbsorber(share)):
+        out = absorber(field)
+        (gradient,) = torch.autograd.grad(torch.view_as_real(out).sum(), field)
+        assert bool(torch.isfinite(torch.view_as_real(out)).all())
+        assert bool(torch.isfinite(torch.view_as_real(gradient)).all())

@@ -479,3 +479,69 @@ def test_long_gaps_get_the_dark_that_keeps_open_space_open() -> None:
 def test_impossible_corners_are_refused(corners: Any) -> None:
     with pytest.raises(UserError, match=r"detector"):
         Detectors(corners, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_a_stack_does_not_change_its_precision_by_a_cast(dtype: torch.dtype) -> None:
+    stack = made()
+    with pytest.raises(UserError, match=f"cannot be converted to {dtype}"):
+        stack.to(dtype)
+    with pytest.raises(UserError, match="cannot be converted"):
+        nn.Sequential(stack).to(dtype)
+    assert stack.phase.dtype == torch.float32
+    assert stack.float().to("cpu") is stack
+    exact = made(dtype=EXACT)
+    assert exact.double() is exact
+    assert exact.phase.dtype == torch.float64
+    close(exact.phase.detach(), stack.phase.detach(), 0.0)  # the same draw
+
+
+def test_a_stack_in_double_precision_is_so_when_misaligned() -> None:
+    stack, fine = made(dtype=EXACT), made(dtype=EXACT)
+    with torch.no_grad():
+        fine.phase.add_(1e-11)
+    place = on((1.0, 0.3, -0.2, 1.02))
+    moved_by = moved(fine, place) - moved(stack, place)
+    assert moved_by.dtype == EXACT
+    expected = moved(stack, place) * 1e-11j
+    torch.testing.assert_close(moved_by, expected, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("shape", [(2, N, 1), (2, 1, N), (2, N - 1, N), (2, N * N), (1, 2, N, N)])
+def test_fields_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="do not fit the masks"):
+        made()(torch.zeros(shape, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (torch.ones(N, N) + 0j, "do not fit"),
+        (torch.ones(2, 1, N) + 0j, "do not fit"),
+        (torch.full((2, N, N), math.nan) + 0j, "not finite"),
+    ],
+)
+def test_what_cannot_be_programmed_is_refused(weight: Tensor, text: str) -> None:
+    stack = made()
+    before = stack.phase.detach().clone()
+    with pytest.raises(UserError, match=text):
+        stack.program(weight)
+    assert torch.equal(stack.phase.detach(), before)
+
+
+def test_a_stack_has_gradients_where_there_is_no_light() -> None:
+    for absorber in (SaturableAbsorber(), ThresholdAbsorber()):
+        stack = made(absorber=absorber)
+        x = light(3)
+        x[0] = 0.0
+        x[1, : N // 2] = 0.0
+        x.requires_grad_()
+        with operate(stack, [on((1.0, 0.5, 0.0, 1.1))]):
+            stack(x).sum().backward()
+        assert bool(torch.isfinite(torch.view_as_real(x.grad)).all())  # type: ignore[arg-type]
+        assert bool(torch.isfinite(stack.phase.grad).all())
+
+
+def test_a_dtype_that_is_not_complex_is_refused() -> None:
+    with pytest.raises(UserError, match=r"dtype is torch\.float32"):
+        made(dtype=torch.float32)

@@ -582,3 +582,46 @@ def test_a_layer_says_what_it_answers_to() -> None:
     assert FreeSpaceLayer(144, 10).answers(MisalignmentEnvironment(rotation_deg=1.0))
     with pytest.raises(UserError, match="answers_to is 'scale'"):
         FreeSpaceLayer(144, 10, answers_to="scale")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        (torch.zeros(1, 64), "do not fit"),
+        (torch.zeros(64), "do not fit"),
+        (torch.zeros(()), "do not fit"),
+        (torch.zeros(26, 64) + 0j, "real numbers"),
+        (torch.full((26, 64), math.nan), "not finite"),
+    ],
+)
+def test_what_cannot_be_programmed_is_refused(weight: Tensor, text: str) -> None:
+    layer = digits()
+    before = layer.weight.detach().clone()
+    with pytest.raises(UserError, match=text):
+        layer.program(weight)
+    assert torch.equal(layer.weight.detach(), before)
+    if text != "not finite":
+        with pytest.raises(UserError, match=text):
+            layer.project_weight(weight)
+
+
+def test_misalignment_in_double_precision_is_so() -> None:
+    layer = digits().double()
+    place = on((1.0, 0.3, -0.2, 1.02))
+    before = moved(layer, place)
+    with torch.no_grad():
+        layer.weight.mul_(1 + 1e-12)
+    torch.testing.assert_close(moved(layer, place) - before, 1e-12 * before, rtol=0, atol=1e-15)
+    # The same misalignment stated as an error of the layer, in double precision.
+    own = Device({"": {"rotation_deg": torch.tensor(0.1, dtype=torch.float64)}})
+    torch.testing.assert_close(
+        moved(layer, on((0.0, 0.0, 0.0, 1.0), own)),
+        moved(layer, on((0.1, 0.0, 0.0, 1.0))),
+        rtol=0,
+        atol=1e-14,
+    )
+    ones = torch.ones_like(layer.weight)
+    with torch.no_grad():
+        layer.weight.copy_(ones)
+    inside = moved(layer, on((0.0, 0.0, 0.0, 0.9)))
+    assert float(inside.max()) == pytest.approx(1.0, abs=1e-14)

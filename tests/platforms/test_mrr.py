@@ -131,6 +131,99 @@ def test_unreachable_targets_get_the_nearest_weight(target: float, c: RingCalibr
     assert float(c.weight(current)) == pytest.approx(nearest, abs=1e-9)
 
 
+@st.composite
+def drivers(draw: st.DrawFn) -> RingCalibration:
+    """Rings whose driver may end before the dip, begin behind it, or never be before it."""
+    exponent = draw(st.sampled_from([1, 2]))
+    low = draw(st.floats(0.0 if exponent == 2 else -4.0, 4.0))
+    high = low + draw(st.floats(0.2, 4.0))
+    return RingCalibration(
+        rest_detuning_nm=draw(st.floats(-1.0, 1.0)),
+        hwhm_nm=draw(st.floats(0.05, 0.5)),
+        tuning=draw(st.sampled_from([-1.0, 1.0])) * draw(st.floats(0.01, 0.2)),
+        exponent=exponent,
+        min_current=low,
+        max_current=high,
+    )
+
+
+@given(drivers(), st.floats(-2.0, 2.0))
+@settings(deadline=None, max_examples=300)
+def test_the_range_is_what_the_driver_reaches(c: RingCalibration, target: float) -> None:
+    low, high = c.weight_range()
+    currents = torch.linspace(c.min_current, c.max_current, 4001, dtype=torch.float64)
+    detuning = c.detuning(currents)
+    reached = c.weight(currents[detuning >= 0] if bool((detuning > 0).any()) else currents)
+    # Every current on the branch gives a weight in the range, and its ends are reached.
+    assert float(reached.min()) >= low - 1e-9
+    assert float(reached.max()) <= high + 1e-9
+    for end in (low, high, min(max(target, low), high)):
+        current = c.current(tensor(end))
+        assert c.min_current <= float(current) <= c.max_current
+        assert float(c.weight(current)) == pytest.approx(end, abs=1e-6)
+    assert float(c.weight(c.current(tensor(target)))) == pytest.approx(
+        min(max(target, low), high), abs=1e-6
+    )
+
+
+def test_a_dip_out_of_reach_is_out_of_range() -> None:
+    c = dataclasses.replace(QUIET, max_current=3.0)
+    low, high = c.weight_range()
+    assert low == pytest.approx(float(c.weight(tensor(3.0))))
+    assert low > c.bias - c.depth + 0.1
+    bank = MRRLinear(3, 2, calibration=c)
+    wanted = torch.full((2, 3), -1.0)
+    projected = bank.project_weight(wanted)
+    torch.testing.assert_close(projected, torch.full((2, 3), low))
+    bank.program(wanted)
+    torch.testing.assert_close(bank.ideal_weight().detach(), projected, rtol=0, atol=1e-5)
+    assert high == QUIET.weight_range()[1]
+    assert QUIET.weight_range()[0] == QUIET.bias - QUIET.depth
+
+
+def test_projecting_lets_a_diverged_weight_through() -> None:
+    bank = MRRLinear(3, 2, calibration=QUIET)
+    weight = torch.zeros(2, 3)
+    weight[0, 1] = math.nan
+    assert int(bank.project_weight(weight).isnan().sum()) == 1
+    with pytest.raises(UserError, match="do not fit"):
+        bank.project_weight(weight[:1])
+    with pytest.raises(UserError, match="real numbers"):
+        bank.project_weight(weight + 0j)
+
+
+def test_a_ring_without_current_has_a_gradient() -> None:
+    for c in (QUIET, PUBLISHED_CALIBRATION):
+        for rest in (0.0, c.rest_detuning_nm):  # 0: the laser stands in the dip
+            bank = MRRLinear(4, 3, calibration=dataclasses.replace(c, rest_detuning_nm=rest))
+            with torch.no_grad():
+                bank.current.zero_()
+            x = torch.zeros(2, 4, requires_grad=True)
+            device = Device.draw(nn.Sequential(bank), 0.0, 0)
+            with operate(bank, [Condition(Device({"": device.errors["0"]}))]):
+                bank(x).square().sum().backward()
+            assert x.grad is not None
+            assert bank.current.grad is not None
+            assert bool(torch.isfinite(x.grad).all())
+            assert bool(torch.isfinite(bank.current.grad).all())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: MRRLinear(0, 3),
+        lambda: MRRLinear(3, -1),
+        lambda: MRRLinear(2.5, 3),  # type: ignore[arg-type]
+        lambda: MRRConv2d(1, 2, 0),
+        lambda: MRRConv2d(1, 2, 3, stride=0),
+        lambda: MRRConv2d(1, 2, 3, padding=-1),
+    ],
+)
+def test_banks_of_impossible_sizes_are_refused(make: Callable[[], MRRWeightBank]) -> None:
+    with pytest.raises(UserError):
+        make()
+
+
 @pytest.mark.parametrize(
     "constants",
     [
@@ -150,6 +243,9 @@ def test_unreachable_targets_get_the_nearest_weight(target: float, c: RingCalibr
         {"tuning": 0.0},
         {"min_current": 5.0},
         {"max_current": -1.0},
+        {"min_current": -0.1},
+        {"min_current": math.nan},
+        {"max_current": math.nan},
         {"hwhm_nm": "wide"},
         {"depth": True},
     ],
@@ -328,7 +424,7 @@ def test_temperature_is_an_equal_shift_of_all_resonances(
         errors = dict(device.errors["0"])
         errors["detuning"] = errors["detuning"].double() + shift
         with operate(network, [Condition(Device({"0": errors}))]):
-            torch.testing.assert_close(bank.transfer(), drifted, rtol=0, atol=1e-5)
+            torch.testing.assert_close(bank.transfer(), drifted, rtol=0, atol=1e-12)
     # Heat moves a ring below the dip toward it, as more current does.
     with operate(network, [Condition(Device.ideal(), MRREnvironment(22.2))]):
         assert (bank.transfer() < bank.ideal_weight()).all()

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, Device, operate
@@ -118,9 +120,95 @@ def test_programming_with_detectors_gives_the_powers_back() -> None:
     torch.testing.assert_close(mesh.ideal_weight().abs(), wanted.abs(), rtol=0, atol=3e-6)
 
 
+@pytest.mark.parametrize("n", [2, 5, 16, 33])
+@pytest.mark.parametrize("detected", [True, False])
+def test_programming_is_as_exact_as_the_mesh(n: int, detected: bool) -> None:
+    wanted = made(n, 1, detected=False).double().ideal_weight().detach()
+    mesh = made(n, 2, detected=detected).double()
+    mesh.program(wanted)
+    found = mesh.ideal_weight()
+    if detected:
+        wanted, found = wanted.abs(), found.abs()
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+class Lossy(MZIMesh):
+    """Every interferometer passes 0.9 of the power."""
+
+    def couplers(self, theta: Tensor, phi: Tensor, coupling: Any = None) -> Tensor:
+        return 0.9**0.5 * super().couplers(theta, phi, coupling)
+
+
+class Swapped(MZIMesh):
+    """The outer phase stands on the lower arm."""
+
+    def couplers(self, theta: Tensor, phi: Tensor, coupling: Any = None) -> Tensor:
+        return (
+            super().couplers(theta, -phi, coupling)
+            * torch.polar(torch.ones_like(phi), phi)[:, None]
+        )
+
+
+class Elsewhere(MZIMesh):
+    """Another weight altogether."""
+
+    def ideal_weight(self) -> Tensor:
+        return super().ideal_weight().mH
+
+
+@pytest.mark.parametrize("law", [Lossy, Swapped, Elsewhere])
+@pytest.mark.parametrize("double", [False, True])
+def test_a_mesh_with_a_law_of_its_own_cannot_be_programmed_by_the_ideal_one(
+    law: type[MZIMesh], double: bool
+) -> None:
+    mesh, wanted = law(6), made(6, 1, detected=False).ideal_weight().detach()
+    if double:
+        mesh, wanted = mesh.double(), wanted.to(torch.complex128)
+    before = {name: p.detach().clone() for name, p in mesh.named_parameters()}
+    with pytest.raises(UserError, match=rf"{law.__name__} does not follow the law"):
+        mesh.program(wanted)
+    assert all(torch.equal(p, before[name]) for name, p in mesh.named_parameters())
+
+
+def test_a_law_of_its_own_holds_on_devices_and_in_gradients() -> None:
+    torch.manual_seed(0)
+    mesh, ideal = Lossy(5, detected=False).double(), MZIMesh(5, detected=False).double()
+    ideal.load_state_dict(mesh.state_dict())
+    device = Device.draw(mesh, 0.2, 0)
+    with operate(mesh, [Condition(device)]), operate(ideal, [Condition(device)]):
+        lossy, unitary = mesh.transfer(), ideal.transfer()
+    # The shortest way, along an edge, passes two interferometers, the longest five.
+    kept = lossy.detach().abs().square().sum(-2)
+    assert bool((kept <= 0.9**2 + 1e-12).all())
+    assert bool((kept >= 0.9**5 - 1e-12).all())
+    torch.testing.assert_close(unitary.abs().square().sum(-2), torch.ones_like(kept))
+    x = torch.randn(3, 5, dtype=torch.float64)
+
+    def powers(theta: Tensor, phi: Tensor, gamma: Tensor) -> Tensor:
+        with operate(mesh, [Condition(device)]):
+            fields = functional_call(mesh, {"theta": theta, "phi": phi, "gamma": gamma}, (x,))
+        return fields.real.square() + fields.imag.square()
+
+    controls = tuple(p.detach().clone().requires_grad_() for p in mesh.parameters())
+    assert torch.autograd.gradcheck(powers, controls)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_projection_of_what_is_not_finite_is_not_a_number(value: float) -> None:
+    weight = torch.eye(4, dtype=torch.complex64)
+    weight[1, 2] = value
+    assert made(4).project_weight(weight).isnan().all()
+    with pytest.raises(UserError, match=r"\(4, 4\)"):
+        made(4).project_weight(weight[:2])
+
+
 @pytest.mark.parametrize(
     ("weight", "text"),
-    [(torch.eye(3) + 0j, r"\(4, 4\)"), (torch.ones(4, 4) + 0j, "not unitary")],
+    [
+        (torch.full((4, 4), math.nan) + 0j, "not finite"),
+        (torch.eye(3) + 0j, r"\(4, 4\)"),
+        (torch.ones(4, 4) + 0j, "not unitary"),
+    ],
 )
 def test_what_cannot_be_programmed_is_refused(weight: Tensor, text: str) -> None:
     with pytest.raises(UserError, match=text):
@@ -247,7 +335,14 @@ def test_it_is_a_layer_among_others() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"n": 1}, {"n": 4, "imbalance_per_rad": -1.0}, {"n": 4, "readout_noise": math.nan}]
+    "options",
+    [
+        {"n": 1},
+        {"n": 4.0},
+        {"n": True},
+        {"n": 4, "imbalance_per_rad": -1.0},
+        {"n": 4, "readout_noise": math.nan},
+    ],
 )
 def test_impossible_meshes_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UserError):
