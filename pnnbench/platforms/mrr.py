@@ -152,7 +152,9 @@ class RingCalibration:
 
     def weight(self, current: Tensor) -> Tensor:
         """Ideal weight from currents in mA; same shape."""
-        return self.bias - self.depth / (1.0 + self.detuning(current).square())
+        # As a tensor: a plain number over a tensor is rounded twice, and an operated ring once.
+        depth = torch.full_like(current, self.depth)
+        return self.bias - depth / (1.0 + self.detuning(current).square())
 
     def current(self, weight: Tensor) -> Tensor:
         """Current in mA that gives a weight, on the branch before the dip (u >= 0).

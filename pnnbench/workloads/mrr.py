@@ -85,7 +85,7 @@ class MRRWorkload(Classification, Workload):
 
     @property
     def control_scale(self) -> Scale:
-        """The current that detunes a ring of weight 0 by one half width (0.644 mA).
+        """The current that detunes a ring of weight 0 by one half width (0.638 mA).
 
         The tuning curve is straight over about a tenth of that. The published step of 0.043 mA is
         0.067 of it.
@@ -99,8 +99,10 @@ class MRRWorkload(Classification, Workload):
 
     @property
     def weight_scale(self) -> Scale:
-        """What `control_scale` makes of the weight 0, along the slope there: half the depth (1)."""
-        return Scale(self._calibration.depth / 2, "weight")
+        """What `control_scale` makes of the weight 0, along the slope there (1.115)."""
+        c = self._calibration
+        u = math.sqrt(max(c.depth / c.bias - 1.0, 0.0)) if c.bias > 0.0 else 1.0
+        return Scale(2.0 * c.depth * u / (1.0 + u * u) ** 2 or c.depth / 2, "weight")
 
     @property
     def _calibration(self) -> RingCalibration:
