@@ -192,7 +192,7 @@ def test_the_share_of_a_job_grows_with_epochs_and_cells(tmp_path):
     assert shares == sorted(shares)
     assert shares[:4] == pytest.approx([0.7 * e / 4 for e in (1, 2, 3, 4)])
     assert len(shares) > 4
-    assert shares[-1] == pytest.approx(0.9)
+    assert 0.7 < shares[-1] <= 1.0
 
 
 def test_timeout_is_a_typed_record(tmp_path):
