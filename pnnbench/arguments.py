@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -137,7 +138,7 @@ def mapping() -> Kind:
         import yaml
 
         try:
-            found = yaml.safe_load(value)
+            found = _numbers(yaml.safe_load(value))
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or "it is not YAML"
             raise UserError(f"{name} is {value!r}: {problem}", allowed=allowed) from None
@@ -146,6 +147,16 @@ def mapping() -> Kind:
         return found
 
     return Kind(read, allowed, "{NAME: VALUE}")
+
+
+def _numbers(value: Any) -> Any:
+    """Numbers as people write them: YAML reads ``1e-3``, without a point, as text."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    exponent = isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?e[-+]?\d+", value, re.I)
+    return float(value) if exponent else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,9 +241,16 @@ class _Help(DefaultHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         words = action.help or ""
-        if action.option_strings and action.default not in (None, False, [], argparse.SUPPRESS):
-            value = str(action.default).lower() if action.default is True else action.default
-            words += f" Default: {value}."
+        default = action.default
+        if action.option_strings and default not in (None, [], argparse.SUPPRESS):
+            if default is True:
+                words += " Default: true."
+            elif default is not False:
+                words += (
+                    f" Default: {default:g}."
+                    if isinstance(default, float)
+                    else f" Default: {default}."
+                )
         return words.replace("%", "%%")
 
 
@@ -303,6 +321,17 @@ def spelled(commands: Sequence[Command], words: Sequence[str]) -> list[str]:
     first, rest = words[0], list(words[1:])
     if first in ("-h", "--help", "--version"):
         return [first]
+    if first.startswith("-"):
+        known = sorted({flag for command in commands for flag in command.flags})
+        if fold(first.partition("=")[0].partition(".")[0]) in map(fold, known):
+            raise UserError(
+                f"{first} stands before the command",
+                allowed="flags behind the command",
+                next_step=f"pnnbench COMMAND {first}",
+            )
+        raise unknown_name(
+            "flag", first, ("--help", "--version"), next_step="pnnbench COMMAND [FLAGS]"
+        )
     if fold(first) not in names:
         raise unknown_name("command", first, names, next_step="pnnbench --help")
     command = names[fold(first)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import time
 from types import TracebackType
@@ -12,8 +13,16 @@ from typing import Any, TextIO
 _PLAIN = {
     "─": "-", "−": "-", "–": "-", "±": "+-", "×": "x", "·": ".", "…": "...", "λ": "lambda_",
     "Θ": "Theta", "θ": "theta", "ε": "eps", "ρ": "rho", "α": "alpha", "σ": "sigma", "²": "2",
-    "°": "deg ", "µ": "u",
+    "°": "deg", "µ": "u",
 }  # fmt: skip
+
+
+#: The progress bar, and the same without the bar itself where fewer columns than `_ROOM` are there.
+_WIDE = (
+    "{percentage:3.0f}% {bar:10} {n:.1f}/{total} jobs, {elapsed} so far, {remaining} left{postfix}"
+)
+_NARROW = "{percentage:3.0f}% {n:.1f}/{total} jobs, {remaining} left{postfix}"
+_ROOM = 80
 
 
 def _spell(error: UnicodeError) -> tuple[str, int]:
@@ -36,6 +45,14 @@ def speak_plainly(*streams: TextIO) -> None:
             stream.reconfigure(errors="pnnbench")
 
 
+def hush(stream: TextIO) -> None:
+    """Lets a stream go nowhere: nobody reads it any more."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):  # it has no file behind it
+        return
+
+
 def duration(seconds: float) -> str:
     """Formats a duration for people.
 
@@ -52,6 +69,30 @@ def duration(seconds: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def shortened(line: str, room: int) -> str:
+    """Shortens a line: what stands before a colon goes first, then the end.
+
+    Args:
+        line: Such as ``"[1/4] mrr-digits  SAT  seed 0: epoch 3/20  loss 0.1"``.
+        room: Number of characters.
+
+    Returns:
+        At most so many of them.
+    """
+    while len(line) > room and ": " in line:
+        line = line.partition(": ")[2]
+    if len(line) <= room:
+        return line
+    return f"{line[: room - 1]}…" if room > 1 else ""
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or _ROOM
+    except (OSError, ValueError):
+        return _ROOM
 
 
 class Console:
@@ -77,8 +118,7 @@ class Console:
                 initial=done,
                 smoothing=0.0,
                 dynamic_ncols=True,
-                bar_format="{percentage:3.0f}% {bar:20} {n:.1f}/{total} jobs, {elapsed} so far, "
-                "{remaining} left{postfix}",
+                bar_format=_WIDE if _columns() >= _ROOM else _NARROW,
             )
 
     def __enter__(self) -> Console:
@@ -94,15 +134,23 @@ class Console:
             self._bar.close()
 
     def say(self, line: str) -> None:
-        """Shows one line; what has several lines stays on the terminal."""
+        """Shows one line; what has several lines stays on the terminal.
+
+        Work goes on where nobody reads any more.
+        """
         if self._bar is None:
             elapsed = int(time.monotonic() - self._start)
             clock = f"{elapsed // 60:4d}:{elapsed % 60:02d}"
-            print(f"{clock}  {line}", file=sys.stderr, flush=True)  # noqa: T201
+            try:
+                print(f"{clock}  {line}", file=sys.stderr, flush=True)  # noqa: T201
+            except OSError:
+                hush(sys.stderr)
         elif "\n" in line:
             self._bar.write(line, file=sys.stderr)
         else:
-            self._bar.set_postfix_str(line[-100:])
+            bare = {**self._bar.format_dict, "postfix": None, "ncols": None}
+            taken = len(self._bar.format_meter(**bare)) + len(", ")
+            self._bar.set_postfix_str(shortened(line, _columns() - taken))
 
     def share(self, share: float) -> None:
         """Moves the bar within the present job.

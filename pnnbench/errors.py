@@ -7,7 +7,7 @@ import errno
 import linecache
 import sysconfig
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ _LIBRARIES = frozenset(
      "lightning_utilities", "pytorch_lightning", "numpy", "scipy"}
 )  # fmt: skip
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
+#: Types of errors that say no more than the status of the record.
+_TOLD_BY_STATUS = frozenset({"UserError", "DivergedError", "JobTimeoutError", "KeyboardInterrupt"})
 #: Names that an error lists at most.
 _SHOWN = 24
 
@@ -162,11 +164,34 @@ def kind_word(value: Any) -> str:
     return words.get(kind, f"a {kind.__name__}")
 
 
+def counted(count: int, noun: str) -> str:
+    """Says how many there are of something: ``"1 job"``, ``"3 jobs"``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def outcome_text(status: str, error: Mapping[str, str]) -> str:
+    """Says how a job ended.
+
+    Args:
+        status: Status of its record, such as ``"error"``.
+        error: Type and message of the error.
+
+    Returns:
+        Such as ``"error: KeyError: 'loss'"``; without the type where the status or the message
+        says as much.
+    """
+    words = [status, error["type"], error["message"]]
+    if error["type"] in _TOLD_BY_STATUS:
+        del words[1]
+    return ": ".join(word for word in words if word)
+
+
 def own_frames(error: BaseException, count: int = 2) -> list[str]:
     """The last places in the user's own files that an error passed through.
 
     Frames of this package, of the libraries below it and of the standard library are left out.
-    Where nothing else is there, the frame that raised the error stands alone.
+    Where nothing else is there, the frame that raised the error stands alone; an error that this
+    package raises by a name of its own then needs no place.
 
     Args:
         error: The error, raised.
@@ -184,7 +209,8 @@ def own_frames(error: BaseException, count: int = 2) -> list[str]:
         if str(module).partition(".")[0] not in _LIBRARIES and not _is_standard(frame.filename)
     ]
     syntax = isinstance(error, SyntaxError) and error.filename is not None
-    chosen = own[-count:] or ([] if syntax else frames[-1:])
+    told = type(error).__module__.partition(".")[0] == "pnnbench"
+    chosen = own[-count:] or ([] if syntax or told else frames[-1:])
     lines = [
         f"{_near(f.filename)}, line {f.lineno}, in {f.name}: {(f.line or '').strip()}"
         for f in chosen
@@ -224,6 +250,8 @@ def failure_text(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     said = error.msg if isinstance(error, SyntaxError) else str(error)
+    if not said:  # "Assertion failed.", as its class says
+        said = (type(error).__doc__ or "no message").strip().splitlines()[0]
     return "\n".join([said[:1000], *(f"  {line[:300]}" for line in own_frames(error))])
 
 

@@ -97,10 +97,18 @@ def check_name(kind: str, name: str, *, where: str = "") -> str:
         return name
     next_step = f"pnnbench list {'platforms' if kind == 'published' else kind}"
     stem = Path(name).stem
-    if stem.isidentifier() and (name.endswith(".py") or "/" in name):
+    a_file = name.endswith(".py") or "/" in name or Path(f"{name}.py").is_file()
+    if stem.isidentifier() and a_file:
         next_step = f"name the class in the file: {stem}.NAME_OF_THE_CLASS"
     elif is_path(name):
         return name
+    for other in ("methods", "workloads", "platforms"):
+        if other != kind and registered_name(other, name) in registered(other):
+            raise UserError(
+                f"{where + ': ' if where else ''}{name!r} is a {KINDS[other]}, no {KINDS[kind]}",
+                allowed=", ".join(points),
+                next_step=next_step,
+            )
     raise unknown_name(KINDS[kind], name, points, where=where, next_step=next_step)
 
 

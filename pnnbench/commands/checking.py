@@ -9,7 +9,7 @@ from typing import Any
 from pnnbench.commands.finished import finished
 from pnnbench.commands.output import out, out_json, writable
 from pnnbench.console import Console
-from pnnbench.errors import UserError, fold
+from pnnbench.errors import UserError, counted, fold
 from pnnbench.registry import check_name
 
 
@@ -82,7 +82,7 @@ def doctor(options: Any) -> int:
         return 1 if findings else 0
     for finding in findings:
         out(str(finding))
-    out(f"{len(findings)} findings")
+    out(counted(len(findings), "finding"))
     return 1 if findings else 0
 
 

@@ -55,7 +55,7 @@ def complete(commands: Sequence[Command], words: Sequence[str]) -> list[str]:
     *before, begun = [word for word in typed if word != "="] or [""]
     names = {command.name: command for command in commands}
     if not before:
-        return _starting(begun, names)
+        return _starting(begun, ["--help", "--version"] if begun.startswith("-") else names)
     command = names.get(fold(before[0]))
     if command is None:
         return []
@@ -66,7 +66,7 @@ def complete(commands: Sequence[Command], words: Sequence[str]) -> list[str]:
         if waiting is not None:
             waiting = None
         elif word.startswith("--"):
-            flag = flags.get(fold(word))
+            flag = flags.get(fold(word.partition(".")[0]))
             waiting = flag if flag is not None and flag.kind is not None else None
         elif positionals and not positionals[0].many:
             positionals = positionals[1:]

@@ -14,6 +14,7 @@ from pnnbench.arguments import (
     yes_or_no,
 )
 from pnnbench.commands import names as known
+from pnnbench.records.runs import ALLOWED
 from pnnbench.records.schema import TIERS
 from pnnbench.seeds import FIRST_TEST_DEVICE
 
@@ -40,7 +41,7 @@ _PARAMS = Argument(
 _RUN = Argument(
     "run",
     "SUITE/ROW/SEED, its folder, or the beginning of its hash.",
-    text("SUITE/ROW/SEED, a run folder, or the beginning of a hash", "RUN", known.runs),
+    text(ALLOWED, "RUN", known.runs),
 )
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
@@ -123,7 +124,7 @@ DECLARED = (
         (
             Argument(
                 "records",
-                "Folders with records; without any runs/, else the committed leaderboards/.",
+                "Folders with records; where none is named, runs/, else leaderboards/.",
                 text("folders with records", "FOLDER"),
                 default=[],
                 many=True,
@@ -168,7 +169,12 @@ DECLARED = (
         "list",
         "List what there is: all of it, or one kind.",
         (
-            Argument("kind", "Of what.", choice(*known.LISTED), optional=True),
+            Argument(
+                "kind",
+                f"One of {', '.join(known.LISTED)}.",
+                choice(*known.LISTED),
+                optional=True,
+            ),
             _RUNS,
             _TABLE_OR_JSON,
         ),
@@ -233,6 +239,6 @@ DECLARED = (
     Command(
         "completion",
         'Print the completion script of a shell: eval "$(pnnbench completion bash)".',
-        (Argument("shell", "Shell.", choice("bash", "zsh")),),
+        (Argument("shell", "Shell: bash or zsh.", choice("bash", "zsh")),),
     ),
 )

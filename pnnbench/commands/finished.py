@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pnnbench.errors import UserError
-from pnnbench.records.runs import ALLOWED, find_run, list_runs
+from pnnbench.errors import UserError, outcome_text
+from pnnbench.records.runs import ALLOWED, Run, find_run, list_runs
 from pnnbench.records.store import read_record
 
 
@@ -27,25 +27,33 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
     folder = find_run(name, Path(runs))
     if not (folder / "record.json").is_file():
         inside = list_runs(folder)
-        if inside:
+        if len(inside) > 1:
             raise UserError(
                 f"{folder} holds {len(inside)} runs, not one",
                 allowed=ALLOWED,
-                next_step=f"name one of them, such as {inside[0].name!r}",
+                next_step=f"name one of them, such as {_name(inside[0], Path(runs))}",
             )
-        raise UserError(
-            f"{folder} holds no run: there is no record.json in it",
-            allowed=ALLOWED,
-            next_step="pnnbench list runs",
-        )
+        if not inside:
+            raise UserError(
+                f"{folder} holds no run: there is no record.json in it",
+                allowed=ALLOWED,
+                next_step="pnnbench list runs",
+            )
+        folder = inside[0].folder
     record = read_record(folder / "record.json")
     if record["status"] != "ok":
         raise UserError(
-            f"{folder} did not finish: {record['status']}: {record['error']['message']}",
+            f"{folder} did not finish: {outcome_text(record['status'], record['error'])}",
             allowed="a run of status ok",
             next_step="run its suite again: what failed is tried anew",
         )
     return folder, record
+
+
+def _name(run: Run, runs: Path) -> str:
+    """What a run can be called from here: by suite, row and seed only if it is among all runs."""
+    here = run.folder.resolve().is_relative_to(runs.resolve())
+    return repr(run.name) if here else str(run.folder)
 
 
 def data_of(record: dict[str, Any], root: str | None) -> Any:

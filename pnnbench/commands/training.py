@@ -11,7 +11,7 @@ from pnnbench.commands.checking import merged
 from pnnbench.commands.finished import control_unit, draw
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
-from pnnbench.errors import disk_full, failure_text
+from pnnbench.errors import counted, disk_full, failure_text, outcome_text
 from pnnbench.registry import SUITES, check_name
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
             console.advance()
 
         if adopted:
-            console.say(f"{adopted} jobs were finished elsewhere: taken over")
+            console.say(f"{counted(adopted, 'job')} finished elsewhere: taken over")
         records = run_suite(
             suite,
             runs,
@@ -145,8 +145,8 @@ def _dry_run(suite: Suite, options: Any) -> int:
     if options.format == "json":
         out_json({"jobs": jobs, "seconds": seconds, "unknown": unknown, "rows": [*rows.values()]})
         return 0
-    out("\n".join(aligned(lines, right=(2,))))
-    total = f"{jobs} of {len(suite.jobs)} jobs would run"
+    out("\n".join(aligned(lines, right=(2,), width=width())))
+    total = f"{jobs} of {counted(len(suite.jobs), 'job')} would run"
     if jobs > unknown:
         total += f", about {duration(seconds)} at the speed of finished ones"
     if unknown:
@@ -203,10 +203,10 @@ def train(options: Any) -> int:
         out_json({**job, **figures, **found, "next": following})
         return 0
     out(f"run: {folder}")
-    out(cells_text(record))
+    out(cells_text(record, width()))
     for extra, value in record.get("extra", {}).items():
         out(f"{extra}: {value:.6g}" if isinstance(value, (int, float)) else f"{extra}: {value}")
-    out(sharpness_text(record["sharpness"], control_unit(record)))
+    out(sharpness_text(record["sharpness"], control_unit(record), width()))
     for gap in record.get("gaps", []):
         out(gap_text(gap))
     out(standing_text(found, record["metric"]))
@@ -222,7 +222,7 @@ def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
         out_json({"run": str(folder), "status": record["status"], "error": error, **more})
         return 1
     out(f"run: {folder}")
-    out(f"{record['status']}: {error['type']}: {error['message']}")
+    out(outcome_text(record["status"], error))
     if trace.is_file():
         out(f"traceback: {trace}")
     out("next: mend what is wrong and run the same command again")

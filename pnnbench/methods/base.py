@@ -173,7 +173,7 @@ class TrainingMethod(pl.Callback):
             workload: The workload, in training mode.
             batch: Inputs (B, ...) and targets (B, ...).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no method 'loss'")
 
     def generator(self) -> torch.Generator:
         """A fresh generator for this call of `loss`: a function of the seed and the call's number.

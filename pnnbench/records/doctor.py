@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, outcome_text
 from pnnbench.records.store import find_records, job_hash, parameters_problem, read_record, walk
 
 _HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
@@ -57,7 +57,7 @@ def diagnose(folder: Path | str) -> list[Finding]:
             continue
         if record["status"] != "ok":
             failure = record["error"]
-            words = f"{record['status']}: {failure['type']}: {failure['message']}"
+            words = outcome_text(record["status"], failure)
             findings.append(Finding(path, "failed", words.splitlines()[0]))
         gaps = [gap for gap in record.get("gaps", []) if gap["type"] != "left-out"]
         if gaps and record["status"] == "ok":

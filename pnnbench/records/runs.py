@@ -123,14 +123,16 @@ def find_run(name: str, runs: Path) -> Path:
         [run for run in known if meant in map(_spelling, run.names)],
         [run for run in known if begun and run.hash.startswith(begun[1])],
     ):
-        folders = {run.folder: run for run in matches}
-        if len(folders) == 1:
-            return next(iter(folders))
-        if folders:
+        # A job that several suites ask for is the same job; one that finished comes first.
+        jobs = {run.hash: run for run in sorted(matches, key=lambda run: run.status == "ok")}
+        if len(jobs) == 1:
+            return jobs.popitem()[1].folder
+        if jobs:
             raise UserError(
-                f"{len(folders)} runs are meant by {name!r}",
+                f"{len(jobs)} runs are meant by {name!r}",
                 allowed=", ".join(
-                    f"{run.hash} ({run.names[1]}, {run.status})" for run in folders.values()
+                    f"{run.hash} ({run.names[1]}, {run.tier}, {run.status})"
+                    for run in jobs.values()
                 ),
                 next_step="name one of them by its hash",
             )

@@ -29,7 +29,14 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from pnnbench.data.datamodule import ImageDataModule
-from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
+from pnnbench.errors import (
+    DiskFullError,
+    UserError,
+    counted,
+    disk_full,
+    failure_text,
+    outcome_text,
+)
 from pnnbench.platforms.base import derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -325,12 +332,12 @@ def run_suite(
     write_index(runs / suite.name, suite.name, index_of(suite.jobs), keep=suite.partial)
     taken = adopt(suite.jobs, runs)
     if taken:
-        say(f"{taken} jobs were finished elsewhere: taken over")
+        say(f"{counted(taken, 'job')} finished elsewhere: taken over")
     folders = [job_folder(runs, job) for job in suite.jobs]
     total = len(folders)
     waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]
     if len(waiting) < total:
-        say(f"{total - len(waiting)} of {total} jobs are finished already")
+        say(f"{total - len(waiting)} of {counted(total, 'job')} finished already")
     for timeout in (0.0, -1.0):  # first what is free, then wait for what others hold
         held: list[int] = []
         for i in waiting:
@@ -370,7 +377,7 @@ def _say_for(say: Say, prefix: str, line: str) -> None:
 
 def _outcome(record: dict[str, Any]) -> str:
     if record["status"] != "ok":
-        return f"{record['status']}: {record['error']['message']}"
+        return outcome_text(record["status"], record["error"])
     values = [cell["value"] for cell in record["cells"] if cell["value"] is not None]
     figures = {
         f"{record['metric']['name']} {{:.4f}} clean": record["clean"],

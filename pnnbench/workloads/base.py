@@ -15,7 +15,7 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from pnnbench.errors import UserError, check_range, unknown_name
+from pnnbench.errors import UserError, check_range, kind_word, unknown_name
 from pnnbench.platforms.base import (
     Condition,
     Device,
@@ -393,8 +393,21 @@ class Workload(pl.LightningModule):
         calibrate(self.network, images, batch_size)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Asks the training method for the loss to back-propagate."""
-        return self._attached().loss(self, batch)
+        """Asks the training method for the loss to back-propagate.
+
+        Raises:
+            UserError: If it gives something else.
+        """
+        method = self._attached()
+        loss = method.loss(self, batch)
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            found = f"{tuple(loss.shape)}" if isinstance(loss, Tensor) else kind_word(loss)
+            raise UserError(
+                f"the loss of {type(method).__name__} is {found}",
+                allowed="a tensor with one number",
+                next_step="return it from the method 'loss'",
+            )
+        return loss
 
     def configure_optimizers(self) -> Any:
         """Asks the training method for its optimiser."""

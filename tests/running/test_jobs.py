@@ -72,7 +72,7 @@ def test_finished_jobs_are_skipped(done):
     said = []
     again = run_suite(loaded, runs, say=said.append)
     assert again == records
-    assert said == ["2 of 2 jobs are finished already"]
+    assert said == ["2 of 2 jobs finished already"]
 
 
 def test_parameters_rebuild_what_was_measured(done):
