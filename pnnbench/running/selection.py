@@ -14,7 +14,13 @@ from pnnbench.registry import (
     registered_name,
     workload_class,
 )
-from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
+from pnnbench.running.suites import (
+    Job,
+    MethodEntry,
+    Suite,
+    make_jobs,
+    refuse_repeated_rows,
+)
 
 
 def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -79,7 +85,8 @@ def select(
         A suite of the same name.
 
     Raises:
-        UserError: If a row or a method does not exist, or an added row is there already.
+        UserError: If a row or a method does not exist, or an added row is there already, by its
+            name or with the same settings.
     """
     jobs = list(suite.jobs)
     if seeds is not None:
@@ -112,6 +119,7 @@ def select(
             where="--add",
             root=root,
         )
+        refuse_repeated_rows("--add", jobs)
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
     partial = bool(only or add) or seeds is not None

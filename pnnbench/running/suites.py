@@ -286,11 +286,20 @@ def make_jobs(
         for workload, config, fingerprint, source in resolved
         for entry in entries
     )
-    _refuse_repeated_rows(where, jobs)
+    refuse_repeated_rows(where, jobs)
     return jobs
 
 
-def _refuse_repeated_rows(where: str, jobs: Sequence[Job]) -> None:
+def refuse_repeated_rows(where: str, jobs: Sequence[Job]) -> None:
+    """Refuses jobs that are one and the same: they would have one folder.
+
+    Args:
+        where: Where they were given, for the message.
+        jobs: Jobs.
+
+    Raises:
+        UserError: If two of them have the same hash.
+    """
     rows: dict[str, Job] = {}
     for job in jobs:
         other = rows.setdefault(job.spec()["hash"], job)
