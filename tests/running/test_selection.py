@@ -126,7 +126,7 @@ def test_added_methods_become_rows_at_every_seed_and_workload(suite):
 
 @pytest.mark.parametrize("add", [["bp"], ["NAT", "nat"], ["PAT"]])
 def test_a_row_that_is_there_already_is_not_added(suite, add):
-    with pytest.raises(UserError, match="the suite has a row '(bp|nat|pat)' already"):
+    with pytest.raises(UserError, match=r"the suite has a row '(bp|nat|pat)' already"):
         select(suite, add=add)
 
 
@@ -138,7 +138,7 @@ def test_a_row_with_the_same_settings_is_not_added(suite):
 def test_a_wrong_addition_is_told(suite):
     with pytest.raises(UserError, match=r"--add: unknown method 'natt'; did you mean 'nat'\?"):
         select(suite, add=["natt"])
-    with pytest.raises(UserError, match="--add: cannot import 'no.such'"):
+    with pytest.raises(UserError, match=r"--add: cannot import 'no\.such'"):
         select(suite, add=["no.such.Class"])
 
 
