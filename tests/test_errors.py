@@ -70,7 +70,8 @@ def test_an_unknown_name_lists_what_there_is():
     ("value", "words"),
     [
         (1.5, "a number"), (True, "a truth value (true, false)"), ("x", "a text"),
-        ([1], "a list"), ((1,), "a list"), ({}, "a mapping"), (None, "nothing"), (int, "an integer"),
+        ([1], "a list"), ((1,), "a list"), ({}, "a mapping"), (None, "nothing"),
+        (int, "an integer"),
     ],
 )  # fmt: skip
 def test_kinds_have_plain_words(value, words):
@@ -178,9 +179,8 @@ def test_a_full_disk_is_known_wherever_it_stands(tmp_path):
     assert disk_full(full)
     assert disk_full(outer)
     assert not disk_full(OSError(errno.EACCES, "no"))
-    with pytest.raises(DiskFullError, match=r"the disk is full: a\.bin could not be written"):
-        with writing("a.bin"):
-            raise full
+    with pytest.raises(DiskFullError, match=r"a\.bin could not be written"), writing("a.bin"):
+        raise full
     with pytest.raises(PermissionError), writing("a.bin"):
         raise PermissionError(errno.EACCES, "no")
 

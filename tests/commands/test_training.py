@@ -214,12 +214,13 @@ def test_a_run_with_other_settings_is_another_row(pnnbench, copied):
 
 def test_an_interrupted_job_goes_on_when_called_again(pnnbench, copied):
     Path("pausing.py").write_text(
-        "from pathlib import Path\n\nfrom pnnbench.methods.bp import BP\n\n\n"
+        "from pnnbench.methods.bp import BP\n\n\n"
         "class Pauses(BP):\n"
         '    """Is interrupted once, in its second epoch."""\n\n'
+        "    paused = False\n\n"
         "    def loss(self, workload, batch):\n"
-        "        if workload.current_epoch == 1 and not Path('paused').exists():\n"
-        "            Path('paused').touch()\n"
+        "        if workload.current_epoch == 1 and not Pauses.paused:\n"
+        "            Pauses.paused = True\n"
         "            raise KeyboardInterrupt\n"
         "        return super().loss(workload, batch)\n"
     )
