@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pnnbench.errors import UserError, fold, unknown_name
+from pnnbench.errors import UserError, failure_text, fold, unknown_name
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -21,6 +21,7 @@ from pnnbench.running.suites import (
     make_jobs,
     refuse_repeated_rows,
 )
+from pnnbench.workloads.base import Workload
 
 
 def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
@@ -132,6 +133,23 @@ def trainable(method: str) -> list[str]:
     return [name for name in registered("workloads") if cls.supports(workload_class(name)())]
 
 
+def _check(job: Job, workload: Workload) -> None:
+    """Lets a method check the workload, its settings' units and names, before any work is done."""
+    try:
+        method_class(job.method.name)(**job.method.params).check(workload)
+    except UserError as error:
+        raise UserError(
+            f"{job.method.label} on {job.workload}: {error.what}",
+            allowed=error.allowed,
+            next_step=error.next_step,
+        ) from None
+    except Exception as error:  # a mistake in somebody's own check
+        raise UserError(
+            f"{job.method.label} cannot check {job.workload}: {type(error).__name__}: "
+            f"{failure_text(error)}"
+        ) from error
+
+
 def supported(suite: Suite) -> tuple[Suite, list[str]]:
     """Leaves out the jobs whose method cannot train their workload.
 
@@ -142,7 +160,7 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
         The suite without them, and one line for each pair that was left out.
 
     Raises:
-        UserError: If no job is left.
+        UserError: If no job is left, or a method refuses its settings on a workload.
     """
     workloads = {name: workload_class(name)() for name in {job.workload for job in suite.jobs}}
     pairs = dict.fromkeys((job.method.name, job.method.label, job.workload) for job in suite.jobs)
@@ -162,6 +180,9 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
             ),
             next_step="pnnbench list methods",
         )
+    rows = {(job.method.label, job.workload): job for job in jobs}
+    for job in rows.values():
+        _check(job, workloads[job.workload])
     lines = [f"skipped: {label} cannot train {workload}" for label, workload in left_out]
     return dataclasses.replace(suite, jobs=tuple(jobs)), lines
 

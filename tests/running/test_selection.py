@@ -162,6 +162,29 @@ def test_nothing_left_is_told_with_what_would_fit(suite):
     assert "dat on mzi-digits" in caught.value.allowed
 
 
+def test_settings_are_checked_against_the_workload_before_work(suite):
+    whole = select(suite, only=["bp"], add=["sat-environment"])
+
+    def with_(**params):
+        jobs = tuple(
+            dataclasses.replace(
+                job,
+                method=dataclasses.replace(
+                    job.method, params={**job.method.params, **params.get(job.method.label, {})}
+                ),
+            )
+            for job in whole.jobs
+        )
+        return dataclasses.replace(whole, jobs=jobs)
+
+    with pytest.raises(UserError, match=r"bp on mrr-digits: .*rad"):
+        supported(with_(bp={"lr": "0.1 rad"}))
+    wrong = with_(**{"sat-environment": {"parameters": "tilt"}})
+    with pytest.raises(UserError, match=r"sat-environment on mrr-digits: .*'tilt'"):
+        supported(wrong)
+    assert supported(with_(**{"sat-environment": {"parameters": "temperature"}}))[0].jobs
+
+
 def test_trainable_names_registered_workloads():
     assert "mzi-digits" in trainable("dat")
     assert "mrr-digits" not in trainable("dat")
