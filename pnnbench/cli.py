@@ -13,7 +13,7 @@ from pnnbench import __version__
 from pnnbench.arguments import build, parse
 from pnnbench.commands import find
 from pnnbench.commands.declared import DECLARED
-from pnnbench.console import speak_plainly
+from pnnbench.console import hush, speak_plainly
 from pnnbench.errors import DiskFullError, UserError, disk_full
 
 #: Set by the completion script: the command line is completed instead of run.
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if COMPLETE in os.environ:
         from pnnbench.commands.completion import complete
 
-        sys.stdout.write("\n".join(complete(DECLARED, words)))
+        sys.stdout.writelines(f"{answer}\n" for answer in complete(DECLARED, words))
         return 0
     command = words[0] if words and words[0] in {c.name for c in DECLARED} else ""
     name = f"pnnbench {command}".strip()
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _refuse(f"{name}: interrupted{again}")
         return 130
     except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        hush(sys.stdout)
         return 1
     except OSError as error:
         if disk_full(error):

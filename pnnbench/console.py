@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import sys
 import time
 from types import TracebackType
@@ -34,6 +35,14 @@ def speak_plainly(*streams: TextIO) -> None:
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="pnnbench")
+
+
+def hush(stream: TextIO) -> None:
+    """Lets a stream go nowhere: nobody reads it any more."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except (OSError, ValueError):  # it has no file behind it
+        return
 
 
 def duration(seconds: float) -> str:
@@ -94,11 +103,17 @@ class Console:
             self._bar.close()
 
     def say(self, line: str) -> None:
-        """Shows one line; what has several lines stays on the terminal."""
+        """Shows one line; what has several lines stays on the terminal.
+
+        Work goes on where nobody reads any more.
+        """
         if self._bar is None:
             elapsed = int(time.monotonic() - self._start)
             clock = f"{elapsed // 60:4d}:{elapsed % 60:02d}"
-            print(f"{clock}  {line}", file=sys.stderr, flush=True)  # noqa: T201
+            try:
+                print(f"{clock}  {line}", file=sys.stderr, flush=True)  # noqa: T201
+            except OSError:
+                hush(sys.stderr)
         elif "\n" in line:
             self._bar.write(line, file=sys.stderr)
         else:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import os
+import sys
 
 import pytest
 
@@ -33,3 +35,13 @@ def test_elsewhere_than_on_a_terminal_lines_are_plain(capsys: pytest.CaptureFixt
     assert lines[0].endswith("epoch 1/2")
     assert "1 of 2 jobs" in lines[1]
     assert "left" in lines[1]
+
+
+def test_where_nobody_reads_any_more_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", gone)
+        console = Console()
+        console.say("nobody reads")
+        console.say("nor this")

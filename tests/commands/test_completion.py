@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,28 @@ def test_nothing_is_made_up(words: list[str]) -> None:
 def test_the_script_of_bash_is_one(tmp_path: Path) -> None:
     script = command("completion", "bash", cwd=tmp_path).out
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_in_a_real_bash_every_answer_arrives(tmp_path: Path) -> None:
+    program = tmp_path / "pnnbench"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pnnbench "$@"\n')
+    program.chmod(0o755)
+    script = command("completion", "bash", cwd=tmp_path).out + (
+        'show() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _pnnbench; echo "${COMPREPLY[*]}"; }\n'
+        "show pnnbench le\nshow pnnbench leaderboard --format =\nshow pnnbench verify ./any\n"
+    )
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    assert done.stdout.splitlines() == [
+        "leaderboard",
+        "table json csv markdown html",
+        "",
+    ], done.stderr
