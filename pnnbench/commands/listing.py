@@ -14,6 +14,8 @@ from pnnbench.report.run_text import aligned
 
 #: Width of the column of names.
 _NAME = 24
+#: Columns that a text beside a name needs at least.
+_LEAST = 50
 
 Entry = dict[str, Any]
 
@@ -151,16 +153,30 @@ def _plain(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _wrapped(text: str, indent: int) -> str:
-    gap = " " * indent
+def _wrapped(text: str, first: str, indent: int) -> str:
     return textwrap.fill(
         text,
-        max(width(), indent + 30),
-        initial_indent=gap,
-        subsequent_indent=gap,
+        width(),
+        initial_indent=first,
+        subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def _described(entry: Entry, indent: int) -> str:
+    """An entry as lines: texts stand beside its name, or below where room is short."""
+    name = " " * indent + entry["name"]
+    summary, line = entry.get("summary", ""), _line(entry)
+    column = indent + _NAME
+    if width() < column + _LEAST:
+        column = indent + 2
+        texts = [name, *(_wrapped(t, " " * column, column) for t in (summary, line) if t)]
+    else:
+        beside, below = (summary, line) if summary else (line, "")
+        texts = [_wrapped(beside, name.ljust(column), column) if beside else name]
+        texts += [_wrapped(below, " " * column, column)] if below else []
+    return "\n".join(texts)
 
 
 def list_all(options: Any) -> int:
@@ -180,14 +196,10 @@ def list_all(options: Any) -> int:
         indent = 2 if len(kinds) > 1 else 0
         if kind == "runs":
             keys = ("name", "workload", "tier", "status", "hash")
-            for line in aligned([[entry[key] for key in keys] for entry in entries]):
+            lines = [[entry[key] for key in keys] for entry in entries]
+            for line in aligned(lines, width=width() - indent):
                 out(" " * indent + line)
             continue
         for entry in entries:
-            name = " " * indent + f"{entry['name']:<{_NAME}}"
-            summary = entry.get("summary", "")
-            out(f"{name}{summary}".rstrip())
-            line = _line(entry)
-            if line:
-                out(_wrapped(line, indent + _NAME))
+            out(_described(entry, indent))
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.commands.finished import control_unit, data_of, draw, finished
-from pnnbench.commands.output import out, out_json
+from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console
 
 
@@ -29,7 +29,7 @@ def evaluate(options: Any) -> int:
     elif options.format == "csv":
         out(cells_csv(measured, record))
     else:
-        out(cells_text(measured))
+        out(cells_text(measured, width()))
         verdict = "agrees" if result["within"] else "DIFFERS"
         out(
             f"largest difference from the record: {result['difference']:.3g}, "
@@ -53,7 +53,8 @@ def sharpness(options: Any) -> int:
     if options.format == "json":
         out_json({**result, **({"gaps": gaps} if gaps else {})})
     else:
-        out("\n".join([sharpness_text(result, control_unit(record)), *map(gap_text, gaps)]))
+        text = sharpness_text(result, control_unit(record), width())
+        out("\n".join([text, *map(gap_text, gaps)]))
     return 0
 
 

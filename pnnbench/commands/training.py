@@ -145,7 +145,7 @@ def _dry_run(suite: Suite, options: Any) -> int:
     if options.format == "json":
         out_json({"jobs": jobs, "seconds": seconds, "unknown": unknown, "rows": [*rows.values()]})
         return 0
-    out("\n".join(aligned(lines, right=(2,))))
+    out("\n".join(aligned(lines, right=(2,), width=width())))
     total = f"{jobs} of {len(suite.jobs)} jobs would run"
     if jobs > unknown:
         total += f", about {duration(seconds)} at the speed of finished ones"
@@ -203,10 +203,10 @@ def train(options: Any) -> int:
         out_json({**job, **figures, **found, "next": following})
         return 0
     out(f"run: {folder}")
-    out(cells_text(record))
+    out(cells_text(record, width()))
     for extra, value in record.get("extra", {}).items():
         out(f"{extra}: {value:.6g}" if isinstance(value, (int, float)) else f"{extra}: {value}")
-    out(sharpness_text(record["sharpness"], control_unit(record)))
+    out(sharpness_text(record["sharpness"], control_unit(record), width()))
     for gap in record.get("gaps", []):
         out(gap_text(gap))
     out(standing_text(found, record["metric"]))

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range, unknown_name
+from pnnbench.errors import UserError, check_range, fold, unknown_name
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device, Environment
@@ -31,10 +31,11 @@ def chosen_parameters(workload: Workload, parameters: str) -> list[str]:
 
     Args:
         workload: The workload.
-        parameters: Names separated by commas, or ``"all"``.
+        parameters: Names separated by commas, or ``"all"``; each in any case, with ``-`` or ``_``,
+            with or without its unit: ``temperature`` is ``temperature_degc``.
 
     Returns:
-        The names, in the order given.
+        The names of the environment's fields, in the order given.
 
     Raises:
         UserError: If the workload has no such parameter.
@@ -42,10 +43,13 @@ def chosen_parameters(workload: Workload, parameters: str) -> list[str]:
     known = list(workload.environment_ranges)
     if parameters == ALL:
         return known
-    names = [name.strip() for name in parameters.split(",")]
-    for name in names:
-        if name not in known:
-            raise unknown_name("environment parameter", name, known, where=workload.name)
+    names = []
+    for given in parameters.split(","):
+        word = fold(given.strip())
+        meant = [name for name in known if word in (fold(name), fold(name).rpartition("-")[0])]
+        if not word or len(meant) != 1:
+            raise unknown_name("environment parameter", given.strip(), known, where=workload.name)
+        names += meant
     return names
 
 

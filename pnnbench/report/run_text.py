@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import is_share, number
+from pnnbench.report.text import WIDTH
 
 #: Figure of the sharpness -> meaning in a word, and unit; ``{u}`` is that of the controls.
 MEANINGS: dict[str, tuple[str, str]] = {
@@ -35,43 +37,61 @@ _COUNTS = {
     "device_images": "images for the devices",
     "ball_images": "images for the step",
 }
+#: Marks: the value that is worth a word, and the words.
+_MARKS = {
+    "converged": (0, "the eigenvalues have NOT converged"),
+    "at_guessing": (1, "the loss NEVER left that of guessing: the sharpness says nothing"),
+}
+#: How far what goes on in the next line stands in.
+_INDENT = 4
 
 
-def aligned(lines: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+def aligned(
+    lines: Sequence[Sequence[str]], *, right: Sequence[int] = (), width: int = WIDTH
+) -> list[str]:
     """Lines of cells as lines of text.
 
     Args:
         lines: Cells, the same number in each line.
         right: Columns that stand at their right edge.
+        width: Characters per line; columns beyond it go on, indented, in a line below.
 
     Returns:
-        One text per line, columns two spaces apart.
+        One text per line, columns two spaces apart; several where there is no room.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    parts: list[list[int]] = [[]]
+    taken = 0
+    for k, size in enumerate(widths):
+        if parts[-1] and taken + size > width:
+            parts.append([])
+            taken = _INDENT
+        parts[-1].append(k)
+        taken += size + 2
     return [
-        "  ".join(
-            cell.rjust(width) if k in right else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        " " * (_INDENT if part is not parts[0] else 0)
+        + "  ".join(
+            line[k].rjust(widths[k]) if k in right else line[k].ljust(widths[k]) for k in part
         ).rstrip()
         for line in lines
+        for part in parts
     ]
 
 
-def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
+def sharpness_text(sharpness: Mapping[str, Any], control_unit: str, width: int = WIDTH) -> str:
     """Renders the sharpness figures of a run.
 
     Args:
         sharpness: As a record has them.
         control_unit: Unit of the controls, such as ``"mA"``; empty where they have several.
+        width: Characters per line.
 
     Returns:
         A line per figure with value, unit and meaning, then what they were measured on.
     """
     unit = control_unit or "control"
     lines = [["sharpness", "value", "unit", "meaning"]]
-    others = [
-        name for name in sharpness if name not in {*MEANINGS, *_COUNTS, "converged", "at_guessing"}
-    ]
+    others = [name for name in sharpness if name not in {*MEANINGS, *_COUNTS, *_MARKS}]
     for name in (*MEANINGS, *others):
         value = sharpness.get(name)
         plain = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -86,11 +106,9 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str) -> str:
             text += " (end of its range)"
         lines.append([name, text, of.format(u=unit), meaning])
     notes = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
-    if sharpness.get("at_guessing"):
-        notes.append("the loss NEVER left that of guessing: the sharpness says nothing")
-    if sharpness.get("converged") == 0:
-        notes.append("the eigenvalues have NOT converged")
-    return "\n".join([*aligned(lines), *([", ".join(notes)] if notes else [])])
+    notes += [words for k, (mark, words) in _MARKS.items() if sharpness.get(k) == mark]
+    below = textwrap.fill(", ".join(notes), width, subsequent_indent=" " * _INDENT)
+    return "\n".join([*aligned(lines, width=width), *([below] if below else [])])
 
 
 def gap_text(gap: Mapping[str, str]) -> str:
@@ -98,11 +116,12 @@ def gap_text(gap: Mapping[str, str]) -> str:
     return f"{gap['part']}: {gap['type']}: {gap['message']}"
 
 
-def cells_text(record: Mapping[str, Any]) -> str:
+def cells_text(record: Mapping[str, Any], width: int = WIDTH) -> str:
     """Renders the grid of a run: a line per point, over the devices.
 
     Args:
         record: A record of status ok.
+        width: Characters per line.
 
     Returns:
         The clean metric, then mean and worst of each point.
@@ -125,7 +144,7 @@ def cells_text(record: Mapping[str, Any]) -> str:
         figures = [number(mean, share=share), number(worst, share=share), count]
         lines.append([axis, f"{level:g}", unit_text(of), *figures])
     clean = f"{metric['name']} on the ideal device: {number(record['clean'], share=share)}{unit}"
-    return "\n".join([clean, *aligned(lines, right=(1, 3, 4, 5))])
+    return "\n".join([clean, *aligned(lines, right=(1, 3, 4, 5), width=width)])
 
 
 def cells_csv(measured: Mapping[str, Any], record: Mapping[str, Any]) -> str:

@@ -27,6 +27,7 @@ from pnnbench.methods.environment import (
     RandomEnvironment,
     SATEnvironment,
     SATOutward,
+    chosen_parameters,
     draw_probe,
     whose_turn,
 )
@@ -375,3 +376,17 @@ def test_bad_hyper_parameters_are_refused(
 def test_an_unknown_parameter_is_refused_when_attached() -> None:
     with pytest.raises(UserError, match="unknown environment parameter 'tilt'"):
         SATEnvironment(parameters="rotation_deg, tilt").attach(FreeSpaceDigits())
+
+
+def test_a_parameter_may_be_named_without_its_unit() -> None:
+    workload = FreeSpaceDigits()
+    names = list(workload.environment_ranges)
+    for name in names:
+        word, _, unit = name.rpartition("_")
+        for spelling in (name, name.upper(), word if unit in ("deg", "px", "degc") else name):
+            assert chosen_parameters(workload, spelling) == [name]
+    assert chosen_parameters(workload, "all") == names
+    assert chosen_parameters(MRRDigits(), "temperature") == ["temperature_degc"]
+    for wrong in ("", "shift", "deg"):
+        with pytest.raises(UserError, match="unknown environment parameter"):
+            chosen_parameters(workload, wrong)
