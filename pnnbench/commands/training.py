@@ -215,7 +215,9 @@ def train(options: Any) -> int:
 
 
 def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
-    trace = folder / "traceback.txt"
+    from pnnbench.running.jobs import TRACEBACK
+
+    trace = folder / TRACEBACK
     error = record["error"]
     if form == "json":
         more = {"traceback": str(trace)} if trace.is_file() else {}

@@ -118,11 +118,6 @@ def _positive(where: str, value: Any) -> None:
         raise fail(where, value, "a finite number > 0")
 
 
-def _integer(where: str, value: Any) -> None:
-    if type(value) is not int:
-        raise fail(where, value, "an integer")
-
-
 def _count(where: str, value: Any) -> None:
     if type(value) is not int or value < 0:
         raise fail(where, value, "an integer >= 0")

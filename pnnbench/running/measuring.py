@@ -166,16 +166,7 @@ def measure(
         },
         **_value(clean, "clean"),
         "cells": [
-            {
-                "axis": cell.axis,
-                "level": cell.level,
-                "unit": cell.unit,
-                "severity": cell.severity,
-                "environment": cell.environment.as_dict(),
-                "device_seed": cell.device_seed,
-                **_value(reading),
-                "counts": cell.counts,
-            }
+            {**cell.as_dict(), **_value(reading), "counts": cell.counts}
             for cell, reading in zip(cells, readings, strict=True)
         ],
         **training_device,

@@ -53,7 +53,7 @@ def remeasure(
             share(done / total)
 
     readings = measure_grid(workload, images, labels, cells, progress=progress)
-    measured = [{**_key(c), "value": r.value} for c, r in zip(cells, readings, strict=True)]
+    measured = [{**c.as_dict(), "value": r.value} for c, r in zip(cells, readings, strict=True)]
     recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
     if {_identity(c) for c in measured} != recorded.keys():
         raise UserError(
@@ -77,17 +77,6 @@ def _difference(measured: float | None, recorded: float | None) -> float:
     if measured is None or recorded is None:
         return 0.0 if measured is recorded else math.inf
     return abs(measured - recorded)
-
-
-def _key(cell: Any) -> dict[str, Any]:
-    return {
-        "axis": cell.axis,
-        "level": cell.level,
-        "unit": cell.unit,
-        "severity": cell.severity,
-        "environment": cell.environment.as_dict(),
-        "device_seed": cell.device_seed,
-    }
 
 
 def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from pnnbench.platforms.base import Environment
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
@@ -34,6 +35,17 @@ class Cell:
     device_seed: int | None
     environment: Environment
     counts: bool = True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Where the cell stands, as records have it: all but `counts`."""
+        return {
+            "axis": self.axis,
+            "level": self.level,
+            "unit": self.unit,
+            "severity": self.severity,
+            "environment": self.environment.as_dict(),
+            "device_seed": self.device_seed,
+        }
 
 
 def test_devices(count: int) -> list[int]:

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 
-def in_the_way(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Draws a figure and names texts that overlap or stick out."""
+def in_the_way(figure: Figure, monkeypatch: pytest.MonkeyPatch, more_than: int = 10) -> list[str]:
+    """Draws a figure of more than so many texts and names those that overlap or stick out."""
     drawn: list[Text] = []
     draw = Text.draw
 
@@ -28,5 +28,5 @@ def in_the_way(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for (a, one), (b, other) in combinations(boxes, 2):
         if one.padded(-0.5).overlaps(other.padded(-0.5)):
             bad.append(f"{a} / {b}")
-    assert len(boxes) > 10
+    assert len(boxes) > more_than
     return bad

@@ -17,7 +17,8 @@ from pnnbench.workloads.freespace import FreeSpaceDigits, FreeSpaceMNIST
 
 from ..evaluation.small import SmallRings
 from ..evaluation.unchanged import same, state
-from .test_run_pictures import RECORD, in_the_way
+from .overlaps import in_the_way
+from .test_run_pictures import RECORD
 
 NOMINAL = MisalignmentEnvironment()
 
@@ -74,7 +75,7 @@ def test_no_text_overlaps_or_sticks_out(freespace, diffractive, digits, monkeypa
             record = record_of(name)
             figures = optics_pictures.optics_figures(workload, record, *digits)
             for figure in figures.values():
-                assert in_the_way(figure, monkeypatch) == []
+                assert in_the_way(figure, monkeypatch, 5) == []
 
 
 def test_a_whole_run_draws_and_says_that_the_device_is_ideal(freespace, digits, tmp_path):
@@ -138,7 +139,7 @@ def test_a_layer_that_does_not_rotate_is_not_shown_rotated(monkeypatch):
     assert torch.equal(optics_pictures.modulator_image(layer, turned), aligned)
     with style.styled():
         figure = optics_pictures.modulators({"fc2": layer}, record_of("x"))
-        assert in_the_way(figure, monkeypatch) == []
+        assert in_the_way(figure, monkeypatch, 5) == []
     titles = [ax.get_title(loc="left") for ax in figure.axes]
     assert titles == ["fc2, aligned", "fc2, held when others rotate"]
 

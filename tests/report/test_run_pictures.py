@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import copy
 import math
-from itertools import combinations
 
 import pytest
 import torch
 import yaml
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from torch import Tensor, nn
 
 from pnnbench.data.datamodule import ImageDataModule
@@ -28,6 +25,7 @@ from pnnbench.workloads.networks import PhysicalNetwork
 
 from ..evaluation.small import Quadratic, SmallRings
 from ..evaluation.unchanged import same, state
+from .overlaps import in_the_way
 
 RECORD = {
     "job": {
@@ -62,29 +60,6 @@ def run(tmp_path_factory):
     return workload, record, data.train_tensors(), data.test_tensors()
 
 
-def in_the_way(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Draws a figure and names texts that overlap or stick out."""
-    drawn: list[Text] = []
-    draw = Text.draw
-
-    def spy(self: Text, renderer: object) -> None:
-        draw(self, renderer)
-        if self.get_visible() and self.get_text().strip():
-            drawn.append(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Text, "draw", spy)
-        figure.canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent()) for t in dict.fromkeys(drawn)]
-    edge = figure.bbox.padded(0.5)
-    bad = [t for t, b in boxes if not (edge.contains(b.x0, b.y0) and edge.contains(b.x1, b.y1))]
-    for (a, one), (b, other) in combinations(boxes, 2):
-        if one.padded(-0.5).overlaps(other.padded(-0.5)):
-            bad.append(f"{a} / {b}")
-    assert len(boxes) > 5
-    return bad
-
-
 # --- the whole run -----------------------------------------------------------------------------
 
 
@@ -117,7 +92,7 @@ def test_no_text_overlaps_or_sticks_out(run, monkeypatch):
             pictures.confusion(pictures.confusion_matrix(workload, *test, cell), cell, record),
             pictures.curve(record),
         ):
-            assert in_the_way(figure, monkeypatch) == []
+            assert in_the_way(figure, monkeypatch, 5) == []
 
 
 def test_a_workload_that_does_not_classify_has_no_confusion_picture(tmp_path):

@@ -148,6 +148,12 @@ def test_timeout_is_a_typed_record(tmp_path):
     assert records[0]["status"] == "timeout"
 
 
+def run_command(path, runs):
+    """``pnnbench run`` of a suite in a process of its own."""
+    quiet = ("--wandb", "disabled", "--pictures", "false")
+    return [sys.executable, "-m", "pnnbench.cli", "run", str(path), "--runs", str(runs), *quiet]
+
+
 def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
     """SIGKILL in the middle of an epoch; the resumed job equals an uninterrupted one."""
     path = tmp_path / "tiny.yaml"
@@ -156,21 +162,7 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
 
     def start(runs):
         return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "pnnbench.cli",
-                "run",
-                str(path),
-                "--runs",
-                str(runs),
-                "--wandb",
-                "disabled",
-                "--pictures",
-                "false",
-                "--threads",
-                "1",
-            ],
+            [*run_command(path, runs), "--threads", "1"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -207,21 +199,8 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
 def test_an_interrupt_leaves_a_typed_record_and_goes_on_later(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**SUITE, "methods": [{"method": "bp", "epochs_factor": 200}]}))
-    command = [
-        sys.executable,
-        "-m",
-        "pnnbench.cli",
-        "run",
-        str(path),
-        "--runs",
-        str(tmp_path / "runs"),
-        "--wandb",
-        "disabled",
-        "--pictures",
-        "false",
-    ]
     process = subprocess.Popen(
-        command,
+        run_command(path, tmp_path / "runs"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -279,24 +258,11 @@ def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
 def test_two_processes_share_a_run_folder(tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))
-    command = [
-        sys.executable,
-        "-m",
-        "pnnbench.cli",
-        "run",
-        str(path),
-        "--runs",
-        str(tmp_path / "runs"),
-        "--wandb",
-        "disabled",
-        "--pictures",
-        "false",
-    ]
     # One thread each: two thread pools on two cores spend their time waiting for one another.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [
         subprocess.Popen(
-            command,
+            run_command(path, tmp_path / "runs"),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
