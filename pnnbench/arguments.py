@@ -29,12 +29,14 @@ class Kind:
         allowed: What is accepted, in a line.
         metavar: How usage lines write the value.
         words: Gives the values for shell completion; None where they are files or numbers.
+        keys: Whether one key may be given alone, as ``--flag.key value``.
     """
 
     read: Read
     allowed: str
     metavar: str
     words: Callable[[], Sequence[str]] | None = None
+    keys: bool = False
 
 
 def text(allowed: str, metavar: str, words: Callable[[], Sequence[str]] | None = None) -> Kind:
@@ -145,7 +147,7 @@ def mapping() -> Kind:
             raise UserError(f"{name} is {value!r}", allowed=allowed)
         return found
 
-    return Kind(read, allowed, "{NAME: VALUE}")
+    return Kind(read, allowed, "{NAME: VALUE}", keys=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -346,7 +348,7 @@ def _flag(command: Command, word: str, rest: list[str]) -> str:
     next_step = f"pnnbench {command.name} --help"
     known = {fold(name): argument for name, argument in command.flags.items()}
     argument = known.get(fold(head))
-    if argument is None or (dot and argument.kind is None):
+    if argument is None or (dot and not (argument.kind and argument.kind.keys)):
         raise unknown_name("flag", given, command.flags, next_step=next_step)
     if argument.kind is None:
         if equals:

@@ -63,6 +63,14 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def _is_screen() -> bool:
+    """Whether standard error is a terminal that says how large it is."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).lines > 0
+    except (OSError, ValueError):
+        return False
+
+
 class Console:
     """Shows progress on standard error.
 
@@ -78,7 +86,7 @@ class Console:
         self._start = time.monotonic()
         self._total, self._before, self._done = total, done, done
         self._bar: Any = None
-        if sys.stderr.isatty() and total > done:
+        if total > done and _is_screen():
             from tqdm import tqdm
 
             self._bar = tqdm(

@@ -184,7 +184,8 @@ def own_frames(error: BaseException, count: int = 2) -> list[str]:
         if str(module).partition(".")[0] not in _LIBRARIES and not _is_standard(frame.filename)
     ]
     syntax = isinstance(error, SyntaxError) and error.filename is not None
-    chosen = own[-count:] or ([] if syntax else frames[-1:])
+    chosen = own[-(count - syntax) :] if count > syntax else []
+    chosen = chosen or ([] if syntax else frames[-1:])
     lines = [
         f"{_near(f.filename)}, line {f.lineno}, in {f.name}: {(f.line or '').strip()}"
         for f in chosen

@@ -93,6 +93,7 @@ def test_ranges_of_integers(first: int, last: int) -> None:
         (["train", "x", "--dry-run=1"], "--dry-run takes no value"),
         (["train", "x", "--params", "[1]"], "--params is"),
         (["train", "x", "--params", "a: ["], "--params is"),
+        (["train", "x", "--seed.x", "1"], "unknown flag '--seed.x'"),
         (["train", "x", "y"], "nothing takes the argument 'y'"),
     ],
 )

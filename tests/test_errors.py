@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 from pathlib import Path
 
 import pytest
+import torch
 
 from pnnbench.errors import (
     DiskFullError,
@@ -80,3 +82,29 @@ def test_a_full_disk_is_seen_behind_other_errors(tmp_path: Path) -> None:
     assert not disk_full(OSError(errno.ENOENT, "no such file"))
     with pytest.raises(FileNotFoundError), writing("x"):
         (tmp_path / "none").read_text()
+
+
+def test_a_syntax_error_names_the_file_that_imported_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "errors_test_deep.py").write_text("def broken(:\n")
+    (tmp_path / "errors_test_top.py").write_text("import errors_test_deep\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    lines = own_frames(raised(importlib.import_module, "errors_test_top"))
+    assert lines == [
+        "errors_test_top.py, line 1, in <module>: import errors_test_deep",
+        "errors_test_deep.py, line 1: def broken(:",
+    ]
+
+
+def test_frames_of_libraries_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "class Bad(nn.Module):\n    def forward(self, x):\n        return x + nothing\n"
+    )
+    names: dict = {"__name__": "mine", "__file__": str(file), "nn": torch.nn}
+    exec(compile(file.read_text(), str(file), "exec"), names)  # noqa: S102
+    # The call goes through torch before it comes back to the user's own forward.
+    (line,) = own_frames(raised(torch.nn.Sequential(names["Bad"]()), torch.zeros(1)), 1)
+    assert line.endswith("mine.py, line 3, in forward: return x + nothing")

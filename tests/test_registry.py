@@ -173,6 +173,81 @@ def test_a_missing_parameter_is_named() -> None:
         registry.method_parameters(TrainingMethod, {})
 
 
+@pytest.mark.parametrize("name", ["bp_weights", "BP-Weights", "BP_weights"])
+def test_a_name_has_any_spelling(name: str) -> None:
+    assert registry.registered_name("methods", name) == "bp-weights"
+    assert registry.method_class(name) is registry.method_class("bp-weights")
+
+
+def test_what_is_not_registered_stays_as_it_is() -> None:
+    for name in ("pnnbench.methods.sat.SAT", "My_Module.Class", "nonsense"):
+        assert registry.registered_name("methods", name) == name
+
+
+def test_two_names_that_differ_in_spelling_are_both_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "otherlab", "pnnbench.methods", "BP_Weights = pnnbench.methods.bp:BP")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert registry.method_class("BP_Weights") is BP
+    assert registry.method_class("bp-weights") is not BP
+    with pytest.raises(UserError, match="unknown method 'bp_weights'"):
+        registry.method_class("bp_weights")
+
+
+BROKEN = {
+    "syntax": ("x = 1\nclass A(:\n", "SyntaxError", "line 2: class A(:"),
+    "name": ("y = undefined\n", "NameError", "line 1, in <module>: y = undefined"),
+    "inside": ("\nimport not_there_at_all\n", "ModuleNotFoundError", "line 2, in <module>: import"),
+    "from": ("from json import nonsense\n", "ImportError", "line 1, in <module>: from json"),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(BROKEN))
+def test_a_mistake_in_the_users_own_file_is_shown_with_its_line(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, error_type, place = BROKEN[kind]
+    (tmp_path / f"registry_broken_{kind}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError) as error:
+        registry.method_class(f"registry_broken_{kind}.A", where="suite.yaml: methods[0]")
+    said = str(error.value)
+    assert said.startswith(f"suite.yaml: methods[0]: cannot import 'registry_broken_{kind}'")
+    assert error_type in said
+    assert place in said
+
+
+def test_a_broken_package_that_registers_a_name_reads_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registry_broken_plugin.py").write_text("1 / 0\n")
+    install(tmp_path, "otherlab", "pnnbench.methods", "broken = registry_broken_plugin:X")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="cannot import 'registry_broken_plugin': ZeroDivision"):
+        registry.method_class("broken")
+
+
+def test_a_constructor_that_breaks_is_shown_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registry_bad_init.py").write_text(
+        "from pnnbench.methods.bp import BP\nclass A(BP):\n"
+        "    def __init__(self):\n        self.x = 1 / 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    cls = registry.method_class("registry_bad_init.A")
+    with pytest.raises(UserError, match="A cannot be built: ZeroDivisionError") as error:
+        registry.method_parameters(cls, {})
+    assert "registry_bad_init.py, line 4, in __init__: self.x = 1 / 0" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["my_method.py", "./my_method.py", "folder/my_method"])
+def test_a_file_is_not_a_class(name: str) -> None:
+    with pytest.raises(UserError, match=r"my_method\.NAME_OF_THE_CLASS"):
+        registry.method_class(name)
+
+
 @pytest.mark.parametrize("name", [".BP", "..BP", ":BP", "."])
 def test_a_path_without_a_module_is_an_unknown_name(name):
     with pytest.raises(UserError, match="unknown method"):

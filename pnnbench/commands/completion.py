@@ -30,11 +30,13 @@ _pnnbench() {
 }
 compdef _pnnbench pnnbench
 """
+#: Shell -> its script.
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH}
 
 
 def completion(options: Any) -> int:
     """``pnnbench completion``."""
-    out({"bash": _BASH, "zsh": _ZSH}[options.shell])
+    out(SCRIPTS[options.shell])
     return 0
 
 

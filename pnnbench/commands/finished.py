@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
-from pnnbench.records.runs import ALLOWED, find_run, list_runs
+from pnnbench.records.runs import ALLOWED, find_run, list_runs, names_of
 from pnnbench.records.store import read_record
 
 
@@ -31,7 +31,7 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
             raise UserError(
                 f"{folder} holds {len(inside)} runs, not one",
                 allowed=ALLOWED,
-                next_step=f"name one of them, such as {inside[0].name!r}",
+                next_step=f"name one of them, such as {names_of(inside)[0]!r}",
             )
         raise UserError(
             f"{folder} holds no run: there is no record.json in it",

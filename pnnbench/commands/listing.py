@@ -100,20 +100,19 @@ def _suites(runs: Path) -> list[Entry]:
 
 
 def _runs(runs: Path) -> list[Entry]:
-    from pnnbench.records.runs import list_runs
+    from pnnbench.records.runs import list_runs, names_of
 
-    if not runs.is_dir():
-        return []
+    known = list_runs(runs) if runs.is_dir() else []
     return [
         {
-            "name": run.name,
+            "name": name,
             "workload": run.workload,
             "tier": run.tier,
             "status": run.status,
             "hash": run.hash,
             "folder": str(run.folder),
         }
-        for run in list_runs(runs)
+        for run, name in zip(known, names_of(known), strict=True)
     ]
 
 

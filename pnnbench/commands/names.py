@@ -35,6 +35,6 @@ def data() -> Sequence[str]:
 
 def runs() -> Sequence[str]:
     """Names of the finished runs in ``runs/``."""
-    from pnnbench.records.runs import list_runs
+    from pnnbench.records.runs import list_runs, names_of
 
-    return [run.name for run in list_runs(Path("runs")) if run.status == "ok"]
+    return names_of([run for run in list_runs(Path("runs")) if run.status == "ok"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,14 +42,27 @@ class Run:
     status: str
 
     @property
-    def name(self) -> str:
-        """Such as ``quickstart/BP/0``."""
-        return f"{self.suite}/{self.label}/{self.seed}"
-
-    @property
     def names(self) -> tuple[str, str]:
-        """`name`, and the same with the workload before the row."""
-        return self.name, f"{self.suite}/{self.workload}/{self.label}/{self.seed}"
+        """Such as ``quickstart/BP/0``, and the same with the workload before the row."""
+        short = f"{self.suite}/{self.label}/{self.seed}"
+        return short, f"{self.suite}/{self.workload}/{self.label}/{self.seed}"
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Names of some runs, each the shortest that is its own among them.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        One name per run: suite, row and seed; with the workload where another run has the same;
+        with the hash where that is shared too.
+    """
+    counts = Counter(name for run in runs for name in run.names)
+    return [
+        next((name for name in run.names if counts[name] == 1), f"{run.suite}/{run.hash}")
+        for run in runs
+    ]
 
 
 def list_runs(runs: Path) -> list[Run]:
@@ -103,7 +118,7 @@ def find_run(name: str, runs: Path) -> Path:
         UserError: If no run or more than one has that name.
     """
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return path
     if path.name == "record.json" and path.is_file():
         return path.parent

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, did_you_mean, fold, unknown_name
+from pnnbench.errors import UserError, did_you_mean, fold
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -50,7 +50,11 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
                     meant = ",".join(parts)
                     if not did_you_mean(meant, labels):
                         meant = parts[0]
-                    raise unknown_name("row", meant.strip(), labels, where="--only")
+                    row = meant.strip()
+                    raise UserError(
+                        f"--only: unknown row {row!r}{did_you_mean(row, labels)}",
+                        allowed="; ".join(labels),  # labels may hold commas
+                    )
                 del parts[0]
     return [label for label in labels if label in chosen]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pnnbench.commands.completion import complete
+from pnnbench.commands.completion import SCRIPTS, complete
 from pnnbench.commands.declared import DECLARED
 
-from ..command import command
+from ..command import Done, command
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,42 @@ def test_in_a_real_bash_every_answer_arrives(tmp_path: Path) -> None:
         "table json csv markdown html",
         "",
     ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["train", "MZI_d"], ["mzi-digits"]),
+        (["train", "--seed", "3", "mrr-digits", "bp"], ["bp", "bp-weights"]),
+        (["leaderboard", "--format", "=", "m"], ["markdown"]),
+        (["leaderboard", "--format", "="], ["table", "json", "csv", "markdown", "html"]),
+        (["leaderboard", "some/fol"], []),
+    ],
+)
+def test_spelling_order_and_the_splitting_of_bash_do_not_matter(
+    words: list[str], expected: list[str]
+) -> None:
+    assert complete(DECLARED, words) == expected
+
+
+def test_runs_are_completed_through_the_quoting_of_the_shell(
+    ran: tuple[Path, Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ran[0])
+    assert complete(DECLARED, ["evaluate", "tiny/nat\\,"]) == [
+        "tiny/NAT, small/0",
+        "tiny/NAT, small/1",
+    ]
+    assert complete(DECLARED, ["plot", '"tiny/NAT,\\ small/1']) == ["tiny/NAT, small/1"]
+
+
+def test_bash_asks_and_quotes_the_answers() -> None:
+    # What stands for the program says what it was asked, one word a line.
+    script = (
+        'pnnbench() { printf "%s\\n" "$_PNNBENCH_COMPLETE $# $1 $2" "a, b"; }\n'
+        + SCRIPTS["bash"]
+        + "COMP_WORDS=(pnnbench train mrr- x)\nCOMP_CWORD=2\n_pnnbench\n"
+        + 'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["1\\ 2\\ train\\ mrr-", "a\\,\\ b"]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -159,6 +161,46 @@ def test_a_long_label_leaves_room_for_the_columns_beside() -> None:
     shown = render(ranking.build(records), "table")
     assert max(map(len, shown.splitlines())) <= text.WIDTH
     assert "time / BP" in shown
+
+
+@pytest.mark.parametrize("width", [200, 120, 100, 80, 60, 40, 10])
+def test_a_table_fits_any_width_and_cuts_no_figure(tables, width: int) -> None:
+    every = [*tables, *ranking.build(make_mesh_suite())]
+    shown = render(every, "table", width=width)
+    assert max(map(len, shown.splitlines())) <= max(width, text.NARROWEST)
+    words = set(re.findall(r"[^\s,;]+", shown))
+    for table in every:
+        for row in table.rows:
+            for interval in (row.clean, row.robust, row.worst_decile):
+                assert fmt.plus_minus(interval, share=True).split()[0] in words
+            assert any(word.startswith(row.method.split()[0].strip(",")[:8]) for word in words)
+    if width == 40:
+        heads = [line for line in shown.splitlines() if re.match(r"(rank +)?method ", line)]
+        assert len(heads) > len(every) * 3, "columns stand below each other"
+
+
+def test_a_wide_table_is_cut_at_its_labels_first() -> None:
+    record = make_record("SAT", sealed=False)
+    record["job"]["method"]["label"] = "sharpness-aware training, adaptive radius"
+    built = ranking.build([record, make_record("BP")])
+    natural = max(map(len, render(built, "table", width=200).splitlines()[2:6]))
+    shown = render(built, "table", width=natural - 10)
+    assert "sharpness-aware training, adap…" in shown
+    assert sum(line.startswith("rank") for line in shown.splitlines()) == 1
+
+
+def test_csv_has_the_fields_of_the_json_rows(tables) -> None:
+    lines = list(csv.DictReader(io.StringIO(render(tables, "csv"))))
+    rows = [row.as_dict() for table in tables for row in table.rows]
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        assert line["method"] == row["method"]
+        for key in ("clean", "robust", "worst_decile"):
+            for part in ("mean", "low", "high"):
+                value = row[key][part]
+                assert line[f"{key}.{part}"] == ("" if value is None else str(value))
+        assert line["seeds"] == ";".join(map(str, row["seeds"]))
+        assert line["data.fingerprint"] == row["data"]["fingerprint"]
 
 
 def test_json_is_the_rows_and_reads_back(tables) -> None:

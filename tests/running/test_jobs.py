@@ -143,6 +143,58 @@ def test_a_failure_is_a_typed_record_and_runs_again(tmp_path, monkeypatch, name,
     ]
 
 
+DEEP_FAULT = """
+from pnnbench.methods.bp import BP
+
+class Deep(BP):
+    def loss(self, workload, batch):
+        return self.helper(super().loss(workload, batch))
+
+    def helper(self, loss):
+        return loss + self.misspelled
+"""
+
+
+def test_an_error_names_the_lines_of_the_users_own_file(tmp_path, monkeypatch):
+    (tmp_path / "deep_fault_methods.py").write_text(DEEP_FAULT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    loaded = suite(tmp_path, methods=["deep_fault_methods.Deep"])
+    (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    first, *places = record["error"]["message"].splitlines()
+    assert "misspelled" in first
+    assert places == [
+        "  deep_fault_methods.py, line 6, in loss: "
+        "return self.helper(super().loss(workload, batch))",
+        "  deep_fault_methods.py, line 9, in helper: return loss + self.misspelled",
+    ]
+    folder = job_folder(tmp_path / "runs", loaded.jobs[0])
+    trace = (folder / "traceback.txt").read_text()
+    assert trace.startswith("Traceback (most recent call last):")
+    assert "lightning" in trace
+    assert "misspelled" in trace.splitlines()[-1]
+
+
+def test_a_traceback_does_not_outlive_its_failure(tmp_path):
+    loaded = suite(tmp_path)
+    folder = job_folder(tmp_path / "runs", loaded.jobs[0])
+    folder.mkdir(parents=True)
+    (folder / "traceback.txt").write_text("of the run before")
+    (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert record["status"] == "ok"
+    assert not (folder / "traceback.txt").exists()
+
+
+def test_the_share_of_a_job_grows_with_epochs_and_cells(tmp_path):
+    loaded = suite(tmp_path, methods=[{"method": "bp", "epochs_factor": 4}])
+    shares = []
+    run_suite(loaded, tmp_path / "runs", say=nothing, share=shares.append)
+    assert shares == sorted(shares)
+    assert shares[:4] == pytest.approx([0.7 * e / 4 for e in (1, 2, 3, 4)])
+    assert len(shares) > 4
+    assert 0.7 < shares[-1] <= 1.0
+
+
 def test_timeout_is_a_typed_record(tmp_path):
     records = run_suite(suite(tmp_path, timeout_s=1e-6), tmp_path / "runs", say=nothing)
     assert records[0]["status"] == "timeout"
