@@ -218,6 +218,13 @@ def _fits(value: Any, default: Any, *, amount: bool) -> bool:
     return not isinstance(default, (bool, str, int)) or type(value) is type(default)
 
 
+def _allowed(default: Any, *, amount: bool, mapping: bool) -> str:
+    """What a hyper-parameter may be, in words."""
+    if amount:
+        return "a number, or a text with a unit such as '0.3 rad'"
+    return "a number, or one for each parameter" if mapping else kind_word(default)
+
+
 def method_parameters(
     cls: type[TrainingMethod], given: Mapping[str, Any], *, where: str = ""
 ) -> dict[str, Any]:
@@ -251,6 +258,7 @@ def method_parameters(
                 next_step="pnnbench list methods",
             )
     amounts = getattr(cls, "amounts", ())
+    per_parameter = getattr(cls, "per_parameter", ())
     # 1 and 1.0 are one setting, and so are "3 rad" and "3.0 rad": one hash.
     given = {
         k: float(v)
@@ -260,6 +268,9 @@ def method_parameters(
         else v
         for k, v in given.items()
     }
+    for key in per_parameter:
+        if isinstance(given.get(key), Mapping):
+            given[key] = {k: float(v) if type(v) is int else v for k, v in given[key].items()}
     full = {**known, **given}
     missing = [n for n, v in full.items() if v is inspect.Parameter.empty]
     if missing:
@@ -268,14 +279,18 @@ def method_parameters(
         default, amount = known[key], key in amounts
         if _fits(value, default, amount=amount):
             continue
+        if key in per_parameter and isinstance(value, Mapping):
+            if all(_fits(v, 0.0, amount=False) for v in value.values()):
+                continue
+            raise UserError(
+                f"{prefix}{key} is {dict(value)!r}", allowed="a number for each parameter"
+            )
         hint = ""
         if isinstance(value, str) and (amount or isinstance(default, float)) and _is_number(value):
             hint = f"write it with a point, {float(value)!r}: YAML reads {value} as text"
         raise UserError(
             f"{prefix}{key} is {value!r}, {kind_word(value)}",
-            allowed="a number, or a text with a unit such as '0.3 rad'"
-            if amount
-            else kind_word(default),
+            allowed=_allowed(default, amount=amount, mapping=key in per_parameter),
             next_step=hint,
         )
     try:

@@ -10,6 +10,7 @@ from pnnbench import registry
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
+from pnnbench.methods.environment import SATEnvironment
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.mrr import MRRWeightBank
 from pnnbench.workloads.amounts import Amount
@@ -166,6 +167,19 @@ def test_wrong_parameters_read(given: dict[str, Any], text: str) -> None:
         registry.method_parameters(SAT, given, where="suite.yaml: methods[0]")
     assert text in str(error.value)
     assert str(error.value).startswith("suite.yaml: methods[0]: ")
+
+
+def test_a_number_for_each_parameter_is_one_setting_however_it_is_spelt() -> None:
+    one = registry.method_parameters(SATEnvironment, {"step": {"rotation_deg": 12, "scale": 0.1}})
+    assert one["step"] == {"rotation_deg": 12.0, "scale": 0.1}
+    assert type(one["step"]["rotation_deg"]) is float
+    assert registry.method_parameters(SATEnvironment, {"step": 2})["step"] == 2.0
+    with pytest.raises(UserError, match="a number for each parameter"):
+        registry.method_parameters(SATEnvironment, {"step": {"scale": "far"}})
+    with pytest.raises(UserError, match="a number, or one for each parameter"):
+        registry.method_parameters(SATEnvironment, {"step": "far"})
+    with pytest.raises(UserError, match="rho is"):
+        registry.method_parameters(SATEnvironment, {"rho": {"scale": 0.1}})
 
 
 def test_a_missing_parameter_is_named() -> None:

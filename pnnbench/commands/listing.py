@@ -35,6 +35,7 @@ def _methods(runs: Path) -> list[Entry]:
                 "name": name,
                 "summary": _summary(cls),
                 "access": cls.access,
+                "knows": ", ".join(cls.told()) or "nothing",
                 "source": cls.source,
                 "parameters": method_parameters(cls, {}),
                 "workloads": supported,

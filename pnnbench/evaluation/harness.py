@@ -248,7 +248,8 @@ def _measure_group(
     """Measures some cells in one pass over the inputs of the first physical layer (N, ...)."""
     network = workload.network
     conditions = [
-        Condition(workload.draw_device(c.severity, c.device_seed), c.environment) for c in group
+        Condition(workload.draw_device(c.severity, c.device_seed, c.law), c.environment)
+        for c in group
     ]
     meters = [_Meter(workload) for _ in group]
     noise = DeviceNoise([c.device_seed for c in group])

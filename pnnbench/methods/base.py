@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -21,6 +21,11 @@ from pnnbench.workloads.hardware import Hardware
 
 #: Precisions of the Trainer in which parameters are kept in 32 or 64 bits.
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+
+
+#: What a method can be told of the tests besides data and digital model: that controls are met with
+#: Gaussian errors, the law of the environments on the grid, or one device to measure on.
+Knowledge = Literal["gaussian on controls", "tested law", "one device"]
 
 
 class NoHardwareError(UserError, AttributeError):
@@ -50,6 +55,10 @@ class TrainingMethod(pl.Callback):
         access: What the method may touch.
         source: Where the method comes from.
         amounts: Names of the hyper-parameters that are amounts.
+        per_parameter: Names of the hyper-parameters that are a number, or a mapping from names of
+            the environment's parameters to numbers.
+        knows: What its law of training draws on, besides the device that `access` gives; see
+            `told`.
         calls: Number of losses computed since training started; part of the checkpoint.
         schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
             of the steps, for published protocols.
@@ -58,6 +67,8 @@ class TrainingMethod(pl.Callback):
     access: ClassVar[Access] = "in_silico"
     source: ClassVar[str] = ""
     amounts: ClassVar[tuple[str, ...]] = ("lr",)
+    per_parameter: ClassVar[tuple[str, ...]] = ()
+    knows: ClassVar[tuple[Knowledge, ...]] = ()
 
     def __init__(self, lr: Amount, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
         self.lr = check_amount("lr", lr, low_open=True)
@@ -106,6 +117,17 @@ class TrainingMethod(pl.Callback):
                 f"{name} has no hardware before it is attached to a workload, nor after training"
             )
         return self._hardware
+
+    @classmethod
+    def told(cls) -> tuple[Knowledge, ...]:
+        """What the class knows of the tests, computed: `knows`, and a device if it is in situ.
+
+        Returns:
+            Empty for a method that knows nothing. Whether it queries the device is that it has one.
+        """
+        if cls.access == "in_silico":
+            return cls.knows
+        return (*(item for item in cls.knows if item != "one device"), "one device")
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -325,6 +347,10 @@ class TrainingMethod(pl.Callback):
         self.calls += 1
         if self._hardware is not None:
             self._hardware.start_step(self.calls)
+
+    def figures(self) -> dict[str, float]:
+        """What the method found out while it trained, name -> finite number; for the record."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """State of the method for the checkpoint: tensors and plain values only."""

@@ -1,116 +1,73 @@
 """Training against the environment: misalignment that no trainable parameter stands for.
 
 The parameters are those of `Workload.environment_ranges`; everything here is in units of their
-ranges, 1 being the end of the range on the positive side. A method draws one environment for a
-whole batch.
+ranges, see `pnnbench.methods.positions`. A method draws one environment for a whole batch.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_range, fold, unknown_name
-from pnnbench.methods.base import TrainingMethod
+from pnnbench.errors import UserError, check_range
+from pnnbench.methods.base import Knowledge, TrainingMethod
+from pnnbench.methods.positions import (
+    ALL,
+    PerParameter,
+    check_per_parameter,
+    check_turns,
+    chosen_parameters,
+    draw_probe,
+    environment_at,
+    of_parameter,
+    require_names,
+    whose_turn,
+)
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device, Environment
 from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Batch, Workload
 
-#: When the parameters take their turns: all at each batch, or one after another.
-TURNS = ("together", "batch", "epoch")
-ALL = "all"
-
-
-def chosen_parameters(workload: Workload, parameters: str) -> list[str]:
-    """Names of the environment's parameters that a method trains against.
-
-    Args:
-        workload: The workload.
-        parameters: Names separated by commas, or ``"all"``; each in any case, with ``-`` or ``_``,
-            with or without its unit: ``temperature`` is ``temperature_degc``.
-
-    Returns:
-        The names of the environment's fields, in the order given.
-
-    Raises:
-        UserError: If the workload has no such parameter.
-    """
-    known = list(workload.environment_ranges)
-    if parameters == ALL:
-        return known
-    names = []
-    for given in parameters.split(","):
-        word = fold(given.strip())
-        meant = [name for name in known if word in (fold(name), fold(name).rpartition("-")[0])]
-        if not word or len(meant) != 1:
-            raise unknown_name("environment parameter", given.strip(), known, where=workload.name)
-        names += meant
-    return names
-
-
-def environment_at(workload: Workload, position: dict[str, float]) -> Environment:
-    """The environment at a position, in units of the ranges, cut to the ranges."""
-    nominal = workload.nominal_environment()
-    moved = {
-        name: getattr(nominal, name) + workload.environment_ranges[name] * max(-1.0, min(1.0, u))
-        for name, u in position.items()
-    }
-    return dataclasses.replace(nominal, **moved)
-
-
-def check_turns(turns: str) -> str:
-    """Returns when the parameters take their turns; raises UserError if there is no such way."""
-    if turns not in TURNS:
-        raise UserError(f"turns is {turns!r}", allowed=", ".join(TURNS))
-    return turns
-
-
-def whose_turn(names: list[str], turns: str, call: int, epoch: int) -> list[str]:
-    """Parameters that move at a step.
-
-    Args:
-        names: All of them.
-        turns: ``"together"``, ``"batch"`` or ``"epoch"``.
-        call: Number of the step, from 1.
-        epoch: Number of the epoch, from 0.
-
-    Returns:
-        All names, or one.
-    """
-    if turns == "together":
-        return names
-    return [names[((call - 1) if turns == "batch" else epoch) % len(names)]]
-
-
-def draw_probe(
-    names: list[str], size: float, two_sided: bool, generator: torch.Generator
-) -> dict[str, float]:
-    """Draws a displacement for each name: uniform up to ``size``, of either sign or positive."""
-    draws = torch.rand(len(names), generator=generator).clamp(min=1e-3)
-    signs = torch.randint(0, 2, (len(names),), generator=generator) * 2 - 1
-    values = size * draws * (signs if two_sided else 1)
-    return dict(zip(names, values.tolist(), strict=True))
+#: Longest step, in units of the range.
+_LONGEST_STEP = 1e6
+#: Widest range in the unit of a parameter.
+_WIDEST = 1e4
 
 
 class AgainstEnvironment(TrainingMethod):
     """What methods against the environment share: its parameters, their turns, random probes."""
 
+    knows: ClassVar[tuple[Knowledge, ...]] = ("tested law",)
     parameters: str
     probe: float
     two_sided: bool
     turns: str
+    ranges: Mapping[str, float] | None
 
-    def set_probes(self, parameters: str, probe: float, two_sided: bool, turns: str) -> None:
+    def set_probes(
+        self,
+        parameters: str,
+        probe: float,
+        two_sided: bool,
+        turns: str,
+        ranges: Mapping[str, float] | None,
+    ) -> None:
         """Checks and keeps the hyper-parameters of the probes; see the subclasses."""
         self.parameters = str(parameters)
         self.probe = check_range("probe", probe, low=0.0, high=1.0, low_open=True)
         self.two_sided = bool(two_sided)
         self.turns = check_turns(turns)
+        if ranges is not None and not isinstance(ranges, Mapping):
+            raise UserError(f"ranges is {ranges!r}", allowed="a half-width for each parameter")
+        self.ranges = ranges and {
+            str(name): check_range(f"ranges.{name}", width, low=0.0, high=_WIDEST, low_open=True)
+            for name, width in ranges.items()
+        }
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -120,7 +77,9 @@ class AgainstEnvironment(TrainingMethod):
     def check(self, workload: Workload) -> None:
         """Checks the names of the parameters too."""
         super().check(workload)
-        chosen_parameters(workload, self.parameters)
+        names = chosen_parameters(workload, self.parameters)
+        if self.ranges is not None:
+            require_names("ranges", self.ranges, names)
 
     def draw(self, workload: Workload) -> dict[str, float]:
         """Draws the probe of this step, in units of the ranges."""
@@ -128,11 +87,16 @@ class AgainstEnvironment(TrainingMethod):
         names = whose_turn(names, self.turns, self.calls, workload.current_epoch)
         return draw_probe(names, self.probe, self.two_sided, self.generator())
 
+    def environment(self, workload: Workload, position: Mapping[str, float]) -> Environment:
+        """The environment at a position in units of the ranges; see `environment_at`."""
+        return environment_at(workload, position, self.ranges)
+
 
 class RandomEnvironment(AgainstEnvironment):
     """Random environments: L(Θ) in an environment drawn anew for each batch.
 
-    The augmentation that finite-difference sharpness-aware training contains; see also SATOutward.
+    The augmentation that finite-difference sharpness-aware training contains. With ``outward`` it
+    draws from the law of `SATOutward` without a step on the controls, at one gradient per step.
 
     Args:
         parameters: Names of `Workload.environment_ranges`, separated by commas, or ``"all"``.
@@ -140,12 +104,17 @@ class RandomEnvironment(AgainstEnvironment):
         two_sided: Whether displacements have either sign; False as published.
         turns: ``"together"`` moves all parameters at each batch, ``"batch"`` and ``"epoch"`` one
             after another.
+        outward: Length by which every displacement is made longer, in units of the range, >= 0, or
+            one for each parameter; see `SATOutward`.
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
+        ranges: Half-width of each parameter's range in its physical unit; None for those of
+            `Workload.environment_ranges`.
     """
 
     source = "baseline of this project: domain randomisation of the environment"
+    per_parameter: ClassVar[tuple[str, ...]] = ("outward",)
 
     def __init__(
         self,
@@ -153,18 +122,47 @@ class RandomEnvironment(AgainstEnvironment):
         probe: float = 1.0,
         two_sided: bool = True,
         turns: str = "together",
+        outward: PerParameter = 0.0,
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
+        ranges: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.set_probes(parameters, probe, two_sided, turns)
+        self.set_probes(parameters, probe, two_sided, turns, ranges)
+        self.outward = check_per_parameter("outward", outward, high=_LONGEST_STEP)
+
+    def check(self, workload: Workload) -> None:
+        """Checks that ``outward`` has a number for each parameter too."""
+        super().check(workload)
+        require_names("outward", self.outward, chosen_parameters(workload, self.parameters))
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device in a random environment."""
-        environment = environment_at(workload, self.draw(workload))
-        with workload.operating(Device.ideal(), environment):
+        position = moved_along(self.draw(workload), self.outward, 1.0)
+        with workload.operating(Device.ideal(), self.environment(workload, position)):
             return workload.loss(workload(batch[0]), batch)
+
+
+def moved_along(
+    probe: Mapping[str, float], step: PerParameter, factor: float, *, keep_probe: bool = True
+) -> dict[str, float]:
+    """Where a step along the direction of a probe ends.
+
+    Args:
+        probe: Displacement u of each parameter, in units of its range; not all 0.
+        step: Length of the step in units of the range, one or one for each parameter.
+        factor: Multiplies the step; below 0 it goes back.
+        keep_probe: Whether the step starts at the probe; else at nominal.
+
+    Returns:
+        u + factor * step * u / |u| for each parameter, before it is folded into the range.
+    """
+    length = math.sqrt(sum(u * u for u in probe.values()))
+    return {
+        name: (u if keep_probe else 0.0) + of_parameter(step, name) * factor * u / length
+        for name, u in probe.items()
+    }
 
 
 class SATEnvironment(AgainstEnvironment, SAT):
@@ -181,9 +179,10 @@ class SATEnvironment(AgainstEnvironment, SAT):
         two_sided: Whether probes have either sign; False as published.
         keep_probe: Whether the step starts at the probe, as in the published code, or at nominal,
             as in the published formula.
-        step: Length of the step in units of the range, >= 0.
+        step: Length of the step in units of the range, >= 0, or one for each parameter.
         normalise: Whether the step has that length whatever the slope, or is ``step`` times the
-            slope per range, as published.
+            slope per range, as published: a step of a in the parameter's own unit, for a range r,
+            is a / r² here.
         turns: ``"together"``, ``"batch"`` or ``"epoch"``: when the parameters take their turns.
         rho: Radius of the ball around the controls; 0 for none. See SAT.
         adaptive: Whether the ball scales with the controls.
@@ -191,9 +190,13 @@ class SATEnvironment(AgainstEnvironment, SAT):
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
+        ranges: As in RandomEnvironment.
     """
 
     source = "free-space experiments of the sharpness-aware-training paper"
+    per_parameter: ClassVar[tuple[str, ...]] = ("step",)
+    #: Whether the slope is measured.
+    measures: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -201,7 +204,7 @@ class SATEnvironment(AgainstEnvironment, SAT):
         probe: float = 0.75,
         two_sided: bool = True,
         keep_probe: bool = True,
-        step: float = 0.25,
+        step: PerParameter = 0.25,
         normalise: bool = True,
         turns: str = "together",
         rho: Amount = 0.015,
@@ -210,12 +213,40 @@ class SATEnvironment(AgainstEnvironment, SAT):
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
+        ranges: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(rho, adaptive, perturb, lr, lr_digital, optimizer)
-        self.set_probes(parameters, probe, two_sided, turns)
+        self.set_probes(parameters, probe, two_sided, turns, ranges)
         self.keep_probe = bool(keep_probe)
-        self.step = check_range("step", step, low=0.0, high=1e6)
+        self.step = check_per_parameter("step", step, high=_LONGEST_STEP)
         self.normalise = bool(normalise)
+        self.slopes, self.rising = 0, 0
+
+    def check(self, workload: Workload) -> None:
+        """Checks that ``step`` has a number for each parameter too."""
+        super().check(workload)
+        require_names("step", self.step, chosen_parameters(workload, self.parameters))
+
+    def attach(self, workload: Workload) -> None:
+        """Starts to count slopes anew too."""
+        super().attach(workload)
+        self.slopes, self.rising = 0, 0
+
+    def figures(self) -> dict[str, float]:
+        """The share of the measured slopes that were positive: 1 where measuring tells nothing."""
+        if not self.slopes:
+            return super().figures()
+        share = self.rising / self.slopes
+        return {**super().figures(), "share_of_positive_slopes": share}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Adds the counts of slopes."""
+        return {**super().state_dict(), "slopes": self.slopes, "rising": self.rising}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores `state_dict`."""
+        super().load_state_dict(state_dict)
+        self.slopes, self.rising = int(state_dict["slopes"]), int(state_dict["rising"])
 
     def adversarial(self, probe: dict[str, float], rise: float) -> dict[str, float]:
         """Where the environment goes.
@@ -225,15 +256,12 @@ class SATEnvironment(AgainstEnvironment, SAT):
             rise: L1 - L0, the loss there minus that at nominal.
 
         Returns:
-            Displacement of each parameter, in units of its range, before it is cut to the range.
+            Displacement of each parameter, in units of its range, before it is folded
+            into the range.
         """
-        length = math.sqrt(sum(u * u for u in probe.values()))
-        slope = rise / length
+        slope = rise / math.sqrt(sum(u * u for u in probe.values()))
         along = math.copysign(1.0, slope) if self.normalise and slope else slope
-        return {
-            name: (u if self.keep_probe else 0.0) + self.step * along * u / length
-            for name, u in probe.items()
-        }
+        return moved_along(probe, self.step, along, keep_probe=self.keep_probe)
 
     def perturbed(self, workload: Workload) -> dict[str, nn.Parameter]:
         """What is moved besides the environment: nothing without a radius."""
@@ -247,13 +275,15 @@ class SATEnvironment(AgainstEnvironment, SAT):
         moves_prefix = bool(group) and self.perturb == "all"
         with workload.extra_pass() if moves_prefix else nullcontext():
             h = workload.prefix(batch[0])
-        with torch.set_grad_enabled(bool(group)), workload.extra_pass():
-            first = workload.loss(workload.physical(h if moves_prefix else h.detach()), batch)
-        shifted, nominal = self.step_to_worst(workload, first, group), float(first.detach())
+        shifted, nominal = {}, 0.0
+        if group or self.measures:
+            with torch.set_grad_enabled(bool(group)), workload.extra_pass():
+                first = workload.loss(workload.physical(h if moves_prefix else h.detach()), batch)
+            shifted, nominal = self.step_to_worst(workload, first, group), float(first.detach())
         rise = self.rise(workload, h, batch, probe, nominal)
         if moves_prefix:
             h = workload.prefix(batch[0], shifted)
-        worst = environment_at(workload, self.adversarial(probe, rise))
+        worst = self.environment(workload, self.adversarial(probe, rise))
         with workload.operating(Device.ideal(), worst):
             return workload.loss(workload.physical(h, shifted), batch)
 
@@ -265,7 +295,7 @@ class SATEnvironment(AgainstEnvironment, SAT):
         probe: dict[str, float],
         nominal: float,
     ) -> float:
-        """Loss at the probe minus that at nominal, measured.
+        """Loss at the probe minus that at nominal, measured and counted.
 
         Args:
             workload: The workload.
@@ -280,9 +310,12 @@ class SATEnvironment(AgainstEnvironment, SAT):
         with (
             torch.no_grad(),
             workload.extra_pass(),
-            workload.operating(Device.ideal(), environment_at(workload, probe)),
+            workload.operating(Device.ideal(), self.environment(workload, probe)),
         ):
-            return float(workload.loss(workload.physical(h), batch)) - nominal
+            rise = float(workload.loss(workload.physical(h), batch)) - nominal
+        self.slopes += 1
+        self.rising += rise > 0.0
+        return rise
 
 
 class SATOutward(SATEnvironment):
@@ -290,14 +323,15 @@ class SATOutward(SATEnvironment):
 
     Every step goes outwards, as if the loss always rose away from nominal. What
     `SATEnvironment` gains over this is due to what it measures; what this gains over
-    `RandomEnvironment` is due to larger displacements and to the step of the controls.
+    `RandomEnvironment` with the same ``outward`` is due to the step of the controls and to its
+    second gradient. Without a radius the two are the same.
 
     Args:
         parameters: Names of `Workload.environment_ranges`, separated by commas, or ``"all"``.
         probe: Largest displacement of the probe in units of the range, in (0, 1].
         two_sided: Whether probes have either sign.
         keep_probe: Whether the step starts at the probe or at nominal.
-        step: Length of the step in units of the range, >= 0.
+        step: Length of the step in units of the range, >= 0, or one for each parameter.
         normalise: As in SATEnvironment; the slope is 1 / |u| where it is not normalised.
         turns: ``"together"``, ``"batch"`` or ``"epoch"``: when the parameters take their turns.
         rho: Radius of the ball around the controls; 0 for none. See SAT.
@@ -306,9 +340,11 @@ class SATOutward(SATEnvironment):
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
+        ranges: As in RandomEnvironment.
     """
 
     source = "control of this project"
+    measures: ClassVar[bool] = False
 
     def rise(
         self,

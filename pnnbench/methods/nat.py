@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.base import Knowledge, TrainingMethod
 from pnnbench.methods.pat import check_placement, in_situ_outputs
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
@@ -30,6 +30,7 @@ class NAT(TrainingMethod):
     """
 
     source = "Joshi et al., Nature Communications 11, 2473 (2020)"
+    knows: ClassVar[tuple[Knowledge, ...]] = ("gaussian on controls",)
     amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
 
     def __init__(
@@ -74,6 +75,7 @@ class NATInSitu(TrainingMethod):
     """
 
     access: ClassVar[Access] = "in_situ"
+    knows: ClassVar[tuple[Knowledge, ...]] = ("gaussian on controls",)
     source = "noise-aware training on the measurements of Wright et al., Nature 601, 549 (2022)"
     amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
 

@@ -46,6 +46,18 @@ class SaturableAbsorber(Absorber):
         return {"optical_density": self.optical_density, "saturation": self.saturation}
 
 
+class Transparent(Absorber):
+    """No absorber: all light gets through, and a stack of masks is linear in the field."""
+
+    def forward(self, field: Tensor) -> Tensor:
+        """The field (..., n, n) itself."""
+        return field
+
+    def describe(self) -> dict[str, Any]:
+        """No constants."""
+        return {}
+
+
 class ThresholdAbsorber(Absorber):
     """The published absorber: max(0, 1 - I_th / I) of the power gets through.
 

@@ -39,6 +39,7 @@ __all__ = [
     "ShotNoise",
     "StaticError",
     "Tap",
+    "as_hardware",
     "calibrating_full_scale",
     "check_severity",
     "check_target",
@@ -174,6 +175,27 @@ def hold_transfer(network: nn.Module) -> Iterator[dict[str, Tensor]]:
     finally:
         for name, layer in layers.items():
             layer.override_weight(previous[name])
+
+
+@contextmanager
+def as_hardware(network: nn.Module) -> Iterator[None]:
+    """Makes every physical layer the deployed one, in training mode too.
+
+    Args:
+        network: Module that holds the physical layers.
+
+    Yields:
+        None; the layers are as they were afterwards. See `PhysicalLayer.deployed`.
+    """
+    layers = physical_layers(network).values()
+    previous = [(layer, layer._measured) for layer in layers]
+    try:
+        for layer, _ in previous:
+            layer._measured = True
+        yield
+    finally:
+        for layer, measured in previous:
+            layer._measured = measured
 
 
 @contextmanager

@@ -1,9 +1,17 @@
-"""Nonlinear diffractive stacks: phase masks with saturable absorbers, gaps between, detectors.
+"""Weakly nonlinear diffractive stacks: phase masks with saturable absorbers, gaps and detectors.
 
 Light meets a mask, the absorber behind it, a gap, the next mask, ...; behind the last absorber
 stand fixed optics and a plane of photodetectors, which measure the power on squares of the plane.
 Misalignment rotates, shifts and magnifies the masks against the light. What is interpolated is a
 mask's complex transmission exp(i phase), never its phase, which wraps.
+
+The stack is weakly nonlinear: an absorber stands directly behind a phase mask, which leaves
+intensities alone, so that the first one acts on the light that comes in, whatever the phases are,
+and little light saturates the others. `Transparent` in their place gives the linear stack.
+
+A pixel of a mask is a square. The digital model that is trained has one sample for it, a mask of
+points; the deployed stack, which is measured, has ``samples`` along its side. That difference is a
+gap between model and hardware that every method has to live with.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_count, check_pair, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.absorbers import Absorber, SaturableAbsorber
 from pnnbench.platforms.base import (
     Environment,
@@ -25,6 +33,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging, Plane
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     Misalignment,
@@ -35,188 +44,26 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
-from pnnbench.platforms.propagation import (
-    FreeSpace,
-    Lens,
-    critical_distance_m,
-    transposed_matrix,
-)
+from pnnbench.platforms.propagation import FreeSpace
+
+__all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
 
 #: What stands around a mask that has moved: nothing gets through, or bare glass as published.
 SURROUNDINGS = {"opaque": 0.0, "clear": 1.0}
-
-
-@dataclasses.dataclass(frozen=True)
-class Plane:
-    """Sampling of all planes of a stack.
-
-    Attributes:
-        n: Samples along a side.
-        pixel_um: Sample distance in um.
-        wavelength_nm: Wavelength in nm.
-        padding: Width of a padded plane in multiples of the window, at least: 1 for periodic
-            planes; else long gaps get as much more as keeps open space open.
-    """
-
-    n: int = 64
-    pixel_um: float = 4.0
-    wavelength_nm: float = 532.0
-    padding: int = 2
-
-    def __post_init__(self) -> None:
-        check_count("samples along a side", self.n, high=16384)
-        check_range("pixel_um", self.pixel_um, low=0.0, high=1e6, low_open=True)
-        check_range("wavelength_nm", self.wavelength_nm, low=0.0, high=1e9, low_open=True)
-        check_count("padding", self.padding, high=64)
-
-    def gap(self, distance_mm: float, dtype: torch.dtype = torch.complex64) -> FreeSpace:
-        """A gap in these planes."""
-        padding = self.padding
-        if padding > 1:
-            window = critical_distance_m(self.n, self.pixel_um * 1e-6, self.wavelength_nm * 1e-9, 1)
-            padding = max(padding, math.ceil(distance_mm * 1e-3 / window - 1e-9))
-        return FreeSpace(self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding, dtype)
-
-    def lens(
-        self,
-        focal_mm: float,
-        dtype: torch.dtype = torch.complex64,
-        centre: float | None = None,
-    ) -> Lens:
-        """A lens in these planes."""
-        return Lens(self.n, self.pixel_um, self.wavelength_nm, focal_mm, centre, dtype)
-
-
-@dataclasses.dataclass(frozen=True)
-class Detectors:
-    """Square photodetectors on a plane.
-
-    Attributes:
-        corners: Row and column of the first pixel of each.
-        side: Pixels along a side.
-    """
-
-    corners: tuple[tuple[int, int], ...]
-    side: int
-
-    def __post_init__(self) -> None:
-        check_count("side of a detector", self.side)
-        if not self.corners:
-            raise UserError("no detector", allowed="at least one corner")
-        for corner in self.corners:
-            check_pair("corner of a detector", corner, low=-(2**31))
-
-    def pixels(self, n: int) -> Tensor:
-        """Row-major indices of the pixels of all detectors, one detector after another.
-
-        Raises:
-            UserError: If one sticks out of the plane.
-        """
-        steps = torch.arange(self.side)
-        found = []
-        for row, column in self.corners:
-            if not (0 <= row <= n - self.side and 0 <= column <= n - self.side):
-                raise UserError(
-                    f"a detector at {(row, column)} with side {self.side} is out of the plane",
-                    allowed=f"0 to {n - self.side}",
-                )
-            found.append(((row + steps)[:, None] * n + column + steps[None, :]).flatten())
-        return torch.cat(found)
-
-
-class Imaging(nn.Module):
-    """Fixed optics before the first mask: fields (B, m, m) of a smaller square become fields there.
-
-    Args:
-        elements: Gaps and lenses in the order in which light meets them.
-        n: Samples along a side of the planes.
-        m: Samples along a side of the square in the middle that carries the image.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, elements: Sequence[nn.Module], n: int, m: int) -> None:
-        super().__init__()
-        check_count("samples of the image", m, high=n)
-        self.n, self.m = n, m
-        start = (n - m) // 2
-        square = Detectors(((start, start),), m).pixels(n)
-        # Symmetric optics: the columns of their matrix are the rows of the reversed system.
-        columns = transposed_matrix(list(reversed(list(elements))), n, square)
-        columns = columns.view(m, m, n, n)
-        bound = 1e-5 * float(columns.abs().max())
-        self.folded = m % 2 == n % 2 == 0 and all(
-            float((columns - columns.flip(dims)).abs().max()) <= bound for dims in ((0, 2), (1, 3))
-        )
-        if self.folded:
-            # Even and odd parts never mix: a quarter of the matrix for each parity of both sides.
-            parts = [part for half in _even_odd(columns, 0) for part in _even_odd(half, 1)]
-            columns = torch.stack([part[..., : n // 2, : n // 2] / 4 for part in parts])
-        else:
-            columns = columns[None]
-        blocks = torch.view_as_real(columns.contiguous()).flatten(1, 2).flatten(2)
-        self.register_buffer("matrix", blocks, persistent=False)
-
-    def forward(self, amplitude: Tensor) -> Tensor:
-        """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
-        parts = [amplitude.to(self.matrix.dtype)]
-        if self.folded:
-            parts = [part for half in _even_odd(parts[0], 1) for part in _even_odd(half, 2)]
-        out = torch.bmm(torch.stack(parts).flatten(2), self.matrix)
-        side = self.n // 2 if self.folded else self.n
-        fields = torch.view_as_complex(out.view(len(parts), -1, side, side, 2))
-        if not self.folded:
-            return fields[0]
-        return _unfold(_unfold(fields[0], fields[1], 2), _unfold(fields[2], fields[3], 2), 1)
-
-
-def _even_odd(t: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Sum and difference of the first half and the mirrored second half."""
-    first, second = t.chunk(2, dim)
-    mirrored = second.flip(dim)
-    return first + mirrored, first - mirrored
-
-
-def _unfold(even: Tensor, odd: Tensor, dim: int) -> Tensor:
-    """Both halves from their even and odd parts."""
-    return torch.cat((even + odd, (even - odd).flip(dim)), dim)
-
-
-class DetectorPlane(nn.Module):
-    """Fixed optics behind the last mask, and detectors: power on each detector.
-
-    The optics are linear and only the pixels of the detectors matter, so they are one matrix, made
-    by propagation from the detectors back to the mask, in the precision of the elements.
-
-    Args:
-        elements: Gaps and lenses in the order in which light meets them.
-        n: Samples along a side of the planes.
-        detectors: The detectors.
-    """
-
-    matrix: Tensor
-
-    def __init__(self, elements: Sequence[nn.Module], n: int, detectors: Detectors) -> None:
-        super().__init__()
-        self.count = len(detectors.corners)
-        # A tuple, which registers no submodules: only pictures of the whole plane use them.
-        self.elements = tuple(elements)
-        self.detectors = detectors
-        rows = transposed_matrix(elements, n, detectors.pixels(n))
-        self.register_buffer("matrix", rows.T.contiguous(), persistent=False)
-
-    def forward(self, field: Tensor) -> Tensor:
-        """Powers (B, detectors) from fields (B, n, n) behind the last mask."""
-        at = field.flatten(1).to(self.matrix.dtype) @ self.matrix
-        power = at.real.square() + at.imag.square()
-        return power.unflatten(1, (self.count, -1)).sum(-1)
+#: Standard deviations of the errors of a device at severity 1: a careful assembly on the bench.
+#: A choice, not a measurement. Phase errors in rad, a tenth of a wave; per mask rotation in
+#: degrees, shifts along x and y in um, logarithm of the magnification; per gap in mm.
+PHASE_RAD, ROTATION_DEG, SHIFT_UM, LOG_SCALE, GAP_MM = 0.6, 0.5, 2.0, 0.005, 0.05
+#: Errors of a device that move a mask by itself.
+_OWN = tuple(misalignment_errors())
 
 
 class DiffractiveStack(PhysicalLayer):
     """Phase masks with absorbers and gaps between, then optics and detectors.
 
-    Errors of a device: ``phase``, rad, added to every pixel of every mask, and the misalignment of
-    the whole stack; see `static_errors`. Only phases are drawn.
+    Errors of a device: ``phase``, rad, added to every pixel of every mask; each mask's own
+    misalignment, beside that of the environment, which moves all masks together; and ``gap_mm``,
+    what each gap is too long. See `static_errors`; all are drawn.
 
     Args:
         plane: Sampling of the planes.
@@ -226,10 +73,14 @@ class DiffractiveStack(PhysicalLayer):
         absorber: Behind each mask; a `SaturableAbsorber` by default.
         sampling: How a moved mask is sampled: ``"bilinear"``, or ``"nearest"`` as published.
         surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
-        readout_noise: Standard deviation of the detectors' noise as a fraction of full scale, the
-            brightest detector of each image.
+        readout_noise: Standard deviation of the detectors' noise as a fraction of the calibrated
+            full scale.
         dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
             in single precision does not become double by a cast, so they are refused.
+        samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 a sample
+            of a moved mask has the phase of the mean transmission on its area, and passes the
+            power that falls on the area: a phase mask absorbs nothing.
+        fine_detector_plane: ``detector_plane`` at so many samples; needed above 1.
 
     Attributes:
         phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
@@ -245,9 +96,7 @@ class DiffractiveStack(PhysicalLayer):
     #: One step of an 8-bit phase modulator over 2 pi.
     ball_radius_rms: ClassVar[float] = 2 * math.pi / 256
 
-    _rows: Tensor
     absorber: Absorber
-    _columns: Tensor
     _table: Tensor
 
     def __init__(
@@ -260,8 +109,17 @@ class DiffractiveStack(PhysicalLayer):
         surroundings: str = "opaque",
         readout_noise: float = 0.01,
         dtype: torch.dtype = torch.complex64,
+        samples: int = 1,
+        fine_detector_plane: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        check_count("samples of a pixel", samples, high=8)
+        if (samples > 1) != (fine_detector_plane is not None):
+            raise UserError(
+                f"{samples} samples along a side of a pixel, and "
+                f"{'no' if fine_detector_plane is None else 'a'} fine detector plane",
+                allowed="a fine detector plane exactly if there is more than one sample",
+            )
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
         if dtype not in (torch.complex64, torch.complex128):
             raise UserError(f"dtype is {dtype}", allowed="torch.complex64 or torch.complex128")
@@ -271,12 +129,15 @@ class DiffractiveStack(PhysicalLayer):
         self.gaps = nn.ModuleList(plane.gap(distance, dtype) for distance in gaps_mm)
         self.absorber = SaturableAbsorber() if absorber is None else absorber
         self.detector_plane = detector_plane
+        self.samples = samples
+        fine = plane.finer(samples)
+        distances = gaps_mm if samples > 1 else ()
+        self.fine_gaps = nn.ModuleList(fine.gap(distance, dtype) for distance in distances)
+        self.fine_detector_plane = fine_detector_plane
         self.sampling = check_sampling(sampling)
         self.surroundings = surroundings
         self.readout_noise = float(readout_noise)
         self.dtype = dtype
-        self.register_buffer("_rows", torch.arange(plane.n)[:, None], persistent=False)
-        self.register_buffer("_columns", torch.arange(plane.n)[None], persistent=False)
         pixels = torch.arange(plane.n**2).view(plane.n, plane.n)
         self.register_buffer("_table", lookup(pixels, plane.n**2), persistent=False)
         shape = (len(self.gaps) + 1, plane.n, plane.n)
@@ -301,6 +162,22 @@ class DiffractiveStack(PhysicalLayer):
 
     def _transmission(self, phase: Tensor) -> Tensor:
         return torch.polar(torch.ones_like(phase), phase)
+
+    @property
+    def present_samples(self) -> int:
+        """Samples along the side of a pixel: 1 for the model in training, else ``samples``."""
+        return self.samples if self.deployed else 1
+
+    @property
+    def deployed_plane(self) -> Plane:
+        """Sampling of the planes of the deployed stack."""
+        return self.plane.finer(self.samples)
+
+    @property
+    def deployed_detector_plane(self) -> nn.Module:
+        """What stands behind the last absorber of the deployed stack."""
+        fine = self.fine_detector_plane
+        return self.detector_plane if fine is None else fine
 
     def ideal_weight(self) -> Tensor:
         """Transmissions of the aligned masks (masks, n, n), complex, differentiable."""
@@ -332,23 +209,60 @@ class DiffractiveStack(PhysicalLayer):
             "absorber": {"type": type(self.absorber).__name__, **self.absorber.describe()},
             "sampling": self.sampling,
             "surroundings": self.surroundings,
+            "samples": {"training": 1, "deployed": self.samples},
+            "tolerances": {
+                "phase_rad": PHASE_RAD,
+                "rotation_deg": ROTATION_DEG,
+                "shift_um": SHIFT_UM,
+                "log_scale": LOG_SCALE,
+                "gap_mm": GAP_MM,
+            },
             "readout_noise": self.readout_noise,
             "errors": self.describe_errors(),
         }
 
     def static_errors(self) -> dict[str, StaticError]:
-        """Phase errors of the pixels, and the misalignment of the whole stack."""
+        """Phase errors of the pixels, misalignment of each mask, and errors of the gaps."""
         phase = StaticError("added to the phase of each pixel", "rad", tuple(self.phase.shape))
-        return {**misalignment_errors(), "phase": phase}
+        laws = {**misalignment_errors((len(self.phase),)), "phase": phase}
+        distances = [gap.distance_mm for gap in self.gaps if isinstance(gap, FreeSpace)]
+        if distances:
+            shape, least = (len(distances),), -min(distances)
+            laws["gap_mm"] = StaticError("how much too long each gap is", "mm", shape, least, 1e3)
+        return laws
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws phase errors of every pixel; ``severity`` is their standard deviation in rad."""
+        """Draws phase errors, and the misalignment of every mask and gap, each by itself.
+
+        Args:
+            severity: Multiple of the tolerances that `describe` lists.
+            generator: Source of randomness; the unit draw does not depend on the severity.
+
+        Returns:
+            Name of the error -> value; cut to what is physical.
+        """
         check_severity("severity", severity)
-        return {"phase": severity * torch.randn(self.phase.shape, generator=generator)}
+        spreads = {
+            "phase": PHASE_RAD,
+            "rotation_deg": ROTATION_DEG,
+            "shift_x_px": SHIFT_UM / self.plane.pixel_um,
+            "shift_y_px": SHIFT_UM / self.plane.pixel_um,
+            "log_scale": LOG_SCALE,
+            "gap_mm": GAP_MM,
+        }
+        laws = self.static_errors()
+        return {
+            name: (severity * spread * torch.randn(laws[name].shape, generator=generator)).clamp(
+                laws[name].low, laws[name].high
+            )
+            for name, spread in spreads.items()
+            if name in laws
+        }
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase offsets of standard deviation ``sigma`` rad."""
-        return self.draw_errors(sigma, generator)
+        check_severity("sigma", sigma)
+        return {"phase": sigma * torch.randn(self.phase.shape, generator=generator)}
 
     def sensitivity(self) -> Tensor:
         """1 for every pixel, |d exp(i phase) / d phase|; without gradient."""
@@ -358,40 +272,72 @@ class DiffractiveStack(PhysicalLayer):
         """Transmissions that the light meets under the present operation.
 
         Returns:
-            Complex (masks, n, n); with C > 1 conditions (C, masks, n, n).
+            Complex (masks, m, m) with m = n * `present_samples`; with C > 1 conditions
+            (C, masks, m, m).
         """
         op = self.operation
         if op is None:
-            return self.ideal_weight()
+            return self._on_samples(self.ideal_weight())
         phase: Tensor = self.phase
         if "phase" in op.errors:
             phase = phase + op.errors["phase"]
         masks = self._transmission(phase)
-        misalignment = Misalignment.of(op.environment, op.errors)
-        if not misalignment.aligned:
-            masks = self._misaligned(masks, misalignment)
+        own = any(bool(op.errors[name].any()) for name in _OWN if name in op.errors)
+        modulators = len(self.phase) if own else 1
+        errors = op.errors if own else {}
+        misalignment = Misalignment.of(op.environment, errors, modulators=modulators)
+        if misalignment.aligned:
+            masks = self._on_samples(masks)
+        else:
+            masks = self._misaligned(masks, misalignment, modulators)
             if op.count == 1:
                 masks = masks[0]
-        return masks.expand(op.count, *self.phase.shape) if op.count > 1 else masks
+        return masks.expand(op.count, *masks.shape[-3:]) if op.count > 1 else masks
 
-    def _misaligned(self, masks: Tensor, misalignment: Misalignment) -> Tensor:
-        n, outside = self.plane.n, SURROUNDINGS[self.surroundings]
-        dtype = self.dtype.to_real()
+    def _on_samples(self, masks: Tensor) -> Tensor:
+        """Aligned masks (..., n, n) on the present samples."""
+        samples = self.present_samples
+        if samples == 1:
+            return masks
+        return masks.repeat_interleave(samples, -2).repeat_interleave(samples, -1)
+
+    def _misaligned(self, masks: Tensor, misalignment: Misalignment, modulators: int) -> Tensor:
+        """Masks ((C,) masks, n, n) where they have moved, all together or each by itself."""
+        outside, samples = SURROUNDINGS[self.surroundings], self.present_samples
+        dtype, side = self.dtype.to_real(), samples * self.plane.n
+        middles = torch.arange(side, dtype=torch.float64, device=masks.device)
+        middles = (middles + 0.5) / samples - 0.5
         index, share = taps(
-            misalignment, self._table, self._rows, self._columns, self.sampling, dtype
+            misalignment,
+            self._table,
+            middles[:, None],
+            middles[None],
+            self.sampling,
+            dtype,
+            samples if samples > 1 else None,
         )
-        parts = torch.view_as_real(masks - outside)  # (..., masks, n, n, 2)
-        table = parts.flatten(-3, -2).movedim(-3, -2).flatten(-2)  # (..., n n, masks 2)
         index, share = index.flatten(1, 2), share.flatten(1, 2)
-        shown = sample(table, index, share).unflatten(-1, (-1, 2)).movedim(-2, -3)
-        return torch.view_as_complex(shown.contiguous()).unflatten(-1, (n, n)) + outside
+        parts = torch.view_as_real(masks - outside).flatten(-3, -2)  # (..., masks, n n, 2)
+        if modulators == 1:
+            table = parts.movedim(-3, -2).flatten(-2)  # (..., n n, masks 2)
+            shown = sample(table, index, share).unflatten(-1, (-1, 2)).movedim(-2, -3)
+        else:
+            count = len(index) // modulators
+            table = parts.expand(count, *parts.shape[-3:]).flatten(0, 1)  # (C masks, n n, 2)
+            shown = sample(table, index, share).unflatten(0, (count, modulators))
+        moved = torch.view_as_complex(shown.contiguous()) + outside  # (C, masks, m m)
+        if samples > 1:
+            inside = (share * (index != self.plane.n**2)).sum(-1).clamp(max=1.0)
+            power = (inside + (1.0 - inside) * outside**2).unflatten(0, (-1, modulators))
+            moved = moved * (power.sqrt() / moved.abs().clamp(min=torch.finfo(dtype).tiny))
+        return moved.unflatten(-1, (side, side))
 
     def forward(self, x: Tensor) -> Tensor:
         """Detected powers.
 
         Args:
-            x: Complex fields before the first mask (B, n, n); under C conditions C * B of them,
-                condition-major. Their squared norm is the power.
+            x: Complex fields before the first mask (B, m, m) with m = n * `present_samples`; under
+                C conditions C * B of them, condition-major. Their squared norm is the power.
 
         Returns:
             Power on each detector (B, detectors).
@@ -399,23 +345,38 @@ class DiffractiveStack(PhysicalLayer):
         Raises:
             UserError: If the fields have another size.
         """
-        if x.shape[1:] != self.phase.shape[1:]:
+        side = self.plane.n * self.present_samples
+        if x.shape[1:] != (side, side):
             raise UserError(
                 f"fields of shape {tuple(x.shape)} do not fit the masks",
-                allowed=f"(B, {self.plane.n}, {self.plane.n})",
+                allowed=f"(B, {side}, {side})",
             )
         masks = self.transfer() if self.weight_override is None else self.weight_override
+        if masks.shape[-1] != side:
+            masks = self._on_samples(masks)
+        fine = self.present_samples > 1
         with torch.autocast(x.device.type, enabled=False):
             field = x.to(self.dtype)
             for i in range(masks.shape[-3]):
                 if i:
-                    field = self.gaps[i - 1](field)
+                    gap = self.fine_gaps[i - 1] if fine else self.gaps[i - 1]
+                    field = self._through(gap, field, i - 1)
                 if masks.dim() == 4:
                     blocks = self.blocks(field, len(masks))
                     field = (blocks * masks[:, None, i]).flatten(0, 1)
                 else:
                     field = field * masks[i]
                 field = self.absorber(field)
-            power = self.detector_plane(field)
-            brightest = power.detach().amax(-1, keepdim=True)
-            return self.read_out(power, self.readout_noise, brightest)
+            plane = self.deployed_detector_plane if fine else self.detector_plane
+            power = plane(field)
+            return self.read_out(power, self.readout_noise)
+
+    def _through(self, gap: nn.Module, field: Tensor, index: int) -> Tensor:
+        """Fields (B, m, m) behind a gap, which may be too long."""
+        op = self.operation
+        if op is None or "gap_mm" not in op.errors or not op.errors["gap_mm"].any():
+            return gap(field)
+        longer = op.errors["gap_mm"][..., index]
+        if op.count == 1:
+            return gap(field, longer)
+        return gap(self.blocks(field, op.count), longer).flatten(0, 1)

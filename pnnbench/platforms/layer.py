@@ -83,6 +83,7 @@ class PhysicalLayer(nn.Module):
         self.operation: Operation | None = None
         # In a tuple, since assigning a parameter to a module would register it there.
         self._weight_override: tuple[Tensor | None] = (None,)
+        self._measured = False
         self._recorded_peak: Tensor | None = None
         self.field_tap: Tap | None = None
         self.read_out_tap: Tap | None = None
@@ -91,6 +92,15 @@ class PhysicalLayer(nn.Module):
     def weight_override(self) -> Tensor | None:
         """Used instead of the transfer: by methods that train weights, and by `hold_transfer`."""
         return self._weight_override[0]
+
+    @property
+    def deployed(self) -> bool:
+        """Whether the layer stands for what is deployed, not for the digital model in training.
+
+        So in evaluation mode, and in `as_hardware` in either mode. A platform whose training model
+        is coarser than its hardware goes by it.
+        """
+        return self._measured or not self.training
 
     def override_weight(self, weight: Tensor | None) -> None:
         """Sets `weight_override`; None goes back to the transfer."""

@@ -59,13 +59,20 @@ class MisalignmentEnvironment(Environment):
         check_range("scale", self.scale, low=0.1, high=10.0)
 
 
-def misalignment_errors() -> dict[str, StaticError]:
-    """Declares the misalignment that a layer may have of its own; it adds to the environment's."""
+def misalignment_errors(shape: tuple[int, ...] = ()) -> dict[str, StaticError]:
+    """Declares the misalignment that a layer may have of its own; it adds to the environment's.
+
+    Args:
+        shape: ``()`` for one modulator, ``(M,)`` for M that move each by itself.
+
+    Returns:
+        Name of the error -> what it may be.
+    """
     return {
-        "rotation_deg": StaticError("clockwise rotation of the modulator", "deg", (), -180, 180),
-        "shift_x_px": StaticError("shift to the right", "px", (), -1e4, 1e4),
-        "shift_y_px": StaticError("shift down", "px", (), -1e4, 1e4),
-        "log_scale": StaticError("natural logarithm of the magnification", "1", (), -2.3, 2.3),
+        "rotation_deg": StaticError("clockwise rotation of the modulator", "deg", shape, -180, 180),
+        "shift_x_px": StaticError("shift to the right", "px", shape, -1e4, 1e4),
+        "shift_y_px": StaticError("shift down", "px", shape, -1e4, 1e4),
+        "log_scale": StaticError("natural logarithm of the magnification", "1", shape, -2.3, 2.3),
     }
 
 
@@ -75,7 +82,11 @@ FIELDS = tuple(field.name for field in dataclasses.fields(MisalignmentEnvironmen
 
 @dataclasses.dataclass(frozen=True)
 class Misalignment:
-    """Misalignments of one layer under C conditions, each field float64 (C,)."""
+    """Misalignments under C conditions, each field float64 (C,).
+
+    Where the modulators of a layer move each by itself, every modulator in every condition is one:
+    modulator by modulator, condition by condition.
+    """
 
     rotation_deg: Tensor
     shift_x_px: Tensor
@@ -88,13 +99,16 @@ class Misalignment:
         environment: Mapping[str, Tensor],
         errors: Mapping[str, Tensor],
         sees: tuple[str, ...] = FIELDS,
+        modulators: int = 1,
     ) -> Misalignment:
         """Adds a layer's own misalignment to that of the environment; scales multiply.
 
         Args:
             environment: Field -> value (C,) or ().
-            errors: Field -> value (C,) or (), ``log_scale`` in the place of ``scale``.
+            errors: Field -> value (C,) or (), ``log_scale`` in the place of ``scale``; with
+                several modulators (C, M) or (M,).
             sees: Fields of the environment that the layer answers to.
+            modulators: Number M of modulators that move each by itself.
 
         Returns:
             The sums.
@@ -103,14 +117,14 @@ class Misalignment:
         total = {}
         for name, value in nominal.items():
             found = environment[name] if name in sees else torch.full_like(environment[name], value)
-            found = found.double().reshape(-1)
+            found = found.double().reshape(-1, 1)
             if name == "scale" and "log_scale" in errors:
-                found = found * errors["log_scale"].double().reshape(-1).exp()
+                found = found * errors["log_scale"].double().reshape(-1, modulators).exp()
             elif name in errors:
-                found = found + errors[name].double().reshape(-1)
+                found = found + errors[name].double().reshape(-1, modulators)
             total[name] = found
         widest = max(len(v) for v in total.values())
-        return cls(**{name: v.expand(widest) for name, v in total.items()})
+        return cls(**{k: v.expand(widest, modulators).flatten() for k, v in total.items()})
 
     @property
     def aligned(self) -> bool:
@@ -166,8 +180,14 @@ def taps(
     columns: Tensor,
     sampling: str = BILINEAR,
     dtype: torch.dtype = torch.float32,
+    samples: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Finds the values that the light at some positions meets, and their shares.
+
+    With ``samples`` the light at a position fills a square of 1 / samples of a pixel, and shares
+    are those of the areas that it has in common with the pixels: exactly so for shifts and
+    magnifications; the square is taken to lie along the rows of a modulator that is rotated, which
+    is right to first order in the angle. Squares as large as a pixel make that bilinear sampling.
 
     Args:
         misalignment: Under C conditions.
@@ -176,6 +196,8 @@ def taps(
         columns: Column of each position, broadcastable to it.
         sampling: ``"bilinear"``, the four pixels around, or ``"nearest"``, one.
         dtype: Precision of the weights.
+        samples: Positions along a side of a pixel, at least 1; None for bilinear weights, at any
+            magnification.
 
     Returns:
         Indices of values, int32 (C, ..., T), and weights of the same shape; the weights
@@ -195,7 +217,14 @@ def taps(
     if sampling == NEAREST:
         found = table.flatten().index_select(0, at.flatten()).view(*at.shape, 1)
         return found, torch.ones_like(found, dtype=dtype)
-    down, right = y.sub_(i).to(dtype), x.sub_(j).to(dtype)
+    y.sub_(i)
+    x.sub_(j)
+    if samples is not None:
+        # The share beyond the edge that is half-way between the centres of two pixels.
+        side = (samples * misalignment.scale).clamp(min=1.0).view(-1, *[1] * (y.dim() - 1))
+        y = y.sub_(0.5).mul_(side).add_(0.5).clamp_(0.0, 1.0)
+        x = x.sub_(0.5).mul_(side).add_(0.5).clamp_(0.0, 1.0)
+    down, right = y.to(dtype), x.to(dtype)
     up, left_share = 1 - down, 1 - right
     found = torch.empty(*at.shape, 4, dtype=table.dtype, device=at.device)
     weight = torch.empty(found.shape, dtype=dtype, device=at.device)

@@ -3,11 +3,14 @@
 A ring's heater turns current into power, power shifts the resonance, the detuning from the laser in
 units of the half linewidth sets the weight:
 
-    P = R I^2,  lambda_res = lambda_rest + a I^n + kappa (T - T0) + offset,
+    lambda_res = lambda_rest + a I^n + kappa (T - T0) + offset,
     u = (lambda_laser - lambda_res) / HWHM,  w = b - d / (1 + u^2).
 
 Defaults are calibration B of the reference measurements: it reproduces the stated quality factor of
 about 1e4 and the drift of 0.06 nm/degC. The weight is digital-free: only currents are trained.
+
+A matrix is computed with a bank of a few rings, tile by tile, so that the errors of a ring come
+back in every tile and add up. One ring for each weight stays possible as a hypothetical chip.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.errors import check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
@@ -28,6 +31,21 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.rings import (
+    EXPERIMENT_GAP_HWHM,
+    PUBLISHED_CALIBRATION,
+    RingCalibration,
+)
+
+__all__ = [
+    "EXPERIMENT_GAP_HWHM",
+    "PUBLISHED_CALIBRATION",
+    "MRRConv2d",
+    "MRREnvironment",
+    "MRRLinear",
+    "MRRWeightBank",
+    "RingCalibration",
+]
 
 #: Shares of the nominal value that drawn linewidths and depths keep at least.
 MIN_LINEWIDTH, MIN_DEPTH = 0.3, 0.05
@@ -39,161 +57,24 @@ class MRREnvironment(Environment):
 
     Attributes:
         temperature_degc: Ambient temperature in degC. The rings are locked at 22 degC.
+        crosstalk: Share of a neighbour's resonance shift that leaks into a ring, in [0, 0.5]. Not
+            measured on the reference chip.
     """
 
     temperature_degc: float = 22.0
+    crosstalk: float = 0.0
 
     def __post_init__(self) -> None:
         check_range("temperature_degc", self.temperature_degc, low=-40.0, high=120.0, unit="degC")
-
-
-@dataclasses.dataclass(frozen=True)
-class RingCalibration:
-    """Constants of one ring design and the spread between fabricated rings.
-
-    Sources: fits to the four measured tuning curves of the sharpness-aware-training paper, anchored
-    on the stated laser detuning (calibration B). The resonance spread holds the deliberate offset
-    of 0.1 nm between two laser detunings, so it is an upper estimate. Thermal cross-talk was not
-    measured there; its default is this project's choice: two neighbours at 3.8 mA shift a ring by
-    0.12 HWHM, always towards longer wavelengths.
-
-    Attributes:
-        rest_detuning_nm: Laser minus resonance wavelength at zero current and T0, in nm.
-        hwhm_nm: Half width at half maximum of the resonance, in nm, > 0.
-        tuning: Resonance shift per current to the power `exponent`: nm/mA^2 for a heater.
-        exponent: 2 for a heater (shift follows power); 1 for the published normalised law.
-        bias: Weight far from resonance (b), dimensionless.
-        depth: Depth of the dip (d), dimensionless, > 0; the least weight is b - d.
-        resistance_ohm: Heater resistance in ohm, >= 0.
-        drift_nm_per_degc: Resonance drift with ambient temperature, nm/degC.
-        nominal_temperature_degc: Temperature T0 at which the drift is zero, degC.
-        min_current: Least allowed current, mA; at least 0 for a heater.
-        max_current: Largest allowed current, mA; the measured curves end at 5 mA.
-        offset_spread_hwhm: Standard deviation of the resonance between rings, in HWHM.
-        hwhm_spread: Relative standard deviation of the linewidth.
-        bias_spread: Standard deviation of b.
-        depth_spread: Standard deviation of d.
-        crosstalk: Share of a neighbour's resonance shift that leaks into a ring.
-        readout_noise: Standard deviation of the read-out as a share of its full scale.
-    """
-
-    rest_detuning_nm: float = 0.25
-    hwhm_nm: float = 0.0636
-    tuning: float = 0.0131
-    exponent: int = 2
-    bias: float = 1.0
-    depth: float = 2.0
-    resistance_ohm: float = 375.0
-    drift_nm_per_degc: float = 0.06
-    nominal_temperature_degc: float = 22.0
-    min_current: float = 0.0
-    max_current: float = 5.0
-    offset_spread_hwhm: float = 0.67
-    hwhm_spread: float = 0.175
-    bias_spread: float = 0.07
-    depth_spread: float = 0.11
-    crosstalk: float = 0.02
-    readout_noise: float = 0.025
-
-    def __post_init__(self) -> None:
-        for name in ("rest_detuning_nm", "tuning", "bias", "drift_nm_per_degc"):
-            check_range(name, getattr(self, name), low=-1e6, high=1e6)
-        check_range(
-            "nominal_temperature_degc", self.nominal_temperature_degc, low=-40.0, high=120.0
-        )
-        check_range("hwhm_nm", self.hwhm_nm, low=0.0, high=100.0, low_open=True, unit="nm")
-        check_range("depth", self.depth, low=0.0, high=10.0, low_open=True)
-        check_range("resistance_ohm", self.resistance_ohm, low=0.0, high=1e6, unit="ohm")
         check_range("crosstalk", self.crosstalk, low=0.0, high=0.5)
-        check_range("readout_noise", self.readout_noise, low=0.0, high=1.0)
-        for name in ("offset_spread_hwhm", "hwhm_spread", "bias_spread", "depth_spread"):
-            check_range(name, getattr(self, name), low=0.0, high=10.0)
-        if self.exponent not in (1, 2):
-            raise UserError(f"exponent is {self.exponent!r}", allowed="1 or 2")
-        if self.tuning == 0.0:
-            raise UserError("tuning is 0: the current would not tune the ring", allowed="non-zero")
-        if not self.min_current < self.max_current:
-            raise UserError(
-                f"min_current {self.min_current} mA is not below max_current {self.max_current} mA"
-            )
-        if self.exponent == 2 and self.min_current < 0.0:
-            raise UserError(
-                f"min_current is {self.min_current} mA, but a heater answers to the square",
-                allowed="at least 0 mA",
-            )
-
-    def detuning(self, current: Tensor) -> Tensor:
-        """Detuning u of an ideal ring in HWHM, from currents in mA; same shape."""
-        return (self.rest_detuning_nm - self.tuning * self.drive(current)) / self.hwhm_nm
-
-    def drive(self, current: Tensor) -> Tensor:
-        """Current to the power `exponent`, to which the resonance shift is proportional."""
-        return current.square() if self.exponent == 2 else current
-
-    def weight(self, current: Tensor) -> Tensor:
-        """Ideal weight from currents in mA; same shape."""
-        return self.bias - self.depth / (1.0 + self.detuning(current).square())
-
-    def current(self, weight: Tensor) -> Tensor:
-        """Current in mA that gives a weight, on the branch before the dip (u >= 0).
-
-        Where no allowed current leaves a ring before the dip, the branch behind it (u <= 0).
-
-        Args:
-            weight: Target weights, any shape. Targets outside `weight_range` get the nearest
-                reachable weight.
-
-        Returns:
-            Currents in mA, same shape, within [min_current, max_current], always finite.
-        """
-        side = 1.0 if max(self._detuning_range()) > 0.0 else -1.0
-        low, high = self.weight_range()
-        w = weight.clamp(low, high)
-        u = (self.depth / (self.bias - w).clamp(min=1e-12) - 1.0).clamp(min=0.0).sqrt()
-        drive = (self.rest_detuning_nm - side * self.hwhm_nm * u) / self.tuning
-        current = drive.clamp(min=0.0).sqrt() if self.exponent == 2 else drive
-        return current.clamp(self.min_current, self.max_current)
-
-    def weight_range(self) -> tuple[float, float]:
-        """Least and largest weight on the branch of `current` that allowed currents reach."""
-        ends = self._detuning_range()
-        if max(ends) > 0.0:
-            near, far = max(0.0, min(ends)), max(ends)
-        else:
-            near, far = -max(ends), -min(ends)
-        return self._weight_at(near), self._weight_at(far)
-
-    def _detuning_range(self) -> tuple[float, float]:
-        """Detuning in HWHM at the ends of the allowed currents; may be infinite."""
-        ends = (self.min_current, self.max_current)
-        drives = (c * c if self.exponent == 2 else c for c in ends)
-        first, last = ((self.rest_detuning_nm - self.tuning * d) / self.hwhm_nm for d in drives)
-        return first, last
-
-    def _weight_at(self, detuning: float) -> float:
-        return self.bias - self.depth / (1.0 + detuning * detuning)
-
-
-#: The normalised Lorentzian of the published code: x in units of its own, u = x / 0.15, and a drift
-#: of 0.08 per degC of the released sweep. No current limits, noise or cross-talk.
-PUBLISHED_CALIBRATION = RingCalibration(
-    rest_detuning_nm=0.0,
-    hwhm_nm=0.15,
-    tuning=-1.0,
-    exponent=1,
-    drift_nm_per_degc=0.08,
-    min_current=-math.inf,
-    max_current=math.inf,
-    crosstalk=0.0,
-    readout_noise=0.0,
-)
 
 
 class MRRWeightBank(PhysicalLayer):
-    """A bank of microrings: one ring per weight, one row of rings per output.
+    """A matrix on a bank of microrings: one current per weight, one row per output.
 
     Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: see
-    `static_errors`. Neighbours are the rings before and after in the same row.
+    `static_errors`. Rings lie on the matrix tile by tile; neighbours are the rings before and after
+    in the same row of the bank.
 
     Attributes:
         current: Heater currents in mA, shape of the weight; the only control parameter.
@@ -270,7 +151,7 @@ class MRRWeightBank(PhysicalLayer):
         return self.current.square().sum() * self.calibration.resistance_ohm * 1e-3
 
     def static_errors(self) -> dict[str, StaticError]:
-        """Errors of each ring, and the cross-talk of the bank."""
+        """Errors at each weight, and the cross-talk of a device beside that of its environment."""
         ring = tuple(self.current.shape)
         return {
             "detuning": StaticError("shift of the resonance, subtracted from u", "HWHM", ring),
@@ -291,24 +172,46 @@ class MRRWeightBank(PhysicalLayer):
         }
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws ring-to-ring errors; see the base class.
+        """Draws ring-to-ring errors of a bank and lays them over the matrix; see the base class.
 
-        Linewidths and depths keep `MIN_LINEWIDTH` and `MIN_DEPTH` of nominal, cross-talk is 1 at
-        most.
+        Linewidths and depths keep `MIN_LINEWIDTH` and `MIN_DEPTH` of nominal.
         """
         check_severity("severity", severity)
         c = self.calibration
 
         def normal() -> Tensor:
-            return torch.randn(self.current.shape, generator=generator)
+            return self._tiled(torch.randn(self._bank_shape, generator=generator))
 
+        depth = (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth)
         return {
             "detuning": severity * c.offset_spread_hwhm * normal(),
             "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=MIN_LINEWIDTH - 1.0),
-            "bias": severity * c.bias_spread * normal(),
-            "depth": (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth),
-            "crosstalk": torch.tensor(min(severity * c.crosstalk, 1.0)),
+            "bias": severity * c.floor_spread * normal() + depth,
+            "depth": depth,
         }
+
+    @property
+    def _bank_shape(self) -> tuple[int, int]:
+        """Rows and columns of rings that serve the whole matrix."""
+        rows, columns = len(self.current), self.current[0].numel()
+        c = self.calibration
+        return (c.bank_rows, c.bank_columns) if c.bank_rows else (rows, columns)
+
+    def _tiled(self, bank: Tensor) -> Tensor:
+        """What each ring has (rows, columns), at the weights that it serves (as `current`)."""
+        rows, columns = len(self.current), self.current[0].numel()
+        down, across = -(-rows // len(bank)), -(-columns // bank.shape[1])
+        return bank.repeat(down, across)[:rows, :columns].reshape(self.current.shape).clone()
+
+    def _neighbours(self, drive: Tensor) -> Tensor:
+        """Sum of the drives of the rings before and after in the same row of the bank."""
+        flat = drive.flatten(1)
+        columns = self.calibration.bank_columns or flat.shape[1]
+        place = torch.arange(flat.shape[1], device=flat.device) % columns
+        padded = F.pad(flat, (1, 1))
+        before = torch.where(place > 0, padded[:, :-2], 0.0)
+        after = torch.where(place < columns - 1, padded[:, 2:], 0.0)
+        return (before + after).view_as(drive)
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian resonance offsets of standard deviation ``sigma`` HWHM."""
@@ -332,10 +235,11 @@ class MRRWeightBank(PhysicalLayer):
         errors = op.errors
         rows = (-1,) + (1,) * self.current.dim() if op.count > 1 else ()
         drive = c.drive(self.current)
+        leak = op.environment["crosstalk"]
         if "crosstalk" in errors:
-            flat = F.pad(drive.flatten(1), (1, 1))
-            neighbours = (flat[:, :-2] + flat[:, 2:]).view_as(drive)
-            drive = drive + errors["crosstalk"].reshape(rows) * neighbours
+            leak = leak + errors["crosstalk"]
+        if bool(leak.any()):
+            drive = drive + leak.reshape(rows) * self._neighbours(drive)
         drift = c.drift_nm_per_degc * (
             op.environment["temperature_degc"] - c.nominal_temperature_degc
         )

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import curve_fit
 
 from pnnbench.errors import UserError, check_range
-from pnnbench.platforms.mrr import RingCalibration
+from pnnbench.platforms.rings import RingCalibration
 
 #: Number of fitted constants.
 CONSTANTS = 4
@@ -187,9 +187,11 @@ def bank_calibration_from_fit(
 ) -> RingCalibration:
     """Constants of a bank of rings like the measured ones: their means and their spread.
 
-    The resonance spread is the standard deviation of the dip current over the mean half width in
-    current. It holds whatever detuning between the rings was intended. The linewidth spread is
-    that of the half width in squared current, which needs no wavelength scale.
+    The resonance spread is the standard deviation of the dips in squared current, to which the
+    shift is proportional, over the mean half width, pooled within the groups of rings that share a
+    laser setting, so that no deliberate detuning is in it. Where no two rings share one, the
+    detuning of each is taken out at the common tuning constant. The linewidth spread is that of the
+    half width in squared current, which needs no wavelength scale.
 
     Args:
         fits: One fit per ring, at least two.
@@ -206,7 +208,6 @@ def bank_calibration_from_fit(
     if len(fits) < 2:
         raise UserError("one fitted ring shows no spread", allowed="at least 2 fits")
     widths = np.array([fit.width_ma2 for fit in fits])
-    dips = np.array([fit.dip_ma for fit in fits])
 
     def mean(name: str) -> float:
         return float(np.mean([getattr(ring, name) for ring in rings]))
@@ -218,8 +219,26 @@ def bank_calibration_from_fit(
         tuning=mean("tuning"),
         bias=mean("bias"),
         depth=mean("depth"),
-        offset_spread_hwhm=float(dips.std(ddof=1) / np.mean([fit.hwhm_ma for fit in fits])),
+        offset_spread_hwhm=_resonance_spread(
+            fits, rest_detuning_nm, mean("tuning"), mean("hwhm_nm")
+        ),
         hwhm_spread=float(widths.std(ddof=1) / widths.mean()),
-        bias_spread=float(np.std([fit.bias for fit in fits], ddof=1)),
+        floor_spread=float(np.std([fit.bias - fit.depth for fit in fits], ddof=1)),
         depth_spread=float(np.std([fit.depth for fit in fits], ddof=1)),
     )
+
+
+def _resonance_spread(
+    fits: Sequence[TuningFit], rest_detuning_nm: Sequence[float], tuning: float, hwhm_nm: float
+) -> float:
+    """Standard deviation of the resonances in HWHM without the deliberate laser detunings."""
+    lasers = np.asarray(rest_detuning_nm, dtype=float)
+    dips = np.array([fit.dip_ma**2 for fit in fits])
+    width = float(np.mean([fit.width_ma2 for fit in fits]))
+    groups = [dips[lasers == laser] for laser in np.unique(lasers)]
+    freedom = sum(len(group) - 1 for group in groups)
+    if freedom > 0:
+        squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+        return float(np.sqrt(squares / freedom)) / width
+    shifts = tuning * dips - lasers
+    return float(shifts.std(ddof=1) / hwhm_nm)

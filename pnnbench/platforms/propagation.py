@@ -53,6 +53,25 @@ def transfer_function(
     return torch.exp(1j * k_z * distance_m)
 
 
+@lru_cache(maxsize=16)
+def axial_difference(n: int, pixel_m: float, wavelength_m: float, padding: int) -> Tensor:
+    """By how much the wave vector along the axis is less than that of light on the axis.
+
+    Args:
+        n: Samples along a side of the window.
+        pixel_m: Sample distance in m.
+        wavelength_m: Wavelength in m.
+        padding: Width of the padded plane in multiples of the window.
+
+    Returns:
+        Re(k_z) - 2 pi / lambda in rad per m, float64 (padding n, padding n), at most 0. Shared: not
+        to be written to.
+    """
+    f = torch.fft.fftfreq(padding * n, pixel_m, dtype=torch.float64)
+    square = 1 / wavelength_m**2 - f[:, None].square() - f[None, :].square()
+    return 2 * math.pi * (square.clamp(min=0.0).sqrt() - 1 / wavelength_m)
+
+
 #: Samples of padded planes that a CPU transforms at once: larger arrays do not stay in the cache,
 #: and the system clears their memory anew each time.
 _AT_ONCE = 2**19
@@ -121,15 +140,35 @@ class FreeSpace(nn.Module):
         check_count("padding", padding, high=64)
         self.distance_mm = float(distance_mm)
         self.padding = padding
+        self._geometry = (n, pixel_um * 1e-6, wavelength_nm * 1e-9, padding)
         h = transfer_function(
             n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding
         )
         self.register_buffer("h", h.to(dtype), persistent=False)
 
-    def forward(self, field: Tensor) -> Tensor:
-        """Field (..., n, n) behind the gap from the field before it, complex."""
-        out: Tensor = _Propagate.apply(field.to(self.h.dtype), self.h)
-        return out
+    def forward(self, field: Tensor, longer_mm: Tensor | None = None) -> Tensor:
+        """Field (..., n, n) behind the gap from the field before it, complex.
+
+        Args:
+            field: The field before the gap; with several values of ``longer_mm`` (C, ...).
+            longer_mm: How much longer the gap is than it should be, (C,) or (); None for not at
+                all. The phase that the whole field gains by it is left out.
+
+        Returns:
+            Field like ``field``.
+        """
+        field = field.to(self.h.dtype)
+        if longer_mm is None:
+            out: Tensor = _Propagate.apply(field, self.h)
+            return out
+        if longer_mm.dim() == 0:
+            return _Propagate.apply(field, self._longer(longer_mm))
+        each = zip(field, longer_mm, strict=True)
+        return torch.stack([_Propagate.apply(part, self._longer(mm)) for part, mm in each])
+
+    def _longer(self, longer_mm: Tensor) -> Tensor:
+        angle = axial_difference(*self._geometry).to(self.h.device) * (1e-3 * longer_mm.double())
+        return self.h * torch.polar(torch.ones_like(angle), angle).to(self.h.dtype)
 
 
 class Lens(nn.Module):
@@ -175,24 +214,24 @@ class Lens(nn.Module):
 
 
 def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> Tensor:
-    """Rows of the matrix that fixed optics are, for some pixels of the plane behind them.
+    """Rows of the matrix that fixed optics are, for some areas of the plane behind them.
 
     Gaps and lenses are symmetric (reciprocity: light from a pixel takes the same way back), so the
-    rows are what light from those pixels becomes on its way through the elements in reverse.
+    rows are what light from those areas becomes on its way through the elements in reverse.
 
     Args:
         elements: Gaps and lenses in the order in which light meets them.
         n: Samples along a side.
-        pixels: Row-major indices of pixels (P,).
+        pixels: Row-major indices of the samples of each area (P, Q), or of one for each (P,).
 
     Returns:
-        Complex (P, n^2): the fields at those pixels are this times the field before the elements,
-        in the precision of the elements.
+        Complex (P, n^2): the sums of the fields on those areas are this times the field before the
+        elements, in the precision of the elements.
     """
     rows = []
     for some in pixels.split(64):
         field = torch.zeros(len(some), n * n, dtype=torch.complex128)
-        field[torch.arange(len(some)), some] = 1.0
+        field[torch.arange(len(some))[:, None], some.view(len(some), -1)] = 1.0
         field = field.view(-1, n, n)
         for element in reversed(list(elements)):
             field = element(field)

@@ -65,7 +65,7 @@ def optics_figures(
     stacks = {name: m for name, m in layers.items() if isinstance(m, DiffractiveStack)}
     if stacks:
         figures["masks"] = masks(stacks, record)
-    ends = [m for m in stacks.values() if isinstance(m.detector_plane, DetectorPlane)]
+    ends = [m for m in stacks.values() if isinstance(m.deployed_detector_plane, DetectorPlane)]
     if len(ends) == 1:
         with (Gaps(strict=True) if gaps is None else gaps).part("detectors"):
             figures["detectors"] = detectors(workload, record, images, labels)
@@ -225,9 +225,16 @@ def _micrometres(ax: Axes, *, left: bool, lowest: bool) -> None:
 # --- light on the detectors --------------------------------------------------------------------
 
 
+def _detector_plane(workload: Workload) -> DetectorPlane:
+    """The deployed one."""
+    stacks = (m for m in workload.modules() if isinstance(m, DiffractiveStack))
+    planes = (m.deployed_detector_plane for m in stacks)
+    return next(m for m in planes if isinstance(m, DetectorPlane))
+
+
 def detector_squares(workload: Workload) -> list[tuple[int, int, int]]:
     """Row, column and side of each detector behind a stack, in samples."""
-    plane = next(m for m in workload.modules() if isinstance(m, DetectorPlane))
+    plane = _detector_plane(workload)
     return [(row, column, plane.detectors.side) for row, column in plane.detectors.corners]
 
 
@@ -242,7 +249,7 @@ def detector_intensity(workload: Workload, images: Tensor) -> Tensor:
     Returns:
         Share of each image's power per sample (N, n, n), float64.
     """
-    plane = next(m for m in workload.modules() if isinstance(m, DetectorPlane))
+    plane = _detector_plane(workload)
     fields: list[Tensor] = []
 
     def catch(module: nn.Module, args: tuple[Any, ...]) -> None:
@@ -293,7 +300,8 @@ def detectors(workload: Workload, record: Record, images: Tensor, labels: Tensor
         require_class_labels(workload, workload.network(images).cpu(), labels)
     every = detector_intensity(workload, images)
     squares = detector_squares(workload)
-    sampled = next(m.plane for m in workload.modules() if isinstance(m, DiffractiveStack))
+    stack = next(m for m in workload.modules() if isinstance(m, DiffractiveStack))
+    sampled = stack.deployed_plane
     n, pixel_um = sampled.n, sampled.pixel_um
     classes = [k for k in range(len(squares)) if bool((labels == k).any())][:MOST_CLASSES]
     means = {k: 100 * every[labels == k].mean(0) for k in classes}

@@ -264,8 +264,8 @@ def shifted_cell(cells: Sequence[Cell]) -> Cell:
         cells: A perturbation grid.
 
     Returns:
-        The first cell of smallest non-zero level among those that vary the environment, the
-        positive one of two; the first cell where none does.
+        The first cell of smallest non-zero level on the first axis that varies the environment, the
+        positive one of two; the first cell where none does. Levels of two axes have two units.
 
     Raises:
         UserError: If the grid is empty.
@@ -275,7 +275,8 @@ def shifted_cell(cells: Sequence[Cell]) -> Cell:
     varied = [c for c in cells if c.environment != type(c.environment)() and c.level != 0]
     if not varied:
         return cells[0]
-    return min(varied, key=lambda c: (abs(c.level), c.level < 0))
+    first = [c for c in varied if c.axis == varied[0].axis]
+    return min(first, key=lambda c: (abs(c.level), c.level < 0))
 
 
 @torch.no_grad()
@@ -296,7 +297,8 @@ def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: C
         NotFiniteError: If an output is not finite.
     """
     network = workload.network
-    condition = Condition(workload.draw_device(cell.severity, cell.device_seed), cell.environment)
+    device = workload.draw_device(cell.severity, cell.device_seed, cell.law)
+    condition = Condition(device, cell.environment)
     noise = DeviceNoise([cell.device_seed])
     outputs: list[Tensor] = []
     with deployed(workload), operate(network, [condition], noise), hold_transfer(network):

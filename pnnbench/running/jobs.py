@@ -120,7 +120,8 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
 
 
 def provenance(job: Job, started: datetime) -> dict[str, Any]:
-    """Sources of the job's code, versions, git state and machine of this process."""
+    """Sources of the job's code, what its method knows, versions, git state and machine."""
+    cls = method_class(job.method.name)
     versions = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:
@@ -129,6 +130,7 @@ def provenance(job: Job, started: datetime) -> dict[str, Any]:
             continue
     return {
         "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
+        "method": {"access": cls.access, "knows": list(cls.told())},
         "versions": versions,
         "git": git_state(),
         "machine": {
@@ -261,7 +263,7 @@ def run_job(
         def measuring(part: float) -> None:
             share(_TRAINED + (1.0 - _TRAINED) * part)
 
-        measured = measure(job, trained, data, say, measuring)
+        measured = measure(job, trained, data, say, measuring, method.figures)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)

@@ -103,6 +103,7 @@ def measure(
     data: ImageDataModule,
     say: Callable[[str], None],
     share: Share = no_share,
+    figures: Callable[[], Mapping[str, float]] = dict,
 ) -> dict[str, Any]:
     """Measures clean metric, grid and sharpness of a trained, calibrated workload.
 
@@ -114,6 +115,7 @@ def measure(
         data: Its data.
         say: Told about progress.
         share: Told which share of the measuring is done.
+        figures: Gives what the method says of its training; see `TrainingMethod.figures`.
 
     Returns:
         The measured part of the record.
@@ -145,13 +147,22 @@ def measure(
     sharpness: Figures = {}
     with gaps.part("sharpness"):
         sharpness = measure_job_sharpness(workload, data, job.config, gaps)
-    extra = {}
+    extra: dict[str, Any] = {}
     with gaps.part("extra.control_power_mw"):
         powers = [layer.power_mw() for layer in workload.layers().values()]
         known = [float(power) for power in powers if power is not None]
         if len(known) == len(powers):
             check_finite({"control_power_mw": sum(known)})
-            extra = {"extra": {"control_power_mw": sum(known)}}
+            extra["control_power_mw"] = sum(known)
+    with gaps.part("extra.method"):
+        told = {str(name): float(value) for name, value in figures().items()}
+        check_finite(told)
+        if told:
+            extra["method"] = told
+    with gaps.part("extra.figures"):
+        own = workload.figures(images)
+        check_finite(own)
+        extra.update(own)
     return {
         "data": {
             "name": workload.data,
@@ -171,7 +182,7 @@ def measure(
         ],
         **training_device,
         "sharpness": sharpness,
-        **extra,
+        **({"extra": extra} if extra else {}),
         **({"gaps": [gap.as_dict() for gap in gaps.found]} if gaps.found else {}),
         "_seconds": (evaluated - started, time.perf_counter() - evaluated),
     }

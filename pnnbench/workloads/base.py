@@ -28,7 +28,7 @@ from pnnbench.platforms.base import (
 from pnnbench.workloads.accuracy import Accuracy, GuessingLevel
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, Law
 from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.networks import PhysicalNetwork
 
@@ -111,8 +111,8 @@ class Workload(pl.LightningModule):
     severity_unit: ClassVar[str] = "x measured spread"
     #: Severity of the devices behind the sharpness figure ``device_increase``.
     sharpness_severity: ClassVar[float] = 0.1
-    #: Field of the environment -> half-width of the range around nominal that the grid covers, for
-    #: methods that train against the environment.
+    #: Field of the environment -> half-width of the range around nominal for methods that train
+    #: against the environment.
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
     def __init__(self, init_seed: int = 0) -> None:
@@ -316,8 +316,16 @@ class Workload(pl.LightningModule):
         for layer in self.layers().values():
             layer.project()
 
-    def draw_device(self, severity: float, seed: int | None) -> Device:
-        """Draws one fabricated device for this network; the ideal one without a seed.
+    def draw_device(self, severity: float, seed: int | None, law: Law = "fabrication") -> Device:
+        """Draws one device for this network; the ideal one without a seed.
+
+        Args:
+            severity: Severity of its errors, in the unit of their law.
+            seed: Names the device.
+            law: How its errors are drawn; see `pnnbench.workloads.grid.Law`.
+
+        Returns:
+            The device. The same seed at another severity is the same draw, scaled.
 
         Raises:
             UserError: If the seed is that of a test device while a method trains, or there is a
@@ -327,7 +335,15 @@ class Workload(pl.LightningModule):
             check_range("severity of the ideal device", severity, low=0.0, high=0.0)
             return Device.ideal()
         self._refuse_test_device(seed)
-        return Device.draw(self.network, severity, seed)
+        if law == "fabrication":
+            return Device.draw(self.network, severity, seed)
+        errors = {
+            name: layer.random_offsets(
+                severity, torch.Generator().manual_seed(derive_seed("offsets", seed, name))
+            )
+            for name, layer in self.layers().items()
+        }
+        return Device(errors, seed=seed, severity=severity)
 
     def training_device(self, seed: int) -> Device:
         """The device that every in-situ method trains on at a seed."""
@@ -391,6 +407,17 @@ class Workload(pl.LightningModule):
             UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
         calibrate(self.network, images, batch_size)
+
+    def figures(self, images: Tensor) -> dict[str, float]:
+        """Measures what the workload shows beside its metric; part of a record.
+
+        Args:
+            images: Test images (N, ...).
+
+        Returns:
+            Name with its unit -> value. None by default.
+        """
+        return {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Asks the training method for the loss to back-propagate."""

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pnnbench.platforms.base import Environment
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
+
+#: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
+#: measured spread; ``"offsets"`` Gaussian on what the controls tune, in the layer's `offset_unit`.
+Law = Literal["fabrication", "offsets"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,12 +24,13 @@ class Cell:
         axis: What is varied, such as ``"device"`` or ``"temperature_fine"``.
         level: Position along the axis, signed where the axis is two-sided, 0 at nominal.
         unit: Unit of the level.
-        severity: Severity of the device errors, in the platform's unit.
+        severity: Severity of the device errors, in the unit of their law.
         device_seed: Which test device; None for the ideal one, which stands for all of them.
         environment: Operating conditions.
         counts: Whether the cell carries weight in the robust score. Part of the protocol: chosen
             once, from reference rows, never from the rows of a table. The others are measured and
             shown.
+        law: How the errors of the device are drawn.
     """
 
     axis: str
@@ -35,6 +40,7 @@ class Cell:
     device_seed: int | None
     environment: Environment
     counts: bool = True
+    law: Law = "fabrication"
 
     def as_dict(self) -> dict[str, Any]:
         """Where the cell stands, as records have it: all but `counts`."""
@@ -58,9 +64,44 @@ def device_axis(
     devices: Sequence[int],
     environment: Environment,
     unit: str = "x measured spread",
+    *,
+    counts: bool = True,
 ) -> list[Cell]:
     """Varies the severity of the device errors in one environment."""
-    return [Cell("device", s, unit, s, seed, environment) for s in severities for seed in devices]
+    return [
+        Cell("device", s, unit, s, seed, environment, counts)
+        for s in severities
+        for seed in devices
+    ]
+
+
+def offset_axis(
+    axis: str,
+    sigmas: Sequence[float],
+    devices: Sequence[int],
+    environment: Environment,
+    unit: str,
+    *,
+    counts: bool = True,
+) -> list[Cell]:
+    """Varies the spread of Gaussian errors of what the controls tune, in one environment.
+
+    Args:
+        axis: Name of the axis.
+        sigmas: Standard deviations.
+        devices: Seeds of the devices.
+        environment: Where they are met.
+        unit: Unit of the standard deviations, the layers' `offset_unit`.
+        counts: Whether the cells carry weight in the score.
+
+    Returns:
+        The cells, spread by spread.
+    """
+    return [
+        Cell(axis, sigma, unit, sigma, seed, environment, counts, "offsets")
+        for sigma in sigmas
+        for seed in devices
+    ]
 
 
 def environment_axis(

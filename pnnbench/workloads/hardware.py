@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
-from pnnbench.platforms.base import Condition, PhysicalLayer, derive_seed, operate, tapped
+from pnnbench.platforms.base import (
+    Condition,
+    PhysicalLayer,
+    as_hardware,
+    derive_seed,
+    operate,
+    tapped,
+)
 
 
 class Measurable(Protocol):
@@ -177,6 +184,7 @@ def _runner(
         try:
             with (
                 workload.extra_pass(),
+                as_hardware(network),
                 operate(network, [condition], noise, auto_range=True),
                 tapped(network, fields=fields, read_outs=detectors),
             ):

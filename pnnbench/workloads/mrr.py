@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -10,6 +11,7 @@ from typing import ClassVar
 import torch
 
 from pnnbench.platforms.mrr import (
+    EXPERIMENT_GAP_HWHM,
     MRRConv2d,
     MRREnvironment,
     MRRLinear,
@@ -27,10 +29,14 @@ from pnnbench.workloads.networks import (
     PhysicalNetwork,
 )
 
-#: Severities of the device errors, in multiples of the spread measured on real rings.
-SEVERITIES = (0.1, 0.25, 0.5, 1.0)
-#: Severity at which the temperature is varied.
-TEMPERATURE_SEVERITY = 0.1
+#: Severities of the device errors, in multiples of the fabrication spread of the measured rings.
+SEVERITIES = (0.5, 1.0, 1.5, 2.0)
+#: The gap of the reference experiment as run, deliberate laser differences included; no weight.
+EXPERIMENT = round(EXPERIMENT_GAP_HWHM / RingCalibration().offset_spread_hwhm, 2)
+#: Severity at which temperature and cross-talk are varied.
+TEMPERATURE_SEVERITY = 0.5
+#: Shares of a neighbour's resonance shift that leak into a ring.
+CROSSTALK = (0.005, 0.01, 0.02)
 #: Offsets from 22 degC; the fine grid is the published range, the wide one 20 to 23 degC.
 FINE_DEGC = (-0.25, -0.1, 0.1, 0.25)
 WIDE_DEGC = (-2.0, 1.0)
@@ -70,14 +76,16 @@ class MRRWorkload(Classification, Workload):
     """Classification on a microring weight bank under device errors and ambient temperature."""
 
     platform: ClassVar[str] = "mrr"
-    training_severity: ClassVar[float] = 0.25
+    training_severity: ClassVar[float] = 1.0
+    severity_unit: ClassVar[str] = "x fabrication spread"
+    sharpness_severity: ClassVar[float] = 0.5
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"temperature_degc": max(FINE_DEGC)}
     )
 
     @property
     def control_scale(self) -> Scale:
-        """The current that detunes a ring of weight 0 by one half width (0.644 mA).
+        """The current that detunes a ring of weight 0 by one half width (0.638 mA).
 
         The tuning curve is straight over about a tenth of that. The published step of 0.043 mA is
         0.067 of it.
@@ -86,13 +94,15 @@ class MRRWorkload(Classification, Workload):
 
     @property
     def offset_scale(self) -> Scale:
-        """The measured spread of the resonances between rings (0.67 HWHM), the grid's worst."""
-        return Scale(self._calibration.offset_spread_hwhm, self._unit("offset_unit"))
+        """The gap of the reference experiment as run (0.67 HWHM), the largest level of the grid."""
+        return Scale(EXPERIMENT_GAP_HWHM, self._unit("offset_unit"))
 
     @property
     def weight_scale(self) -> Scale:
-        """What `control_scale` makes of the weight 0, along the slope there: half the depth (1)."""
-        return Scale(self._calibration.depth / 2, "weight")
+        """What `control_scale` makes of the weight 0, along the slope there (1.115)."""
+        c = self._calibration
+        u = math.sqrt(max(c.depth / c.bias - 1.0, 0.0)) if c.bias > 0.0 else 1.0
+        return Scale(2.0 * c.depth * u / (1.0 + u * u) ** 2 or c.depth / 2, "weight")
 
     @property
     def _calibration(self) -> RingCalibration:
@@ -101,29 +111,34 @@ class MRRWorkload(Classification, Workload):
         return bank.calibration
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Device severities at 22 degC, then fine and wide temperature grids; all layers.
+        """Device severities at 22 degC, then cross-talk, fine and wide temperatures; all layers.
 
-        The wide temperatures carry no weight: BP and NAT are at chance there.
+        The gap of the experiment and the wide temperatures carry no weight: BP and NAT are at
+        chance at the temperatures, and the gap is no spread of fabrication.
         """
         devices = test_devices(self.tier(tier).n_devices)
         nominal = MRREnvironment()
+        unit = self.severity_unit
 
         def points(offsets: tuple[float, ...]) -> list[tuple[float, MRREnvironment]]:
             return [(d, MRREnvironment(nominal.temperature_degc + d)) for d in offsets]
 
+        def varied(
+            axis: str, unit: str, points: list[tuple[float, MRREnvironment]], counts: bool = True
+        ) -> list[Cell]:
+            return environment_axis(
+                axis, unit, points, TEMPERATURE_SEVERITY, devices, counts=counts
+            )
+
         return [
-            *device_axis(SEVERITIES, devices, nominal),
-            *environment_axis(
-                "temperature_fine", "degC", points(FINE_DEGC), TEMPERATURE_SEVERITY, devices
+            *device_axis(SEVERITIES, devices, nominal, unit),
+            *(
+                dataclasses.replace(cell, counts=False)
+                for cell in device_axis((EXPERIMENT,), devices, nominal, unit)
             ),
-            *environment_axis(
-                "temperature_wide",
-                "degC",
-                points(WIDE_DEGC),
-                TEMPERATURE_SEVERITY,
-                devices,
-                counts=False,
-            ),
+            *varied("crosstalk", "", [(k, MRREnvironment(crosstalk=k)) for k in CROSSTALK]),
+            *varied("temperature_fine", "degC", points(FINE_DEGC)),
+            *varied("temperature_wide", "degC", points(WIDE_DEGC), counts=False),
         ]
 
 

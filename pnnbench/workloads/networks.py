@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_range
+from pnnbench.platforms.diffractive import DiffractiveStack
 
 #: (in_channels, out_channels, kernel_size, padding) -> layer.
 ConvFactory = Callable[[int, int, int, int], nn.Module]
@@ -360,19 +361,33 @@ class DiffractiveNet(PhysicalNetwork):
     Args:
         imaging: Fixed optics before the first mask, from amplitudes (B, m, m) to fields (B, n, n).
         stack: From those fields to detected powers (B, classes).
-        side: m, samples along a side of the modulator.
+        side: m, pixels along a side of the modulator.
         gain: Logit of the whole detected power.
+        fine_imaging: ``imaging`` onto the samples of the deployed stack, where these are finer than
+            those of the model in training.
     """
 
-    def __init__(self, imaging: nn.Module, stack: nn.Module, side: int, gain: float = 10.0) -> None:
+    def __init__(
+        self,
+        imaging: nn.Module,
+        stack: DiffractiveStack,
+        side: int,
+        gain: float = 10.0,
+        fine_imaging: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.imaging = imaging
+        self.fine_imaging = fine_imaging
         self.stack = stack
         self.side = side
         self.gain = gain
 
     def prefix(self, x: Tensor) -> Tensor:
-        """Complex fields (B, n, n) before the first mask, of images (B, 1, H, W) in [0, 1].
+        """What model and deployed stack have in common, of images (B, 1, H, W) in [0, 1].
+
+        Returns:
+            Complex fields (B, n, n) before the first mask; amplitudes (B, m, m) on the modulator
+            where the two sample the fields differently.
 
         Raises:
             UserError: If a pixel is negative, or there are several channels.
@@ -381,10 +396,21 @@ class DiffractiveNet(PhysicalNetwork):
         one_channel(x)
         pixels = F.interpolate(at_least_single(x), size, mode="bilinear", align_corners=False)
         amplitude = amplitudes(pixels).squeeze(1).flatten(1)
-        return self.imaging(unit_power(amplitude).unflatten(1, size))
+        shown = unit_power(amplitude).unflatten(1, size)
+        return self.imaging(shown) if self.fine_imaging is None else shown
 
     def physical(self, h: Tensor) -> Tensor:
-        """Logits (B, classes) from fields (B, n, n)."""
-        power = self.stack(h)
+        """Logits (B, classes) from what `prefix` gives."""
+        power = self.stack(h if self.fine_imaging is None else self._imaged(h, self.fine_imaging))
         share = power / power.sum(-1, keepdim=True).clamp(min=1e-12)
         return self.gain * share
+
+    def _imaged(self, shown: Tensor, fine: nn.Module) -> Tensor:
+        """Fields before the first mask from amplitudes; those that conditions share only once."""
+        imaging = fine if self.stack.present_samples > 1 else self.imaging
+        op = self.stack.operation
+        if op is not None and op.count > 1:
+            blocks = self.stack.blocks(shown, op.count)
+            if bool((blocks == blocks[:1]).all()):
+                return imaging(blocks[0]).repeat(op.count, 1, 1)
+        return imaging(shown)

@@ -20,6 +20,9 @@ def test_without_an_argument_everything_is_listed(ran: tuple[Path, Done]) -> Non
     assert list(found) == KINDS
     methods = {entry["name"]: entry for entry in found["methods"]}
     assert methods["pat"]["access"] == "in_situ"
+    assert methods["pat"]["knows"] == "one device"
+    assert methods["bp"]["knows"] == "nothing"
+    assert "knows: tested law" in shown
     assert "Wright" in methods["pat"]["source"]
     assert methods["dat"]["workloads"] == [
         "mzi-digits", "mzi-mnist", "mzi-mnist-large-batch", "mzi3-mnist",

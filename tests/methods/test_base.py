@@ -16,6 +16,7 @@ from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.nat import NAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT
+from pnnbench.registry import method_class, registered
 from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.mrr import MRRDigits
@@ -156,6 +157,35 @@ def test_a_second_training_with_the_same_method_is_fine() -> None:
 def test_only_workloads_can_be_trained() -> None:
     with pytest.raises(UserError, match=r"BP trains workloads, not LightningModule"):
         BP().setup(pl.Trainer(logger=False, accelerator="cpu"), pl.LightningModule(), "fit")
+
+
+#: What built-in methods are told of the tests; those not named know nothing.
+TOLD = {
+    "nat": ("gaussian on controls",),
+    "nat-in-situ": ("gaussian on controls", "one device"),
+    "random-environment": ("tested law",),
+    "sat-environment": ("tested law",),
+    "sat-outward": ("tested law",),
+}
+
+
+@pytest.mark.parametrize("name", registered("methods"))
+def test_what_a_method_knows_is_computed_from_its_class(name: str) -> None:
+    cls = method_class(name)
+    device = ("one device",) if cls.access != "in_silico" else ()
+    assert cls.told() == TOLD.get(name, device)
+
+
+def test_no_declaration_hides_the_device() -> None:
+    class Shy(BP):
+        access = "in_situ_internal"
+        knows = ()
+
+    class Twice(Shy):
+        knows = ("one device", "tested law")
+
+    assert Shy.told() == ("one device",)
+    assert Twice.told() == ("tested law", "one device")
 
 
 def test_the_base_class_has_no_loss() -> None:

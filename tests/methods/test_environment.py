@@ -14,6 +14,8 @@ import lightning.pytorch as pl
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
@@ -27,23 +29,22 @@ from pnnbench.methods.environment import (
     RandomEnvironment,
     SATEnvironment,
     SATOutward,
-    chosen_parameters,
-    draw_probe,
-    whose_turn,
+    moved_along,
 )
+from pnnbench.methods.positions import chosen_parameters, draw_probe, folded, whose_turn
 from pnnbench.methods.sat import SAT
 from pnnbench.platforms.base import Device
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Batch
-from pnnbench.workloads.freespace import FreeSpaceDigits
+from pnnbench.workloads.freespace import FreeSpaceDigits, FreeSpaceMNIST
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
 EPOCHS, BATCH, IMAGES, SEED, LR, LR_DIGITAL = 2, 32, 144, 3, 0.01, 1e-3
 DIGITS = load("digits")
 X, Y = (t[:40] for t in ImageDataModule(DIGITS).train_tensors())
-RANGES = {"rotation_deg": 2.0, "shift_x_px": 2.0, "shift_y_px": 2.0, "scale": 0.1}
+RANGES = dict(FreeSpaceDigits.environment_ranges)
 
 
 def data() -> ImageDataModule:
@@ -83,14 +84,17 @@ def warped(weight: Tensor, side: int, where: dict[str, float]) -> Tensor:
 def draws(seed: int, call: int, names: list[str], probe: float, two: bool) -> dict[str, float]:
     digest = hashlib.sha256(f"method:{seed}:{call}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    size = torch.rand(len(names), generator=generator).clamp(min=1e-3)
+    size = 1e-3 + 0.999 * torch.rand(len(names), generator=generator, dtype=torch.float64)
     sign = torch.randint(0, 2, (len(names),), generator=generator) * 2 - 1
     return dict(zip(names, (probe * size * (sign if two else 1)).tolist(), strict=True))
 
 
 def place(position: dict[str, float]) -> dict[str, float]:
-    cut = {name: max(-1.0, min(1.0, u)) * RANGES[name] for name, u in position.items()}
-    return {name: value + (name == "scale") for name, value in cut.items()}
+    inside = {}
+    for name, u in position.items():
+        turned = math.acos(math.cos(math.pi * abs(u))) / math.pi  # to and fro between 0 and 1
+        inside[name] = math.copysign(turned, u) * RANGES[name]
+    return {name: value + (name == "scale") for name, value in inside.items()}
 
 
 class HandLoop:
@@ -120,7 +124,8 @@ class HandLoop:
             names = [names[epoch % len(names)]]
         u = draws(SEED, call, names, m.probe, m.two_sided)
         if isinstance(m, RandomEnvironment):
-            return self.cross_entropy(x, y, place(u))
+            out = {n: v + math.copysign(m.outward, v) for n, v in u.items()}
+            return self.cross_entropy(x, y, place(out if m.outward else u))
         nominal = self.cross_entropy(x, y, {})
         add = None
         rho = float(str(m.rho).split()[0])
@@ -134,7 +139,8 @@ class HandLoop:
         length = sum(v**2 for v in u.values()) ** 0.5
         slope = rise / length
         along = (1.0 if slope > 0 else -1.0) if m.normalise else slope
-        worst = {n: m.keep_probe * v + m.step * along * v / length for n, v in u.items()}
+        steps = m.step if isinstance(m.step, dict) else dict.fromkeys(names, m.step)
+        worst = {n: m.keep_probe * v + steps[n] * along * v / length for n, v in u.items()}
         return self.cross_entropy(x, y, place(worst), add)
 
     def train(self, clip: float | None, accumulate: int) -> list[Tensor]:
@@ -178,6 +184,13 @@ METHODS: dict[str, dict[str, Any]] = {
         "perturb": "all",
     },
     "published, in turns": {**BALL, "turns": "batch", "normalise": False, "step": 5.0},
+    "a step for each": {
+        **BALL,
+        "parameters": "rotation_deg,scale",
+        "turns": "batch",
+        "normalise": False,
+        "step": {"rotation_deg": 8.0, "scale": 0.1},
+    },
     "text, per epoch": {**BALL, "turns": "epoch", "keep_probe": False, "two_sided": False},
     "environment only": {"rho": 0.0, "step": 0.5},
 }
@@ -228,7 +241,14 @@ def test_it_is_the_loop_written_out(name: str, clip: float | None, accumulate: i
     assert distance(found, HandLoop(made()).train(clip, accumulate)) < 2e-4
 
 
-@pytest.mark.parametrize("params", [{}, {"turns": "batch"}, {"parameters": "scale", "probe": 0.3}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"turns": "batch", "outward": 0.4},
+        {"parameters": "scale", "probe": 0.3},
+    ],
+)
 def test_random_environments_are_the_loop_written_out(params: dict[str, Any]) -> None:
     found = through_trainer(RandomEnvironment(**params, lr=RATE))
     other = HandLoop(RandomEnvironment(**params, lr=RATE)).train(None, 1)
@@ -250,6 +270,59 @@ def test_without_a_step_and_a_ball_it_is_the_random_environment() -> None:
     params: dict[str, Any] = {"probe": 0.7, "turns": "batch", "lr": RATE}
     found = through_trainer(SATEnvironment(step=0.0, rho=0.0, **params))
     assert distance(found, through_trainer(RandomEnvironment(**params))) == 0.0
+
+
+@pytest.mark.parametrize("turns", ["together", "batch"])
+@pytest.mark.parametrize("perturb", ["controls", "all"])
+def test_outwards_without_a_ball_is_the_random_environment_of_its_law(
+    turns: str, perturb: str
+) -> None:
+    params: dict[str, Any] = {"probe": 0.9, "turns": turns, "lr": RATE}
+    outward = SATOutward(step=0.25, rho=0.0, perturb=perturb, **params)
+    found = through_trainer(outward)
+    assert distance(found, through_trainer(RandomEnvironment(outward=0.25, **params))) == 0.0
+    assert outward.figures() == {}
+    with_ball = through_trainer(SATOutward(step=0.25, rho=0.1, **params))
+    assert distance(found, with_ball) > 1e-2
+
+
+def test_outwards_without_a_ball_makes_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    physical = FreeSpaceDigits.physical
+
+    def counted(self: Any, *args: Any) -> Tensor:
+        passes.append(1)
+        return physical(self, *args)
+
+    monkeypatch.setattr(FreeSpaceDigits, "physical", counted)
+    found = {}
+    for made in (RandomEnvironment(), SATOutward(rho=0.0), SATEnvironment(rho=0.0)):
+        passes.clear()
+        made.calls = 1
+        made.loss(FreeSpaceDigits(0), (X, Y))
+        found[type(made).__name__] = len(passes)
+    assert found == {"RandomEnvironment": 1, "SATOutward": 1, "SATEnvironment": 3}
+
+
+def test_the_share_of_rising_slopes_is_counted_and_kept() -> None:
+    method = SATEnvironment(rho=0.0, lr=RATE)
+    rises: list[float] = []
+    rise = method.rise
+
+    def noted(*args: Any) -> float:
+        rises.append(rise(*args))
+        return rises[-1]
+
+    method.rise = noted  # type: ignore[method-assign]
+    through_trainer(method)
+    assert len(rises) == EPOCHS * math.ceil(IMAGES / BATCH)
+    share = sum(r > 0.0 for r in rises) / len(rises)
+    assert method.figures() == {"share_of_positive_slopes": share}
+    other = SATEnvironment()
+    other.load_state_dict(method.state_dict())
+    assert other.figures() == method.figures()
+    other.attach(FreeSpaceDigits())
+    assert other.figures() == {}
 
 
 def test_without_measurements_it_goes_outwards_where_the_loss_rises() -> None:
@@ -318,6 +391,82 @@ def test_environments_stay_in_the_range(method: type[Any], monkeypatch: pytest.M
         assert min(offsets) < -0.5 * half < 0.5 * half < max(offsets)
 
 
+#: Every way in which a method moves the environment, each with the law it draws from.
+LAWS: dict[str, Any] = {
+    "random": RandomEnvironment(),
+    "random in turns, further out": RandomEnvironment(outward=0.25, turns="batch"),
+    "together": SATEnvironment(probe=0.75),
+    "in turns": SATEnvironment(probe=1.0, turns="batch"),
+    "published": SATEnvironment(
+        parameters="rotation_deg, shift_y_px, scale",
+        probe=1.0,
+        two_sided=False,
+        step={"rotation_deg": 12.5, "shift_y_px": 12.5, "scale": 0.1},
+        normalise=False,
+        turns="batch",
+        ranges={"rotation_deg": 2.0, "shift_y_px": 2.0, "scale": 0.1},
+    ),
+    "text": SATEnvironment(probe=0.05, keep_probe=False, step=12.5, normalise=False),
+    "text, by its sign": SATEnvironment(probe=0.05, keep_probe=False, step=0.5),
+    "outwards": SATOutward(probe=1.0, turns="batch"),
+}
+
+
+@pytest.mark.parametrize(
+    "workload", [FreeSpaceDigits(0), FreeSpaceMNIST(0)], ids=["digits", "mnist"]
+)
+@pytest.mark.parametrize("law", LAWS)
+def test_no_law_has_an_atom_nor_stands_on_a_test_level(law: str, workload: Any) -> None:
+    """Over 10,000 draws no position comes twice, and none is that of a cell."""
+    method = LAWS[law]
+    slopes = torch.rand(10_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    cells = workload.perturbation_grid("smoke")
+    drawn: dict[str, list[float]] = {name: [] for name in workload.environment_ranges}
+    for call, slope in enumerate(slopes.tolist(), 1):
+        method.calls = call
+        u = method.draw(workload)
+        if isinstance(method, SATEnvironment):
+            length = math.sqrt(sum(v * v for v in u.values()))
+            where = method.adversarial(u, (slope - 0.1) * length)
+        else:
+            where = moved_along(u, method.outward, 1.0)
+        environment = method.environment(workload, where)
+        for name in u:
+            drawn[name].append(getattr(environment, name))
+    nominal = workload.nominal_environment()
+    for name, values in drawn.items():
+        tested = {getattr(cell.environment, name) for cell in cells} - {getattr(nominal, name)}
+        assert len(tested) >= 20
+        assert not tested & set(values)
+        width = {**workload.environment_ranges, **(method.ranges or {})}[name]
+        assert all(abs(v - getattr(nominal, name)) <= width * (1 + 1e-9) for v in values)
+        assert len(set(values)) == len(values)
+
+
+@given(st.floats(-1e6, 1e6))
+def test_folding_keeps_the_side_and_the_inside(u: float) -> None:
+    found = folded(u)
+    assert -1.0 <= found <= 1.0
+    assert found * u >= 0.0
+    assert folded(-u) == -found
+    if abs(u) <= 1.0:
+        assert found == u
+    # The distance to the nearest even number: a triangle wave without flat parts.
+    assert abs(found) == pytest.approx(abs(u / 2 - round(u / 2)) * 2, abs=1e-9)
+
+
+def test_ranges_can_be_those_of_another_protocol() -> None:
+    workload = FreeSpaceDigits(0)
+    method = RandomEnvironment(
+        parameters="rotation_deg, scale", ranges={"rotation_deg": 2.0, "scale": 0.1}
+    )
+    method.attach(workload)
+    found = method.environment(workload, {"rotation_deg": 0.5, "scale": -1.25})
+    assert found.as_dict() == pytest.approx(
+        {"rotation_deg": 1.0, "shift_x_px": 0.0, "shift_y_px": 0.0, "scale": 0.925}
+    )
+
+
 def test_one_sided_probes_are_positive() -> None:
     method = RandomEnvironment(two_sided=False, probe=0.5)
     for call in range(200):
@@ -364,6 +513,8 @@ def test_only_workloads_with_an_environment_are_supported(method: type[TrainingM
         ({"turns": "never"}, "turns is 'never'"),
         ({"probe": 0.0}, "probe"),
         ({"probe": 1.5}, "probe"),
+        ({"ranges": {"scale": 0.0}}, "ranges.scale"),
+        ({"ranges": 2.0}, "ranges is 2.0"),
     ],
 )
 def test_bad_hyper_parameters_are_refused(
@@ -374,6 +525,16 @@ def test_bad_hyper_parameters_are_refused(
 
 
 def test_an_unknown_parameter_is_refused_when_attached() -> None:
+    with pytest.raises(UserError, match="ranges has numbers for scale"):
+        RandomEnvironment(ranges={"scale": 0.1}).attach(FreeSpaceDigits())
+    with pytest.raises(UserError, match="step has numbers for scale"):
+        SATEnvironment(step={"scale": 0.1}).attach(FreeSpaceDigits())
+    with pytest.raises(UserError, match="outward has numbers for scale"):
+        RandomEnvironment(outward={"scale": 0.1}).attach(FreeSpaceDigits())
+    with pytest.raises(UserError, match="step is an empty mapping"):
+        SATEnvironment(step={})
+    with pytest.raises(UserError, match=r"step\.scale"):
+        SATEnvironment(step={"scale": -1.0})
     with pytest.raises(UserError, match="unknown environment parameter 'tilt'"):
         SATEnvironment(parameters="rotation_deg, tilt").attach(FreeSpaceDigits())
 

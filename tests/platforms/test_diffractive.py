@@ -16,8 +16,15 @@ from torchvision.transforms import InterpolationMode
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.absorbers import SaturableAbsorber, ThresholdAbsorber
-from pnnbench.platforms.base import Condition, Device, hold_transfer, operate
+from pnnbench.platforms.base import (
+    Condition,
+    Device,
+    calibrating_full_scale,
+    hold_transfer,
+    operate,
+)
 from pnnbench.platforms.diffractive import (
+    PHASE_RAD,
     DetectorPlane,
     Detectors,
     DiffractiveStack,
@@ -293,7 +300,7 @@ def test_operation_leaves_the_stack_bit_by_bit_as_it_was(sampling: str, surround
 @pytest.mark.parametrize("surroundings", ["opaque", "clear"])
 def test_many_conditions_at_once_are_one_by_one(sampling: str, surroundings: str) -> None:
     stack = made(sampling=sampling, surroundings=surroundings)
-    mixed = {"phase": torch.randn(2, N, N), "rotation_deg": torch.tensor(10.0)}
+    mixed = {"phase": torch.randn(2, N, N), "rotation_deg": torch.tensor([10.0, -4.0])}
     conditions = [
         on((0.0, 0.0, 0.0, 1.0)),
         on((4.0, -0.5, 0.0, 1.0), Device.draw(stack, 0.5, 1)),
@@ -315,7 +322,7 @@ def test_many_conditions_at_once_are_one_by_one(sampling: str, surroundings: str
         for other in range(c):
             assert float((transfer[c] - transfer[other]).abs().max()) > 0.3
     # A device without phase errors in the batch is no other than one among its like.
-    own = Device({"": {"rotation_deg": torch.tensor(10.0)}})
+    own = Device({"": {"rotation_deg": torch.tensor([10.0, 10.0])}})
     close(
         moved(stack, on((0, 0, 1.5, 1), own)),
         moved(stack, on((10, 0, 1.5, 1))),
@@ -364,15 +371,15 @@ def test_gradients_of_the_stack_under_misalignment(sampling: str, surroundings: 
     assert torch.autograd.gradgradcheck(forward, (phase,))
 
 
-def test_noise_is_a_share_of_the_brightest_detector_of_each_image() -> None:
+def test_noise_is_a_share_of_the_calibrated_full_scale_however_dark_the_image_is() -> None:
     stack = made(readout_noise=0.02)
     x = light(3) * torch.tensor([1.0, 2.0, 0.1])[:, None, None]
     with torch.no_grad():
-        clean = stack(x)
+        with calibrating_full_scale(stack):
+            clean = stack(x)
         with operate(stack, [on((0, 0, 0, 1))], shot=lambda _, shape: torch.ones(shape)):
             noisy = stack(x)
-    expected = 0.02 * clean.amax(1, keepdim=True).expand(3, 4)
-    close(noisy - clean, expected, 1e-6)
+    close(noisy - clean, (0.02 * clean.max()).expand(3, 4), 1e-7)
 
 
 # --- controls and devices ---------------------------------------------------------------------
@@ -399,12 +406,15 @@ def test_devices_have_phase_errors_that_scale_with_the_severity() -> None:
     net = nn.ModuleDict({"a": made(), "b": made()})
     one, again, half = (Device.draw(net, s, 7) for s in (0.6, 0.6, 0.3))
     for name in ("a", "b"):
-        assert set(one.errors[name]) == {"phase"}
+        assert set(one.errors[name]) == set(one.errors["a"]) == set(made().static_errors())
+        for kind, value in half.errors[name].items():
+            torch.testing.assert_close(2 * value, one.errors[name][kind])
+            assert bool(value.all())
         error = one.errors[name]["phase"]
         assert error.shape == (2, N, N)
         assert torch.equal(error, again.errors[name]["phase"])
         torch.testing.assert_close(half.errors[name]["phase"], error / 2)
-        assert float(error.std()) == pytest.approx(0.6, rel=0.1)
+        assert float(error.std()) == pytest.approx(0.6 * PHASE_RAD, rel=0.1)
     assert not torch.equal(one.errors["a"]["phase"], one.errors["b"]["phase"])
     other = Device.draw(net, 0.6, 8)
     assert not torch.equal(one.errors["a"]["phase"], other.errors["a"]["phase"])
@@ -431,6 +441,14 @@ def test_the_description_is_plain_and_names_what_decides() -> None:
         "absorber": {"type": "ThresholdAbsorber", "threshold_share": 0.25},
         "sampling": "nearest",
         "surroundings": "clear",
+        "samples": {"training": 1, "deployed": 1},
+        "tolerances": {
+            "phase_rad": 0.6,
+            "rotation_deg": 0.5,
+            "shift_um": 2.0,
+            "log_scale": 0.005,
+            "gap_mm": 0.05,
+        },
         "readout_noise": 0.01,
         "errors": {name: law.describe() for name, law in stack.static_errors().items()},
     }

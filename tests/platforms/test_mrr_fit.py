@@ -68,9 +68,9 @@ def test_default_constants_are_those_of_the_measured_bank(fits: dict[str, Tuning
     assert bank.hwhm_nm == pytest.approx(default.hwhm_nm, rel=0.005)
     assert bank.offset_spread_hwhm == pytest.approx(default.offset_spread_hwhm, abs=0.005)
     assert bank.hwhm_spread == pytest.approx(default.hwhm_spread, abs=0.001)
-    assert bank.bias_spread == pytest.approx(default.bias_spread, abs=0.005)
+    assert bank.floor_spread == pytest.approx(default.floor_spread, abs=0.005)
     assert bank.depth_spread == pytest.approx(default.depth_spread, abs=0.005)
-    assert (bank.bias, bank.depth) == pytest.approx((1.116, 2.117), abs=6e-4)
+    assert (bank.bias, bank.depth) == pytest.approx((default.bias, default.depth), abs=6e-4)
     assert bank.resistance_ohm == default.resistance_ohm
     assert bank.max_current == default.max_current
 

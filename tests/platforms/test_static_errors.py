@@ -70,7 +70,7 @@ def test_each_platform_declares_its_errors() -> None:
         "mesh": {"theta", "phi", "e_l", "e_r"},
         "mesh of fields": {"theta", "phi", "e_l", "e_r"},
         "free space": misalignment | {"weight"},
-        "diffractive": misalignment | {"phase"},
+        "diffractive": misalignment | {"phase", "gap_mm"},
     }
 
 
@@ -109,6 +109,8 @@ def test_a_spread_that_is_none_is_refused(kind: str, spread: float) -> None:
 
 @every_error
 def test_each_error_changes_the_transfer_and_comes_in_any_precision(kind: str, name: str) -> None:
+    if name == "gap_mm":
+        return  # acts between the masks: tests/platforms/test_diffractive_samples.py
     network = network_of(kind)
     ideal = transfer(network, Device.ideal())
     double = measured(kind, name, 0.25)
@@ -171,7 +173,7 @@ def test_only_real_numbers_are_errors(kind: str, name: str) -> None:
         ("mesh", "e_l", (-0.99, 0.99), (-1.0, 1.0, 1.2, -1.2)),
         ("mesh", "e_r", (-0.99, 0.99), (-1.0, 1.0, 5.0)),
         ("rings", "linewidth", (-0.99, 50.0), (-1.0, -1.5)),
-        ("rings", "depth", (-1.99, 50.0), (-2.2, -3.0)),
+        ("rings", "depth", (-2.11, 50.0), (-2.117, -3.0)),
         ("rings", "crosstalk", (0.0, 1.0), (-0.01, 1.01)),
         ("free space", "log_scale", (-2.3, 2.3), (-2.31, 2.31)),
         ("free space", "rotation_deg", (-180.0, 180.0), (-181.0, 181.0)),
@@ -223,12 +225,9 @@ def test_a_device_of_another_platform_is_refused() -> None:
         for other in MAKERS:
             drawn = Device.draw(network_of(other), 0.1, 0)
             if {"mesh", "free space", "diffractive", "rings"} >= {kind, other} and kind != other:
-                fits = kind == "diffractive" and other == "free space"  # both may be misaligned
-                if fits:
+                # Both optical platforms may be misaligned, but a stack has several masks.
+                with pytest.raises(UserError, match=r"unknown device error|has shape"):
                     transfer(network_of(kind), drawn)
-                else:
-                    with pytest.raises(UserError, match="unknown device error"):
-                        transfer(network_of(kind), drawn)
 
 
 def test_a_layer_that_declares_nothing_has_no_errors() -> None:

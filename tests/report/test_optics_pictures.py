@@ -93,7 +93,7 @@ def test_a_whole_run_draws_and_says_that_the_device_is_ideal(freespace, digits, 
     with style.styled():
         figure = pictures.confusion(torch.eye(10, dtype=torch.long), cell, record)
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")
-    assert "rotation +0.5°" in remark
+    assert "rotation +0.726°" in remark
     assert "ideal device" in remark
 
 
@@ -203,12 +203,14 @@ def test_light_in_the_squares_is_what_the_detectors_measure(diffractive, digits)
     same(before, state(diffractive))
     hooks = [m for m in diffractive.modules() if isinstance(m, DetectorPlane)]
     assert not hooks[0]._forward_pre_hooks
-    assert plane.shape == (40, 32, 32)
+    side = 32 * diffractive.deployed_samples
+    assert plane.shape == (40, side, side)
     squares = optics_pictures.detector_squares(diffractive)
     powers = torch.stack([plane[:, r : r + s, c : c + s].sum((1, 2)) for r, c, s in squares], 1)
     logits = diffractive.eval()(images).double()
     shares = powers / powers.sum(1, keepdim=True)
-    assert torch.allclose(10 * shares, logits, atol=1e-4)
+    # The detectors of the deployed stack leave out what little they may.
+    assert torch.allclose(10 * shares, logits, atol=1e-2)
     assert float(plane.sum((1, 2)).max()) < 1.0  # absorbers and edges take some
 
 
@@ -226,8 +228,9 @@ def test_the_detector_of_the_class_is_thick_and_its_share_stands_above(diffracti
         thick = [i for i, frame in enumerate(ax.patches) if frame.get_linewidth() > 1]
         assert thick == [k]
         row, column, side = squares[k]
-        assert ax.patches[k].get_xy() == (8.0 * column - 128, 8.0 * row - 128)
-        assert ax.patches[k].get_width() == 8.0 * side
+        um = 8.0 / diffractive.deployed_samples
+        assert ax.patches[k].get_xy() == pytest.approx((um * column - 128, um * row - 128))
+        assert ax.patches[k].get_width() == pytest.approx(um * side)
         mean = plane[labels == k].mean(0)
         powers = [float(mean[r : r + s, c : c + s].sum()) for r, c, s in squares]
         assert ax.get_title(loc="right") == f"{100 * powers[k] / sum(powers):.0f} %"

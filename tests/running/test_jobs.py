@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
+from pnnbench.methods.bp import BP
 from pnnbench.records.store import read_record
 from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.measuring import measure
@@ -65,6 +66,37 @@ def test_record_is_complete(done):
     assert record["extra"]["control_power_mw"] > 0
     assert record["config"]["layers"]["conv1"]["calibration"]["hwhm_nm"] == 0.0636
     assert read_record(job_folder(runs, job) / "record.json") == record
+
+
+def test_a_record_says_what_the_method_knows_and_found(tmp_path):
+    """The class decides the first, the method's own counts the second."""
+    loaded = suite(
+        tmp_path,
+        workloads=["freespace-digits"],
+        methods=["bp", "pat", {"method": "sat-environment", "params": {"rho": 0.0}}],
+    )
+    bp, pat, sat = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert bp["provenance"]["method"] == {"access": "in_silico", "knows": []}
+    assert pat["provenance"]["method"] == {"access": "in_situ", "knows": ["one device"]}
+    assert sat["provenance"]["method"] == {"access": "in_silico", "knows": ["tested law"]}
+    assert 0.0 <= sat["extra"]["method"]["share_of_positive_slopes"] <= 1.0
+    assert "method" not in bp.get("extra", {})
+
+
+class Boasts(BP):
+    """Says of its training what is no number."""
+
+    def figures(self) -> dict[str, float]:
+        return {"share": float("nan")}
+
+
+def test_a_figure_of_a_method_that_is_no_number_is_a_gap(tmp_path):
+    loaded = suite(tmp_path, methods=[f"{__name__}.Boasts"])
+    (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert record["status"] == "ok"
+    assert [gap["part"] for gap in record["gaps"] if gap["type"] == "not-finite"] == [
+        "extra.method"
+    ]
 
 
 def test_finished_jobs_are_skipped(done):

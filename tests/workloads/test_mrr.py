@@ -20,7 +20,8 @@ def test_the_grid_varies_devices_and_temperature(cls: type[MRRWorkload], tier: s
     cells = cls(0).perturbation_grid(tier)
     levels = Counter((c.axis, c.level) for c in cells)
     assert levels == {
-        **{("device", s): n for s in (0.1, 0.25, 0.5, 1.0)},
+        **{("device", s): n for s in (0.5, 1.0, 1.5, 2.0, 4.19)},
+        **{("crosstalk", k): n for k in (0.005, 0.01, 0.02)},
         **{("temperature_fine", d): n for d in (-0.25, -0.1, 0.1, 0.25)},
         **{("temperature_wide", d): n for d in (-2.0, 1.0)},
     }
@@ -29,10 +30,14 @@ def test_the_grid_varies_devices_and_temperature(cls: type[MRRWorkload], tier: s
     for cell in cells:
         assert isinstance(cell.environment, MRREnvironment)
         offset = cell.environment.temperature_degc - 22.0
+        assert cell.counts == (cell.axis != "temperature_wide" and cell.level != 4.19)
         if cell.axis == "device":
             assert (cell.severity, offset) == (cell.level, 0.0)
+        elif cell.axis == "crosstalk":
+            assert (cell.severity, offset) == (0.5, 0.0)
+            assert cell.environment.crosstalk == cell.level
         else:
-            assert (cell.severity, cell.unit) == (0.1, "degC")
+            assert (cell.severity, cell.unit) == (0.5, "degC")
             assert offset == pytest.approx(cell.level)
 
 
@@ -61,7 +66,7 @@ def test_the_description_is_plain_and_complete(cls: type[MRRWorkload], tier: str
     assert found["n_digital"] == sum(p.numel() for p in workload.digital_parameters().values())
     assert list(found["layers"]) == list(workload.layers())
     assert found["layers"]["conv1"]["calibration"]["drift_nm_per_degc"] == 0.06
-    assert len(found["grid"]) == 10
+    assert len(found["grid"]) == 14
     assert len(found["test_devices"]) == cls.tier(tier).n_devices
     assert found["tier"]["epochs"] == cls.tier(tier).epochs
     assert json.dumps(cls(1).describe(tier), allow_nan=False) == text  # not of the parameters

@@ -121,9 +121,9 @@ def test_a_network_without_physical_part_says_so() -> None:
 
 
 def threshold_net() -> PhysicalNetwork:
-    plane, imaging, detectors = optics(32, 8.0, 3)
-    stack = DiffractiveStack(plane, [2.0], detectors, absorber=ThresholdAbsorber())
-    return DiffractiveNet(imaging, stack, 16)
+    fixed = optics(32, 8.0, 3)
+    stack = DiffractiveStack(fixed.plane, [2.0], fixed.detectors, absorber=ThresholdAbsorber())
+    return DiffractiveNet(fixed.imaging, stack, 16)
 
 
 def optical_net() -> PhysicalNetwork:

@@ -40,7 +40,9 @@ def test_the_current_of_a_ring_detunes_it_by_a_half_width(calibration: RingCalib
     shift = calibration.detuning(at) - calibration.detuning(at + step)
     assert abs(float(shift)) == pytest.approx(1e-3, rel=1e-3)
     moved = calibration.weight(at + step) - calibration.weight(at)
-    assert abs(float(moved)) == pytest.approx(1e-3 * calibration.depth / 2, rel=2e-3)
+    u = math.sqrt(calibration.depth / calibration.bias - 1.0)
+    slope = 2.0 * calibration.depth * u / (1.0 + u * u) ** 2
+    assert abs(float(moved)) == pytest.approx(1e-3 * slope, rel=2e-3)
 
 
 def test_a_ring_that_rests_on_the_laser_has_a_finite_scale() -> None:
@@ -51,9 +53,10 @@ def test_a_ring_that_rests_on_the_laser_has_a_finite_scale() -> None:
 
 
 def test_scales_are_those_of_the_docstrings() -> None:
-    assert MRRDigits().control_scale.value == pytest.approx(0.644, abs=5e-4)
+    assert MRRDigits().control_scale.value == pytest.approx(0.638, abs=5e-4)
     assert MRRMNIST().control_scale == MRRDigits().control_scale
     assert MRRDigits().offset_scale == Scale(0.67, "HWHM")
+    assert MRRDigits().weight_scale.value == pytest.approx(1.115, abs=5e-4)
     assert MZIMNIST().control_scale.value == pytest.approx(math.pi / 8)
     assert MZIDigits().control_scale.value == pytest.approx(math.pi / 4)
     assert MZI3MNIST().control_scale.value == pytest.approx(math.pi / math.sqrt(192))
