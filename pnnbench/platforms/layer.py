@@ -243,20 +243,30 @@ class PhysicalLayer(nn.Module):
         """Passes the output field, before any detector, through `field_tap` if there is one."""
         return field if self.field_tap is None else self.field_tap(field)
 
-    def read_out(self, y: Tensor, noise: float, full_scale: Tensor | None = None) -> Tensor:
-        """Adds shot noise to a measured output, or records its peak while calibrating.
+    def read_out(
+        self,
+        y: Tensor,
+        noise: float,
+        full_scale: Tensor | None = None,
+        *,
+        seen: Callable[[], Tensor] | None = None,
+    ) -> Tensor:
+        """Adds shot noise to a measured output, or records its full scale while calibrating.
 
         Args:
             y: Output of the physical product, batch first (conditions x batch when operated).
             noise: Standard deviation as a fraction of the read-out's full scale.
             full_scale: Full scale of each value, broadcastable to ``y``, for detectors whose range
                 follows the signal; None takes the calibrated one.
+            seen: Gives what the detectors could see, batch first: its largest value sets the full
+                scale. None is ``y`` itself.
 
         Returns:
             Tensor like ``y``.
         """
         if self._recorded_peak is not None:
-            self._recorded_peak = torch.maximum(self._recorded_peak, _peak(y.flatten()))
+            largest = _peak((y if seen is None else seen()).flatten())
+            self._recorded_peak = torch.maximum(self._recorded_peak, largest)
         op = self.operation
         if op is not None and op.shot is not None and noise != 0.0:
             blocks = self.blocks(y, op.count)
@@ -264,7 +274,8 @@ class PhysicalLayer(nn.Module):
             if full_scale is not None:
                 y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
             elif op.auto_range:
-                scale = _peak(blocks.flatten(1)).view(-1, *[1] * (blocks.dim() - 1))
+                signal = blocks if seen is None else self.blocks(seen(), op.count)
+                scale = _peak(signal.flatten(1)).view(-1, *[1] * (blocks.dim() - 1))
                 y = (blocks + noise * scale * z).flatten(0, 1)
             else:
                 y = torch.add(blocks, z, alpha=noise * self._known_scale()).flatten(0, 1)

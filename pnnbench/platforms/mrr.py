@@ -11,6 +11,10 @@ about 1e4 and the drift of 0.06 nm/degC. The weight is digital-free: only curren
 
 A matrix is computed with a bank of a few rings, tile by tile, so that the errors of a ring come
 back in every tile and add up. One ring for each weight stays possible as a hypothetical chip.
+
+A photodiode reads out one row of the bank at a time. Its noise is a share of the most light that it
+can see, that of all the row's inputs through open rings: it depends on the inputs and the bank, not
+on what a network makes of them, and is the same law for all of them.
 """
 
 from __future__ import annotations
@@ -136,7 +140,10 @@ class MRRWeightBank(PhysicalLayer):
         return {
             "type": type(self).__name__,
             "shape": list(self.current.shape),
-            "calibration": {k: v if math.isfinite(v) else str(v) for k, v in constants.items()},
+            "calibration": {
+                k: v if isinstance(v, str) or math.isfinite(v) else str(v)
+                for k, v in constants.items()
+            },
             "errors": self.describe_errors(),
         }
 
@@ -248,7 +255,10 @@ class MRRWeightBank(PhysicalLayer):
             u = u - errors["detuning"]
         if "linewidth" in errors:
             u = u / (1.0 + errors["linewidth"])
-        dip: Tensor | float = c.depth + errors["depth"] if "depth" in errors else c.depth
+        # As a tensor, with errors or without: a plain number over a tensor is rounded twice.
+        dip = torch.full_like(self.current, c.depth)
+        if "depth" in errors:
+            dip = dip + errors["depth"]
         top: Tensor | float = c.bias + errors["bias"] if "bias" in errors else c.bias
         weight = top - dip / (1.0 + u.square())
         return weight.expand(op.count, *self.current.shape) if op.count > 1 else weight
@@ -271,13 +281,26 @@ class MRRWeightBank(PhysicalLayer):
             y = self._products(blocks, weight).flatten(0, 1)
         else:
             y = self._product(x, weight)
-        y = self.read_out(y, self.calibration.readout_noise)
+        noise = self.calibration.noise_of_sum(self.current[0].numel())
+        y = self.read_out(y, noise, seen=lambda: self._light(x))
         if self.bias is None:
             return y
         return y + self.bias.view(1, -1, *[1] * (y.dim() - 2))
 
     def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
+
+    def _light(self, x: Tensor) -> Tensor:
+        """Light that each row of the bank is given, batch first: sum of |x| over its inputs."""
+        raise NotImplementedError
+
+    @property
+    def _tiles(self) -> Tensor:
+        """Which inputs of a row of the matrix meet the bank together, (tiles, inputs), 0 or 1."""
+        inputs = self.current[0].numel()
+        columns = self.calibration.bank_columns or inputs
+        tile = torch.arange(inputs, device=self.current.device) // columns
+        return F.one_hot(tile).T.to(self.current.dtype)
 
 
 class MRRLinear(MRRWeightBank):
@@ -304,6 +327,9 @@ class MRRLinear(MRRWeightBank):
 
     def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
         return torch.bmm(blocks, weight.transpose(1, 2))
+
+    def _light(self, x: Tensor) -> Tensor:
+        return F.linear(x.detach().abs(), self._tiles)
 
 
 class MRRConv2d(MRRWeightBank):
@@ -340,3 +366,7 @@ class MRRConv2d(MRRWeightBank):
         # One kernel call per condition: on a CPU twice as fast as one grouped convolution with few
         # channels (benchmarks/speed/conditions.py), and the same numbers as one condition alone.
         return torch.stack([self._product(x, w) for x, w in zip(blocks, weight, strict=True)])
+
+    def _light(self, x: Tensor) -> Tensor:
+        windows = self._tiles.unflatten(1, self.current.shape[1:])
+        return self._product(x.detach().abs(), windows)

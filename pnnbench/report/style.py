@@ -123,7 +123,12 @@ _FAMILIES = {
     "nat": ("#009E73", "^"),
     "sat misalignment": ("#D55E00", "p"),
     "sat in turns": ("#D55E00", "h"),
+    "sat equation 4": ("#D55E00", "*"),
     "sat": ("#D55E00", "D"),
+    "random misalignment in turns same law as sat": ("#56B4E9", "*"),
+    "random misalignment in turns": ("#56B4E9", "h"),
+    "random misalignment same law as sat": ("#56B4E9", "8"),
+    "random misalignment whole range": ("#56B4E9", ">"),
     "random misalignment": ("#56B4E9", "<"),
     "pat": ("#E69F00", "P"),
     "dat": ("#56B4E9", "X"),
@@ -161,8 +166,9 @@ _KNOWN_VARIANTS = {
     "rotation alone": 4,
     "only": 1,
     "outwards": 2,
-    "in turns": 1,
-    "whole range": 2,
+    "as printed": 0,
+    "by the sign": 1,
+    "published code": 5,
 }
 
 

@@ -99,7 +99,7 @@ class MRRWorkload(Classification, Workload):
 
     @property
     def weight_scale(self) -> Scale:
-        """What `control_scale` makes of the weight 0, along the slope there (1.115)."""
+        """What `control_scale` makes of the weight 0, along the slope there (1.114)."""
         c = self._calibration
         u = math.sqrt(max(c.depth / c.bias - 1.0, 0.0)) if c.bias > 0.0 else 1.0
         return Scale(2.0 * c.depth * u / (1.0 + u * u) ** 2 or c.depth / 2, "weight")
@@ -111,7 +111,7 @@ class MRRWorkload(Classification, Workload):
         return bank.calibration
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Device severities at 22 degC, then cross-talk, fine and wide temperatures; all layers.
+        """Device severities at 22 degC, then fine and wide temperatures and cross-talk; all layers.
 
         The gap of the experiment and the wide temperatures carry no weight: BP and NAT are at
         chance at the temperatures, and the gap is no spread of fabrication.
@@ -136,9 +136,9 @@ class MRRWorkload(Classification, Workload):
                 dataclasses.replace(cell, counts=False)
                 for cell in device_axis((EXPERIMENT,), devices, nominal, unit)
             ),
-            *varied("crosstalk", "", [(k, MRREnvironment(crosstalk=k)) for k in CROSSTALK]),
             *varied("temperature_fine", "degC", points(FINE_DEGC)),
             *varied("temperature_wide", "degC", points(WIDE_DEGC), counts=False),
+            *varied("crosstalk", "", [(k, MRREnvironment(crosstalk=k)) for k in CROSSTALK]),
         ]
 
 

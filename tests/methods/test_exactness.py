@@ -46,7 +46,7 @@ from pnnbench.workloads.networks import DigitsNet
 EPOCHS, BATCH, IMAGES, SEED = 2, 32, 144, 3
 
 # Calibration B, written out.
-REST_NM, HWHM_NM, TUNING, BIAS, DEPTH, MAX_MA = 0.25, 0.0636, 0.0131, 1.0, 2.0, 5.0
+REST_NM, HWHM_NM, TUNING, BIAS, DEPTH, MAX_MA = 0.25, 0.0636, 0.0131, 1.116, 2.117, 5.0
 HIGHEST = BIAS - DEPTH / (1.0 + (REST_NM / HWHM_NM) ** 2)
 
 CASES: dict[str, dict[str, Any]] = {

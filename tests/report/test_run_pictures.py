@@ -173,7 +173,7 @@ def test_rows_of_the_confusion_picture_are_shares_of_the_true_class(run):
     assert figure.texts[0].get_text().endswith(f"accuracy {accuracy:.4f}")
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")
     assert "temperature +0.1 °C" in remark
-    assert "device 1000000 at severity 0.1" in remark
+    assert "device 1000000 at severity 0.5" in remark
 
 
 def test_the_shift_is_the_mildest_change_of_the_environment():
@@ -181,7 +181,7 @@ def test_the_shift_is_the_mildest_change_of_the_environment():
     assert (cell.axis, cell.level, cell.severity, cell.device_seed) == (
         "temperature_fine",
         0.1,
-        0.1,
+        0.5,
         1_000_000,
     )
     assert cell.environment.temperature_degc == 22.1
