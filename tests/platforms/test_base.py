@@ -213,8 +213,9 @@ def test_shot_noise_has_the_stated_standard_deviation_and_is_asked_for_by_layer(
     with operate(network, [Condition(Device.ideal())] * 2, shot):
         noise = network(x.repeat(2, 1)).unflatten(0, (2, 400)) - quiet
     assert asked == [("bank", (2, 400, 50))]
-    assert float(noise.detach().std()) == pytest.approx(0.1, rel=0.02)
-    assert abs(float(noise.detach().mean())) < 0.002
+    # One photodiode: twice its share; three inputs fit in one row of the bank.
+    assert float(noise.detach().std()) == pytest.approx(2 * 0.04 * 2.5, rel=0.02)
+    assert abs(float(noise.detach().mean())) < 0.004
     assert not torch.allclose(noise[0], noise[1])
 
 
@@ -229,15 +230,18 @@ def test_no_shot_noise_is_drawn_for_a_noiseless_read_out() -> None:
         assert torch.equal(network(x), network(x))
 
 
-def test_full_scale_is_the_largest_output_without_the_bias() -> None:
+def test_full_scale_is_the_largest_light_whatever_the_controls() -> None:
     network = two_layers()
     batches = torch.randn(4, 10, 5, generator=torch.Generator().manual_seed(0)) * 3
     with torch.no_grad():
         network.first.bias.fill_(100.0)
+        network.first.current.fill_(1.0)
     with calibrating_full_scale(network):
-        hidden = [network.first(x) for x in batches]
+        for x in batches:
+            network.first(x)
         assert float(network.first.full_scale) == 1.0  # only set at the end
-    peak = max(float((h.detach() - 100.0).abs().max()) for h in hidden)
+    light = batches.abs()  # four inputs at a time: a bank has four columns
+    peak = max(float(light[..., :4].sum(-1).max()), float(light[..., 4:].sum(-1).max()))
     assert float(network.first.full_scale) == pytest.approx(peak, rel=1e-4)
     assert float(network.second.full_scale) == 1.0  # never ran
     network(batches[0] * 100)
@@ -388,8 +392,8 @@ def test_an_instrument_ranges_each_condition_for_itself() -> None:
             with operate(layer, conditions[:1], ones, auto_range=True):
                 alone = layer(batch[2 * i : 2 * i + 2])
             torch.testing.assert_close(found[i], alone, rtol=1e-5, atol=1e-5)
-    for noise, signal in zip(found - quiet, quiet, strict=True):
-        expected = torch.full_like(noise, 0.1 * float(signal.abs().max()))
+    for noise, given in zip(found - quiet, batch.unflatten(0, (3, 2)), strict=True):
+        expected = torch.full_like(noise, 2 * 0.1 * float(given.abs().sum(-1).max()))
         torch.testing.assert_close(noise, expected, rtol=1e-3, atol=1e-5)
     assert not found[2].any()  # a dark batch has nothing to range on, and no noise
 

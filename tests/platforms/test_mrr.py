@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
-from pnnbench.platforms.base import Condition, Device, operate
+from pnnbench.platforms.base import Condition, Device, calibrating_full_scale, operate
 from pnnbench.platforms.mrr import (
     PUBLISHED_CALIBRATION,
     MRRConv2d,
@@ -21,6 +22,7 @@ from pnnbench.platforms.mrr import (
     MRRWeightBank,
     RingCalibration,
 )
+from pnnbench.platforms.rings import Detection
 
 QUIET = RingCalibration(readout_noise=0.0)
 ERRORS = ("detuning", "linewidth", "bias", "depth")
@@ -532,7 +534,8 @@ def test_many_conditions_at_once_are_each_alone(
             quiet.append(network(x[i]))
     if noise:
         added = (together - torch.stack(quiet)).std()
-        assert float(added) == pytest.approx(0.025 * 3.0, rel=0.15)
+        share = bank.calibration.noise_of_sum(bank.current[0].numel())
+        assert float(added) == pytest.approx(share * 3.0, rel=0.15)
     else:
         torch.testing.assert_close(together, torch.stack(quiet), rtol=1e-5, atol=1e-5)
 
@@ -578,3 +581,81 @@ def test_calibration_of_one_layer_does_not_leak_into_another() -> None:
     by_hand = [1.116 - 2.117 / (1 + ((0.25 - 0.0131 * 16) / h) ** 2) for h in (0.0636, 0.1)]
     np.testing.assert_allclose(a.ideal_weight().detach(), by_hand[0], atol=1e-5)
     np.testing.assert_allclose(b.ideal_weight().detach(), by_hand[1], atol=1e-5)
+
+
+# --- read-out ----------------------------------------------------------------------------------
+
+
+def test_noise_of_a_sum_adds_up_over_the_tiles() -> None:
+    single = RingCalibration(readout_noise=0.01)
+    balanced = dataclasses.replace(single, detection="balanced")
+    whole = dataclasses.replace(single, bank_rows=0, bank_columns=0)
+    assert [single.noise_of_sum(n) for n in (1, 4, 5, 16)] == pytest.approx(
+        [0.02, 0.02, 0.02 * math.sqrt(2), 0.04]
+    )
+    assert balanced.noise_of_sum(16) == pytest.approx(single.noise_of_sum(16) / math.sqrt(2))
+    assert whole.noise_of_sum(16) == pytest.approx(0.02)
+    with pytest.raises(UserError, match="detection is 'both'"):
+        RingCalibration(detection="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("detection", ["single-ended", "balanced"])
+def test_noise_is_that_of_photodiodes_read_tile_by_tile(detection: Detection) -> None:
+    """Against a simulation of the read-out itself: each photodiode with noise of its own."""
+    calibration = RingCalibration(readout_noise=0.03, detection=detection)
+    bank = MRRLinear(10, 1, bias=False, calibration=calibration)
+    x = torch.rand(1, 10)
+    bank.full_scale.fill_(float(bank._light(x).max()))
+    generator = torch.Generator().manual_seed(0)
+    weight = bank.ideal_weight().detach()[0]
+    transmission = (1.0 + weight) / 2.0
+    n, scale = 20_000, float(bank.full_scale)
+    found = torch.zeros(n)
+    for first in range(0, 10, calibration.bank_columns):
+        part = slice(first, first + calibration.bank_columns)
+        through, light = (x[0] * transmission)[part].sum(), x[0, part].sum()
+
+        def photodiode(power: torch.Tensor) -> torch.Tensor:
+            return power + 0.03 * scale * torch.randn(n, generator=generator)
+
+        if detection == "single-ended":
+            found += 2.0 * photodiode(through) - light
+        else:
+            found += photodiode(through) - photodiode(light - through)
+    assert float(found.mean()) == pytest.approx(float(bank(x)), abs=0.01 * scale)
+    share = float(found.std()) / scale
+    assert share == pytest.approx(calibration.noise_of_sum(10), rel=0.03)
+
+
+@pytest.mark.parametrize("columns", [0, 1, 3, 4])
+def test_light_of_a_convolution_is_that_of_its_unrolled_matrix(columns: int) -> None:
+    calibration = RingCalibration(bank_rows=columns and 2, bank_columns=columns)
+    conv = MRRConv2d(2, 3, 3, padding=1, stride=2, calibration=calibration)
+    x = torch.randn(2, 2, 6, 6)
+    windows = F.unfold(x, 3, padding=1, stride=2).transpose(1, 2)
+    matrix = MRRLinear(18, 3, calibration=calibration)
+    expected = matrix._light(windows)
+    found = conv._light(x).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+    parts = [
+        windows[..., i : i + (columns or 18)].abs().sum(-1) for i in range(0, 18, columns or 18)
+    ]
+    torch.testing.assert_close(found, torch.stack(parts, -1))
+
+
+def test_noise_is_the_same_whatever_the_weights() -> None:
+    bank = MRRLinear(8, 3, bias=False)
+    network = nn.Sequential(bank)
+    x = torch.rand(5, 8)
+    added = []
+    for current in (0.5, 3.9):
+        with torch.no_grad():
+            bank.current.fill_(current)
+        with calibrating_full_scale(network), torch.no_grad():
+            network(x)
+        with torch.no_grad():
+            quiet = network(x)
+            with operate(network, [Condition(Device.ideal())], Shot()):
+                added.append(network(x) - quiet)
+    torch.testing.assert_close(added[0], added[1], rtol=1e-4, atol=1e-5)
+    assert bool(added[0].any())

@@ -115,9 +115,11 @@ def test_labels_that_are_not_the_classes_are_not_drawn_as_such(run, tmp_path):
             metric.update = lambda outputs, labels: update(outputs, labels % 2)
             return metric
 
-    _, record, train, (images, labels) = run
+    workload, record, train, (images, labels) = run
+    odd = Odd(0)
+    odd.network.load_state_dict(workload.network.state_dict())
     said = []
-    drawn = pictures.draw_run(Odd(0), record, train, (images, labels), tmp_path, said.append)
+    drawn = pictures.draw_run(odd, record, train, (images, labels), tmp_path, said.append)
     assert list(drawn) == ["controls", "curve", "landscape"]
     assert said == ["no picture confusion: the labels are not the classes by which Odd is scored"]
 
