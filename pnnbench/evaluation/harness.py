@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -23,11 +24,13 @@ from pnnbench.errors import check_range
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.platforms.base import (
     Condition,
+    Device,
     derive_seed,
     hold_transfer,
     operate,
 )
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.calibration import calibrated_apart
 from pnnbench.workloads.grid import Cell
 
 #: Images that share one stream of shot noise; part of the protocol.
@@ -45,11 +48,13 @@ class DeviceNoise:
 
     Attributes:
         start: Index in the test set of the first image of the present batch.
+        stream: What is measured: test images, or those of a calibration.
     """
 
     def __init__(self, devices: Sequence[int | None]) -> None:
         self.devices = devices
         self.start = 0
+        self.stream = "shot"
         self._generator = torch.Generator()
 
     def _draw(self, device: int | None, layer: str, out: Tensor) -> None:
@@ -58,7 +63,7 @@ class DeviceNoise:
         while done < images:
             block, offset = divmod(self.start + done, NOISE_BLOCK)
             n = min(NOISE_BLOCK - offset, images - done)
-            self._generator.manual_seed(derive_seed("shot", device, layer, block))
+            self._generator.manual_seed(derive_seed(self.stream, device, layer, block))
             if n == NOISE_BLOCK:
                 out[done : done + n].normal_(generator=self._generator)
             else:
@@ -188,6 +193,7 @@ def measure_grid(
     *,
     batch_size: int = NOISE_BLOCK,
     cells_per_batch: int = 10,
+    calibration: Tensor | None = None,
     progress: Progress | None = None,
 ) -> list[Reading]:
     """Measures the metric of a workload on every cell of a grid.
@@ -202,6 +208,8 @@ def measure_grid(
         cells: The grid.
         batch_size: Images per pass; multiples of the noise block are fastest.
         cells_per_batch: Cells measured in one pass.
+        calibration: Images (M, ...), without labels, that every cell measures first to take the
+            batch-norm statistics again, with noise of their own; None leaves those there are.
         progress: Called after each group of cells.
 
     Returns:
@@ -216,10 +224,11 @@ def measure_grid(
     workload.eval()
     features = torch.cat([workload.network.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
+    known = None if calibration is None else workload.network.prefix(calibration)
 
     def measure(group: Sequence[Cell]) -> list[Reading]:
         try:
-            return _measure_group(workload, features, labels, group, ideal, batch_size)
+            return _measure_group(workload, features, labels, group, ideal, batch_size, known)
         except Exception as error:
             if len(group) == 1:
                 return [Reading(None, 0, error)]
@@ -237,6 +246,12 @@ def measure_grid(
     return readings
 
 
+def _drawn(workload: Workload, cell: Cell) -> Device:
+    """The device of a cell. A workload that knows one law only may leave the argument out."""
+    law = () if cell.law == "fabrication" else (cell.law,)
+    return workload.draw_device(cell.severity, cell.device_seed, *law)
+
+
 def _measure_group(
     workload: Workload,
     features: Tensor,
@@ -244,17 +259,21 @@ def _measure_group(
     group: Sequence[Cell],
     ideal: Mapping[str, Tensor],
     batch_size: int,
+    calibration: Tensor | None,
 ) -> list[Reading]:
     """Measures some cells in one pass over the inputs of the first physical layer (N, ...)."""
     network = workload.network
-    conditions = [
-        Condition(workload.draw_device(c.severity, c.device_seed, c.law), c.environment)
-        for c in group
-    ]
+    conditions = [Condition(_drawn(workload, c), c.environment) for c in group]
     meters = [_Meter(workload) for _ in group]
     noise = DeviceNoise([c.device_seed for c in group])
-    with operate(network, conditions, noise), hold_transfer(network) as held:
+    with ExitStack() as deployed:
+        deployed.enter_context(operate(network, conditions, noise))
+        held = deployed.enter_context(hold_transfer(network))
         _assert_changed(workload, group, ideal, held)
+        if calibration is not None:
+            noise.start, noise.stream = 0, "calibration"
+            deployed.enter_context(calibrated_apart(network, calibration, len(group)))
+            noise.stream = "shot"
         for start in range(0, len(features), batch_size):
             h = features[start : start + batch_size]
             noise.start = start

@@ -28,8 +28,8 @@ from pnnbench.platforms.base import (
 from pnnbench.workloads.accuracy import Accuracy, GuessingLevel
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, Law
-from pnnbench.workloads.hardware import Hardware
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law
+from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.networks import PhysicalNetwork
 
 Batch = tuple[Tensor, Tensor]
@@ -111,6 +111,11 @@ class Workload(pl.LightningModule):
     severity_unit: ClassVar[str] = "x measured spread"
     #: Severity of the devices behind the sharpness figure ``device_increase``.
     sharpness_severity: ClassVar[float] = 0.1
+    #: Images without labels from which a deployed device's batch-norm statistics are taken again
+    #: (``"offset-calibrated"``), beside those of the ideal device; 0 for none.
+    offset_calibration_images: ClassVar[int] = 0
+    #: Which of the deployments gives the robust score.
+    headline: ClassVar[Deployment] = FROZEN
     #: Field of the environment -> half-width of the range around nominal for methods that train
     #: against the environment.
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
@@ -181,6 +186,8 @@ class Workload(pl.LightningModule):
                 "offset": dataclasses.asdict(self.offset_scale),
                 "weight": dataclasses.asdict(self.weight_scale),
             },
+            "offset_calibration_images": self.offset_calibration_images,
+            "headline": self.headline,
             "n_controls": self.n_controls,
             "n_digital": sum(p.numel() for p in self.digital_parameters().values()),
         }
@@ -393,8 +400,10 @@ class Workload(pl.LightningModule):
                 allowed=f"seeds below {FIRST_TEST_DEVICE}",
             )
 
-    def calibrate(self, images: Tensor, batch_size: int = 500) -> None:
-        """Gathers batch-norm statistics and read-out full scales on the ideal device.
+    def calibrate(
+        self, images: Tensor, batch_size: int = 500, *, device: Device | None = None
+    ) -> None:
+        """Gathers batch-norm statistics and read-out full scales on one device.
 
         Both are those of one pass of the final parameters over all images, however they are cut
         into batches, so that no method's training noise stays in them.
@@ -402,11 +411,18 @@ class Workload(pl.LightningModule):
         Args:
             images: Training images (N, ...), N at least 2.
             batch_size: Images per batch, at least 1.
+            device: The device that a method in situ has trained on, measured in its nominal
+                environment with noisy detectors that range themselves; its queries are counted.
+                None is the ideal device, simulated without noise.
 
         Raises:
             UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
-        calibrate(self.network, images, batch_size)
+        if device is None:
+            calibrate(self.network, images, batch_size)
+            return
+        with measured_on(self.network, device):
+            self.hardware_queries += calibrate(self.network, images, batch_size)
 
     def figures(self, images: Tensor) -> dict[str, float]:
         """Measures what the workload shows beside its metric; part of a record.

@@ -9,16 +9,19 @@ its inputs, and the pass ends there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import calibrating_full_scale
+from pnnbench.workloads.networks import PhysicalNetwork
 
 
 class _Reached(Exception):  # noqa: N818 - no error: the rest of the pass is not needed
@@ -68,10 +71,12 @@ class _Calls:
 
     Args:
         found: Norm and moments of each call that is settled, in the order of the network.
+        conditions: Conditions that each input holds, one after another.
     """
 
-    def __init__(self, found: list[tuple[_BatchNorm, _Moments]]) -> None:
+    def __init__(self, found: list[tuple[_BatchNorm, _Moments]], conditions: int) -> None:
         self.found = found
+        self.conditions = conditions
         self.call = 0
         self.pooled: tuple[_BatchNorm, _Moments] | None = None
 
@@ -79,7 +84,7 @@ class _Calls:
         assert isinstance(norm, _BatchNorm)  # noqa: S101 - for the type checker
         x: Tensor = args[0] if args else kwargs["input"]
         if self.call == len(self.found):
-            moments = _Moments.of(x)
+            moments = _Moments.of(_folded(x, self.conditions))
             if self.pooled is not None:
                 self._same(norm, self.pooled[0])
                 moments = self.pooled[1].join(moments)
@@ -87,7 +92,7 @@ class _Calls:
             raise _Reached
         known, moments = self.found[self.call]
         self._same(norm, known)
-        # A norm without buffers of its own takes them as well, until `borrowed` puts them back.
+        # A norm without buffers of its own takes them as well, until `_borrowed` puts them back.
         norm.running_mean, norm.running_var = moments.mean.to(x), moments.variance.to(x)
         self.call += 1
 
@@ -103,6 +108,24 @@ def _another_way() -> UserError:
     )
 
 
+def _folded(x: Tensor, conditions: int) -> Tensor:
+    """Conditions as channels: (C * B, channels, ...) -> (B, C * channels, ...)."""
+    if conditions == 1:
+        return x
+    return x.unflatten(0, (conditions, -1)).transpose(0, 1).flatten(1, 2)
+
+
+def _unfolded(y: Tensor, conditions: int) -> Tensor:
+    """The inverse of `_folded`."""
+    if conditions == 1:
+        return y
+    return y.unflatten(1, (conditions, -1)).transpose(0, 1).flatten(0, 1)
+
+
+def _norms(network: nn.Module) -> list[_BatchNorm]:
+    return [m for m in network.modules() if isinstance(m, _BatchNorm)]
+
+
 @contextmanager
 def _borrowed(norms: list[_BatchNorm]) -> Iterator[None]:
     """Context in which the norms' buffers may be replaced; they are put back afterwards."""
@@ -115,21 +138,21 @@ def _borrowed(norms: list[_BatchNorm]) -> Iterator[None]:
 
 
 def _pass(
-    network: nn.Module,
+    forward: Callable[[Tensor], Tensor],
     norms: list[_BatchNorm],
-    images: Tensor,
-    batch_size: int,
+    batches: Sequence[Tensor],
     found: list[tuple[_BatchNorm, _Moments]],
+    conditions: int,
 ) -> tuple[_BatchNorm, _Moments] | None:
     """Pools the inputs of the first call of a norm that is not settled; None if all are."""
-    calls = _Calls(found)
+    calls = _Calls(found, conditions)
     hooks = [norm.register_forward_pre_hook(calls, with_kwargs=True) for norm in norms]
     stopped = []
     try:
-        for x in images.split(batch_size):
+        for x in batches:
             calls.call = 0
             try:
-                network(x)
+                forward(x)
                 stopped.append(False)
             except _Reached:
                 stopped.append(True)
@@ -141,8 +164,33 @@ def _pass(
     return calls.pooled
 
 
+def _measured(
+    forward: Callable[[Tensor], Tensor],
+    norms: list[_BatchNorm],
+    batches: Sequence[Tensor],
+    conditions: int = 1,
+) -> list[tuple[_BatchNorm, _Moments]]:
+    """Norm and moments of each call, in the order of the network."""
+    found: list[tuple[_BatchNorm, _Moments]] = []
+    with _borrowed(norms):
+        while (pooled := _pass(forward, norms, batches, found, conditions)) is not None:
+            found.append(pooled)
+    return found
+
+
+def _statistics(norm: _BatchNorm, found: list[tuple[_BatchNorm, _Moments]]) -> tuple[Tensor, ...]:
+    """Mean and unbiased variance that a norm keeps, those of all its calls; empty without any."""
+    calls = [moments for called, moments in found if called is norm]
+    if not calls:
+        return ()
+    return (
+        torch.stack([m.mean for m in calls]).mean(0),
+        torch.stack([m.unbiased for m in calls]).mean(0),
+    )
+
+
 @torch.no_grad()
-def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> None:
+def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> int:
     """Sets batch-norm statistics and read-out full scales as one pass over all images would.
 
     Everything but the batch norms runs as in evaluation: nothing is dropped, nothing is drawn. A
@@ -150,9 +198,13 @@ def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> None:
     has none. The network is left in evaluation mode.
 
     Args:
-        network: Module with batch norms, physical layers, or neither.
+        network: Module with batch norms, physical layers, or neither; inside `operate` on the
+            device that is calibrated.
         images: Training images (N, ...), N at least 2.
         batch_size: Images per batch, at least 1; it changes nothing but the rounding.
+
+    Returns:
+        Inputs that went through the network: N for each call of a norm, and for the last pass.
 
     Raises:
         UserError: If there are fewer than two images or the batch size is no number of images; if
@@ -161,17 +213,69 @@ def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> None:
     check_range("calibration images", len(images), low=2, high=1e9)
     check_count("batch_size of the calibration", batch_size)
     network.eval()
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm)]
-    found: list[tuple[_BatchNorm, _Moments]] = []
-    with _borrowed(norms), calibrating_full_scale(network):
-        while (pooled := _pass(network, norms, images, batch_size, found)) is not None:
-            found.append(pooled)
+    norms = _norms(network)
+    with calibrating_full_scale(network):
+        found = _measured(network, norms, images.split(batch_size))
     for norm in norms:
         norm.reset_running_stats()
-        calls = [moments for called, moments in found if called is norm]
-        if norm.running_mean is None or norm.running_var is None or not calls:
+        statistics = _statistics(norm, found)
+        if norm.running_mean is None or norm.running_var is None or not statistics:
             continue
-        norm.running_mean.copy_(torch.stack([m.mean for m in calls]).mean(0))
-        norm.running_var.copy_(torch.stack([m.unbiased for m in calls]).mean(0))
+        for buffer, value in zip((norm.running_mean, norm.running_var), statistics, strict=True):
+            buffer.copy_(value)
         if norm.num_batches_tracked is not None:
-            norm.num_batches_tracked.fill_(len(calls))
+            norm.num_batches_tracked.fill_(sum(called is norm for called, _ in found))
+    return len(images) * (len(found) + 1)
+
+
+@contextmanager
+def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int) -> Iterator[int]:
+    """Context in which each condition has batch-norm statistics of its own, measured there.
+
+    Offset and gain of every channel are taken again from images without labels, norm by norm in the
+    order of the network, on the devices that the network is operated on. Norms before the first
+    physical layer, and read-out full scales, stay as they are.
+
+    Args:
+        network: A network in evaluation mode, inside `operate` with so many conditions.
+        features: Inputs of the first physical layer (N, ...), N at least 2.
+        conditions: Number of conditions, at least 1.
+
+    Yields:
+        Inputs that each condition has measured: N for each call of a norm.
+
+    Raises:
+        UserError: If there are fewer than two images, or the network takes another way for others.
+    """
+    check_range("calibration images", len(features), low=2, high=1e9)
+    norms = _norms(network)
+    kept = [(norm, norm.running_mean, norm.running_var) for norm in norms]
+    try:
+        for norm in norms:
+            # An attribute of the object hides the method of its class until it is deleted.
+            norm.forward = partial(_apart, norm, conditions)  # type: ignore[method-assign]
+            if norm.running_mean is not None and norm.running_var is not None:
+                norm.running_mean = norm.running_mean.repeat(conditions)
+                norm.running_var = norm.running_var.repeat(conditions)
+        inputs = features.repeat(conditions, *[1] * (features.dim() - 1))
+        with torch.no_grad():
+            found = _measured(network.physical, norms, [inputs], conditions)
+        for norm in norms:
+            statistics = _statistics(norm, found)
+            if statistics:
+                norm.running_mean, norm.running_var = (s.to(features) for s in statistics)
+        yield len(features) * len(found)
+    finally:
+        for norm, mean, variance in kept:
+            norm.__dict__.pop("forward", None)
+            norm.running_mean, norm.running_var = mean, variance
+
+
+def _apart(norm: _BatchNorm, conditions: int, x: Tensor) -> Tensor:
+    """What a norm in evaluation makes of inputs (C * B, ...), each condition with its own."""
+    weight, bias = (None if p is None else p.repeat(conditions) for p in (norm.weight, norm.bias))
+    mean, variance = norm.running_mean, norm.running_var
+    folded = _folded(x, conditions)
+    without = mean is None or variance is None
+    y = F.batch_norm(folded, mean, variance, weight, bias, training=without, eps=norm.eps)
+    return _unfolded(y, conditions)

@@ -14,6 +14,11 @@ from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 #: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
 #: measured spread; ``"offsets"`` Gaussian on what the controls tune, in the layer's `offset_unit`.
 Law = Literal["fabrication", "offsets"]
+#: How a network is put on a device: ``"frozen"`` with the batch-norm statistics that it has,
+#: or ``"offset-calibrated"`` with those that the device itself gives for a few hundred images.
+Deployment = Literal["frozen", "offset-calibrated"]
+FROZEN: Deployment = "frozen"
+OFFSET_CALIBRATED: Deployment = "offset-calibrated"
 
 
 @dataclasses.dataclass(frozen=True)

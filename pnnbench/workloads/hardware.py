@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import (
     Condition,
+    Device,
     PhysicalLayer,
     as_hardware,
     derive_seed,
@@ -145,6 +146,22 @@ class Hardware:
         self.queries += len(h)
         noise = _Noise(derive_seed("hardware noise", self._seed, self._step, self._passes))
         return self._run(h.detach(), controls or {}, noise)
+
+
+@contextmanager
+def measured_on(network: nn.Module, device: Device) -> Iterator[None]:
+    """Context in which a network is measured on one device, as `Hardware` measures.
+
+    Args:
+        network: Module that holds the physical layers.
+        device: The device, in its nominal environment.
+
+    Yields:
+        None; the layers are as they were afterwards.
+    """
+    noise = _Noise(derive_seed("calibration noise", device.seed))
+    with as_hardware(network), operate(network, [Condition(device)], noise, auto_range=True):
+        yield
 
 
 class _Noise:

