@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,21 @@ from torch import Tensor
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Batch, Workload
+
+#: Strength of the published code, per HWHM: 0.01 on half of the true slope per unit of its
+#: normalised current x = 0.15 u, 0.01 * 0.5 / 0.15.
+PUBLISHED_STRENGTH = "0.0333 HWHM"
+
+
+def strength_scale(workload: Workload) -> Scale:
+    """Scale of the strength: that of offsets over the root of the elements."""
+    elements = sum(layer.sensitivity().numel() for layer in workload.layers().values())
+    return workload.offset_scale.times(1.0 / math.sqrt(elements))
+
+
+def slope_norms(slopes: Iterable[Tensor]) -> Tensor:
+    """Sum over layers of the Euclidean norm of their slopes, a scalar."""
+    return torch.stack([torch.linalg.vector_norm(s) for s in slopes]).sum()
 
 
 class OpticalPruning(TrainingMethod):
@@ -24,8 +40,7 @@ class OpticalPruning(TrainingMethod):
         strength: Weight of the penalty, >= 0. A plain number weighs the root mean square of the
             slopes per `Workload.offset_scale`, whatever their number N: it is divided by sqrt(N).
             A text is the published absolute weight (``"0.001 HWHM"``), which pulls harder the more
-            elements there are. The published code has 0.01 on a slope that is half the true one and
-            per 0.15 HWHM.
+            elements there are. See `PUBLISHED_STRENGTH`.
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
@@ -46,10 +61,7 @@ class OpticalPruning(TrainingMethod):
 
     def scale(self, name: str, workload: Workload) -> Scale:
         """Adds the scale of the strength: that of offsets over the root of the elements."""
-        if name != "strength":
-            return super().scale(name, workload)
-        elements = sum(layer.sensitivity().numel() for layer in workload.layers().values())
-        return workload.offset_scale.times(1.0 / math.sqrt(elements))
+        return strength_scale(workload) if name == "strength" else super().scale(name, workload)
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -58,6 +70,5 @@ class OpticalPruning(TrainingMethod):
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device plus the penalty."""
-        slopes = [torch.linalg.vector_norm(m.sensitivity()) for m in workload.layers().values()]
-        penalty = self.amount("strength", workload) * torch.stack(slopes).sum()
-        return workload.loss(workload(batch[0]), batch) + penalty
+        slopes = slope_norms(layer.sensitivity() for layer in workload.layers().values())
+        return workload.loss(workload(batch[0]), batch) + self.amount("strength", workload) * slopes

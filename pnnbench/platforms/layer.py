@@ -206,6 +206,19 @@ class PhysicalLayer(nn.Module):
         """
         raise NotImplementedError
 
+    def sensitivity_of_weight(self, weight: Tensor) -> Tensor:
+        """`sensitivity` of elements that are programmed to given weights, differentiable.
+
+        Where each weight has an element of its own; other platforms have none.
+
+        Args:
+            weight: Weights that `project_weight` leaves as they are.
+
+        Returns:
+            Shape of the weight.
+        """
+        raise NotImplementedError
+
     def describe(self) -> dict[str, Any]:
         """Constants of the layer that decide its transfer, as plain values."""
         raise NotImplementedError

@@ -230,6 +230,10 @@ class MRRWeightBank(PhysicalLayer):
         u = self.calibration.detuning(self.current)
         return 2.0 * self.calibration.depth * u / (1.0 + u.square()).square()
 
+    def sensitivity_of_weight(self, weight: Tensor) -> Tensor:
+        """|dw/du| per HWHM of rings on the branch that `program` takes; shape of the weight."""
+        return self.calibration.slope(weight)
+
     def transfer(self) -> Tensor:
         """Weights under the present operation.
 

@@ -143,6 +143,20 @@ class RingCalibration:
         depth = torch.full_like(current, self.depth)
         return self.bias - depth / (1.0 + self.detuning(current).square())
 
+    def slope(self, weight: Tensor) -> Tensor:
+        """|dw/du| per HWHM of an ideal ring that has a weight; same shape, differentiable.
+
+        From w = b - d / (1 + u^2): |dw/du| = 2 |u| (b - w)^2 / d. At the dip it is 0, and so is its
+        derivative, where that of the root is infinite.
+
+        Args:
+            weight: Weights from b - d to below b; beyond them the slope is 0.
+        """
+        squared = self.depth / (self.bias - weight).clamp(min=1e-12) - 1.0
+        lit = (squared > 0.0) & (weight < self.bias)
+        detuning = torch.where(lit, torch.where(lit, squared, 1.0).sqrt(), 0.0)
+        return 2.0 * detuning * (self.bias - weight).square() / self.depth
+
     def current(self, weight: Tensor) -> Tensor:
         """Current in mA that gives a weight, on the branch before the dip (u >= 0).
 
