@@ -110,11 +110,13 @@ class Reading:
         value: The metric; None where there is none.
         not_finite: Images whose outputs were not all finite.
         error: Why there is no value; None where there is one.
+        queries: Images that the device has measured before, to be calibrated.
     """
 
     value: float | None
     not_finite: int = 0
     error: Exception | None = None
+    queries: int = 0
 
 
 class _Meter:
@@ -270,9 +272,10 @@ def _measure_group(
         deployed.enter_context(operate(network, conditions, noise))
         held = deployed.enter_context(hold_transfer(network))
         _assert_changed(workload, group, ideal, held)
+        queries = 0
         if calibration is not None:
             noise.start, noise.stream = 0, "calibration"
-            deployed.enter_context(calibrated_apart(network, calibration, len(group)))
+            queries = deployed.enter_context(calibrated_apart(network, calibration, len(group)))
             noise.stream = "shot"
         for start in range(0, len(features), batch_size):
             h = features[start : start + batch_size]
@@ -281,7 +284,7 @@ def _measure_group(
             parts = outputs.unflatten(0, (len(group), -1))
             for meter, out in zip(meters, parts, strict=True):
                 meter.update(out, labels[start : start + batch_size])
-    return [meter.reading() for meter in meters]
+    return [dataclasses.replace(meter.reading(), queries=queries) for meter in meters]
 
 
 def _number(reading: Reading) -> float:
