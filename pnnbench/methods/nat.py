@@ -82,7 +82,7 @@ class NATInSitu(TrainingMethod):
     def __init__(
         self,
         sigma: Amount = 0.2,
-        placement: str = "output",
+        placement: str = "read-out",
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",

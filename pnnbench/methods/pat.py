@@ -74,8 +74,9 @@ class PAT(TrainingMethod):
     """Physics-aware training: straight-through from the device to the digital model.
 
     Args:
-        placement: Where the measured value stands: ``"output"``, behind the digital normalisation,
-            as published for meshes, or ``"read-out"``, at what the detectors measure.
+        placement: Where the measured value stands: ``"read-out"``, what the detectors of every
+            layer measure, as the method was published, or ``"output"``, the network's outputs, as
+            in the sharpness-aware-training paper. With several layers these are two methods.
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
@@ -86,7 +87,7 @@ class PAT(TrainingMethod):
 
     def __init__(
         self,
-        placement: str = "output",
+        placement: str = "read-out",
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",

@@ -171,7 +171,7 @@ class SATInSitu(SAT):
         rho: Amount = 0.015,
         adaptive: bool = False,
         perturb: str = "controls",
-        placement: str = "output",
+        placement: str = "read-out",
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",

@@ -78,7 +78,7 @@ def test_the_loss_is_that_of_the_hardware(cls: type[Workload], placement: str) -
 
 @BOTH
 def test_the_gradient_is_the_digital_models_at_what_was_measured(cls: type[Workload]) -> None:
-    method = PAT()
+    method = PAT(placement="output")
     workload = started(cls, method)
     found = gradients(workload, method.loss(workload, BATCH))
     other = cls(0).train()
@@ -134,7 +134,7 @@ def test_on_an_ideal_quiet_device_it_is_back_propagation(
 
 @BOTH
 def test_dithering_moves_hardware_and_model_together(cls: type[Workload]) -> None:
-    method = NATInSitu(sigma=f"0.05 {unit(cls)}")
+    method = NATInSitu(placement="output", sigma=f"0.05 {unit(cls)}")
     workload = started(cls, method)
     found = gradients(workload, method.loss(workload, BATCH))
     generator, other = method.generator(), cls(0).train()
@@ -161,7 +161,7 @@ def test_without_dither_it_is_physics_aware_training() -> None:
 @pytest.mark.parametrize("perturb", ["controls", "all"])
 def test_sharpness_on_hardware_measures_at_both_points(cls: type[Workload], perturb: str) -> None:
     rho = 0.05
-    method = SATInSitu(rho=f"{rho} {unit(cls)}", perturb=perturb)
+    method = SATInSitu(placement="output", rho=f"{rho} {unit(cls)}", perturb=perturb)
     workload = started(cls, method)
     found = gradients(workload, method.loss(workload, BATCH))
     assert workload.hardware_queries == 2 * len(BATCH[0])
