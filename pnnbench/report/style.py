@@ -162,6 +162,7 @@ _KNOWN_VARIANTS = {
     "bp adam": 5,
     "published settings": 2,
     "read out": 1,
+    "output": 2,
     "searched step": 4,
     "rotation alone": 4,
     "only": 1,

@@ -32,7 +32,8 @@ def measure_deployments(
 
     Returns:
         For each step its name, its images, the queries (inputs that a device measures in one
-        environment) and a value for each cell, None where there is none; and why there is none.
+        environment) and for each cell its value, None where there is none, and whether it counts;
+        and why there is no value.
     """
     count = workload.offset_calibration_images
     if not count:
@@ -49,5 +50,6 @@ def measure_deployments(
         "images": len(chosen),
         "queries": max(reading.queries for reading in readings),
         "values": [reading.value for reading in readings],
+        "counts": [cell.counts_when(OFFSET_CALIBRATED) for cell in cells],
     }
     return [step], gaps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from pnnbench.platforms.base import Environment
@@ -36,6 +36,8 @@ class Cell:
             once, from reference rows, never from the rows of a table. The others are measured and
             shown.
         law: How the errors of the device are drawn.
+        counts_calibrated: The same as `counts` where devices have taken their offsets again, which
+            other levels tell apart; None for no difference.
     """
 
     axis: str
@@ -46,6 +48,13 @@ class Cell:
     environment: Environment
     counts: bool = True
     law: Law = "fabrication"
+    counts_calibrated: bool | None = None
+
+    def counts_when(self, deployment: Deployment) -> bool:
+        """Whether the cell carries weight in the score of a deployment."""
+        if deployment == FROZEN or self.counts_calibrated is None:
+            return self.counts
+        return self.counts_calibrated
 
     def as_dict(self) -> dict[str, Any]:
         """Where the cell stands, as records have it: all but `counts`."""
@@ -135,6 +144,27 @@ def environment_axis(
         Cell(axis, level, unit, severity, seed, environment, counts)
         for level, environment in points
         for seed in devices
+    ]
+
+
+def counting(
+    cells: Sequence[Cell], frozen: Collection[float], calibrated: Collection[float]
+) -> list[Cell]:
+    """The cells of an axis, of which only some levels carry weight.
+
+    Args:
+        cells: Cells of one axis.
+        frozen: Levels that count for networks as trained.
+        calibrated: Levels that count for devices that have taken their offsets again.
+
+    Returns:
+        The same cells.
+    """
+    return [
+        dataclasses.replace(
+            cell, counts=cell.level in frozen, counts_calibrated=cell.level in calibrated
+        )
+        for cell in cells
     ]
 
 

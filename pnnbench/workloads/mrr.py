@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -20,7 +19,15 @@ from pnnbench.platforms.mrr import (
 )
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
-from pnnbench.workloads.grid import Cell, device_axis, environment_axis, test_devices
+from pnnbench.workloads.grid import (
+    OFFSET_CALIBRATED,
+    Cell,
+    Deployment,
+    counting,
+    device_axis,
+    environment_axis,
+    test_devices,
+)
 from pnnbench.workloads.networks import (
     ConvFactory,
     DigitsNet,
@@ -29,17 +36,34 @@ from pnnbench.workloads.networks import (
     PhysicalNetwork,
 )
 
+#: Levels of the grid. Which of them count was chosen, for networks as trained (frozen) and for
+#: devices that have taken their batch-norm statistics again (calibrated), from BP and NAT on
+#: held-out training images and validation devices: those at which the mean of the two lies between
+#: 20 and 90 % on mrr-mnist (55,000 images, 12 epochs, 0.043 mA, noise 0.5 HWHM, seeds 100 and 101),
+#: or on mrr-digits (20 epochs, the same settings, seeds 0 and 1) where MNIST is above.
+#: BP / NAT in percent:
+#:
+#: TABLE
+#:
 #: Severities of the device errors, in multiples of the fabrication spread of the measured rings.
-SEVERITIES = (0.5, 1.0, 1.5, 2.0)
+#: Four rings are few: what they leave open reaches from 0.5 to 6; all four with their detuning
+#: taken out give 1.75.
+SEVERITIES = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+SEVERITIES_FROZEN, SEVERITIES_CALIBRATED = (0.75, 1.0, 1.5), (1.5, 2.0, 3.0)
 #: The gap of the reference experiment as run, deliberate laser differences included; no weight.
 EXPERIMENT = round(EXPERIMENT_GAP_HWHM / RingCalibration().offset_spread_hwhm, 2)
 #: Severity at which temperature and cross-talk are varied.
 TEMPERATURE_SEVERITY = 0.5
 #: Shares of a neighbour's resonance shift that leak into a ring.
-CROSSTALK = (0.005, 0.01, 0.02)
-#: Offsets from 22 degC; the fine grid is the published range, the wide one 20 to 23 degC.
-FINE_DEGC = (-0.25, -0.1, 0.1, 0.25)
+CROSSTALK = (0.02, 0.04, 0.08, 0.16)
+CROSSTALK_FROZEN, CROSSTALK_CALIBRATED = (0.02, 0.04, 0.08), (0.08, 0.16)
+#: Offsets from 22 degC: twice the published fine range, and the wide one, 20 to 23 degC.
+FINE_DEGC = (-0.5, -0.25, -0.1, 0.1, 0.25, 0.5)
+FINE_FROZEN, FINE_CALIBRATED = (-0.25, -0.1, 0.1, 0.25), (-0.5, 0.5)
 WIDE_DEGC = (-2.0, 1.0)
+#: Half-width of the range for methods that train against the temperature: 0.6 of the fine range,
+#: and no level of it.
+TRAINING_DEGC = 0.3
 
 
 def mrr_layers(calibration: RingCalibration | None = None) -> tuple[ConvFactory, LinearFactory]:
@@ -80,8 +104,12 @@ class MRRWorkload(Classification, Workload):
     severity_unit: ClassVar[str] = "x fabrication spread"
     sharpness_severity: ClassVar[float] = 0.5
     offset_calibration_images: ClassVar[int] = 256
+    #: The score is that of calibrated devices: whoever deploys a chip takes the offset of every
+    #: channel first, and without it the score tells how well sums of weights are balanced against a
+    #: common shift. Boards show both.
+    headline: ClassVar[Deployment] = OFFSET_CALIBRATED
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType(
-        {"temperature_degc": max(FINE_DEGC)}
+        {"temperature_degc": TRAINING_DEGC}
     )
 
     @property
@@ -114,32 +142,39 @@ class MRRWorkload(Classification, Workload):
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Device severities at 22 degC, then fine and wide temperatures and cross-talk; all layers.
 
-        The gap of the experiment and the wide temperatures carry no weight: BP and NAT are at
-        chance at the temperatures, and the gap is no spread of fabrication.
+        The gap of the experiment and the wide temperatures carry no weight: rows are at chance at
+        the temperatures, and the gap is no spread of fabrication.
         """
         devices = test_devices(self.tier(tier).n_devices)
         nominal = MRREnvironment()
-        unit = self.severity_unit
-
-        def points(offsets: tuple[float, ...]) -> list[tuple[float, MRREnvironment]]:
-            return [(d, MRREnvironment(nominal.temperature_degc + d)) for d in offsets]
 
         def varied(
-            axis: str, unit: str, points: list[tuple[float, MRREnvironment]], counts: bool = True
+            axis: str,
+            unit: str,
+            levels: Sequence[float],
+            environment: Callable[[float], MRREnvironment],
+            frozen: Sequence[float] = (),
+            calibrated: Sequence[float] = (),
         ) -> list[Cell]:
-            return environment_axis(
-                axis, unit, points, TEMPERATURE_SEVERITY, devices, counts=counts
-            )
+            points = [(level, environment(level)) for level in levels]
+            cells = environment_axis(axis, unit, points, TEMPERATURE_SEVERITY, devices)
+            return counting(cells, frozen, calibrated)
+
+        def warmer(by: float) -> MRREnvironment:
+            return MRREnvironment(nominal.temperature_degc + by)
+
+        def leaking(share: float) -> MRREnvironment:
+            return MRREnvironment(crosstalk=share)
 
         return [
-            *device_axis(SEVERITIES, devices, nominal, unit),
-            *(
-                dataclasses.replace(cell, counts=False)
-                for cell in device_axis((EXPERIMENT,), devices, nominal, unit)
+            *counting(
+                device_axis((*SEVERITIES, EXPERIMENT), devices, nominal, self.severity_unit),
+                SEVERITIES_FROZEN,
+                SEVERITIES_CALIBRATED,
             ),
-            *varied("temperature_fine", "degC", points(FINE_DEGC)),
-            *varied("temperature_wide", "degC", points(WIDE_DEGC), counts=False),
-            *varied("crosstalk", "", [(k, MRREnvironment(crosstalk=k)) for k in CROSSTALK]),
+            *varied("temperature_fine", "degC", FINE_DEGC, warmer, FINE_FROZEN, FINE_CALIBRATED),
+            *varied("temperature_wide", "degC", WIDE_DEGC, warmer),
+            *varied("crosstalk", "", CROSSTALK, leaking, CROSSTALK_FROZEN, CROSSTALK_CALIBRATED),
         ]
 
 
@@ -173,7 +208,7 @@ class MRRMNIST(MRRWorkload):
             test_images=2_000,
             sharpness_images=2_000,
         ),
-        "standard": Tier(epochs=3, batch_size=64, n_devices=20),
+        "standard": Tier(epochs=12, batch_size=64, n_devices=20),
         "paper": Tier(epochs=20, batch_size=64, n_devices=100),
     }
 

@@ -13,6 +13,17 @@ from pnnbench.workloads.networks import DigitsNet
 
 TIERS = [(MRRDigits, t) for t in MRRDigits.tiers] + [(MRRMNIST, t) for t in MRRMNIST.tiers]
 
+FROZEN_COUNTS = {
+    *(("device", level) for level in (0.75, 1.0, 1.5)),
+    *(("temperature_fine", level) for level in (-0.25, -0.1, 0.1, 0.25)),
+    *(("crosstalk", level) for level in (0.02, 0.04, 0.08)),
+}
+CALIBRATED_COUNTS = {
+    *(("device", level) for level in (1.5, 2.0, 3.0)),
+    *(("temperature_fine", level) for level in (-0.5, 0.5)),
+    *(("crosstalk", level) for level in (0.08, 0.16)),
+}
+
 
 @pytest.mark.parametrize(("cls", "tier"), TIERS)
 def test_the_grid_varies_devices_and_temperature(cls: type[MRRWorkload], tier: str) -> None:
@@ -20,17 +31,21 @@ def test_the_grid_varies_devices_and_temperature(cls: type[MRRWorkload], tier: s
     cells = cls(0).perturbation_grid(tier)
     levels = Counter((c.axis, c.level) for c in cells)
     assert levels == {
-        **{("device", s): n for s in (0.5, 1.0, 1.5, 2.0, 4.19)},
-        **{("crosstalk", k): n for k in (0.005, 0.01, 0.02)},
-        **{("temperature_fine", d): n for d in (-0.25, -0.1, 0.1, 0.25)},
+        **{("device", s): n for s in (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.19)},
+        **{("temperature_fine", d): n for d in (-0.5, -0.25, -0.1, 0.1, 0.25, 0.5)},
         **{("temperature_wide", d): n for d in (-2.0, 1.0)},
+        **{("crosstalk", k): n for k in (0.02, 0.04, 0.08, 0.16)},
     }
     assert len({(c.axis, c.level, c.device_seed) for c in cells}) == len(cells)
     assert {c.device_seed for c in cells} == set(seeds_of_test_devices(n))
     for cell in cells:
         assert isinstance(cell.environment, MRREnvironment)
         offset = cell.environment.temperature_degc - 22.0
-        assert cell.counts == (cell.axis != "temperature_wide" and cell.level != 4.19)
+        assert cell.counts == ((cell.axis, cell.level) in FROZEN_COUNTS)
+        assert cell.counts_when("frozen") == cell.counts
+        assert cell.counts_when("offset-calibrated") == (
+            (cell.axis, cell.level) in CALIBRATED_COUNTS
+        )
         if cell.axis == "device":
             assert (cell.severity, offset) == (cell.level, 0.0)
         elif cell.axis == "crosstalk":
@@ -66,8 +81,9 @@ def test_the_description_is_plain_and_complete(cls: type[MRRWorkload], tier: str
     assert found["n_digital"] == sum(p.numel() for p in workload.digital_parameters().values())
     assert list(found["layers"]) == list(workload.layers())
     assert found["layers"]["conv1"]["calibration"]["drift_nm_per_degc"] == 0.06
-    assert len(found["grid"]) == 14
+    assert len(found["grid"]) == 19
     assert len(found["test_devices"]) == cls.tier(tier).n_devices
+    assert (found["offset_calibration_images"], found["headline"]) == (256, "offset-calibrated")
     assert found["tier"]["epochs"] == cls.tier(tier).epochs
     assert json.dumps(cls(1).describe(tier), allow_nan=False) == text  # not of the parameters
 
