@@ -26,14 +26,15 @@ from pnnbench.evaluation.harness import (
 )
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
-from pnnbench.platforms.mrr import MRREnvironment
+from pnnbench.platforms.mrr import MRREnvironment, RingCalibration
 from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 from pnnbench.workloads.mrr import MRRDigits, mrr_layers
-from pnnbench.workloads.networks import DigitsNet
+from pnnbench.workloads.networks import DigitsNet, PhysicalNetwork
 
 DIGITS = load("digits")
+CALM = RingCalibration(readout_noise=0.002)
 N = 130  # two blocks of shot noise and a part of a third
 
 
@@ -79,11 +80,18 @@ class Prefixed(DigitsNet):
         return super().physical(h)
 
 
+class Calm(MRRDigits):
+    """mrr-digits with calm detectors: few images and epochs are enough to learn."""
+
+    def build_network(self) -> PhysicalNetwork:
+        return DigitsNet(*mrr_layers(CALM))
+
+
 class Fine(MRRDigits):
-    """mrr-digits with a digital prefix, measured by its mean loss."""
+    """The same with a digital prefix, measured by its mean loss."""
 
     def build_network(self) -> Prefixed:
-        return Prefixed(*mrr_layers())
+        return Prefixed(*mrr_layers(CALM))
 
     def metric(self) -> torchmetrics.Metric:
         return MeanLoss()
@@ -105,7 +113,7 @@ def fine() -> MRRDigits:
 
 @pytest.fixture(scope="module")
 def accurate() -> MRRDigits:
-    return trained(MRRDigits)
+    return trained(Calm)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +125,7 @@ def images() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def cells() -> list[Cell]:
-    return MRRDigits(0).perturbation_grid("smoke")  # 2 devices, 20 cells
+    return MRRDigits(0).perturbation_grid("smoke")  # 2 devices, 38 cells
 
 
 @pytest.fixture(scope="module")
@@ -177,12 +185,13 @@ def test_accuracies_are_the_same_to_the_last_image(
     assert [round(v * N) / N for v in values] == pytest.approx(values, abs=1e-6)
     assert len(set(values)) > 5
     assert min(values) >= 0.0
-    assert max(values) > 0.8
+    assert max(values) > 0.7
 
 
-def test_the_grid_tells_cells_apart(reference: list[float]) -> None:
-    assert len(set(reference)) == len(reference)
-    by_severity = [sum(reference[2 * i : 2 * i + 2]) for i in range(4)]
+def test_the_grid_tells_cells_apart(cells: list[Cell], reference: list[float]) -> None:
+    counted = [value for value, cell in zip(reference, cells, strict=True) if cell.counts]
+    assert len(set(counted)) == len(counted) > 10
+    by_severity = [sum(reference[2 * i : 2 * i + 2]) for i in range(7)]
     assert by_severity == sorted(by_severity)  # worse devices, larger loss
 
 
@@ -234,7 +243,7 @@ def test_each_cell_of_the_grid_changes_every_transfer() -> None:
     layers = workload.layers()
     ideal = {name: layer.transfer().detach() for name, layer in layers.items()}
     points = {(c.axis, c.level): c for c in workload.perturbation_grid("quick")}
-    assert len(points) == 10
+    assert len(points) == 19
     for cell in points.values():
         device = workload.draw_device(cell.severity, cell.device_seed)
         with operate(workload.network, [Condition(device, cell.environment)]):
@@ -243,7 +252,7 @@ def test_each_cell_of_the_grid_changes_every_transfer() -> None:
                 assert changed.float().mean() > 0.99, (cell, name)
 
 
-@pytest.mark.parametrize("error", ["detuning", "linewidth", "bias", "depth", "crosstalk"])
+@pytest.mark.parametrize("error", ["detuning", "linewidth", "bias", "depth"])
 def test_each_static_error_alone_changes_the_result(
     error: str, fine: MRRDigits, images: tuple[Tensor, Tensor]
 ) -> None:
@@ -456,7 +465,7 @@ def test_a_cell_without_a_value_leaves_the_others(
     images: tuple[Tensor, Tensor],
     cells: list[Cell],
 ) -> None:
-    class Other(MRRDigits):
+    class Other(Calm):
         def metric(self) -> torchmetrics.Metric:
             return metric()
 
@@ -486,7 +495,7 @@ def test_a_cell_without_a_value_leaves_the_others(
 def test_a_metric_that_does_not_say_what_lost_outputs_count_has_no_value(
     images: tuple[Tensor, Tensor],
 ) -> None:
-    class Other(MRRDigits):
+    class Other(Calm):
         def metric(self) -> torchmetrics.Metric:
             return Silent()
 

@@ -26,7 +26,7 @@ def test_extreme_eigenvalues_match_the_exact_hessian(kind, dtype):
     truth = torch.linalg.eigvalsh(exact_hessian(workload, x, y))
     largest = float(truth[truth.abs().argmax()])
     assert (largest < 0) == (kind is Negated), "the case must be what its name says"
-    torch.testing.assert_close(pairs.top, truth.flip(0)[:3], rtol=1e-4, atol=0)
+    torch.testing.assert_close(pairs.top, truth.flip(0)[:3], rtol=1e-3, atol=0)
     # In either precision the errors are within their bounds, and these are not idle.
     assert ((pairs.top - truth.flip(0)[:3]).abs() <= pairs.bounds).all()
     assert abs(pairs.lowest - float(truth[0])) <= pairs.lowest_bound

@@ -55,11 +55,12 @@ def test_record_is_complete(done):
     assert [r["status"] for r in records] == ["ok", "ok"]
     record = records[0]
     job = loaded.jobs[0]
-    assert len(record["cells"]) == 20
+    assert len(record["cells"]) == 38
     assert {c["axis"] for c in record["cells"]} == {
         "device",
         "temperature_fine",
         "temperature_wide",
+        "crosstalk",
     }
     # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
     assert record["cost"]["gradient_evaluations"] == 8
