@@ -105,6 +105,26 @@ def eigenvalue(interval: Interval) -> str:
     return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
 
 
+def extra(name: str, interval: Interval) -> str:
+    """Formats one of the further figures of a row.
+
+    Args:
+        name: ``"light_on_detectors"``, a share of the light, in percent to three digits; else a
+            figure in the unit of its name.
+        interval: The figure.
+
+    Returns:
+        Such as ``"0.412 ±0.03"``.
+    """
+    factor = 100.0 if name == "light_on_detectors" else 1.0
+    if interval.mean is None:
+        return NONE
+    text = f"{factor * interval.mean:.3g}"
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} ±{factor * (interval.high - interval.low) / 2:.2g}"
+
+
 def count(value: float | int | None) -> str:
     """Formats a count with a decimal prefix.
 

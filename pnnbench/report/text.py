@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Table
-from pnnbench.report.blocks import Block, lay_out, rank, training_severity
+from pnnbench.report.blocks import Block, lay_out, order_text, rank, training_severity
 
 NOT_RANKED = (
     "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
@@ -82,6 +83,7 @@ def remarks(table: Table) -> list[str]:
         for row in table.rows
         for failure in row.failed
     )
+    lines.extend(f"{note[0].lower()}{note[1:]}" for note in table_notes(table))
     lines.extend(notes(table))
     silent = sum(not group.counted for group in table.groups) if table.ranked else 0
     if silent:
@@ -91,6 +93,53 @@ def remarks(table: Table) -> list[str]:
             "workload declares"
         )
     return lines
+
+
+def table_notes(table: Table) -> list[str]:
+    """What the table is among others: its deployment, rows left out, whether the order stood.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Sentences without a full stop.
+    """
+    lines = []
+    if table.key["deployment"] != FROZEN:
+        lines.append(calibration_text(table))
+    if table.left_out:
+        lines.append(
+            f"Left out, as they know {_known(table.without)}: {'; '.join(table.left_out)}; ranks "
+            "are among the rows shown"
+        )
+    unknown = [row.method for row in table.rows if row.knows is None]
+    if table.without and unknown:
+        lines.append(f"Records do not say what these rows know: {'; '.join(unknown)}")
+    order = order_text(table)
+    return [*lines, order] if order else lines
+
+
+def _known(names: Sequence[str]) -> str:
+    words = {"gaussian on controls": "a Gaussian on the controls", "tested law": "the tested law"}
+    return " or ".join(words.get(name, name) for name in names)
+
+
+def calibration_text(table: Table) -> str:
+    """Says what the deployment of a table takes on each device.
+
+    Args:
+        table: A table of another deployment than the network as trained.
+
+    Returns:
+        A sentence without a full stop.
+    """
+    text = f"Deployment {table.key['deployment']}: a step on each test device before the tests"
+    parts = []
+    for name, words in (("images", "images"), ("queries", "hardware queries")):
+        found = sorted({row.calibration[name] for row in table.rows if name in row.calibration})
+        if found:
+            parts.append(f"{' to '.join(f'{n:g}' for n in {found[0]: 0, found[-1]: 0})} {words}")
+    return f"{text}, with {' and '.join(parts)} a device" if parts else text
 
 
 def notes(table: Table) -> list[str]:
@@ -142,7 +191,21 @@ def heading(table: Table) -> str:
     text = f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
     if key.get("revision", "1") != "1":
         text += f", revision {key['revision']}"
+    if len(table.deployments) > 1:
+        text += f" · {deployment_text(table)}"
     return text if table.ranked else f"{text} · not ranked"
+
+
+def deployment_text(table: Table) -> str:
+    """Names the deployment of a table.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Such as ``"frozen (headline)"``.
+    """
+    return table.key["deployment"] + (" (headline)" if table.headline else "")
 
 
 def _cut(text: str, width: int) -> str:
@@ -269,12 +332,16 @@ def footnote(table: Table) -> str:
             f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
             f"that severity; transfer: fresh minus training device, paired; both over {over}."
         )
+    more += " Gradients: gradient evaluations; queries: hardware queries in training"
     if table.reference is not None:
         more += (
-            f" Gradients: gradient evaluations; queries: hardware queries; time / "
-            f"{table.reference}: training seconds relative to {table.reference}, paired by seed, "
-            "geometric mean."
+            f"; time / {table.reference}: training seconds relative to {table.reference}, paired "
+            "by seed, geometric mean"
         )
+    more += (
+        ". Knows: what a method is told of the tests: a Gaussian on the controls, the tested law, "
+        "one device to measure on."
+    )
     if not table.ranked:
         return (
             f"± is half a 95 % interval: conditions over {over}, clean and λmax over seeds; "
@@ -282,8 +349,28 @@ def footnote(table: Table) -> str:
         )
     return (
         f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
-        f"λmax over seeds; {size}. Methods that share = are not told apart. "
-        f"grad. is gradient evaluations.{more}"
+        f"λmax over seeds; {size}. Methods that share = are not told apart. {worst_text(table)}"
+        f"{more}"
+    )
+
+
+def worst_text(table: Table) -> str:
+    """Says what the worst tenth of a table is.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One sentence.
+    """
+    if table.key["revision"] == "1":
+        return (
+            "Worst tenth: mean over the worst tenth of the devices of each device's score over the "
+            "conditions that devices do not share; it can lie above robust."
+        )
+    return (
+        "Worst tenth: mean over the worst tenth of the devices of each device's robust score, over "
+        "all conditions that count."
     )
 
 

@@ -1,0 +1,53 @@
+"""Who knows what: how much of the tests a method was told before it trained.
+
+Records carry it under ``provenance.method``, computed from the class of the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+KNOWLEDGE = {
+    "gaussian on controls": "Gaussian",
+    "tested law": "tested law",
+    "one device": "one device",
+}
+"""What a method can know of the tests, to the words of a column."""
+NOTHING = "nothing"
+"""Stands where a method knows nothing of the tests."""
+
+
+def knows(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """What the method of some records knows of the tests.
+
+    Args:
+        records: Records of one row, finished or not.
+
+    Returns:
+        Names, in the order of `KNOWLEDGE`; empty if it knows nothing, None if no record says.
+    """
+    stated = [
+        names
+        for record in records
+        if (names := record["provenance"].get("method", {}).get("knows")) is not None
+    ]
+    if not stated:
+        return None
+    found = {str(name) for names in stated for name in names}
+    return (*(n for n in KNOWLEDGE if n in found), *sorted(found - KNOWLEDGE.keys()))
+
+
+def knowledge_text(names: Sequence[str] | None, none: str) -> str:
+    """Writes what a method knows as it stands in a column.
+
+    Args:
+        names: What `knows` found.
+        none: Stands where no record says.
+
+    Returns:
+        Such as ``"nothing"`` or ``"Gaussian, one device"``.
+    """
+    if names is None:
+        return none
+    return ", ".join(KNOWLEDGE.get(name, name) for name in names) or NOTHING
