@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 KNOWLEDGE = {
-    "gaussian on controls": "Gaussian",
-    "tested law": "tested law",
-    "one device": "one device",
+    "gaussian on controls": ("Gaussian", "a Gaussian on the controls"),
+    "tested law": ("tested law", "the tested law"),
+    "one device": ("one device", "one device"),
 }
-"""What a method can know of the tests, to the words of a column."""
+"""What a method can know of the tests, to the words of a column and of a sentence."""
+TESTED_LAW = "tested law"
+"""The law of the environments on the grid: who trains with it has seen what the tests draw from."""
 NOTHING = "nothing"
 """Stands where a method knows nothing of the tests."""
 
@@ -50,4 +52,16 @@ def knowledge_text(names: Sequence[str] | None, none: str) -> str:
     """
     if names is None:
         return none
-    return ", ".join(KNOWLEDGE.get(name, name) for name in names) or NOTHING
+    return ", ".join(KNOWLEDGE[n][0] if n in KNOWLEDGE else n for n in names) or NOTHING
+
+
+def phrase(names: Sequence[str]) -> str:
+    """Writes alternatives of what a method can know as they stand in a sentence.
+
+    Args:
+        names: Among `KNOWLEDGE`.
+
+    Returns:
+        Such as ``"the tested law or one device"``.
+    """
+    return " or ".join(KNOWLEDGE[name][1] for name in names)

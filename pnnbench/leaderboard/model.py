@@ -70,7 +70,7 @@ class Row:
     epochs_factor: float
     metric: dict[str, Any]
     seeds: tuple[int, ...]
-    devices: tuple[int | None, ...]
+    devices: tuple[int | None, ...] = ()
     clean: st.Interval = st.NOTHING
     robust: st.Interval = st.NOTHING
     worst_decile: st.Interval = st.NOTHING

@@ -10,7 +10,7 @@ from pnnbench.leaderboard.earlier import WHOLE
 from pnnbench.leaderboard.knowledge import knowledge_text
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING
-from pnnbench.report.formatting import NONE, count, eigenvalue, extra, is_share, plus_minus
+from pnnbench.report.formatting import NONE, count, eigenvalue, further, is_share, plus_minus
 
 Column = tuple[str, Callable[[Row], str]]
 """Heading and what stands below it for a row."""
@@ -206,7 +206,7 @@ def order_text(table: Table) -> str:
     changes = {share: both for share, both in table.order_changes.items() if both[1]}
     parts = [
         f"between {share_text(share)} and all of the steps {changed} of {pairs} pairs of rows "
-        f"change{'s' if changed == 1 else ''} their order"
+        f"change{'s' if changed == 1 else ''} order"
         for share, (changed, pairs) in sorted(changes.items(), reverse=True)
     ]
     text = ", ".join(parts)
@@ -321,8 +321,8 @@ def _cost_columns(table: Table) -> list[Column]:
 
 
 def _extra_column(name: str) -> Column:
-    heading = {"light_on_detectors": "light %", "control_power_mw": "power mW"}[name]
-    return heading, lambda row: extra(name, row.extra.get(name, NOTHING))
+    heading = {"light_on_detectors": "light %", "control_power_mw": "power W"}[name]
+    return heading, lambda row: further(name, row.extra.get(name, NOTHING))
 
 
 def _stage_column(table: Table, share: float) -> Column:

@@ -105,18 +105,21 @@ def eigenvalue(interval: Interval) -> str:
     return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
 
 
-def extra(name: str, interval: Interval) -> str:
-    """Formats one of the further figures of a row.
+_FURTHER = {"light_on_detectors": 100.0, "control_power_mw": 1e-3}
+
+
+def further(name: str, interval: Interval) -> str:
+    """Formats one of the further figures of a row, to three digits.
 
     Args:
-        name: ``"light_on_detectors"``, a share of the light, in percent to three digits; else a
-            figure in the unit of its name.
+        name: ``"light_on_detectors"``, a share of the light, shown in percent, or
+            ``"control_power_mw"``, shown in W.
         interval: The figure.
 
     Returns:
         Such as ``"0.412 ±0.03"``.
     """
-    factor = 100.0 if name == "light_on_detectors" else 1.0
+    factor = _FURTHER[name]
     if interval.mean is None:
         return NONE
     text = f"{factor * interval.mean:.3g}"

@@ -13,12 +13,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pnnbench.leaderboard.model import GroupLine, Row, Table
-from pnnbench.leaderboard.statistics import Interval
-from pnnbench.report import blocks, text
+from pnnbench.leaderboard import ranking
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
+from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
+from pnnbench.leaderboard.statistics import NOTHING, Interval
+from pnnbench.report import blocks, notes, text
 from pnnbench.report import formatting as fmt
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_UNITS = {"light_on_detectors": "%", "control_power_mw": "W"}
 _SYMBOLS = {"degc": "°C", "deg": "°", "px": "px", "nm": "nm", "ma": "mA", "mw": "mW"}
 
 
@@ -152,6 +156,7 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "epochs_factor": row.epochs_factor,
         "is_baseline": row.baseline == row.method,
         "complete": row.complete,
+        "knows": blocks.knowledge(row),
         "n": f"{len(row.seeds)} × {devices}" if devices else f"{len(row.seeds)}",
         "n_sort": len(row.seeds) * max(devices, 1),
         "clean": _cell(row.clean, share=share),
@@ -174,6 +179,28 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         },
         "forward": _count(row.cost.get("forward_evaluations")),
         "time_ratio": _eigenvalue(row.time_ratio),
+        "calibration": _count(row.calibration.get("queries")),
+        "extra": {name: _extra(name, row.extra.get(name, NOTHING)) for name in EXTRAS},
+        "earlier": {stage.share: _cell(stage.score, share=share) for stage in row.earlier},
+    }
+
+
+def _extra(name: str, interval: Interval) -> dict[str, Any]:
+    return {**_cell(interval, share=False), "text": fmt.further(name, interval), "ends": ""}
+
+
+def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
+    """The rows of a table that do not know the tested law; None where all rows are shown anyway."""
+    if not table.ranked or table.without:
+        return None
+    kept = ranking.without(table, (TESTED_LAW,))
+    if kept is table or not kept.rows:
+        return None
+    return {
+        "baseline": next((row.baseline for row in kept.rows if row.baseline), None),
+        "rows": [_row(row, low, high) for row in kept.rows],
+        "left_out": kept.left_out,
+        "phrase": phrase(kept.without),
     }
 
 
@@ -245,6 +272,7 @@ def _view(table: Table) -> dict[str, Any]:
     return {
         "key": table.key,
         "ranked": table.ranked,
+        "first_revision": table.key["revision"] == "1",
         "reference": table.reference,
         "training": blocks.training_severity(table),
         "cost_title": blocks.cost_title(table),
@@ -267,7 +295,14 @@ def _view(table: Table) -> dict[str, Any]:
             for row in table.rows
             if row.missing
         ],
-        "notes": text.notes(table),
+        "notes": [*notes.table_notes(table), *notes.notes(table)],
+        "deployment": notes.deployment_text(table) if len(table.deployments) > 1 else "",
+        "calibrated": table.key["deployment"] != FROZEN,
+        "switched": _switched(table, low, high),
+        "extras": [(name, blocks.EXTRA_WORDS[name], _UNITS[name]) for name in blocks.extras(table)],
+        "shares": [(share, blocks.share_text(share)) for share in blocks.shares(table)],
+        "earlier_title": blocks.earlier_title(table),
+        "order": blocks.order_text(table),
     }
 
 

@@ -11,7 +11,8 @@ from scipy import stats
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.grid import curve_areas, device_scores, read_grid, worst_mean
+from pnnbench.leaderboard.grid import curve_areas, read_grid
+from pnnbench.leaderboard.score import device_scores, worst_mean
 from pnnbench.records.store import canonical, read_records, seal
 
 from ..record_factory import (

@@ -16,8 +16,8 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.records.store import read_records
+from pnnbench.report import blocks, notes, text
 from pnnbench.report import formatting as fmt
-from pnnbench.report import text
 from pnnbench.report.page import write_page
 from pnnbench.report.render import render
 
@@ -100,7 +100,7 @@ def test_table_is_aligned_and_fits_a_terminal(tables) -> None:
         assert all(line[end] == " " for end in ends[:-1])
     best = tables[1].rows[0]
     assert (best.rank, best.method) == (1, "SAT")
-    assert body[0].split()[:2] == [text.rank(best), "SAT"]
+    assert body[0].split()[:2] == [blocks.rank(best), "SAT"]
 
 
 def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> None:
@@ -137,7 +137,7 @@ def test_the_published_protocol_says_that_it_is_not_ranked() -> None:
     shown = render(tables, "table")
     assert max(map(len, shown.splitlines())) <= text.WIDTH
     assert "protocol published · not ranked" in shown
-    assert text.NOT_RANKED in shown
+    assert notes.NOT_RANKED in shown
     for words in ("rank  ", "robust", "worst tenth", "vs BP", "share ="):
         assert words not in shown
     # What does not fit beside goes below, with the methods in front again.
