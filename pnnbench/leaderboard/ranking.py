@@ -143,7 +143,14 @@ def without(table: Table, names: Sequence[str]) -> Table:
     if asked is not None:
         asked = {label: jobs for label, jobs in asked.items() if label not in gone}
     made = _table(table.key, kept, asked, table.deployments)
-    return replace(made, without=tuple(names), left_out=gone)
+    # Training times stay relative to the row they were, shown or not.
+    before = {row.method: row for row in table.rows}
+    rows = tuple(
+        replace(row, reference=old.reference, time_ratio=old.time_ratio)
+        for row in made.rows
+        for old in (before[row.method],)
+    )
+    return replace(made, rows=rows, without=tuple(names), left_out=gone)
 
 
 def _tables(key: dict[str, str], records: list[Record], asked: Current | None) -> list[Table]:

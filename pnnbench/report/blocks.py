@@ -194,23 +194,22 @@ def earlier_title(table: Table) -> str:
     )
 
 
-def order_text(table: Table) -> str:
+def order_texts(table: Table) -> list[str]:
     """Says whether the order of the rows stood before the end of the steps.
 
     Args:
         table: The table.
 
     Returns:
-        One sentence without a full stop; empty where no two rows were measured earlier.
+        Per share, the latest first, a sentence without a full stop; none where no two rows were
+        measured earlier.
     """
-    changes = {share: both for share, both in table.order_changes.items() if both[1]}
-    parts = [
-        f"between {share_text(share)} and all of the steps {changed} of {pairs} pairs of rows "
-        f"change{'s' if changed == 1 else ''} order"
-        for share, (changed, pairs) in sorted(changes.items(), reverse=True)
+    return [
+        f"{changed} of {pairs} pairs of rows change{'s' if changed == 1 else ''} order between "
+        f"{share_text(share)} and all of the steps"
+        for share, (changed, pairs) in sorted(table.order_changes.items(), reverse=True)
+        if pairs
     ]
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
 
 
 def share_text(share: float) -> str:

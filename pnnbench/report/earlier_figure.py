@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.report import style
-from pnnbench.report.blocks import order_text, shares
+from pnnbench.report.blocks import order_texts, shares
 from pnnbench.report.figure_parts import BAND, CHANCE, ends, measured, remark
 from pnnbench.report.formatting import is_share
 
@@ -41,8 +41,8 @@ def earlier(table: Table) -> Figure | None:
     figure = style.new_figure(5.2 + legend, max(4.2, 1.7 + 0.2 * len(rows)))
     ax = figure.subplots()
     step = 2 * _BESIDE / max(len(rows) - 1, 1)
-    for x in range(len(places)):
-        ax.axvspan(x - _BESIDE - 0.06, x + _BESIDE + 0.06, color=BAND, lw=0, zorder=0)
+    for place in range(len(places)):
+        ax.axvspan(place - _BESIDE - 0.06, place + _BESIDE + 0.06, color=BAND, lw=0, zorder=0)
     for i, row in reversed(list(enumerate(rows))):
         look = looks[row.method]
         beside = step * (i - (len(rows) - 1) / 2)
@@ -73,7 +73,7 @@ def earlier(table: Table) -> Figure | None:
     seeds = f"{len(part['seeds'])} seed{'' if len(part['seeds']) == 1 else 's'}"
     size = f"{part['cells']} cells that count, {seeds}"
     style.heading(
-        figure, "Does the order stand before the end?", remark(table, size, order_text(table))
+        figure, "Does the order stand before the end?", remark(table, size, *order_texts(table))
     )
     return figure
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import phrase
 from pnnbench.leaderboard.model import Table
-from pnnbench.report.blocks import order_text, rank, training_severity
+from pnnbench.report.blocks import order_texts, rank, training_severity
 
 NOT_RANKED = (
     "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
@@ -75,6 +75,7 @@ def remarks(table: Table) -> list[str]:
         for failure in row.failed
     )
     lines.extend(f"{note[0].lower()}{note[1:]}" for note in table_notes(table))
+    lines.extend(order_texts(table))
     lines.extend(notes(table))
     silent = sum(not group.counted for group in table.groups) if table.ranked else 0
     if silent:
@@ -87,7 +88,7 @@ def remarks(table: Table) -> list[str]:
 
 
 def table_notes(table: Table) -> list[str]:
-    """What the table is among others: its deployment, rows left out, whether the order stood.
+    """What the table is among others: its deployment, and which rows are left out.
 
     Args:
         table: The table.
@@ -106,8 +107,7 @@ def table_notes(table: Table) -> list[str]:
     unknown = [row.method for row in table.rows if row.knows is None]
     if table.without and unknown:
         lines.append(f"Records do not say what these rows know: {'; '.join(unknown)}")
-    order = order_text(table)
-    return [*lines, order] if order else lines
+    return lines
 
 
 def calibration_text(table: Table) -> str:

@@ -50,7 +50,7 @@ def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = No
     template = environment.get_template("leaderboard.html.j2")
     data = json.dumps(text.as_json(tables), ensure_ascii=False, allow_nan=False)
     page = template.render(
-        tables=[_view(table) for table in tables],
+        tables=[{**_view(table), "others": _others(table, tables)} for table in tables],
         pictures=[(title, _data_uri(title, svg)) for title, svg in (pictures or {}).items()],
         # "<" cannot stand in the element, or a method called "</script>" would end it.
         data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
@@ -189,6 +189,19 @@ def _extra(name: str, interval: Interval) -> dict[str, Any]:
     return {**_cell(interval, share=False), "text": fmt.further(name, interval), "ends": ""}
 
 
+def _others(table: Table, tables: Sequence[Table]) -> list[tuple[int, str]]:
+    """Place on the page and name of the other deployments of a table's board."""
+
+    def board(one: Table) -> list[str]:
+        return [value for name, value in one.key.items() if name != "deployment"]
+
+    return [
+        (place, notes.deployment_text(other))
+        for place, other in enumerate(tables, 1)
+        if other is not table and board(other) == board(table)
+    ]
+
+
 def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
     """The rows of a table that do not know the tested law; None where all rows are shown anyway."""
     if not table.ranked or table.without:
@@ -302,7 +315,7 @@ def _view(table: Table) -> dict[str, Any]:
         "extras": [(name, blocks.EXTRA_WORDS[name], _UNITS[name]) for name in blocks.extras(table)],
         "shares": [(share, blocks.share_text(share)) for share in blocks.shares(table)],
         "earlier_title": blocks.earlier_title(table),
-        "order": blocks.order_text(table),
+        "order": ". ".join(blocks.order_texts(table)),
     }
 
 
