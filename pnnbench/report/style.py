@@ -123,7 +123,9 @@ _FAMILIES = {
     "nat": ("#009E73", "^"),
     "sat misalignment": ("#D55E00", "p"),
     "sat in turns": ("#D55E00", "h"),
+    "sat equation 4": ("#D55E00", "8"),
     "sat": ("#D55E00", "D"),
+    "random misalignment in turns": ("#56B4E9", ">"),
     "random misalignment": ("#56B4E9", "<"),
     "pat": ("#E69F00", "P"),
     "dat": ("#56B4E9", "X"),
@@ -156,6 +158,7 @@ _KNOWN_VARIANTS = {
     "bp sgd": 3,
     "bp adam": 5,
     "published settings": 2,
+    "published code": 4,
     "read out": 1,
     "searched step": 4,
     "rotation alone": 4,
@@ -163,6 +166,11 @@ _KNOWN_VARIANTS = {
     "outwards": 2,
     "in turns": 1,
     "whole range": 2,
+    "whole range equal gradients": 4,
+    "same law as sat": 5,
+    "same law as sat equal gradients": 3,
+    "by the sign": 0,
+    "as printed": 1,
 }
 
 

@@ -19,7 +19,7 @@ from pnnbench.report import run_pictures as pictures
 from pnnbench.report import style
 from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, device_axis
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, device_axis, environment_axis
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.networks import PhysicalNetwork
 
@@ -172,20 +172,23 @@ def test_rows_of_the_confusion_picture_are_shares_of_the_true_class(run):
     accuracy = float(counts.diagonal().sum() / counts.sum())
     assert figure.texts[0].get_text().endswith(f"accuracy {accuracy:.4f}")
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")
-    assert "temperature +0.1 °C" in remark
-    assert "device 1000000 at severity 0.1" in remark
+    assert f"{cell.level:+g}" in remark
+    assert f"device {cell.device_seed} at severity {cell.severity:g}" in remark
 
 
 def test_the_shift_is_the_mildest_change_of_the_environment():
-    cell = pictures.shifted_cell(MRRDigits().perturbation_grid("quick"))
+    devices = device_axis((0.25, 0.5), [5, 6], MRREnvironment())
+    points = [(d, MRREnvironment(22.0 + d)) for d in (-0.25, -0.1, 0.1, 0.25)]
+    fine = environment_axis("temperature_fine", "degC", points, 0.1, [5, 6])
+    wide = environment_axis("temperature_wide", "degC", points[1:2], 0.1, [5])
+    cell = pictures.shifted_cell([*devices, *fine, *wide])
     assert (cell.axis, cell.level, cell.severity, cell.device_seed) == (
         "temperature_fine",
         0.1,
         0.1,
-        1_000_000,
+        5,
     )
     assert cell.environment.temperature_degc == 22.1
-    devices = device_axis((0.25, 0.5), [5, 6], MRREnvironment())
     assert pictures.shifted_cell(devices) == devices[0]
     with pytest.raises(UserError, match="empty"):
         pictures.shifted_cell([])
