@@ -56,8 +56,9 @@ def test_the_search_draws_its_devices_by_the_laws_of_the_grid(search: ModuleType
     """Validation cells are those of the grid, on other devices: law and weight included."""
     from pnnbench.registry import workload_class
 
-    workload = workload_class("mzi-digits")(0)
+    workload = workload_class("freespace-digits")(0)
     tests = workload.perturbation_grid("smoke")
+    assert len({cell.law for cell in tests}) == 2
     cells = search.validation_cells(workload, "smoke", [7, 8])
 
     def told(cell) -> tuple:
