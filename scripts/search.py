@@ -6,6 +6,7 @@ Usage: python scripts/search.py benchmarks/search/NAME.yaml [--workers 2]
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import multiprocessing
@@ -17,7 +18,7 @@ import yaml
 
 from pnnbench.data import load
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.grid import axis_weights
+from pnnbench.leaderboard.grid import arrange
 from pnnbench.registry import workload_class
 from pnnbench.script import run_script
 from pnnbench.workloads.amounts import parse
@@ -45,17 +46,45 @@ def identity(trial: dict[str, Any]) -> str:
 
 def validation_cells(workload: Any, tier: str, devices: list[int]) -> list[Any]:
     """The workload's grid on devices that are neither test nor training devices."""
-    from pnnbench.workloads.grid import Cell
-
     groups = dict.fromkeys(
-        (c.axis, c.level, c.unit, c.severity, c.environment, c.counts)
-        for c in workload.perturbation_grid(tier)
+        dataclasses.replace(cell, device_seed=None) for cell in workload.perturbation_grid(tier)
     )
     return [
-        Cell(axis, level, unit, severity, device, environment, counts)
-        for axis, level, unit, severity, environment, counts in groups
-        for device in (devices if severity else [None])  # at severity 0 all are the ideal one
+        dataclasses.replace(cell, device_seed=device)
+        for cell in groups
+        for device in (devices if cell.severity else [None])  # at severity 0 all are the ideal one
     ]
+
+
+def figures(workload: Any, images: Any, labels: Any, cells: list[Any]) -> dict[str, float]:
+    """Robust score, mean of each axis and clean metric of a trained workload.
+
+    Args:
+        workload: The workload, calibrated.
+        images: Inputs (B, ...).
+        labels: Targets (B,).
+        cells: The cells to measure.
+
+    Returns:
+        ``score``, the score of the leaderboard on these cells, ``clean``, and each axis by name.
+    """
+    from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+
+    values = evaluate_grid(workload, images, labels, cells)
+    grid = arrange(
+        {**cell.as_dict(), "counts": cell.counts, "value": value}
+        for cell, value in zip(cells, values, strict=True)
+    )
+    if grid.scores is None:
+        raise UserError(f"no cell of {type(workload).__name__} counts, so that it has no score")
+    axes: dict[str, list[float]] = {}
+    for cell, value in zip(cells, values, strict=True):
+        axes.setdefault(cell.axis, []).append(value)
+    return {
+        "score": float(grid.scores.mean()),
+        **{axis: sum(v) / len(v) for axis, v in axes.items()},
+        "clean": evaluate_clean(workload, images, labels),
+    }
 
 
 def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
@@ -83,7 +112,6 @@ def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[str, float] | str:
     """Trains one trial at one seed; returns its figures, or why there are none."""
     from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
     from pnnbench.registry import method_class
     from pnnbench.running.training import DivergedError, fit
 
@@ -108,17 +136,7 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
     # Validation devices: below the first test device, never used in training.
     devices = [500_000 + i for i in range(search["devices"])]
     cells = validation_cells(workload, search["tier"], devices)
-    values = evaluate_grid(workload, images, labels, cells)
-    axes: dict[str, list[float]] = {}
-    for cell, value in zip(cells, values, strict=True):
-        axes.setdefault(cell.axis, []).append(value)
-    groups = [(c.axis, c.severity, tuple(sorted(c.environment.as_dict().items()))) for c in cells]
-    weights = axis_weights(groups, [cell.counts for cell in cells])
-    return {
-        "score": sum(w * v for w, v in zip(weights, values, strict=True)),
-        **{axis: sum(v) / len(v) for axis, v in axes.items()},
-        "clean": evaluate_clean(workload, images, labels),
-    }
+    return figures(workload, images, labels, cells)
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

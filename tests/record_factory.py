@@ -265,3 +265,66 @@ def changed(record: dict, path: str, value: object) -> dict:
     else:
         here[last] = value
     return record
+
+
+KNOWN: dict[str, tuple[str, list[str]]] = {
+    "NAT": ("in_silico", ["gaussian on controls"]),
+    "SAT": ("in_silico", ["tested law"]),
+    "Pruning": ("in_situ", ["one device"]),
+}
+#: Share of the steps to what a row has lost there against its end; NAT is first at half.
+BEFORE = {0.25: 0.3, 0.5: 0.1}
+RECALIBRATED = "offset-calibrated"
+
+
+def make_later_record(
+    label: str = "SAT", seed: int = 0, *, headline: str = "frozen", **options: Any
+) -> dict[str, Any]:
+    """One finished job of the second revision, with all that its record may hold; not sealed.
+
+    Seeds that three divides are measured at a quarter and at half of their steps too, on the first
+    two devices.
+    """
+    record = make_record(label, seed, sealed=False, **options)
+    record["job"]["revision"] = 2
+    record["job"]["hash"] = job_hash(record["job"])
+    cells = record["cells"]
+    nominal = {"axis": "shot", "level": 0.0, "unit": "", "severity": 0.0, "device_seed": None}
+    noisy = {"environment": {"temperature_degc": 22.0}, "value": record["clean"] - 0.02}
+    cells.append({**nominal, **noisy, "counts": False})
+    lifted = [min(1.0, cell["value"] + 0.5 * (1.0 - cell["value"])) for cell in cells]
+    record["deployments"] = [
+        {"name": RECALIBRATED, "images": 256, "queries": 512, "values": lifted}
+    ]
+    record["headline"] = headline
+    access, known = KNOWN.get(label, ("in_silico", []))
+    record["provenance"]["method"] = {"access": access, "knows": known}
+    if access == "in_situ":
+        record["cost"]["hardware_queries"] = 337_000
+    record["extra"] = {"light_on_detectors": 0.004 + 0.0001 * seed, "control_power_mw": 21_000.0}
+    part = [c for c in cells if c["device_seed"] in DEVICES[:2]]
+    place = ("axis", "level", "unit", "severity", "environment", "device_seed")
+    if seed % 3 == 0:
+        record["earlier"] = [
+            {
+                "share": share,
+                "steps": int(9370 * share),
+                "clean": record["clean"] - lost,
+                "cells": [
+                    {
+                        **{key: cell[key] for key in place},
+                        "value": max(0.1, cell["value"] - lost * (0.1 if label == "NAT" else 1.0)),
+                    }
+                    for cell in part
+                ],
+            }
+            for share, lost in BEFORE.items()
+        ]
+    return record
+
+
+def make_later_suite(
+    methods: Sequence[str] = METHODS, seeds: Sequence[int] = (0, 1, 2, 3), **options: Any
+) -> list[dict[str, Any]]:
+    """All jobs of a suite of the second revision."""
+    return [make_later_record(label, seed, **options) for label in methods for seed in seeds]

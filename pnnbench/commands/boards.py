@@ -77,6 +77,8 @@ def leaderboard(options: Any) -> int:
     tables = tables_of(sources)
     if not tables:
         raise UserError(f"no records in {', '.join(map(str, sources))}", next_step=_FIRST_RUN)
+    if options.without:
+        tables = _without(tables, options)
     if options.publish:
         writable("--publish", Path(options.publish))
     out(render(tables, options.format, width=width()))
@@ -89,6 +91,26 @@ def leaderboard(options: Any) -> int:
     if page is not None:
         say_page(page, options.format, "published" if options.publish else "page")
     return 0
+
+
+def _without(tables: Sequence[Table], options: Any) -> list[Table]:
+    """The tables without the rows that know what was named."""
+    from pnnbench.leaderboard.knowledge import phrase
+    from pnnbench.leaderboard.ranking import without
+
+    for flag in ("publish", "wandb"):
+        if getattr(options, flag):
+            raise UserError(
+                f"--without and --{flag} are given together",
+                allowed="one of them: a published or mirrored board has all rows",
+            )
+    names = list(dict.fromkeys(options.without))
+    kept = [table for table in (without(table, names) for table in tables) if table.rows]
+    if not kept:
+        raise UserError(
+            f"--without leaves no row: all know {phrase(names)}", allowed="fewer of these"
+        )
+    return kept
 
 
 def say_page(page: Path, form: str, word: str = "page") -> None:

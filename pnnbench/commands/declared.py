@@ -14,6 +14,7 @@ from pnnbench.arguments import (
     yes_or_no,
 )
 from pnnbench.commands import names as known
+from pnnbench.leaderboard.knowledge import KNOWLEDGE
 from pnnbench.records.schema import TIERS
 from pnnbench.seeds import FIRST_TEST_DEVICE
 
@@ -133,6 +134,12 @@ DECLARED = (
                 "Output.",
                 choice("table", "json", "csv", "markdown", "html"),
                 "table",
+            ),
+            Argument(
+                "--without",
+                "Leave out rows that know this of the tests, and rank the others; repeatable.",
+                choice(*KNOWLEDGE),
+                many=True,
             ),
             Argument(
                 "--publish",

@@ -82,7 +82,8 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
     for label, one in zip(("run", "baseline"), pair, strict=False):
         method = {**one["job"]["method"], "label": label}
         members.append({**one, "job": {**one["job"], "suite": suite, "method": method}})
-    rows = {row.method: row for table in build(members) for row in table.rows}
+    tables = [table for table in build(members) if table.headline]
+    rows = {row.method: row for table in tables for row in table.rows}
     result: dict[str, Any] = {"robust": rows["run"].robust.as_dict()}
     if baseline is not None:
         job = baseline["job"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.deployments import FROZEN, deployment_of
+from pnnbench.leaderboard.score import axis_weights, device_scores, equal_weights
 from pnnbench.leaderboard.statistics import Array
 
 Record = dict[str, Any]
@@ -18,8 +20,10 @@ Group = tuple[str, float, tuple[tuple[str, float], ...]]
 
 DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
-WORST_FRACTION = 0.10
-"""Share of the devices that count as the worst ones."""
+SHOT_AXIS = "shot"
+"""Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
+LAST_REVISION = 2
+"""Revision of the protocol that new jobs are scored under."""
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""
 
@@ -45,7 +49,7 @@ def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -
             )
 
 
-def group_of(cell: dict[str, Any]) -> Group:
+def group_of(cell: Mapping[str, Any]) -> Group:
     """The group that a cell belongs to.
 
     Args:
@@ -84,6 +88,19 @@ class Grid:
         """Per group whether it carries weight in the score."""
         return tuple(weight > 0.0 for weight in self.weights)
 
+    @property
+    def scores(self) -> Array | None:
+        """Robust score per device, shape (n_devices,); see `device_scores`."""
+        return device_scores(self.values, self.weights)
+
+    @property
+    def worst_scores(self) -> Array | None:
+        """Scores of which `worst_mean` takes the worst, shape (n_devices,).
+
+        They are `scores`; on boards of the first revision, without what all devices share.
+        """
+        return device_scores(self.values, self.worst_weights)
+
 
 def revision_of(record: Record) -> int:
     """Revision of the protocol that a job was run under; records that name none are of the first.
@@ -95,31 +112,6 @@ def revision_of(record: Record) -> int:
         The revision, at least 1.
     """
     return int(record["job"].get("revision", 1))
-
-
-def axis_weights(groups: Sequence[Group], counted: Sequence[bool]) -> tuple[float, ...]:
-    """Weights of cell groups: axes weigh equally, and in each axis the groups that count.
-
-    Args:
-        groups: The groups of a grid.
-        counted: Per group whether it counts.
-
-    Returns:
-        Per group its weight; they sum to 1 unless no group counts.
-    """
-    sizes: dict[str, int] = {}
-    for group, counts in zip(groups, counted, strict=True):
-        if counts:
-            sizes[group[0]] = sizes.get(group[0], 0) + 1
-    return tuple(
-        1.0 / (len(sizes) * sizes[group[0]]) if counts else 0.0
-        for group, counts in zip(groups, counted, strict=True)
-    )
-
-
-def _equal_weights(counted: Sequence[bool]) -> tuple[float, ...]:
-    total = sum(counted)
-    return tuple(1.0 / total if counts else 0.0 for counts in counted)
 
 
 def guessing(metric: Mapping[str, Any]) -> float:
@@ -134,84 +126,119 @@ def guessing(metric: Mapping[str, Any]) -> float:
     return float(metric.get("chance", math.nan))
 
 
-def read_grid(record: Record) -> Grid:
-    """Arranges the cells of a record by group and device.
+def arrange(
+    cells: Iterable[Mapping[str, Any]],
+    *,
+    guess: float = math.nan,
+    revision: int = LAST_REVISION,
+    where: str = "the grid",
+) -> Grid:
+    """Arranges cells by group and device, with the weights of the robust score.
 
-    A cell without a device (an environment met by the ideal device) counts for every device. A
-    cell whose metric is undefined counts as guessing.
+    A cell without a device (a condition met by the ideal device) counts for every device. A cell
+    without a value counts as guessing.
 
     Args:
-        record: A finished record.
+        cells: Cells as records have them: axis, level, unit, severity, environment, device_seed,
+            value (None where it is undefined) and whether it ``counts``.
+        guess: What guessing gives, in the unit of the metric; not a number where there is no such
+            level.
+        revision: Revision of the protocol. From the second on, axes weigh equally and in each the
+            groups that count; in the first, all groups that count weigh the same, and the worst
+            devices are found without the groups that all of them share.
+        where: What the cells are, for messages.
 
     Returns:
-        The grid; not a number where a cell is undefined and the metric has no chance level.
+        The grid; not a number where a cell has no value and there is no chance level.
 
     Raises:
         UserError: If a device lacks a cell that another device has, or cells of one group differ
             in whether they count.
     """
-    guess = guessing(record["metric"])
-    silent = _SILENT_BEFORE_SCHEMA_2.get(record["job"]["workload"], ())
     counted: dict[Group, bool] = {}
     levels: dict[Group, tuple[float, str]] = {}
-    cells: dict[tuple[Group, int | None], float] = {}
-    for cell in record["cells"]:
+    found: dict[tuple[Group, int | None], float] = {}
+    for cell in cells:
         group = group_of(cell)
         levels.setdefault(group, (cell["level"], cell["unit"]))
         value = cell["value"]
-        cells[group, cell["device_seed"]] = guess if value is None else value
-        counts = cell.get("counts", record["schema"] > 1 or cell["axis"] not in silent)
+        found[group, cell["device_seed"]] = guess if value is None else value
+        counts = cell["counts"]
         if counted.setdefault(group, counts) != counts:
             raise UserError(
-                f"job {record['job']['hash']}: only some cells of {group} count",
+                f"{where}: only some cells of {group} count",
                 allowed="all or none of a condition's devices",
             )
-    real = sorted({device for _, device in cells if device is not None})
+    real = sorted({device for _, device in found if device is not None})
     devices: tuple[int | None, ...] = tuple(real) if real else (None,)
     groups = tuple(sorted(levels, key=lambda g: (g[0], levels[g][0], g[1], g[2])))
     values = np.empty((len(groups), len(devices)))
     for i, group in enumerate(groups):
-        shared = cells.get((group, None))
+        shared = found.get((group, None))
         for j, device in enumerate(devices):
-            value = cells.get((group, device), shared)
+            value = found.get((group, device), shared)
             if value is None:
                 raise UserError(
-                    f"job {record['job']['hash']}: device {device} lacks the cell {group}",
+                    f"{where}: device {device} lacks the cell {group}",
                     next_step="evaluate the job again; every device meets the whole grid",
                 )
             values[i, j] = value
-    on_ideal = tuple((group, None) in cells for group in groups)
+    on_ideal = tuple((group, None) in found for group in groups)
     count = [counted[group] for group in groups]
-    if revision_of(record) > 1:
-        weights = worst = axis_weights(groups, count)
-    else:  # groups weighed equally, and groups that all devices share told none of them apart
-        weights = _equal_weights(count)
-        worst = _equal_weights([c and not s for c, s in zip(count, on_ideal, strict=True)])
+    if revision > 1:
+        weights = worst = axis_weights([group[0] for group in groups], count)
+    else:  # groups that all devices share tell none of them apart
+        weights = equal_weights(count)
+        worst = equal_weights([c and not s for c, s in zip(count, on_ideal, strict=True)])
     return Grid(groups, devices, values, levels, on_ideal, weights, worst)
 
 
-def device_scores(values: Array, weights: Sequence[float]) -> Array | None:
-    """Robust score per device: weighted mean over the cell groups.
+def counted_cells(record: Record) -> list[dict[str, Any]]:
+    """The cells of a record, each with whether it ``counts``.
 
     Args:
-        values: Shape (n_groups, n_devices).
-        weights: Per group, at least 0; need not sum to 1.
+        record: A finished record.
 
     Returns:
-        Shape (n_devices,), in the unit of the metric; None if no group has weight or a group that
-        has is undefined.
+        The cells in the order of the record; older records say for whole axes what counts.
     """
-    factors = np.array(weights, dtype=np.float64)
-    if not factors.any():
-        return None
-    heavy = factors > 0.0
-    own = factors[heavy]
-    scores: Array = (
-        values[heavy].mean(axis=0)  # to the last digit whatever the number of groups
-        if bool((own == own[0]).all())
-        else own @ values[heavy] / own.sum()
+    silent = _SILENT_BEFORE_SCHEMA_2.get(record["job"]["workload"], ())
+    return [
+        {**cell, "counts": cell.get("counts", record["schema"] > 1 or cell["axis"] not in silent)}
+        for cell in record["cells"]
+    ]
+
+
+def read_grid(record: Record, deployment: str = FROZEN) -> Grid:
+    """Arranges the cells of a record, see `arrange`.
+
+    Args:
+        record: A finished record.
+        deployment: Which values: those of the network as trained, or of a deployment that the
+            record has.
+
+    Returns:
+        The grid. Of a deployment, cells that do not count and have no value are not a number.
+
+    Raises:
+        UserError: As `arrange`, or if the deployment has not one value for each cell.
+    """
+    cells, guess = counted_cells(record), guessing(record["metric"])
+    if deployment != FROZEN:
+        values = deployment_of(record, deployment)["values"]
+        if len(values) != len(cells):
+            raise UserError(
+                f"job {record['job']['hash']}: {len(values)} values of the deployment "
+                f"{deployment!r} for {len(cells)} cells",
+                next_step="evaluate the job again",
+            )
+        cells = [
+            {**cell, "value": math.nan if value is None and not cell["counts"] else value}
+            for cell, value in zip(cells, values, strict=True)
+        ]
+    return arrange(
+        cells, guess=guess, revision=revision_of(record), where=f"job {record['job']['hash']}"
     )
-    return scores if bool(np.isfinite(scores).all()) else None
 
 
 def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
@@ -219,17 +246,22 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
 
     Levels are signed (a temperature below the training point is negative), so both branches
     count by their length. Where an axis has no group at level 0, the devices of its severity at
-    nominal conditions stand there (the point of the device axis), or else the clean value.
+    nominal conditions stand there (the point of the device axis); where there are none, the ideal
+    device with the noise of the read-out (the cells of the axis ``shot``), or else the clean value.
 
     Args:
         grid: The grid of one job.
-        clean: The metric on the ideal device.
+        clean: The metric on the ideal device without noise.
 
     Returns:
         Per axis shape (n_devices,), in the unit of the metric.
     """
     curves: dict[str, dict[float, list[int]]] = {}
+    noisy = [i for i, group in enumerate(grid.groups) if group[0] == SHOT_AXIS]
+    ideal = grid.values[noisy].mean(axis=0) if noisy else np.full(len(grid.devices), clean)
     for i, group in enumerate(grid.groups):
+        if group[0] == SHOT_AXIS:
+            continue
         curves.setdefault(group[0], {}).setdefault(grid.levels[group][0], []).append(i)
     result = {}
     for axis, points in curves.items():
@@ -240,8 +272,7 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
             for i, group in enumerate(grid.groups)
             if axis != DEVICE_AXIS and group[0] == DEVICE_AXIS and {group[1]} == severities
         ]
-        at_zero = grid.values[nominal[0]] if nominal else np.full(len(grid.devices), clean)
-        curve.setdefault(0.0, at_zero)
+        curve.setdefault(0.0, grid.values[nominal[0]] if nominal else ideal)
         x = np.array(sorted(curve))
         if len(x) < 2:
             continue
@@ -249,18 +280,3 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
         steps = np.diff(x)[:, None]
         result[axis] = ((y[1:] + y[:-1]) / 2 * steps).sum(axis=0) / float(x[-1] - x[0])
     return result
-
-
-def worst_mean(scores: Array, higher_is_better: bool) -> float:
-    """Mean score of the worst tenth of the devices, one device at least.
-
-    Args:
-        scores: Robust score per device, shape (n_devices,).
-        higher_is_better: Direction of the metric.
-
-    Returns:
-        The mean, in the unit of the metric.
-    """
-    count = max(1, int(WORST_FRACTION * len(scores) + 1e-9))
-    ordered = np.sort(scores)
-    return float((ordered[:count] if higher_is_better else ordered[-count:]).mean())

@@ -6,9 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pnnbench.leaderboard import statistics as st
+from pnnbench.leaderboard.choice import Chosen, Current
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.earlier import Stage, order_changes
 
 PUBLISHED = "published"
 """Protocol of the authors' own procedure, which is shown and never ranked."""
+EXTRAS = ("light_on_detectors", "control_power_mw")
+"""Figures of a record under ``extra`` that boards show: share of an image's power that all
+detectors together get, and power of all controls in mW."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class Row:
     """One method of one table.
 
     Attributes:
-        key: Suite, protocol, workload, tier, data (name and fingerprint) of the table.
+        key: Suite, protocol, workload, tier, data (name and fingerprint), deployment of the table.
         method: Label of the method.
         name: Registered name of the method.
         params: Hyper-parameters.
@@ -24,9 +30,11 @@ class Row:
         metric: Name, direction and chance level of the metric.
         seeds: Seeds with a finished job, sorted.
         devices: Test devices.
+        knows: What the method knows of the tests, see `knowledge.KNOWLEDGE`; None if no record of
+            the row says.
         clean: On the ideal device, over seeds.
         robust: Robust score, over seeds and devices.
-        worst_decile: Mean of the worst tenth of the devices, over seeds.
+        worst_decile: Mean of the worst tenth of the devices, see `score.worst_mean`, over seeds.
         lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
         eigenvalues: Seed to its largest eigenvalue, of the seeds at which something was learnt.
         auc: Area under the degradation curve, per axis.
@@ -37,6 +45,10 @@ class Row:
         reference: Label of the row that training times are relative to; None in a table without
             training devices and hardware queries.
         cost: Means over seeds.
+        extra: Further figures, see `EXTRAS`, over seeds; from the second revision on.
+        calibration: ``images`` and ``queries`` that the deployment takes on each device, means over
+            seeds; empty for the network as trained.
+        earlier: The row after shares of its steps, and at their end, on a small part of the cells.
         failed: Failed jobs: seed, status, message. Those that ran to a failure of their own count
             as guessing in the scores.
         missing: Seeds that the suite asks for and this row has no finished job of.
@@ -58,7 +70,7 @@ class Row:
     epochs_factor: float
     metric: dict[str, Any]
     seeds: tuple[int, ...]
-    devices: tuple[int | None, ...]
+    devices: tuple[int | None, ...] = ()
     clean: st.Interval = st.NOTHING
     robust: st.Interval = st.NOTHING
     worst_decile: st.Interval = st.NOTHING
@@ -70,7 +82,11 @@ class Row:
     transfer: st.Interval = st.NOTHING
     time_ratio: st.Interval = st.NOTHING
     reference: str | None = None
+    knows: tuple[str, ...] | None = None
     cost: dict[str, float | int | None] = field(default_factory=dict)
+    extra: dict[str, st.Interval] = field(default_factory=dict)
+    calibration: dict[str, float] = field(default_factory=dict)
+    earlier: tuple[Stage, ...] = ()
     failed: tuple[dict[str, Any], ...] = ()
     missing: tuple[int, ...] = ()
     without_value: int = 0
@@ -104,6 +120,12 @@ class Row:
                 "transfer": self.transfer.as_dict(),
                 "time_ratio": {"reference": self.reference, **self.time_ratio.as_dict()},
             }
+        if self.calibration:
+            more["calibration"] = self.calibration
+        if self.extra:
+            more["extra"] = {name: interval.as_dict() for name, interval in self.extra.items()}
+        if self.earlier:
+            more["earlier"] = [stage.as_dict() for stage in self.earlier]
         return {
             "suite": self.key["suite"],
             "protocol": self.key["protocol"],
@@ -133,6 +155,8 @@ class Row:
             "failed": list(self.failed),
             "cells_without_value": self.without_value,
             "undefined_seeds": list(self.undefined),
+            "deployment": self.key["deployment"],
+            "knows": None if self.knows is None else list(self.knows),
             **more,
         }
 
@@ -177,7 +201,7 @@ class Table:
     """Everything that may be compared: rows, groups, correlations, provenance.
 
     Attributes:
-        key: Suite, protocol, workload, tier, data, fingerprint, metric.
+        key: Suite, protocol, workload, tier, data, fingerprint, metric, revision, deployment.
         rows: Best first; by label where there are no ranks.
         groups: Per-group means, by axis and level.
         correlations: Rank correlation of each sharpness figure with the robust score, over jobs,
@@ -186,6 +210,13 @@ class Table:
         training: Severity and unit of the training devices; None if no job measured one.
         older: Jobs that a newer one of the same row and seed has taken the place of: label, seed,
             hash, status and when they finished.
+        deployments: All deployments of the board, the headline first; this is one of them.
+        small_part: ``cells`` that count, ``seeds`` and ``shares`` of the measurements after shares
+            of the steps; None if there are none.
+        without: What the rows know that were left out of the table.
+        left_out: Their labels.
+        chosen: The jobs of the table.
+        asked: The jobs that the suite consists of, if it has said so.
     """
 
     key: dict[str, str]
@@ -195,6 +226,23 @@ class Table:
     provenance: dict[str, Any]
     training: dict[str, Any] | None = None
     older: tuple[dict[str, Any], ...] = ()
+    deployments: tuple[str, ...] = (FROZEN,)
+    small_part: dict[str, Any] | None = None
+    without: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    chosen: Chosen = field(default_factory=lambda: Chosen({}, {}, ()), repr=False)
+    asked: Current | None = field(default=None, repr=False)
+
+    @property
+    def headline(self) -> bool:
+        """Whether its score is the robust score of the protocol."""
+        return self.key["deployment"] == self.deployments[0]
+
+    @property
+    def order_changes(self) -> dict[float, tuple[int, int]]:
+        """Share of the steps to the pairs of rows that change their order from there, and all."""
+        shares = self.small_part["shares"] if self.small_part else []
+        return {share: order_changes([row.earlier for row in self.rows], share) for share in shares}
 
     @property
     def ranked(self) -> bool:
@@ -211,6 +259,19 @@ class Table:
         more: dict[str, Any] = {} if self.ranked else {"ranked": False}
         if self.training is not None:
             more["training_device"] = self.training
+        if len(self.deployments) > 1:
+            more["headline"] = self.headline
+        if self.small_part is not None:
+            changes = self.order_changes.items()
+            more["earlier"] = {
+                **self.small_part,
+                "order_changes": [
+                    {"share": share, "changed": changed, "pairs": pairs}
+                    for share, (changed, pairs) in changes
+                ],
+            }
+        if self.without:
+            more |= {"without": list(self.without), "left_out": list(self.left_out)}
         return {
             **self.key,
             **more,

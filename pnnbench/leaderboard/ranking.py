@@ -6,7 +6,6 @@ fingerprint and metric, the same grid and the same devices for every method.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,30 +13,22 @@ from typing import Any
 import numpy as np
 
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.choice import GUESSES, Board, Current, choose
-from pnnbench.leaderboard.grid import (
-    Grid,
-    Record,
-    curve_areas,
-    device_scores,
-    guessing,
-    read_grid,
-    require_equal,
-    revision_of,
-    worst_mean,
-)
+from pnnbench.leaderboard.choice import Board, Chosen, Current, choose
+from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of, headline_of
+from pnnbench.leaderboard.earlier import small_part, stages
+from pnnbench.leaderboard.grid import Record, read_grid, require_equal, revision_of
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
+from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.summary import correlations, provenance
 from pnnbench.leaderboard.transfer import (
     REFERENCE_LABEL,
     device_figures,
-    mean_cost,
     training_severity,
     with_time_ratios,
 )
 from pnnbench.records.store import canonical, record_order
 
-__all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows"]
+__all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows", "without"]
 
 BASELINE = "bp"
 """Method that the others are compared with; of several, the one labelled ``BP``."""
@@ -77,11 +68,13 @@ def build(
             record show as missing. Elsewhere the newest job of each row and seed counts.
 
     Returns:
-        One table per suite, protocol, workload, tier, data fingerprint and metric. The figures of
-        a row depend on its own records alone.
+        One table per suite, protocol, workload, tier, data fingerprint, metric and deployment, of
+        the deployments of one board the headline first. The figures of a row depend on its own
+        records alone. A finished job without a deployment is missing in its table.
 
     Raises:
-        UserError: If one table's jobs differ in grid, test devices or training devices.
+        UserError: If one table's jobs differ in grid, test devices, training devices, headline or
+            in the cells measured after a share of the steps.
     """
     coarse: dict[Board, list[Record]] = {}
     for record in sorted(records, key=record_order):
@@ -99,12 +92,13 @@ def build(
                 failed.setdefault(revision_of(record), []).append(record)
         for done in tables.values():
             bad = failed.pop(revision_of(done[0]), [])
-            result.append(_table(_key(done[0]), [*done, *bad], wanted))
+            result += _tables(_key(done[0]), [*done, *bad], wanted)
         for revision, bad in failed.items():
             nothing = {"data": "none", "fingerprint": "none", "metric": "none"}
             nothing["revision"] = str(revision)
-            result.append(_table(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted))
-    return sorted(result, key=lambda table: tuple(table.key.values()))
+            result += _tables(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted)
+    # Deployments of one board keep their order: the headline first.
+    return sorted(result, key=lambda t: tuple(v for k, v in t.key.items() if k != "deployment"))
 
 
 def rows(records: Sequence[Record], *, current: Mapping[Board, Current] | None = None) -> list[Row]:
@@ -123,35 +117,83 @@ def rows(records: Sequence[Record], *, current: Mapping[Board, Current] | None =
     return [row for table in build(records, current=current) for row in table.rows]
 
 
-def _table(key: dict[str, str], records: list[Record], current: Current | None) -> Table:
-    chosen = choose(records, current)
-    labels = chosen.finished
-    done = [record for members in labels.values() for record in members]
-    grids = {id(record): read_grid(record) for record in done}
-    every = [grids[id(record)] for record in done]
-    first = every[0] if every else None
-    require_equal("perturbation grid", done, [grid.levels for grid in every])
-    require_equal("test devices", done, [grid.devices for grid in every])
-    require_equal("weights of the cells", done, [grid.weights for grid in every])
+def without(table: Table, names: Sequence[str]) -> Table:
+    """A table without the rows that know something of the tests.
+
+    Args:
+        table: What `build` made.
+        names: What they know, among `KNOWLEDGE`. Rows that do not say what they know stay.
+
+    Returns:
+        The table of the other rows, with ranks, ties, correlations and provenance of their own; no
+        figure of a row changes. The table itself if no row is left out.
+
+    Raises:
+        UserError: As `build`.
+    """
+    gone = tuple(row.method for row in table.rows if set(row.knows or ()) & set(names))
+    if not gone:
+        return table
+    chosen, asked = table.chosen, table.asked
+    kept = Chosen(
+        finished={k: v for k, v in chosen.finished.items() if k not in gone},
+        failed={k: v for k, v in chosen.failed.items() if k not in gone},
+        older=tuple(r for r in chosen.older if r["job"]["method"]["label"] not in gone),
+    )
+    if asked is not None:
+        asked = {label: jobs for label, jobs in asked.items() if label not in gone}
+    made = _table(table.key, kept, asked, table.deployments)
+    # Training times stay relative to the row they were, shown or not.
+    before = {row.method: row for row in table.rows}
+    rows = tuple(
+        replace(row, reference=old.reference, time_ratio=old.time_ratio)
+        for row in made.rows
+        for old in (before[row.method],)
+    )
+    return replace(made, rows=rows, without=tuple(names), left_out=gone)
+
+
+def _tables(key: dict[str, str], records: list[Record], asked: Current | None) -> list[Table]:
+    """The tables of one board: one for each deployment, the headline first."""
+    chosen = choose(records, asked)
+    done = [record for members in chosen.finished.values() for record in members]
+    stated = [record for record in done if "headline" in record]
+    require_equal("headline deployment", stated, [headline_of(record) for record in stated])
+    names = deployment_names(done)
+    return [_table({**key, "deployment": name}, chosen, asked, names) for name in names]
+
+
+def _table(
+    key: dict[str, str], chosen: Chosen, asked: Current | None, deployments: tuple[str, ...]
+) -> Table:
+    deployment = key["deployment"]
+    done = [record for members in chosen.finished.values() for record in members]
+    having = [record for record in done if deployment_of(record, deployment)]
+    grids = {id(record): read_grid(record, deployment) for record in having}
+    every = [grids[id(record)] for record in having]
+    require_equal("perturbation grid", having, [grid.levels for grid in every])
+    require_equal("test devices", having, [grid.devices for grid in every])
+    require_equal("weights of the cells", having, [grid.weights for grid in every])
     require_equal("metric", done, [record["metric"] for record in done])
-    training = training_severity(done)
+    frozen = deployment == FROZEN
     metric: Record = done[0]["metric"] if done else {"name": "none", "higher_is_better": True}
     ranked = key["protocol"] != PUBLISHED
-    # values[group, seed, device] per method
-    stacks = {
-        label: np.stack([grids[id(record)].values for record in members], axis=1)
-        for label, members in labels.items()
-    }
     jobs: list[tuple[Record, float]] = []
-    made = []
-    for label in sorted({*labels, *chosen.failed, *(current or {})}):
-        members = labels.get(label, [])
+    made, stacks = [], {}
+    for label in sorted({*chosen.finished, *chosen.failed, *(asked or {})}):
+        finished = chosen.finished.get(label, [])
+        members = [record for record in finished if id(record) in grids]
+        lacking = [record for record in finished if id(record) not in grids]
         bad = chosen.failed.get(label, [])
-        row = _described(key, label, members, bad, metric, (current or {}).get(label, {}))
+        row = described(key, label, members, bad, lacking, metric, (asked or {}).get(label, {}))
         if members:
-            mine = [grids[id(r)] for r in members]
-            row |= _figures(members, stacks[label], mine, bad, ranked=ranked)
-            row |= device_figures(members, stacks[label], mine[0])
+            mine = [grids[id(record)] for record in members]
+            # [group, seed, device]
+            stacks[label] = np.stack([grid.values for grid in mine], axis=1)
+            row |= figures(members, mine, bad, ranked=ranked)
+            if frozen:  # what was measured of the network as trained alone
+                row |= device_figures(members, stacks[label], mine[0])
+                row["earlier"] = stages(members)
             scores = row["scores"]
             if scores is not None:
                 by_seed = dict(zip(scores.seeds, scores.values.mean(axis=1).tolist(), strict=True))
@@ -162,11 +204,11 @@ def _table(key: dict[str, str], records: list[Record], current: Current | None) 
     ordered = _ranked(made, metric["higher_is_better"]) if ranked else tuple(made)
     return Table(
         key=key,
-        rows=with_time_ratios(ordered, labels),
-        groups=_group_lines(first, stacks) if first else (),
+        rows=with_time_ratios(ordered, chosen.finished),
+        groups=group_lines(every[0], stacks) if every else (),
         correlations=correlations(jobs, metric["higher_is_better"]),
-        provenance=provenance(done),
-        training=training,
+        provenance=provenance(having),
+        training=training_severity(having) if frozen else None,
         older=tuple(
             {
                 "method": record["job"]["method"]["label"],
@@ -177,134 +219,11 @@ def _table(key: dict[str, str], records: list[Record], current: Current | None) 
             }
             for record in chosen.older
         ),
+        deployments=deployments,
+        small_part=small_part(having) if frozen else None,
+        chosen=chosen,
+        asked=asked,
     )
-
-
-def _described(
-    key: dict[str, str],
-    label: str,
-    members: list[Record],
-    bad: list[Record],
-    metric: Record,
-    asked: Mapping[int, str],
-) -> dict[str, Any]:
-    """What a row is, before any figure."""
-    sample = next(iter([*members, *bad]), None)
-    have = tuple(record["job"]["seed"] for record in members)
-    wanted = {*asked, *(record["job"]["seed"] for record in bad)}
-    return {
-        "key": key,
-        "method": label,
-        "name": sample["job"]["method"]["name"] if sample else label,
-        "params": sample["job"]["method"]["params"] if sample else {},
-        "epochs_factor": sample["job"]["epochs_factor"] if sample else 1.0,
-        "metric": metric,
-        "seeds": have,
-        "devices": read_grid(members[0]).devices if members else (),
-        "cost": mean_cost(members),
-        "missing": tuple(sorted(wanted - set(have))),
-        "without_value": sum(
-            cell["value"] is None and cell.get("counts", True)
-            for record in members
-            for cell in record["cells"]
-        ),
-        "failed": tuple(
-            {
-                "seed": record["job"]["seed"],
-                "hash": record["job"]["hash"],
-                "status": record["status"],
-                "type": record["error"]["type"],
-                "message": record["error"]["message"],
-            }
-            for record in bad
-        ),
-    }
-
-
-def _group_lines(grid: Grid, stacks: Mapping[str, st.Array]) -> tuple[GroupLine, ...]:
-    def interval(values: st.Array, shared: bool) -> st.Interval:
-        values = values[np.isfinite(values).all(axis=1)]  # seeds at which the group is defined
-        if not len(values):
-            return st.NOTHING
-        # One value for all devices says nothing of their spread.
-        return st.one_way(values[:, 0]) if shared else st.crossed(values)
-
-    return tuple(
-        GroupLine(
-            axis=group[0],
-            severity=group[1],
-            level=grid.levels[group][0],
-            unit=grid.levels[group][1],
-            environment=dict(group[2]),
-            counted=grid.counted[i],
-            methods={label: interval(s[i], grid.shared[i]) for label, s in stacks.items()},
-        )
-        for i, group in enumerate(grid.groups)
-    )
-
-
-def _scores(
-    members: list[Record], stack: st.Array, weights: Sequence[float], bad: list[Record]
-) -> st.Scores | None:
-    """Scores per seed and device; seeds that failed at their own hand count as guessing."""
-    found = [
-        (record["job"]["seed"], scores)
-        for i, record in enumerate(members)
-        if (scores := device_scores(stack[:, i], weights)) is not None
-    ]
-    if not found:
-        return None
-    guess = guessing(members[0]["metric"])
-    if math.isfinite(guess):
-        found += [
-            (r["job"]["seed"], np.full_like(found[0][1], guess))
-            for r in bad
-            if r["status"] in GUESSES
-        ]
-    found.sort(key=lambda pair: pair[0])
-    devices = read_grid(members[0]).devices
-    return st.Scores(tuple(s for s, _ in found), devices, np.stack([v for _, v in found]))
-
-
-def _figures(
-    members: list[Record], stack: st.Array, grids: list[Grid], bad: list[Record], *, ranked: bool
-) -> dict[str, Any]:
-    metric, grid = members[0]["metric"], grids[0]
-    guess = guessing(metric)
-    scores = worst = None
-    if ranked:
-        scores = _scores(members, stack, grid.weights, bad)
-        worst = _scores(members, stack, grid.worst_weights, bad)
-    clean = [guess if record["clean"] is None else record["clean"] for record in members]
-    areas = [curve_areas(g, value) for g, value in zip(grids, clean, strict=True)]
-    # A network that learnt nothing is flat, and that says nothing.
-    eigenvalues = {
-        record["job"]["seed"]: float(sharpness["lambda_max"])
-        for record in members
-        if "lambda_max" in (sharpness := record.get("sharpness", {}))
-        and not sharpness.get("at_guessing")
-    }
-    scored = set(scores.seeds) if scores else set()
-    return {
-        "clean": st.one_way([value for value in clean if math.isfinite(value)]),
-        "robust": st.crossed(scores.values) if scores else st.NOTHING,
-        "worst_decile": st.one_way(
-            [worst_mean(values, metric["higher_is_better"]) for values in worst.values]
-            if worst
-            else []
-        ),
-        "lambda_max": st.one_way_log(list(eigenvalues.values())),
-        "eigenvalues": eigenvalues,
-        "auc": {
-            axis: st.crossed(np.stack(whole))
-            for axis in areas[0]
-            if (whole := [a[axis] for a in areas if bool(np.isfinite(a[axis]).all())])
-        },
-        "scores": scores,
-        "undefined": tuple(r["job"]["seed"] for r in members if r["job"]["seed"] not in scored)
-        if ranked and any(grid.counted)
-        else (),
-    }
 
 
 def _ranked(made: list[Row], higher_is_better: bool) -> tuple[Row, ...]:

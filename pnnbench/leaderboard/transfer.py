@@ -117,11 +117,12 @@ def with_time_ratios(
         the protocol is one that ranks.
     """
     done = [row for row in rows if row.seeds]
+    trained = [record for row in done for record in members[row.method]]
     shown = any(
-        row.training_device.mean is not None
-        or row.cost.get("hardware_queries")
-        or row.key["protocol"] == PUBLISHED
-        for row in done
+        "training_device" in record
+        or record["cost"].get("hardware_queries")
+        or record["protocol"] == PUBLISHED
+        for record in trained
     )
     if not shown:
         return tuple(rows)

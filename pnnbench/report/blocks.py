@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pnnbench.leaderboard.model import GroupLine, Row, Table
-from pnnbench.report.formatting import NONE, count, eigenvalue, is_share, plus_minus
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.earlier import WHOLE
+from pnnbench.leaderboard.knowledge import knowledge_text
+from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
+from pnnbench.leaderboard.statistics import NOTHING
+from pnnbench.report.formatting import NONE, count, eigenvalue, further, is_share, plus_minus
 
 Column = tuple[str, Callable[[Row], str]]
 """Heading and what stands below it for a row."""
@@ -118,12 +122,106 @@ def cost_title(table: Table) -> str:
     Returns:
         Such as ``"Training device, fresh devices of the same severity (0.15 rad), cost"``.
     """
-    if table.training is None:
-        return "Training cost"
+    parts = []
+    if table.training is not None:
+        severity = training_severity(table)
+        parts.append(f"training device, fresh devices of the same severity ({severity})")
+    parts.append("training cost")
+    if table.key["deployment"] != FROZEN:
+        parts.append("queries of the deployment per device")
+    parts += [EXTRA_WORDS[name] for name in extras(table)]
+    words = ", ".join(parts)
+    return words[0].upper() + words[1:]
+
+
+EXTRA_WORDS = {
+    "light_on_detectors": "light on the detectors",
+    "control_power_mw": "power of the controls",
+}
+"""Names of `EXTRAS` as headings."""
+
+
+def extras(table: Table) -> list[str]:
+    """Names the further figures that some row of a table has.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Among `EXTRAS`.
+    """
+    return [name for name in EXTRAS if any(name in row.extra for row in table.rows)]
+
+
+def knowledge(row: Row) -> str:
+    """Writes what a row knows of the tests.
+
+    Args:
+        row: The row.
+
+    Returns:
+        Such as ``"one device"``; a dash where its records do not say.
+    """
+    return knowledge_text(row.knows, NONE)
+
+
+def shares(table: Table) -> list[float]:
+    """The shares of the steps at which the rows of a table were measured, the end included.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Ascending; empty where no row was measured earlier.
+    """
+    return [*table.small_part["shares"], WHOLE] if table.small_part else []
+
+
+def earlier_title(table: Table) -> str:
+    """Names the block of scores after shares of the steps.
+
+    Args:
+        table: A table with `Table.small_part`.
+
+    Returns:
+        Such as ``"Score after a share of the steps, on 40 cells that count, seeds 0, 3"``.
+    """
+    part = table.small_part or {"cells": 0, "seeds": []}
+    seeds = ", ".join(map(str, part["seeds"]))
     return (
-        f"Training device, fresh devices of the same severity ({training_severity(table)}), "
-        "training cost"
+        f"Score after a share of the steps, on {part['cells']} cells that count, "
+        f"seed{'' if len(part['seeds']) == 1 else 's'} {seeds}"
     )
+
+
+def order_texts(table: Table) -> list[str]:
+    """Says whether the order of the rows stood before the end of the steps.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Per share, the latest first, a sentence without a full stop; none where no two rows were
+        measured earlier.
+    """
+    return [
+        f"{changed} of {pairs} pairs of rows change{'s' if changed == 1 else ''} order between "
+        f"{share_text(share)} and all of the steps"
+        for share, (changed, pairs) in sorted(table.order_changes.items(), reverse=True)
+        if pairs
+    ]
+
+
+def share_text(share: float) -> str:
+    """Writes a share of the steps in words where there are any.
+
+    Args:
+        share: In (0, 1].
+
+    Returns:
+        Such as ``"half"`` or ``"30 %"``.
+    """
+    return {0.25: "a quarter", 0.5: "half", WHOLE: "all"}.get(share, f"{100 * share:g} %")
 
 
 def lay_out(table: Table) -> list[Block]:
@@ -133,16 +231,19 @@ def lay_out(table: Table) -> list[Block]:
         table: The table.
 
     Returns:
-        Scores in order of rank, and the training device and cost where the records have them.
-        Without ranks: the figures of each row, then what each measured over the grid.
+        Scores in order of rank, the training device where the records have it, cost, and scores
+        after shares of the steps where rows have them. Without ranks: the figures of each row, then
+        what each measured over the grid.
     """
     devices, cost = _device_columns(table), _cost_columns(table)
     if not table.ranked:
-        own = [_METHOD, _clean(table), *devices, _LAMBDA, *cost]
+        own = [_METHOD, _KNOWS, _clean(table), *devices, _LAMBDA, *cost]
         return [_block(table, "", own, wide=True), _grid(table)]
     made = [_block(table, "", _score_columns(table))]
-    if table.reference is not None:
-        made.append(_block(table, cost_title(table), [_METHOD, *devices, *cost], wide=True))
+    made.append(_block(table, cost_title(table), [_METHOD, *devices, *cost], wide=True))
+    if shares(table):
+        columns = [_METHOD, *(_stage_column(table, share) for share in shares(table))]
+        made.append(_block(table, earlier_title(table), columns, wide=True))
     return made
 
 
@@ -157,6 +258,7 @@ def _label(row: Row) -> str:
 
 
 _METHOD: Column = ("method", _label)
+_KNOWS: Column = ("knows", knowledge)
 _LAMBDA: Column = ("λmax", lambda row: eigenvalue(row.lambda_max))
 
 
@@ -181,12 +283,12 @@ def _score_columns(table: Table) -> list[Column]:
     return [
         ("rank", rank),
         _METHOD,
+        _KNOWS,
         _clean(table),
         (f"robust{unit}", lambda row: plus_minus(row.robust, share=share)),
         (f"worst tenth{unit}", lambda row: plus_minus(row.worst_decile, share=share)),
         (f"vs {baseline}" if baseline else "vs baseline", difference),
         _LAMBDA,
-        ("grad.", lambda row: count(row.cost.get("gradient_evaluations"))),
     ]
 
 
@@ -211,7 +313,25 @@ def _cost_columns(table: Table) -> list[Column]:
     columns.append(("queries", counted("hardware_queries")))
     if table.reference is not None:
         columns.append((f"time / {table.reference}", lambda row: eigenvalue(row.time_ratio)))
+    if table.key["deployment"] != FROZEN:
+        columns.append(("queries/device", lambda row: count(row.calibration.get("queries"))))
+    columns += [_extra_column(name) for name in extras(table)]
     return columns
+
+
+def _extra_column(name: str) -> Column:
+    heading = {"light_on_detectors": "light %", "control_power_mw": "power W"}[name]
+    return heading, lambda row: further(name, row.extra.get(name, NOTHING))
+
+
+def _stage_column(table: Table, share: float) -> Column:
+    whole = is_share(table.key["metric"])
+
+    def show(row: Row) -> str:
+        found = (stage.score for stage in row.earlier if stage.share == share)
+        return plus_minus(next(found, NOTHING), share=whole)
+
+    return f"{share_text(share)}{_unit(table)}", show
 
 
 def _grid(table: Table) -> Block:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pnnbench.leaderboard.grid import SHOT_AXIS
 from pnnbench.leaderboard.model import GroupLine, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
@@ -48,7 +49,8 @@ Curve = dict[float, Interval]
 def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     """Groups by axis and, where the axis is not the severity itself, by severity.
 
-    Surfaces are left out: they have a picture of their own.
+    Surfaces are left out: they have a picture of their own. So is the ideal device with the noise
+    of the read-out, which is a point on the others.
     """
     severity_axes = {
         axis
@@ -57,6 +59,8 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     }
     panels: dict[tuple[str, float | None], list[GroupLine]] = {}
     for group in table.groups:
+        if group.axis == SHOT_AXIS:
+            continue
         severity = None if group.axis in severity_axes else group.severity
         panels.setdefault((group.axis, severity), []).append(group)
     return {key: groups for key, groups in panels.items() if not is_surface(groups)}
@@ -65,8 +69,9 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
 def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
     """Collects what the degradation picture shows.
 
-    At level 0 an axis of severities has the clean metric. An axis of environments has what the
-    same devices measured in the nominal environment; the clean metric only if nobody did.
+    At level 0 an axis of severities has the ideal device: with the noise of the read-out where the
+    axis ``shot`` has it, else the clean metric. An axis of environments has what the same devices
+    measured in the nominal environment; the ideal device only if nobody did.
 
     Args:
         table: The table.
@@ -81,6 +86,7 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
         if severity is None
         for group in groups
     }
+    noisy = [group for group in table.groups if group.axis == SHOT_AXIS]
     result: dict[tuple[str, float | None], dict[str, Curve]] = {}
     for (axis, severity), groups in panels.items():
         lines: dict[str, Curve] = {}
@@ -88,7 +94,7 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
             curve = {group.level: group.methods[row.method] for group in groups}
             if severity is not None and severity in nominal:
                 curve.setdefault(0.0, nominal[severity].methods[row.method])
-            curve.setdefault(0.0, row.clean)
+            curve.setdefault(0.0, noisy[0].methods[row.method] if noisy else row.clean)
             lines[row.method] = dict(sorted(curve.items()))
         result[axis, severity] = lines
     return result

@@ -67,7 +67,8 @@ def remark(table: Table, *more: str) -> str:
     """
     key = table.key
     protocol = key["protocol"] if table.ranked else f"{key['protocol']} (not ranked)"
-    words = [key["suite"], key["workload"], protocol, f"{key['tier']} tier", *more]
+    deployment = key["deployment"] if len(table.deployments) > 1 else ""
+    words = [key["suite"], key["workload"], protocol, f"{key['tier']} tier", deployment, *more]
     return style.plain(" · ".join(word for word in words if word))
 
 

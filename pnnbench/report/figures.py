@@ -14,6 +14,7 @@ from pnnbench.leaderboard.model import Row, Table
 from pnnbench.report import style
 from pnnbench.report.blocks import rank
 from pnnbench.report.degradation import degradation
+from pnnbench.report.earlier_figure import earlier
 from pnnbench.report.figure_parts import CHANCE, measured, remark, row_axis, sample
 from pnnbench.report.formatting import is_share
 from pnnbench.report.surface import surface
@@ -29,24 +30,28 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
 
     ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
     environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
-    and ``cost`` where the records have a training device.
+    and ``cost`` where the records have a training device, ``earlier`` where rows were measured
+    before the end of their steps.
 
     Args:
         tables: What ``ranking.build`` made; those without a finished job are left out.
         folder: Where the pictures go, as SVG with a PNG of the same name beside each.
 
     Returns:
-        Name to the path of the SVG. Where the records make several tables, the names begin with
-        suite, workload and tier, and with the protocol where it does not rank.
+        Name to the path of the SVG. Where the records make several boards, the names begin with
+        suite, workload and tier, and with the protocol where it does not rank; where a board has
+        several deployments, with the deployment.
     """
     drawn: dict[str, Path] = {}
     tables = [table for table in tables if any(row.seeds for row in table.rows)]
+    several = sum(table.headline for table in tables) > 1
     with style.styled():
         for table in tables:
             prefix = ""
-            if len(tables) > 1:
-                words = [table.key[k] for k in ("suite", "workload", "tier")]
-                words += [] if table.ranked else [table.key["protocol"]]
+            words = [table.key[k] for k in ("suite", "workload", "tier")] if several else []
+            words += [table.key["protocol"]] if several and not table.ranked else []
+            words += [table.key["deployment"]] if len(table.deployments) > 1 else []
+            if words:
                 prefix = _free("-".join(words), drawn)
             figures: dict[str, Figure | None] = {
                 "degradation": degradation(table),
@@ -55,6 +60,7 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
                 "sharpness": sharpness(table),
                 "transfer": transfer(table),
                 "cost": cost(table),
+                "earlier": earlier(table),
             }
             for name, figure in figures.items():
                 if figure is not None:

@@ -105,6 +105,29 @@ def eigenvalue(interval: Interval) -> str:
     return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
 
 
+_FURTHER = {"light_on_detectors": 100.0, "control_power_mw": 1e-3}
+
+
+def further(name: str, interval: Interval) -> str:
+    """Formats one of the further figures of a row, to three digits.
+
+    Args:
+        name: ``"light_on_detectors"``, a share of the light, shown in percent, or
+            ``"control_power_mw"``, shown in W.
+        interval: The figure.
+
+    Returns:
+        Such as ``"0.412 ±0.03"``.
+    """
+    factor = _FURTHER[name]
+    if interval.mean is None:
+        return NONE
+    text = f"{factor * interval.mean:.3g}"
+    if interval.low is None or interval.high is None:
+        return text
+    return f"{text} ±{factor * (interval.high - interval.low) / 2:.2g}"
+
+
 def count(value: float | int | None) -> str:
     """Formats a count with a decimal prefix.
 

@@ -17,8 +17,12 @@ from typing import Any, cast
 from urllib.parse import urlparse
 
 from pnnbench.errors import DiskFullError, UserError, unknown_name
-from pnnbench.leaderboard.grid import device_scores, read_grid
+from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of
+from pnnbench.leaderboard.grid import read_grid
+from pnnbench.leaderboard.knowledge import knowledge_text
 from pnnbench.leaderboard.model import PUBLISHED, Row, Table
+from pnnbench.leaderboard.score import device_scores
+from pnnbench.report.formatting import NONE
 from pnnbench.report.text import render_json
 
 MODES = ("offline", "online", "disabled")
@@ -134,7 +138,8 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         Flat names with slashes. ``robust/...`` are means over all cell groups of an axis, and
-        ``robust`` the score of the leaderboard. Figures that are undefined are left out.
+        ``robust`` the score of the leaderboard, both of the headline deployment; those of another
+        begin with ``deployment/`` and its name. Figures that are undefined are left out.
     """
     summary: dict[str, Any] = {"status": record["status"]}
     for section in ("sharpness", "cost", "extra"):
@@ -152,15 +157,18 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
         summary["clean"] = record["clean"]
     if "lambda_max" in record.get("sharpness", {}):
         summary["lambda_max"] = record["sharpness"]["lambda_max"]
-    grid = read_grid(record)
-    for axis in sorted({group[0] for group in grid.groups}):
-        mine = [float(group[0] == axis) for group in grid.groups]
-        scores = device_scores(grid.values, mine)
-        if scores is not None:
-            summary[f"robust/{axis}"] = float(scores.mean())
-    scores = device_scores(grid.values, grid.weights)
-    if scores is not None:
-        summary["robust"] = float(scores.mean())
+    for place, name in enumerate(deployment_names([record])):
+        if not deployment_of(record, name):
+            continue
+        grid = read_grid(record, name)
+        prefix = f"deployment/{name}/" if place else ""
+        for axis in sorted({group[0] for group in grid.groups}):
+            mine = [float(group[0] == axis) for group in grid.groups]
+            scores = device_scores(grid.values, mine)
+            if scores is not None:
+                summary[f"{prefix}robust/{axis}"] = float(scores.mean())
+        if grid.scores is not None:
+            summary[f"{prefix}robust"] = float(grid.scores.mean())
     return summary
 
 
@@ -242,6 +250,8 @@ def _row_scalars(row: Row) -> dict[str, float]:
     base = f"{row.key['suite']}/{row.key['workload']}/{row.method}"
     if row.key["protocol"] == PUBLISHED:  # beside a suite of the same name that is ranked
         base = f"{PUBLISHED}/{base}"
+    if row.key["deployment"] != FROZEN:
+        base = f"{row.key['deployment']}/{base}"
     figures = {name: getattr(row, name) for name in (*_ROW_FIGURES, "difference")}
     scalars: dict[str, float] = {}
     for name, interval in figures.items():
@@ -257,7 +267,16 @@ def _row_scalars(row: Row) -> dict[str, float]:
     return scalars
 
 
-_ROW_COLUMNS = ("suite", "protocol", "workload", "tier", "rank", "method", "metric")
+_ROW_COLUMNS = (
+    "suite",
+    "protocol",
+    "workload",
+    "tier",
+    "deployment",
+    "rank",
+    "method",
+    "metric",
+)
 _ROW_FIGURES = (
     "clean",
     "robust",
@@ -280,6 +299,7 @@ def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
         "n_seeds",
         "n_devices",
         "tied_with",
+        "knows",
     ]
     data = []
     for row in rows:
@@ -289,6 +309,7 @@ def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
         line += [end for figure in figures for end in (figure.mean, figure.low, figure.high)]
         line += [row.reference, *(row.cost.get(name) for name in _ROW_COSTS)]
         line += [entry["n_seeds"], entry["n_devices"], "; ".join(row.tied_with)]
+        line.append(knowledge_text(row.knows, NONE))
         data.append(line)
     return columns, data
 

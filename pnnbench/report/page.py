@@ -13,12 +13,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pnnbench.leaderboard.model import GroupLine, Row, Table
-from pnnbench.leaderboard.statistics import Interval
-from pnnbench.report import blocks, text
+from pnnbench.leaderboard import ranking
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
+from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
+from pnnbench.leaderboard.statistics import NOTHING, Interval
+from pnnbench.report import blocks, notes, text
 from pnnbench.report import formatting as fmt
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_UNITS = {"light_on_detectors": "%", "control_power_mw": "W"}
 _SYMBOLS = {"degc": "°C", "deg": "°", "px": "px", "nm": "nm", "ma": "mA", "mw": "mW"}
 
 
@@ -46,7 +50,7 @@ def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = No
     template = environment.get_template("leaderboard.html.j2")
     data = json.dumps(text.as_json(tables), ensure_ascii=False, allow_nan=False)
     page = template.render(
-        tables=[_view(table) for table in tables],
+        tables=[{**_view(table), "others": _others(table, tables)} for table in tables],
         pictures=[(title, _data_uri(title, svg)) for title, svg in (pictures or {}).items()],
         # "<" cannot stand in the element, or a method called "</script>" would end it.
         data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
@@ -152,6 +156,7 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "epochs_factor": row.epochs_factor,
         "is_baseline": row.baseline == row.method,
         "complete": row.complete,
+        "knows": blocks.knowledge(row),
         "n": f"{len(row.seeds)} × {devices}" if devices else f"{len(row.seeds)}",
         "n_sort": len(row.seeds) * max(devices, 1),
         "clean": _cell(row.clean, share=share),
@@ -174,6 +179,41 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         },
         "forward": _count(row.cost.get("forward_evaluations")),
         "time_ratio": _eigenvalue(row.time_ratio),
+        "calibration": _count(row.calibration.get("queries")),
+        "extra": {name: _extra(name, row.extra.get(name, NOTHING)) for name in EXTRAS},
+        "earlier": {stage.share: _cell(stage.score, share=share) for stage in row.earlier},
+    }
+
+
+def _extra(name: str, interval: Interval) -> dict[str, Any]:
+    return {**_cell(interval, share=False), "text": fmt.further(name, interval), "ends": ""}
+
+
+def _others(table: Table, tables: Sequence[Table]) -> list[tuple[int, str]]:
+    """Place on the page and name of the other deployments of a table's board."""
+
+    def board(one: Table) -> list[str]:
+        return [value for name, value in one.key.items() if name != "deployment"]
+
+    return [
+        (place, notes.deployment_text(other))
+        for place, other in enumerate(tables, 1)
+        if other is not table and board(other) == board(table)
+    ]
+
+
+def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
+    """The rows of a table that do not know the tested law; None where all rows are shown anyway."""
+    if not table.ranked or table.without:
+        return None
+    kept = ranking.without(table, (TESTED_LAW,))
+    if kept is table or not kept.rows:
+        return None
+    return {
+        "baseline": next((row.baseline for row in kept.rows if row.baseline), None),
+        "rows": [_row(row, low, high) for row in kept.rows],
+        "left_out": kept.left_out,
+        "phrase": phrase(kept.without),
     }
 
 
@@ -245,6 +285,7 @@ def _view(table: Table) -> dict[str, Any]:
     return {
         "key": table.key,
         "ranked": table.ranked,
+        "first_revision": table.key["revision"] == "1",
         "reference": table.reference,
         "training": blocks.training_severity(table),
         "cost_title": blocks.cost_title(table),
@@ -267,7 +308,14 @@ def _view(table: Table) -> dict[str, Any]:
             for row in table.rows
             if row.missing
         ],
-        "notes": text.notes(table),
+        "notes": [*notes.table_notes(table), *notes.notes(table)],
+        "deployment": notes.deployment_text(table) if len(table.deployments) > 1 else "",
+        "calibrated": table.key["deployment"] != FROZEN,
+        "switched": _switched(table, low, high),
+        "extras": [(name, blocks.EXTRA_WORDS[name], _UNITS[name]) for name in blocks.extras(table)],
+        "shares": [(share, blocks.share_text(share)) for share in blocks.shares(table)],
+        "earlier_title": blocks.earlier_title(table),
+        "order": ". ".join(blocks.order_texts(table)),
     }
 
 

@@ -11,13 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 from pnnbench.leaderboard.model import Table
-from pnnbench.report.blocks import Block, lay_out, rank, training_severity
+from pnnbench.report.blocks import Block, lay_out
+from pnnbench.report.notes import footnote, heading, remarks
 
-NOT_RANKED = (
-    "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
-    "by name"
-)
-"""What a table of the published protocol says of itself."""
 WIDTH = 120
 """Columns that the plain table fits into, unless something else is asked for."""
 NARROWEST = 40
@@ -54,95 +50,7 @@ def render_json(tables: Sequence[Table]) -> str:
     return json.dumps(as_json(tables), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def remarks(table: Table) -> list[str]:
-    """What a reader must know beside the numbers: ties, missing, failed, undefined, older jobs.
-
-    Args:
-        table: The table.
-
-    Returns:
-        One line each.
-    """
-    lines = []
-    if not table.ranked:
-        lines.append(NOT_RANKED)
-    for row in table.rows:
-        if row.tied_with:
-            lines.append(f"{rank(row)} {row.method}: tied with {'; '.join(row.tied_with)}")
-    for row in table.rows:
-        if row.missing:
-            total = len(row.seeds) + len(row.missing)
-            gone = ", ".join(map(str, row.missing))
-            lines.append(
-                f"incomplete: {row.method} has {len(row.seeds)} of {total} seeds (missing: {gone})"
-            )
-    lines.extend(
-        f"failed: {row.method}, seed {failure['seed']}: {failure['status']} "
-        f"({failure['type']}: {failure['message'].splitlines()[0] if failure['message'] else ''})"
-        for row in table.rows
-        for failure in row.failed
-    )
-    lines.extend(notes(table))
-    silent = sum(not group.counted for group in table.groups) if table.ranked else 0
-    if silent:
-        verb = "carries" if silent == 1 else "carry"
-        lines.append(
-            f"{silent} of {len(table.groups)} cell groups {verb} no weight in the score, as the "
-            "workload declares"
-        )
-    return lines
-
-
-def notes(table: Table) -> list[str]:
-    """What has no value, and which jobs are older ones.
-
-    Args:
-        table: The table.
-
-    Returns:
-        One line each.
-    """
-    lines: list[str] = []
-    lines.extend(
-        f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
-        for row in table.rows
-        if row.without_value and not row.undefined
-    )
-    lines.extend(
-        f"undefined: {row.method} has no score at {_seeds(row.undefined)}: a condition that counts "
-        "has no value there"
-        for row in table.rows
-        if row.undefined
-    )
-    lines.extend(
-        f"older: {job['method']}, seed {job['seed']}: job {job['hash']} ({job['status']}, "
-        f"{job['finished'][:19]}) has a newer one in its place"
-        for job in table.older
-    )
-    return lines
-
-
-def _seeds(numbers: Sequence[int]) -> str:
-    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
-
-
 # --- table and markdown ------------------------------------------------------------------------
-
-
-def heading(table: Table) -> str:
-    """One line that names a table.
-
-    Args:
-        table: The table.
-
-    Returns:
-        Suite, workload, tier and protocol.
-    """
-    key = table.key
-    text = f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
-    if key.get("revision", "1") != "1":
-        text += f", revision {key['revision']}"
-    return text if table.ranked else f"{text} · not ranked"
 
 
 def _cut(text: str, width: int) -> str:
@@ -243,48 +151,6 @@ def _aligned(block: Block, width: int) -> list[str]:
         if i == 0:
             lines.append("  ".join("─" * size for size in widths))
     return lines
-
-
-def footnote(table: Table) -> str:
-    """Says what the intervals span.
-
-    Args:
-        table: The table.
-
-    Returns:
-        One sentence.
-    """
-    measured = [row.robust for row in table.rows]
-    if not table.ranked:
-        measured = [interval for group in table.groups for interval in group.methods.values()]
-    spans = next((interval.spans for interval in measured if interval.spans), ())
-    seeds_used = max((len(row.seeds) for row in table.rows), default=0)
-    devices = max((len([d for d in row.devices if d is not None]) for row in table.rows), default=0)
-    size = f"{seeds_used} seeds, {devices} devices"
-    over = " and ".join(spans) if spans else "nothing (one seed, one device)"
-    more = ""
-    if table.training is not None:
-        more += (
-            f" Training device: the one that in-situ methods train on, another at each seed, "
-            f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
-            f"that severity; transfer: fresh minus training device, paired; both over {over}."
-        )
-    if table.reference is not None:
-        more += (
-            f" Gradients: gradient evaluations; queries: hardware queries; time / "
-            f"{table.reference}: training seconds relative to {table.reference}, paired by seed, "
-            "geometric mean."
-        )
-    if not table.ranked:
-        return (
-            f"± is half a 95 % interval: conditions over {over}, clean and λmax over seeds; "
-            f"{size}.{more}"
-        )
-    return (
-        f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
-        f"λmax over seeds; {size}. Methods that share = are not told apart. "
-        f"grad. is gradient evaluations.{more}"
-    )
 
 
 def _wrap(text: str, width: int) -> str:

@@ -75,3 +75,37 @@ def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:
     assert "pnnbench run quickstart" in done.err
     (tmp_path / "runs").mkdir()
     assert "no records in runs" in command("leaderboard", cwd=tmp_path, status=2).err
+
+
+def test_without_leaves_out_the_rows_that_know_and_ranks_the_others(ran: Ran) -> None:
+    whole = json.loads(command("leaderboard", "--format", "json", cwd=ran[0]).out)["rows"]
+    assert {row["method"]: row["knows"] for row in whole} == {
+        "BP": [],
+        "NAT, small": ["gaussian on controls"],
+    }
+    asked = ("leaderboard", "--without", "Gaussian on controls")
+    found = json.loads(command(*asked, "--format", "json", cwd=ran[0]).out)
+    (kept,) = found["rows"]
+    before = next(row for row in whole if row["method"] == "BP")
+    place = {"rank", "tied_with"}
+    assert {k: v for k, v in kept.items() if k not in place} == {
+        k: v for k, v in before.items() if k not in place
+    }
+    assert (kept["rank"], kept["tied_with"]) == (1, [])
+    assert found["tables"][0]["left_out"] == ["NAT, small"]
+    shown = command(*asked, cwd=ran[0]).out.replace("\n  ", " ")
+    assert "left out, as they know a Gaussian on the controls: NAT, small" in shown
+
+
+def test_without_refuses_what_it_does_not_know_and_what_would_be_published(
+    ran: Ran, tmp_path: Path
+) -> None:
+    done = command("leaderboard", "--without", "testd law", cwd=ran[0], status=2)
+    assert "--without is 'testd law'; did you mean 'tested law'?" in done.err
+    assert "gaussian on controls, tested law, one device" in done.err
+    for flag, value in (("--publish", tmp_path / "board"), ("--wandb", "offline")):
+        words = ("leaderboard", "--without", "tested law", flag, value)
+        assert (
+            f"--without and {flag} are given together" in command(*words, cwd=ran[0], status=2).err
+        )
+    assert not (tmp_path / "board").exists()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from scipy import stats
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.grid import curve_areas, device_scores, read_grid, worst_mean
+from pnnbench.leaderboard.grid import curve_areas, read_grid
+from pnnbench.leaderboard.score import device_scores, worst_mean
 from pnnbench.records.store import canonical, read_records, seal
 
 from ..record_factory import (
     METHODS,
+    RECALIBRATED,
     SILENT,
     make_failure,
+    make_later_suite,
     make_mesh_suite,
     make_record,
     make_suite,
@@ -216,6 +220,19 @@ def test_axes_weigh_the_same_from_the_second_revision_on() -> None:
     assert [g[0] for g, counts in zip(grid.groups, grid.counted, strict=True) if not counts] == [
         "temperature-wide"
     ]
+
+
+def test_committed_boards_keep_their_figures_to_the_last_digit() -> None:
+    """Every figure of a row that a committed board shows is made from its records again."""
+    boards = sorted((ROOT / "leaderboards").glob("*/leaderboard.json"))
+    assert boards
+    for path in boards:
+        made = {row.method: row.as_dict() for row in ranking.rows(read_records(path.parent))}
+        shown = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        assert made.keys() == {row["method"] for row in shown}
+        for row in shown:
+            again = json.loads(json.dumps(made[row["method"]]))
+            assert row == {name: again[name] for name in row}
 
 
 def test_the_worst_tenth_is_never_above_the_mean_from_the_second_revision_on() -> None:
@@ -572,3 +589,71 @@ def test_order_of_the_records_does_not_matter(table) -> None:
     suite = make_suite([*METHODS, "BP 2x"])
     again = ranking.build(list(reversed(suite)))[0]
     assert [row.as_dict() for row in again.rows] == [row.as_dict() for row in table.rows]
+
+
+def test_a_row_of_the_second_revision_stands_alone_in_every_deployment() -> None:
+    records = make_later_suite(headline=RECALIBRATED)
+    for place, table in enumerate(ranking.build(records)):
+        for row in table.rows:
+            mine = [r for r in records if r["job"]["method"]["label"] == row.method]
+            (alone,) = ranking.build(mine)[place].rows
+            shown = {k: v for k, v in figures_of(alone).items() if k in figures_of(row)}
+            assert shown == {k: figures_of(row)[k] for k in shown}
+
+
+def test_a_table_without_some_rows_ranks_the_others_and_changes_no_figure() -> None:
+    whole = ranking.build(make_later_suite())[0]
+    kept = ranking.without(whole, ("tested law", "one device"))
+    assert kept.left_out == ("SAT", "Pruning")
+    before = {row.method: row for row in whole.rows}
+    assert [row.method for row in kept.rows] == [
+        row.method for row in whole.rows if row.method not in kept.left_out
+    ]
+    for row in kept.rows:
+        assert figures_of(row) == figures_of(before[row.method])
+        assert row.difference == before[row.method].difference
+        assert row.time_ratio == before[row.method].time_ratio
+        better = [
+            other
+            for other in kept.rows
+            if other is not row and st.paired_difference(other.scores, row.scores).low > 0
+        ]
+        assert row.rank == 1 + len(better)
+        assert not set(row.tied_with) & set(kept.left_out)
+    assert kept.rows[0].rank == 1
+    assert whole.rows[0].method in kept.left_out
+    assert kept.provenance["jobs"] == 12
+    assert kept.correlations["lambda_max"]["n_jobs"] == 12
+    assert all(set(group.methods) == {"NAT", "BP", "BP on weights"} for group in kept.groups)
+    rest = [r for r in make_later_suite() if r["job"]["method"]["label"] not in kept.left_out]
+    (alone, _) = ranking.build(rest)
+    for row, same in zip(kept.rows, alone.rows, strict=True):
+        assert (row.method, row.rank, row.tied_with) == (same.method, same.rank, same.tied_with)
+
+
+def test_times_stay_relative_to_a_row_that_is_left_out() -> None:
+    records = make_mesh_suite(["NAT", "PAT"])
+    for record in records:
+        knows = ["gaussian on controls"] if record["job"]["method"]["name"] == "nat" else []
+        record["provenance"]["method"] = {"access": "in_silico", "knows": knows}
+    (whole,) = ranking.build(records)
+    assert whole.reference == "NAT"
+    (kept,) = ranking.without(whole, ("gaussian on controls",)).rows
+    before = next(row for row in whole.rows if row.method == "PAT")
+    assert figures_of(kept) == figures_of(before)
+    assert (kept.reference, kept.time_ratio) == ("NAT", before.time_ratio)
+
+
+def test_a_table_whose_rows_know_nothing_or_do_not_say_stays_as_it_is(table) -> None:
+    assert ranking.without(table, ("tested law",)) is table
+    (plain, _) = ranking.build(make_later_suite(["BP"]))
+    assert ranking.without(plain, ("tested law", "one device")) is plain
+
+
+def test_an_older_job_that_knew_less_is_no_row_in_place_of_the_left_out_one() -> None:
+    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
+    old = at(make_record("SAT"), early, content="0" * 64)
+    new = at(make_record("SAT"), late, content="1" * 64)
+    new["provenance"]["method"] = {"access": "in_silico", "knows": ["tested law"]}
+    (table,) = ranking.build([old, new, make_record("BP")])
+    assert [r.method for r in ranking.without(table, ("tested law",)).rows] == ["BP"]

@@ -6,7 +6,7 @@ from pnnbench.leaderboard import ranking
 from pnnbench.report import blocks
 from pnnbench.report import formatting as fmt
 
-from ..record_factory import make_mesh_suite, make_suite
+from ..record_factory import RECALIBRATED, make_later_suite, make_mesh_suite, make_suite
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def table() -> ranking.Table:
 
 def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
     scores, beside = blocks.lay_out(table)
-    assert scores.columns[:4] == ["rank", "method", "clean %", "robust %"]
+    assert scores.columns[:4] == ["rank", "method", "knows", "clean %"]
     assert beside.columns == [
         "method",
         "training device %",
@@ -43,10 +43,29 @@ def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
     assert next(line for line in beside.lines if line[0] == "BP")[-1] == "1"
 
 
-def test_older_records_make_one_block() -> None:
-    (scores,) = blocks.lay_out(ranking.build(make_suite())[0])
-    assert scores.columns[-1] == "grad."
+def test_older_records_have_scores_and_what_training_took() -> None:
+    scores, beside = blocks.lay_out(ranking.build(make_suite())[0])
+    assert scores.columns[-1] == "λmax"
     assert not scores.wide
+    assert {line[2] for line in scores.lines} == {"–"}  # they do not say what they know
+    assert beside.columns == ["method", "gradients", "queries"]
+
+
+def test_a_later_board_shows_deployment_light_power_and_earlier_scores() -> None:
+    calibrated, frozen = ranking.build(make_later_suite(headline=RECALIBRATED))
+    scores, beside = blocks.lay_out(calibrated)
+    known = {line[1]: line[2] for line in scores.lines}
+    assert known["SAT"] == "tested law"
+    assert (known["NAT"], known["BP"], known["Pruning"]) == ("Gaussian", "nothing", "one device")
+    assert beside.columns[-3:] == ["queries/device", "light %", "power W"]
+    assert {(line[-3], line[-1]) for line in beside.lines} == {("512", "21 ±0")}
+    row = frozen.rows[0]
+    _, beside, earlier = blocks.lay_out(frozen)
+    assert "queries/device" not in beside.columns
+    assert earlier.columns == ["method", "a quarter %", "half %", "all %"]
+    assert earlier.title.endswith("on 24 cells that count, seeds 0, 3")
+    figures = [fmt.plus_minus(stage.score, share=True) for stage in row.earlier]
+    assert next(line for line in earlier.lines if line[0] == row.method)[1:] == figures
 
 
 def test_hardware_queries_alone_show_the_cost() -> None:
@@ -63,7 +82,7 @@ def test_the_published_protocol_has_figures_and_grid_and_no_scores() -> None:
     table = ranking.build(make_mesh_suite(["SAT", "BP"], protocol="published"))[0]
     own, grid = blocks.lay_out(table)
     assert not {"rank", "robust %", "worst tenth %"} & {*own.columns, *grid.columns}
-    assert own.columns[:3] == ["method", "clean %", "training device %"]
+    assert own.columns[:3] == ["method", "knows", "clean %"]
     assert {"λmax", "gradients", "queries", "time / BP"} < set(own.columns)
     assert [line[0] for line in own.lines] == ["BP", "SAT"]
     levels = [f"{s} rad" for s in ("0.03", "0.06", "0.09", "0.12", "0.15", "0.2")]

@@ -16,14 +16,16 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.records.store import read_records
+from pnnbench.report import blocks, notes, text
 from pnnbench.report import formatting as fmt
-from pnnbench.report import text
 from pnnbench.report.page import write_page
 from pnnbench.report.render import render
 
 from ..record_factory import (
     METHODS,
+    RECALIBRATED,
     make_failure,
+    make_later_suite,
     make_mesh_record,
     make_mesh_suite,
     make_record,
@@ -100,7 +102,7 @@ def test_table_is_aligned_and_fits_a_terminal(tables) -> None:
         assert all(line[end] == " " for end in ends[:-1])
     best = tables[1].rows[0]
     assert (best.rank, best.method) == (1, "SAT")
-    assert body[0].split()[:2] == [text.rank(best), "SAT"]
+    assert body[0].split()[:2] == [blocks.rank(best), "SAT"]
 
 
 def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> None:
@@ -137,7 +139,7 @@ def test_the_published_protocol_says_that_it_is_not_ranked() -> None:
     shown = render(tables, "table")
     assert max(map(len, shown.splitlines())) <= text.WIDTH
     assert "protocol published · not ranked" in shown
-    assert text.NOT_RANKED in shown
+    assert notes.NOT_RANKED in shown
     for words in ("rank  ", "robust", "worst tenth", "vs BP", "share ="):
         assert words not in shown
     # What does not fit beside goes below, with the methods in front again.
@@ -215,8 +217,9 @@ def test_markdown_has_one_cell_per_column(tables) -> None:
     lines = render(tables, "markdown").splitlines()
     rows = [line for line in lines if line.startswith("|")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    assert counts == {9}
-    assert len(rows) == 2 * 2 + 6 + 2
+    # Scores, and below them what training took.
+    assert counts == {9, 4}
+    assert len(rows) == 2 * (2 * 2 + 6 + 2)
 
 
 def test_markdown_escapes_a_label() -> None:
@@ -289,12 +292,13 @@ def test_page_loads_nothing_and_embeds_its_own_data(tables) -> None:
 def test_page_shows_the_figures_of_the_rows(tables) -> None:
     page = Page(render(tables, "html"))
     row = tables[0].rows[0]
-    line = next(r for r in page.rows if len(r) == 11 and "SAT" in r[1] and "rho = 0.05" in r[1])
+    line = next(r for r in page.rows if len(r) == 9 and "SAT" in r[1] and "rho = 0.05" in r[1])
     share = {"share": True}
     assert fmt.number(row.robust.mean, **share) in line[2]
     assert fmt.ends(row.robust, **share) in line[2]
     assert fmt.number(row.difference.mean, **share, sign=True) in line[3]
-    assert "3 × 20" in line[7]
+    assert line[7].strip() == "–"  # the records do not say what they know
+    assert "3 × 20" in line[8]
     everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
     for words in ("no weight", "Diverged: the loss is not finite", "torch 2.15.0", "0123456789ab"):
         assert words in everything
@@ -304,6 +308,87 @@ def test_page_shows_the_figures_of_the_rows(tables) -> None:
     grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
     silent = sum(not group.counted for table in tables for group in table.groups)
     assert len(grey) == silent > 0
+
+
+@pytest.fixture(scope="module")
+def later() -> list[ranking.Table]:
+    return ranking.build(make_later_suite(headline=RECALIBRATED))
+
+
+def score_tables(page: Page) -> list[list[list[str]]]:
+    """The tables of scores of a page, each as its rows below the heading."""
+    found: list[list[list[str]]] = []
+    for row in page.rows:
+        if row and row[0].strip() == "Rank":
+            found.append([])
+        elif found and len(row) == 9:
+            found[-1].append([cell.strip() for cell in row])
+    return found
+
+
+def test_page_has_a_switch_without_script_for_rows_that_know_the_tested_law(later) -> None:
+    page = Page(render(later, "html"))
+    assert [tag for tag, _ in page.tags].count("details") == 2  # one per deployment
+    whole, kept = score_tables(page)[:2]
+    assert {row[1] for row in whole} - {row[1] for row in kept} == {
+        row[1] for row in whole if row[7] == "tested law"
+    }
+    # The figures are the same; ranks are those among the rows shown.
+    figures = {row[1]: row[2:] for row in whole}
+    assert all(row[2:] == figures[row[1]] for row in kept)
+    assert (whole[0][0], whole[0][7]) == ("1", "tested law")
+    assert kept[0][0] == "1"
+    assert [row[0] for row in kept] == [
+        blocks.rank(row) for row in ranking.without(later[0], ("tested law",)).rows
+    ]
+    assert "337 k queries" in next(row for row in whole if row[1] == "Pruning")[7]
+
+
+def test_every_format_shows_both_deployments_with_their_queries(later) -> None:
+    page = render(later, "html")
+    assert "<small>offset-calibrated (headline)</small>" in page
+    assert "<small>frozen</small>" in page
+    assert 'href="#table-2">frozen' in page
+    for shown in (render(later, "table"), render(later, "markdown")):
+        first, second = shown.index("offset-calibrated (headline)"), shown.index("· frozen")
+        assert first < second
+        assert "queries/device" in shown[first:second]
+        assert "queries/device" not in shown[second:]
+    assert "with 256 images and 512 hardware queries" in render(later, "table").replace("\n  ", " ")
+    data = json.loads(render(later, "json"))
+    assert [table["deployment"] for table in data["tables"]] == [RECALIBRATED, "frozen"]
+    assert [table["headline"] for table in data["tables"]] == [True, False]
+    for name in (RECALIBRATED, "frozen"):
+        mine = [row for row in data["rows"] if row["deployment"] == name]
+        assert {row["method"] for row in mine} == set(METHODS)
+        assert {row.get("calibration", {}).get("queries") for row in mine} == {
+            512 if name == RECALIBRATED else None
+        }
+
+
+def test_every_format_says_how_many_pairs_change_their_order(later) -> None:
+    sentence = "1 of 10 pairs of rows changes order between half and all of the steps"
+    for form in ("table", "markdown", "html"):
+        assert render(later, form).count(sentence) == 1
+    frozen = json.loads(render(later, "json"))["tables"][1]["earlier"]
+    assert frozen["order_changes"][1] == {"share": 0.5, "changed": 1, "pairs": 10}
+    page = Page(render(later, "html"))
+    head = next(i for i, r in enumerate(page.rows) if len(r) > 1 and r[1].strip() == "A quarter")
+    line = next(r for r in page.rows[head:] if r[0].strip() == "NAT")
+    stages = next(row for row in later[1].rows if row.method == "NAT").earlier
+    for cell, stage in zip(line[1:], stages, strict=True):
+        assert fmt.number(stage.score.mean, share=True) in cell
+
+
+def test_what_the_worst_tenth_is_stands_beside_it(later, tables) -> None:
+    assert "of each device's robust score, over all conditions" in _unwrapped(later)
+    assert "it can lie above robust" in _unwrapped(tables)
+    assert "can lie above" not in render(later, "html")
+    assert "can lie above" in render(tables, "html")
+
+
+def _unwrapped(tables: list[ranking.Table]) -> str:
+    return render(tables, "table").replace("\n  ", " ")
 
 
 def test_page_shows_device_and_cost_of_a_mesh() -> None:

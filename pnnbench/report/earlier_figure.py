@@ -1,0 +1,84 @@
+"""The picture of rows after shares of their steps: does the order of a board stand.
+
+`earlier` is to be called inside ``style.styled()``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.leaderboard.model import Row, Table
+from pnnbench.report import style
+from pnnbench.report.blocks import order_texts, shares
+from pnnbench.report.figure_parts import BAND, CHANCE, ends, measured, remark
+from pnnbench.report.formatting import is_share
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Distance of the outermost methods from their share, where shares are 1 apart.
+_BESIDE = 0.26
+
+
+def earlier(table: Table) -> Figure | None:
+    """Robust score on the small part of the cells after shares of the steps, a line per method.
+
+    Args:
+        table: A table with at least one finished job.
+
+    Returns:
+        The figure; None where no row was measured before its end.
+    """
+    from matplotlib.lines import Line2D
+
+    places = shares(table)
+    rows = [row for row in measured(table) if _points(row)]
+    if not rows or table.small_part is None:
+        return None
+    looks = style.method_styles(row.method for row in measured(table))
+    metric, share = table.key["metric"], is_share(table.key["metric"])
+    legend = style.legend_width([*(row.method for row in rows), "95 % interval"])
+    figure = style.new_figure(5.2 + legend, max(4.2, 1.7 + 0.2 * len(rows)))
+    ax = figure.subplots()
+    step = 2 * _BESIDE / max(len(rows) - 1, 1)
+    for place in range(len(places)):
+        ax.axvspan(place - _BESIDE - 0.06, place + _BESIDE + 0.06, color=BAND, lw=0, zorder=0)
+    for i, row in reversed(list(enumerate(rows))):
+        look = looks[row.method]
+        beside = step * (i - (len(rows) - 1) / 2)
+        points = {places.index(at) + beside: score for at, score in _points(row).items()}
+        line = {**look.line(), "lw": 0.9}
+        ax.plot(list(points), [score.mean for score in points.values()], zorder=3, **line)
+        for x, score in points.items():
+            span = ends(score)
+            if span is not None:
+                ax.plot([x, x], span, color=look.color, lw=1.2, zorder=2)
+    ax.set_xticks(range(len(places)), [f"{100 * at:g} %" for at in places])
+    ax.set_xlim(-0.45, len(places) - 0.55)
+    ax.set_xlabel("share of the steps of the run")
+    ax.set_ylabel(style.plain(f"{metric} on a part of the cells"))
+    ax.grid(axis="y")
+    style.share_axis(ax, "y", share=share)
+    handles: list[Any] = [
+        Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
+    ]
+    upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
+    handles.append(Line2D([], [], color=style.INK, label="95 % interval", **upright))
+    chance = rows[0].metric.get("chance")
+    if chance is not None:
+        ax.axhline(chance, zorder=1, **CHANCE)
+        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
+    part = table.small_part
+    seeds = f"{len(part['seeds'])} seed{'' if len(part['seeds']) == 1 else 's'}"
+    size = f"{part['cells']} cells that count, {seeds}"
+    style.heading(
+        figure, "Does the order stand before the end?", remark(table, size, *order_texts(table))
+    )
+    return figure
+
+
+def _points(row: Row) -> dict[float, Any]:
+    """Share of the steps to the score there, where there is one."""
+    found = {stage.share: stage.score for stage in row.earlier if stage.score.mean is not None}
+    return found if len(found) > 1 else {}

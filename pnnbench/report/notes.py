@@ -1,0 +1,227 @@
+"""What stands beside the numbers of a table: its name, what a reader must know, a footnote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.knowledge import phrase
+from pnnbench.leaderboard.model import Table
+from pnnbench.report.blocks import order_texts, rank, training_severity
+
+NOT_RANKED = (
+    "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
+    "by name"
+)
+"""What a table of the published protocol says of itself."""
+
+
+def heading(table: Table) -> str:
+    """One line that names a table.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Suite, workload, tier and protocol.
+    """
+    key = table.key
+    text = f"{key['suite']} · {key['workload']} · {key['tier']} · protocol {key['protocol']}"
+    if key.get("revision", "1") != "1":
+        text += f", revision {key['revision']}"
+    if len(table.deployments) > 1:
+        text += f" · {deployment_text(table)}"
+    return text if table.ranked else f"{text} · not ranked"
+
+
+def deployment_text(table: Table) -> str:
+    """Names the deployment of a table.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Such as ``"frozen (headline)"``.
+    """
+    return table.key["deployment"] + (" (headline)" if table.headline else "")
+
+
+def remarks(table: Table) -> list[str]:
+    """What a reader must know beside the numbers: ties, missing, failed, undefined, older jobs.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line each.
+    """
+    lines = []
+    if not table.ranked:
+        lines.append(NOT_RANKED)
+    for row in table.rows:
+        if row.tied_with:
+            lines.append(f"{rank(row)} {row.method}: tied with {'; '.join(row.tied_with)}")
+    for row in table.rows:
+        if row.missing:
+            total = len(row.seeds) + len(row.missing)
+            gone = ", ".join(map(str, row.missing))
+            lines.append(
+                f"incomplete: {row.method} has {len(row.seeds)} of {total} seeds (missing: {gone})"
+            )
+    lines.extend(
+        f"failed: {row.method}, seed {failure['seed']}: {failure['status']} "
+        f"({failure['type']}: {failure['message'].splitlines()[0] if failure['message'] else ''})"
+        for row in table.rows
+        for failure in row.failed
+    )
+    lines.extend(f"{note[0].lower()}{note[1:]}" for note in table_notes(table))
+    lines.extend(order_texts(table))
+    lines.extend(notes(table))
+    silent = sum(not group.counted for group in table.groups) if table.ranked else 0
+    if silent:
+        verb = "carries" if silent == 1 else "carry"
+        lines.append(
+            f"{silent} of {len(table.groups)} cell groups {verb} no weight in the score, as the "
+            "workload declares"
+        )
+    return lines
+
+
+def table_notes(table: Table) -> list[str]:
+    """What the table is among others: its deployment, and which rows are left out.
+
+    Args:
+        table: The table.
+
+    Returns:
+        Sentences without a full stop.
+    """
+    lines = []
+    if table.key["deployment"] != FROZEN:
+        lines.append(calibration_text(table))
+    if table.left_out:
+        lines.append(
+            f"Left out, as they know {phrase(table.without)}: {'; '.join(table.left_out)}; ranks "
+            "are among the rows shown"
+        )
+    unknown = [row.method for row in table.rows if row.knows is None]
+    if table.without and unknown:
+        lines.append(f"Records do not say what these rows know: {'; '.join(unknown)}")
+    return lines
+
+
+def calibration_text(table: Table) -> str:
+    """Says what the deployment of a table takes on each device.
+
+    Args:
+        table: A table of another deployment than the network as trained.
+
+    Returns:
+        A sentence without a full stop.
+    """
+    text = f"Deployment {table.key['deployment']}: a step on each test device before the tests"
+    parts = []
+    for name, words in (("images", "images"), ("queries", "hardware queries")):
+        found = sorted({row.calibration[name] for row in table.rows if name in row.calibration})
+        if found:
+            parts.append(f"{' to '.join(f'{n:g}' for n in {found[0]: 0, found[-1]: 0})} {words}")
+    return f"{text}, with {' and '.join(parts)} a device" if parts else text
+
+
+def notes(table: Table) -> list[str]:
+    """What has no value, and which jobs are older ones.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line each.
+    """
+    lines: list[str] = []
+    lines.extend(
+        f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
+        for row in table.rows
+        if row.without_value and not row.undefined
+    )
+    lines.extend(
+        f"undefined: {row.method} has no score at {_seeds(row.undefined)}: a condition that counts "
+        "has no value there"
+        for row in table.rows
+        if row.undefined
+    )
+    lines.extend(
+        f"older: {job['method']}, seed {job['seed']}: job {job['hash']} ({job['status']}, "
+        f"{job['finished'][:19]}) has a newer one in its place"
+        for job in table.older
+    )
+    return lines
+
+
+def _seeds(numbers: Sequence[int]) -> str:
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
+def footnote(table: Table) -> str:
+    """Says what the intervals span.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One sentence.
+    """
+    measured = [row.robust for row in table.rows]
+    if not table.ranked:
+        measured = [interval for group in table.groups for interval in group.methods.values()]
+    spans = next((interval.spans for interval in measured if interval.spans), ())
+    seeds_used = max((len(row.seeds) for row in table.rows), default=0)
+    devices = max((len([d for d in row.devices if d is not None]) for row in table.rows), default=0)
+    size = f"{seeds_used} seeds, {devices} devices"
+    over = " and ".join(spans) if spans else "nothing (one seed, one device)"
+    more = ""
+    if table.training is not None:
+        more += (
+            f" Training device: the one that in-situ methods train on, another at each seed, "
+            f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
+            f"that severity; transfer: fresh minus training device, paired; both over {over}."
+        )
+    more += " Gradients: gradient evaluations; queries: hardware queries in training"
+    if table.reference is not None:
+        more += (
+            f"; time / {table.reference}: training seconds relative to {table.reference}, paired "
+            "by seed, geometric mean"
+        )
+    more += (
+        ". Knows: what a method is told of the tests: a Gaussian on the controls, the tested law, "
+        "one device to measure on."
+    )
+    if not table.ranked:
+        return (
+            f"± is half a 95 % interval: conditions over {over}, clean and λmax over seeds; "
+            f"{size}.{more}"
+        )
+    return (
+        f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
+        f"λmax over seeds; {size}. Methods that share = are not told apart. {worst_text(table)}"
+        f"{more}"
+    )
+
+
+def worst_text(table: Table) -> str:
+    """Says what the worst tenth of a table is.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One sentence.
+    """
+    if table.key["revision"] == "1":
+        return (
+            "Worst tenth: mean over the worst tenth of the devices of each device's score over the "
+            "conditions that devices do not share; it can lie above robust."
+        )
+    return (
+        "Worst tenth: mean over the worst tenth of the devices of each device's robust score, over "
+        "all conditions that count."
+    )
