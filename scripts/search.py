@@ -56,7 +56,9 @@ def validation_cells(workload: Any, tier: str, devices: list[int]) -> list[Any]:
     ]
 
 
-def figures(workload: Any, images: Any, labels: Any, cells: list[Any]) -> dict[str, float]:
+def figures(
+    workload: Any, images: Any, labels: Any, cells: list[Any], training: Any
+) -> dict[str, float]:
     """Robust score, mean of each axis and clean metric of a trained workload.
 
     Args:
@@ -64,15 +66,20 @@ def figures(workload: Any, images: Any, labels: Any, cells: list[Any]) -> dict[s
         images: Inputs (B, ...).
         labels: Targets (B,).
         cells: The cells to measure.
+        training: Training images (N, ...), of which devices take their offsets again where the
+            workload's headline is that deployment.
 
     Returns:
         ``score``, the score of the leaderboard on these cells, ``clean``, and each axis by name.
     """
     from pnnbench.evaluation.harness import evaluate_clean, evaluate_grid
+    from pnnbench.workloads.grid import OFFSET_CALIBRATED
 
-    values = evaluate_grid(workload, images, labels, cells)
+    again = workload.headline == OFFSET_CALIBRATED
+    calibration = training[: workload.offset_calibration_images] if again else None
+    values = evaluate_grid(workload, images, labels, cells, calibration=calibration)
     grid = arrange(
-        {**cell.as_dict(), "counts": cell.counts, "value": value}
+        {**cell.as_dict(), "counts": cell.counts_when(workload.headline), "value": value}
         for cell, value in zip(cells, values, strict=True)
     )
     if grid.scores is None:
@@ -136,7 +143,7 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
     # Validation devices: below the first test device, never used in training.
     devices = [500_000 + i for i in range(search["devices"])]
     cells = validation_cells(workload, search["tier"], devices)
-    return figures(workload, images, labels, cells)
+    return figures(workload, images, labels, cells, data.train_tensors()[0])
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

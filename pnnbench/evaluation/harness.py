@@ -308,6 +308,7 @@ def evaluate_grid(
     *,
     batch_size: int = NOISE_BLOCK,
     cells_per_batch: int = 10,
+    calibration: Tensor | None = None,
     progress: Progress | None = None,
 ) -> list[float]:
     """The values of `measure_grid`, NaN where they are not finite; errors come through."""
@@ -318,6 +319,7 @@ def evaluate_grid(
         cells,
         batch_size=batch_size,
         cells_per_batch=cells_per_batch,
+        calibration=calibration,
         progress=progress,
     )
     return [_number(reading) for reading in readings]

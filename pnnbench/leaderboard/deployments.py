@@ -21,8 +21,9 @@ def deployment_of(record: Mapping[str, Any], name: str) -> dict[str, Any]:
         name: The deployment.
 
     Returns:
-        ``name``, ``values`` in the order of the cells, and where a step was taken on the device
-        ``images`` and ``queries`` per device; empty if the record does not have it.
+        ``name``, and where a step was taken on the device ``values`` in the order of the cells,
+        ``images`` and ``queries`` per device, and ``counts``, which of the cells carry weight, if
+        they are others than of the network as trained; empty if the record does not have it.
     """
     if name == FROZEN:
         return {"name": FROZEN}

@@ -225,16 +225,18 @@ def read_grid(record: Record, deployment: str = FROZEN) -> Grid:
     """
     cells, guess = counted_cells(record), guessing(record["metric"])
     if deployment != FROZEN:
-        values = deployment_of(record, deployment)["values"]
+        step = deployment_of(record, deployment)
+        values = step["values"]
         if len(values) != len(cells):
             raise UserError(
                 f"job {record['job']['hash']}: {len(values)} values of the deployment "
                 f"{deployment!r} for {len(cells)} cells",
                 next_step="evaluate the job again",
             )
+        counts = step.get("counts", [cell["counts"] for cell in cells])
         cells = [
-            {**cell, "value": math.nan if value is None and not cell["counts"] else value}
-            for cell, value in zip(cells, values, strict=True)
+            {**cell, "counts": c, "value": math.nan if value is None and not c else value}
+            for cell, value, c in zip(cells, values, counts, strict=True)
         ]
     return arrange(
         cells, guess=guess, revision=revision_of(record), where=f"job {record['job']['hash']}"

@@ -82,8 +82,8 @@ def _deployed_cells(record: Record, deployment: str) -> list[tuple[float | None,
     """Value and whether it counts, of each cell."""
     counts = [cell.get("counts", True) for cell in record["cells"]]
     frozen = [cell["value"] for cell in record["cells"]]
-    values = deployment_of(record, deployment).get("values", frozen)
-    return list(zip(values, counts, strict=True))
+    step = deployment_of(record, deployment)
+    return list(zip(step.get("values", frozen), step.get("counts", counts), strict=True))
 
 
 def _calibration(members: Sequence[Record], deployment: str) -> dict[str, float]:

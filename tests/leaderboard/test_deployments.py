@@ -78,3 +78,15 @@ def test_older_records_are_deployed_as_trained() -> None:
     assert (table.key["deployment"], table.headline) == ("frozen", True)
     assert deployment_names(make_suite(["BP"])) == ("frozen",)
     assert deployment_of(make_suite(["BP"])[0], RECALIBRATED) == {}
+
+
+def test_a_deployment_may_count_other_cells() -> None:
+    records = make_later_suite(["BP", "NAT"], (0, 1))
+    _, before = ranking.build(records)
+    for record in records:
+        for step in record["deployments"]:
+            step["counts"] = [cell["axis"] == "device" for cell in record["cells"]]
+    frozen, after = ranking.build(records)
+    assert {line.axis for line in after.groups if line.counted} == {"device"}
+    assert {line.axis for line in frozen.groups if line.counted} > {"device"}
+    assert [row.robust.mean for row in after.rows] != [row.robust.mean for row in before.rows]

@@ -41,7 +41,7 @@ def test_search_and_board_give_one_record_one_score(search: ModuleType, name: st
     images, labels = data.test_tensors()
     cells = workload.perturbation_grid("smoke")
     assert len({cell.axis for cell in cells if cell.counts}) > (name != "mzi-digits")
-    found = search.figures(workload, images, labels, cells)
+    found = search.figures(workload, images, labels, cells, data.train_tensors()[0])
     record = make_record("BP", sealed=False)
     record["job"]["revision"] = 2
     record["cells"] = [
