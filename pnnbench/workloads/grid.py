@@ -14,6 +14,8 @@ from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 #: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
 #: measured spread; ``"offsets"`` Gaussian on what the controls tune, in the layer's `offset_unit`.
 Law = Literal["fabrication", "offsets"]
+#: Axis of the cell that has the read-out's noise and nothing else.
+SHOT_AXIS = "shot"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,20 @@ class Cell:
 def test_devices(count: int) -> list[int]:
     """Returns the seeds of the first ``count`` test devices, the same for every method."""
     return [FIRST_TEST_DEVICE + i for i in range(count)]
+
+
+def shot_cell(environment: Environment) -> Cell:
+    """The ideal device at nominal conditions, read out with noise; it never counts.
+
+    Beside the clean metric it tells the noise of the read-out from the errors of devices.
+
+    Args:
+        environment: The nominal conditions.
+
+    Returns:
+        The one cell of the axis.
+    """
+    return Cell(SHOT_AXIS, 0.0, "", 0.0, None, environment, counts=False)
 
 
 def device_axis(
