@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pnnbench.records.store import canonical, file_sha256, job_hash, seal, write_record
+from pnnbench.records.store import SCHEMA, canonical, file_sha256, job_hash, seal, write_record
 
 DEVICES = tuple(range(1000, 1020))
 FINGERPRINT = "sha256:" + "5e" * 32
@@ -95,7 +95,7 @@ def make_record(
     steps = 937 * 10 * (2 if label in ("SAT", "BP 2x") else 1)
     epochs = list(range(1, 11))
     record = {
-        "schema": 2,
+        "schema": SCHEMA,
         "protocol": protocol,
         "status": "ok",
         "job": job,

@@ -4,7 +4,8 @@ A plain loop, no Trainer and no callback: nothing of a training method runs here
 measured at once. The figures do not depend on the batch size or on which cells share a batch:
 static errors are drawn per device, shot noise per (device, layer, block of images). All cells of
 one device see the same shot noise (common random numbers): differences between conditions are then
-due to the conditions, and the noise is drawn once for all of them.
+due to the conditions, and the noise is drawn once for all of them, since the cells of a device are
+measured together.
 
 A cell that cannot be measured takes no other with it. Images whose outputs are not finite are
 counted; what they mean for the value the metric must say, or there is no value.
@@ -15,12 +16,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import torch
 from torch import Tensor
 
-from pnnbench.errors import check_range
+from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.platforms.base import (
     Condition,
@@ -31,7 +32,7 @@ from pnnbench.platforms.base import (
 )
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.calibration import calibrated_apart
-from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.grid import SHOT_AXIS, Cell, Law, shot_cell
 
 #: Images that share one stream of shot noise; part of the protocol.
 NOISE_BLOCK = 50
@@ -94,6 +95,8 @@ def _assert_changed(
 ) -> None:
     for name, layer in workload.layers().items():
         for i, cell in enumerate(cells):
+            if cell.axis == SHOT_AXIS:  # noise only
+                continue
             off_nominal = cell.environment != layer.environment_class()
             if cell.severity == 0.0 and off_nominal and not layer.answers(cell.environment):
                 continue
@@ -111,22 +114,30 @@ class Reading:
         not_finite: Images whose outputs were not all finite.
         error: Why there is no value; None where there is one.
         queries: Images that the device has measured before, to be calibrated.
+        right: Which images are right, booleans (N,); None for tasks without right and wrong, and
+            where `right_error` says why.
+        right_error: Why it is not known which images are right.
     """
 
     value: float | None
     not_finite: int = 0
     error: Exception | None = None
     queries: int = 0
+    right: Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
+    right_error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 class _Meter:
     """One metric on its way through the images."""
 
     def __init__(self, workload: Workload) -> None:
+        self.workload = workload
         self.metric = workload.metric()
         self.not_finite = 0
         self.images = 0
         self.error: Exception | None = None
+        self.right: list[Tensor] = []
+        self.right_error: Exception | None = None
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Adds the outputs (B, ...) and targets (B, ...) of some images."""
@@ -138,6 +149,21 @@ class _Meter:
                 self.metric.update(outputs, targets)
             except Exception as error:
                 self.error = error
+        if self.right_error is None:
+            try:
+                self._note(self.workload.outcomes(outputs, targets), len(outputs))
+            except Exception as error:
+                self.right_error = error
+
+    def _note(self, right: Tensor | None, images: int) -> None:
+        if right is None:
+            return
+        if right.shape != (images,) or right.dtype != torch.bool:
+            raise UserError(
+                f"the outcomes of {images} images are {right.dtype} of shape {tuple(right.shape)}",
+                allowed="one boolean per image",
+            )
+        self.right.append(right.cpu())
 
     def _value(self) -> float:
         if self.error is not None:
@@ -155,10 +181,12 @@ class _Meter:
 
     def reading(self) -> Reading:
         """The value, or why there is none."""
+        whole = self.right and self.right_error is None
+        right = torch.cat(self.right) if whole else None
         try:
-            return Reading(self._value(), self.not_finite)
+            return Reading(self._value(), self.not_finite, None, right, self.right_error)
         except Exception as error:
-            return Reading(None, self.not_finite, error)
+            return Reading(None, self.not_finite, error, right, self.right_error)
 
 
 @torch.no_grad()
@@ -209,7 +237,7 @@ def measure_grid(
         labels: Targets (N, ...).
         cells: The grid.
         batch_size: Images per pass; multiples of the noise block are fastest.
-        cells_per_batch: Cells measured in one pass.
+        cells_per_batch: Cells measured in one pass, at most.
         calibration: Images (M, ...), without labels, that every cell measures first to take the
             batch-norm statistics again, with noise of their own; None leaves those there are.
         progress: Called after each group of cells.
@@ -237,21 +265,88 @@ def measure_grid(
         return [reading for cell in group for reading in measure([cell])]
 
     readings: list[Reading] = [Reading(None)] * len(cells)
-    # Device by device, so that the cells of a batch share their shot noise.
-    order = sorted(range(len(cells)), key=lambda i: cells[i].device_seed or 0)
-    for first in range(0, len(cells), cells_per_batch):
-        chosen = order[first : first + cells_per_batch]
+    done = 0
+    for chosen in _by_device(cells, cells_per_batch):
         for i, reading in zip(chosen, measure([cells[i] for i in chosen]), strict=True):
             readings[i] = reading
+        done += len(chosen)
         if progress is not None:
-            progress(min(first + cells_per_batch, len(cells)), len(cells))
+            progress(done, len(cells))
     return readings
 
 
-def _drawn(workload: Workload, cell: Cell) -> Device:
-    """The device of a cell. A workload that knows one law only may leave the argument out."""
-    law = () if cell.law == "fabrication" else (cell.law,)
-    return workload.draw_device(cell.severity, cell.device_seed, *law)
+def _drawn(workload: Workload, severity: float, seed: int | None, law: Law) -> Device:
+    """A device. A workload that knows one law only may leave the argument out."""
+    if law == "fabrication":
+        return workload.draw_device(severity, seed)
+    return workload.draw_device(severity, seed, law)
+
+
+def _by_device(cells: Sequence[Cell], size: int) -> list[list[int]]:
+    """Shares cells out into groups to be measured in one pass.
+
+    A device's cells are in one group, so that its shot noise is drawn once; if they are more than
+    ``size``, in as few as there can be. Devices share a group where all their cells fit.
+
+    Args:
+        cells: The grid.
+        size: Cells in a group, at most.
+
+    Returns:
+        Indices of the cells of each group.
+    """
+    members: dict[int | None, list[int]] = {}
+    for i, cell in enumerate(cells):
+        members.setdefault(cell.device_seed, []).append(i)
+    groups: list[list[int]] = []
+    room = 0
+    for mine in members.values():
+        for first in range(0, len(mine), size):
+            part = mine[first : first + size]
+            if len(part) <= room:
+                groups[-1] += part
+            else:
+                groups.append(part)
+            room = size - len(groups[-1])
+    return groups
+
+
+def draws_shot_noise(workload: Workload, images: Tensor) -> bool:
+    """Whether any read-out of a workload's network draws shot noise.
+
+    Args:
+        workload: The workload.
+        images: Inputs (N, ...), of which the first is passed through.
+    """
+    asked: list[str] = []
+
+    def listen(layer: str, shape: tuple[int, ...]) -> Tensor:
+        asked.append(layer)
+        return torch.zeros(shape)
+
+    workload.eval()
+    # What fails here fails in every cell, and is told there.
+    ideal = operate(workload.network, [Condition(Device.ideal())], listen)
+    with suppress(Exception), torch.no_grad(), ideal:
+        workload(images[:1])
+    return bool(asked)
+
+
+def job_cells(workload: Workload, tier: str, images: Tensor) -> list[Cell]:
+    """What a job measures: the grid, then a cell of read-out noise alone where there is noise.
+
+    Args:
+        workload: The workload.
+        tier: Name of the tier.
+        images: Test images (N, ...).
+
+    Returns:
+        The cells in the order of the record.
+    """
+    cells = workload.perturbation_grid(tier)
+    if draws_shot_noise(workload, images):
+        cells = [*cells, shot_cell(workload.nominal_environment())]
+    return cells
 
 
 def _measure_group(
@@ -265,7 +360,11 @@ def _measure_group(
 ) -> list[Reading]:
     """Measures some cells in one pass over the inputs of the first physical layer (N, ...)."""
     network = workload.network
-    conditions = [Condition(_drawn(workload, c), c.environment) for c in group]
+    places = [(c.severity, c.device_seed, c.law) for c in group]
+    devices = {place: _drawn(workload, *place) for place in dict.fromkeys(places)}
+    conditions = [
+        Condition(devices[place], c.environment) for place, c in zip(places, group, strict=True)
+    ]
     meters = [_Meter(workload) for _ in group]
     noise = DeviceNoise([c.device_seed for c in group])
     with ExitStack() as deployed:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import NAME, read_index
-from pnnbench.records.store import find_records, job_hash, parameters_problem, read_record, walk
+from pnnbench.records.store import beside, file_problem, find_records, job_hash, read_record, walk
 
 _HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 
@@ -19,8 +19,8 @@ class Finding:
 
     Attributes:
         path: The file or folder.
-        kind: ``corrupt``, ``failed``, ``gaps``, ``incomplete``, ``leftover``, ``mismatch`` or
-            ``parameters``.
+        kind: ``corrupt``, ``failed``, ``gaps``, ``incomplete``, ``leftover``, ``mismatch``,
+            ``outcomes`` or ``parameters``.
         message: What is wrong, in a line.
     """
 
@@ -74,11 +74,12 @@ def diagnose(folder: Path | str) -> list[Finding]:
         if "content" in record["job"] and computed != record["job"]["hash"]:
             words = f"says job {record['job']['hash']}, its content {computed}"
             findings.append(Finding(path, "mismatch", words))
-        problem = parameters_problem(path, record)
-        # Committed records (records/*.json) travel without their parameters.
-        travels = path.name != "record.json"
-        if problem is not None and not travels:
-            findings.append(Finding(path, "parameters", problem))
+        for part in ("parameters", "outcomes"):
+            # Of published records (records/*.json) only some have their tensors with them.
+            published = path.name != "record.json"
+            if part in record and (not published or beside(path, record, part).is_file()):
+                problem = file_problem(path, record, part)
+                findings += [] if problem is None else [Finding(path, part, problem)]
     for here, _, files in walk(folder):
         if NAME in files:
             try:
@@ -86,7 +87,8 @@ def diagnose(folder: Path | str) -> list[Finding]:
             except UserError as error:
                 words = error.what.removeprefix(f"{here / NAME}: ")
                 findings.append(Finding(here / NAME, "corrupt", words))
-        if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files:
+        published = here.with_suffix(".json").is_file()  # the tensors of that record
+        if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files and not published:
             words = "holds no record: the job was interrupted and will resume when run again"
             findings.append(Finding(here, "incomplete", words))
         findings.extend(

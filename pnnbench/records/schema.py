@@ -1,189 +1,31 @@
-"""The shape of a record: which keys it has and what each must hold.
+"""The shape of a record in memory: which keys it has and what each must hold.
 
-Version 2 may have gaps: a figure that could not be measured is null or left out, and the record
-says why. Version 1 is whole; it is still read.
+From version 2 a record may have gaps: a figure that could not be measured is null or left out, and
+the record says why. Version 1 is whole. Version 3 stores its cells in columns, see
+`pnnbench.records.columns`. All three are read.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from pnnbench.errors import UserError
+from pnnbench.records import checks
+from pnnbench.records.checks import Check, fail, list_of, shape
 
-SCHEMA = 2
+SCHEMA = 3
 #: Versions that this program reads; it writes the last.
-READABLE = (1, 2)
+READABLE = (1, 2, 3)
 GAP_TYPES = ("not-finite", "error", "left-out")
 STATUSES = ("ok", "diverged", "error", "timeout", "killed")
 TIERS = ("smoke", "quick", "standard", "paper")
+#: What a record calls the network as trained, beside the names of its deployments.
+FROZEN = "frozen"
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
-
-Check = Callable[[str, Any], None]
-
-
-def fail(where: str, value: Any, allowed: str) -> UserError:
-    """Builds the error for one field of a record.
-
-    Args:
-        where: Dotted path of the field inside the record.
-        value: What stands there.
-        allowed: What may stand there.
-
-    Returns:
-        The error, with the value cut to a readable length.
-    """
-    shown = repr(value)
-    shown = shown if len(shown) <= 80 else shown[:77] + "..."
-    return UserError(f"record: {where} is {shown}", allowed=allowed)
-
-
-def plain(value: Any, where: str = "record") -> Any:
-    """Turns a value into plain JSON types and refuses what JSON cannot hold.
-
-    Tuples become lists and zero-dimensional numpy or torch scalars become numbers.
-
-    Args:
-        value: Any nesting of dicts with string keys, lists, tuples, numbers, strings and None.
-        where: Dotted path of the value, for the message.
-
-    Returns:
-        The same value in dict, list, str, int, float, bool and None only.
-
-    Raises:
-        UserError: On NaN, infinity, a key that is no string, or a type JSON does not have.
-    """
-    kind = type(value)
-    if kind is str or kind is int or kind is bool or value is None:
-        return value
-    if kind is float:
-        if math.isfinite(value):
-            return value
-        raise fail(where, value, "a finite number")
-    if isinstance(value, dict):
-        for key in value:
-            if not isinstance(key, str):
-                raise fail(f"{where} key", key, "a string")
-        return {key: plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return plain(value.item(), where)
-    if isinstance(value, (str, int, float)):  # subclasses: numpy.float64, enum strings
-        return plain(_builtin(value), where)
-    raise fail(where, value, "a JSON value: object, array, string, number, true, false or null")
-
-
-def _builtin(value: str | int | float) -> str | int | float:
-    if isinstance(value, str):
-        return str.__str__(value)
-    return int(value) if isinstance(value, int) else float(value)
-
-
-def _is_number(value: Any) -> bool:
-    kind = type(value)
-    return kind is float or kind is int
-
-
-def _text(where: str, value: Any) -> None:
-    if not isinstance(value, str) or not value.strip():
-        raise fail(where, value, "a non-empty string")
-
-
-def _unit(where: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise fail(where, value, "a string, empty for a pure number")
-
-
-def _number(where: str, value: Any) -> None:
-    if not _is_number(value) or not math.isfinite(value):
-        raise fail(where, value, "a finite number")
-
-
-def _number_or_gap(where: str, value: Any) -> None:
-    if value is not None and (not _is_number(value) or not math.isfinite(value)):
-        raise fail(where, value, "a finite number, or null where the record names a gap")
-
-
-def _not_negative(where: str, value: Any) -> None:
-    if not _is_number(value) or not 0 <= value < math.inf:
-        raise fail(where, value, "a finite number >= 0")
-
-
-def _positive(where: str, value: Any) -> None:
-    if not _is_number(value) or not 0 < value < math.inf:
-        raise fail(where, value, "a finite number > 0")
-
-
-def _count(where: str, value: Any) -> None:
-    if type(value) is not int or value < 0:
-        raise fail(where, value, "an integer >= 0")
-
-
-def _seed_or_none(where: str, value: Any) -> None:
-    if value is not None and (type(value) is not int or value < 0):
-        raise fail(where, value, "an integer >= 0, or null for the ideal device")
-
-
-def _boolean(where: str, value: Any) -> None:
-    if type(value) is not bool:
-        raise fail(where, value, "true or false")
-
-
-def _object(where: str, value: Any) -> None:
-    if not isinstance(value, dict):
-        raise fail(where, value, "an object")
-
-
-def _one_of(*names: str) -> Check:
-    def check(where: str, value: Any) -> None:
-        if value not in names:
-            raise fail(where, value, ", ".join(names))
-
-    return check
-
-
-def _pattern(pattern: re.Pattern[str], words: str) -> Check:
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, str) or not pattern.match(value):
-            raise fail(where, value, words)
-
-    return check
-
-
-def _shape(required: dict[str, Check], optional: dict[str, Check] | None = None) -> Check:
-    everything = {**required, **(optional or {})}
-    names = frozenset(required)
-
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, dict):
-            raise fail(where, value, "an object")
-        missing = names - value.keys()
-        if missing:
-            raise UserError(f"record: {where} lacks {', '.join(sorted(missing))}")
-        for key, item in value.items():
-            inner = everything.get(key)
-            if inner is None:
-                raise UserError(
-                    f"record: {where} has the unknown key {key!r}",
-                    allowed=", ".join(everything),
-                )
-            inner(f"{where}.{key}", item)
-
-    return check
-
-
-def _list_of(inner: Check, *, empty: bool = True) -> Check:
-    def check(where: str, value: Any) -> None:
-        if not isinstance(value, list) or not (value or empty):
-            raise fail(where, value, "a list" if empty else "a list with at least one entry")
-        for i, item in enumerate(value):
-            inner(f"{where}[{i}]", item)
-
-    return check
 
 
 def _schema(where: str, value: Any) -> None:
@@ -193,125 +35,202 @@ def _schema(where: str, value: Any) -> None:
 
 
 def _environment(where: str, value: Any) -> None:
-    _object(where, value)
+    checks.mapping(where, value)
     for key, item in value.items():
-        _number(f"{where}.{key}", item)
+        checks.number(f"{where}.{key}", item)
 
 
-def _sharpness(where: str, value: Any) -> None:
-    _object(where, value)
-    if "lambda_max" in value:
-        _number(f"{where}.lambda_max", value["lambda_max"])
+def _flag(where: str, value: Any) -> None:
+    if not checks.is_number(value) or value not in (0, 1):
+        raise fail(where, value, "1 or 0")
 
 
-def _curves(where: str, value: Any) -> None:
-    _object(where, value)
-    for key, items in value.items():
-        _list_of(_number)(f"{where}.{key}", items)
-    if len({len(items) for items in value.values()}) > 1:
-        lengths = {key: len(items) for key, items in value.items()}
-        raise fail(f"{where} lengths", lengths, "lists of one length")
+def _share(where: str, value: Any) -> None:
+    if not checks.is_number(value) or not 0 < value < 1:
+        raise fail(where, value, "a number in (0, 1)")
 
 
 def _file_name(where: str, value: Any) -> None:
-    _text(where, value)
+    checks.text(where, value)
     if "/" in value or "\\" in value or value.startswith("."):
         raise fail(where, value, "the name of a file beside the record")
 
 
-_CELL = _shape(
+_FILE = shape(
+    {"file": _file_name, "sha256": checks.pattern(SHA256, "64 hexadecimal digits")},
+)
+# Figures of sharpness have any name; these have a meaning that others rely on.
+_SHARPNESS: dict[str, Check] = {
+    "lambda_max": checks.number,
+    # Where the figures hold: the device, null for the ideal one, and the severity of its errors.
+    "point": shape({"device_seed": checks.seed_or_none, "severity": checks.not_negative}),
+    "gradient_norm": checks.not_negative,
+    "is_minimum": _flag,
+}
+
+
+def _sharpness(where: str, value: Any) -> None:
+    checks.mapping(where, value)
+    for key in _SHARPNESS.keys() & value.keys():
+        _SHARPNESS[key](f"{where}.{key}", value[key])
+
+
+_CURVES = shape(
+    {"epoch": list_of(checks.count), "train_loss": list_of(checks.number)},
     {
-        "axis": _text,
-        "level": _number,
-        "unit": _unit,
-        "severity": _not_negative,
-        "environment": _environment,
-        "device_seed": _seed_or_none,
-        "value": _number_or_gap,
-    },
-    {
-        "not_finite": _count,  # images whose outputs are not finite
-        "counts": _boolean,  # whether the cell carries weight
+        "validation_loss": list_of(checks.number_or_gap),
+        "validation_metric": list_of(checks.number_or_gap),
     },
 )
-_GAP = _shape({"part": _text, "type": _one_of(*GAP_TYPES), "message": _unit})
-_JOB = _shape(
+
+
+def _curves(where: str, value: Any) -> None:
+    _CURVES(where, value)
+    lengths = {key: len(items) for key, items in value.items()}
+    if len(set(lengths.values())) > 1:
+        raise fail(f"{where} lengths", lengths, "lists of one length")
+    if any(later <= sooner for sooner, later in pairwise(value["epoch"])):
+        raise fail(f"{where}.epoch", value["epoch"], "epochs in ascending order")
+
+
+_CELL = shape(
     {
-        "hash": _pattern(HEX16, "16 hexadecimal digits"),
-        "suite": _text,
-        "tier": _one_of(*TIERS),
-        "workload": _text,
-        "method": _shape({"name": _text, "label": _text, "params": _object}),
-        "epochs_factor": _positive,
-        "seed": _count,
-        "seeds": _shape(
+        "axis": checks.text,
+        "level": checks.number,
+        "unit": checks.unit,
+        "severity": checks.not_negative,
+        "environment": _environment,
+        "device_seed": checks.seed_or_none,
+        "value": checks.number_or_gap,
+    },
+    {
+        "not_finite": checks.count,  # images whose outputs are not finite
+        "counts": checks.boolean,  # whether the cell carries weight
+    },
+)
+_GAP = shape(
+    {"part": checks.text, "type": checks.one_of(*GAP_TYPES), "message": checks.unit},
+)
+_JOB = shape(
+    {
+        "hash": checks.pattern(HEX16, "16 hexadecimal digits"),
+        "suite": checks.text,
+        "tier": checks.one_of(*TIERS),
+        "workload": checks.text,
+        "method": shape({"name": checks.text, "label": checks.text, "params": checks.mapping}),
+        "epochs_factor": checks.positive,
+        "seed": checks.count,
+        "seeds": shape(
             {
-                "init": _count,
-                "data": _count,
-                "train_device": _seed_or_none,
-                "method": _count,
-                "test_devices": _list_of(_count),
+                "init": checks.count,
+                "data": checks.count,
+                "train_device": checks.seed_or_none,
+                "method": checks.count,
+                "test_devices": list_of(checks.count),
             }
         ),
     },
     # Digest of what else decides the result: protocol revision, configuration, data.
     {
-        "content": _pattern(SHA256, "64 hexadecimal digits"),
-        "revision": _count,
+        "content": checks.pattern(SHA256, "64 hexadecimal digits"),
+        "revision": checks.count,
     },
 )
 _ALWAYS: dict[str, Check] = {
     "schema": _schema,
-    "protocol": _text,
-    "status": _one_of(*STATUSES),
+    "protocol": checks.text,
+    "status": checks.one_of(*STATUSES),
     "job": _JOB,
-    "provenance": _object,
+    "provenance": checks.mapping,
 }
+_FINGERPRINT = re.compile(r"^sha256:[0-9a-f]{8,64}$")
 _MEASURED: dict[str, Check] = {
-    "config": _object,
-    "data": _shape(
+    "config": checks.mapping,
+    "data": shape(
         {
-            "name": _text,
-            "fingerprint": _pattern(re.compile(r"^sha256:[0-9a-f]{8,64}$"), "sha256:<hex digits>"),
-            "n_train": _count,
-            "n_test": _count,
+            "name": checks.text,
+            "fingerprint": checks.pattern(_FINGERPRINT, "sha256:<hex digits>"),
+            "n_train": checks.count,
+            "n_test": checks.count,
         }
     ),
-    "metric": _shape({"name": _text, "higher_is_better": _boolean}, {"chance": _number}),
-    "clean": _number_or_gap,
-    "cells": _list_of(_CELL, empty=False),
+    "metric": shape(
+        {"name": checks.text, "higher_is_better": checks.boolean}, {"chance": checks.number}
+    ),
+    "clean": checks.number_or_gap,
+    "cells": list_of(_CELL, empty=False),
     "sharpness": _sharpness,
-    "cost": _shape(
+    "cost": shape(
         {
-            "gradient_evaluations": _count,
-            "hardware_queries": _count,
-            "train_seconds": _not_negative,
+            "gradient_evaluations": checks.count,
+            "hardware_queries": checks.count,
+            "train_seconds": checks.not_negative,
         },
         {
-            "forward_evaluations": _count,  # passes without a gradient
-            "evaluate_seconds": _not_negative,
-            "sharpness_seconds": _not_negative,
+            "forward_evaluations": checks.count,  # passes without a gradient
+            "evaluate_seconds": checks.not_negative,
+            "sharpness_seconds": checks.not_negative,
+            "train_cpu_seconds": checks.not_negative,
+            "evaluate_cpu_seconds": checks.not_negative,
+            "sharpness_cpu_seconds": checks.not_negative,
+            "peak_memory_bytes": checks.count,
         },
     ),
-    "parameters": _shape({"file": _file_name, "sha256": _pattern(SHA256, "64 hexadecimal digits")}),
+    "parameters": _FILE,
 }
-_OPTIONAL: dict[str, Check] = {"curves": _curves, "extra": _object, "gaps": _list_of(_GAP)}
-# Images whose outputs are not finite on the ideal device.
-_NOT_FINITE: dict[str, Check] = {"not_finite": _count}
-# The device that in-situ methods train on at the job's seed, measured for every method.
-_TRAINING_DEVICE: dict[str, Check] = {
-    "training_device": _shape(
-        {"seed": _count, "severity": _positive, "unit": _unit, "value": _number}, _NOT_FINITE
-    )
+_OPTIONAL: dict[str, Check] = {
+    "curves": _curves,
+    "extra": checks.mapping,
+    "gaps": list_of(_GAP),
+}
+_FINISHED_ONLY: dict[str, Check] = {
+    # Images whose outputs are not finite on the ideal device.
+    "not_finite": checks.count,
+    # The device that in-situ methods train on at the job's seed, measured for every method.
+    "training_device": shape(
+        {
+            "seed": checks.count,
+            "severity": checks.positive,
+            "unit": checks.unit,
+            "value": checks.number,
+        },
+        {"not_finite": checks.count},
+    ),
+    # Right or wrong of each image, see pnnbench.records.outcomes.
+    "outcomes": _FILE,
+    # The grid again after a step that a user takes on each device, and which score is the robust.
+    "deployments": list_of(
+        shape(
+            {
+                "name": checks.text,
+                "images": checks.count,  # unlabelled, per device
+                "queries": checks.count,  # inputs measured per device
+                "values": list_of(checks.number_or_gap),  # in the order of the cells
+            }
+        )
+    ),
+    "headline": checks.text,
+    # The same run after a share of its steps, on few cells.
+    "earlier": list_of(
+        shape(
+            {
+                "share": _share,
+                "steps": checks.count,
+                "clean": checks.number_or_gap,
+                "cells": list_of(_CELL),
+            },
+            {"not_finite": checks.count},
+        )
+    ),
 }
 _CHECKSUM: dict[str, Check] = {
-    "checksum": _pattern(re.compile(r"^sha256:[0-9a-f]{64}$"), "sha256:<64 hexadecimal digits>")
+    "checksum": checks.pattern(
+        re.compile(r"^sha256:[0-9a-f]{64}$"), "sha256:<64 hexadecimal digits>"
+    )
 }
-_FINISHED = _shape(
-    {**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_NOT_FINITE, **_TRAINING_DEVICE, **_CHECKSUM}
-)
-_FAILED = _shape(
-    {**_ALWAYS, "error": _shape({"type": _text, "message": _unit})},
+_FINISHED = shape({**_ALWAYS, **_MEASURED}, {**_OPTIONAL, **_FINISHED_ONLY, **_CHECKSUM})
+_FAILED = shape(
+    {**_ALWAYS, "error": shape({"type": checks.text, "message": checks.unit})},
     # A job that failed half-way keeps what it had, but never a grid.
     {
         **{k: c for k, c in _MEASURED.items() if k not in ("cells", "clean", "sharpness")},
@@ -322,7 +241,7 @@ _FAILED = _shape(
 
 
 def validate(record: dict[str, Any]) -> None:
-    """Checks a record of plain JSON values against the schema.
+    """Checks a record of plain JSON values, as it is in memory, against the schema.
 
     Args:
         record: The record, with or without its checksum.
@@ -331,7 +250,9 @@ def validate(record: dict[str, Any]) -> None:
         UserError: On a missing or unknown key, a wrong type, an unfinished "ok" record, a figure
             that is missing without a gap that says why, a gap where there is a figure, a grid
             cell given twice, a test device that the job does not name, a test device that is the
-            training device, or a measured training device that is not the job's.
+            training device, a measured training device that is not the job's, a deployment that
+            has not one value per cell, a headline that is none of them, or an earlier cell that
+            is not of the grid.
     """
     if not isinstance(record, dict):
         raise fail("the record", record, "an object")
@@ -351,22 +272,13 @@ def validate(record: dict[str, Any]) -> None:
             "a device that is not among the test devices",
         )
     bounded = record["metric"]["name"] == "accuracy"
-    seen = set()
     for i, cell in enumerate(record["cells"]):
         if cell["device_seed"] is not None and cell["device_seed"] not in devices:
             raise fail(
                 f"cells[{i}].device_seed", cell["device_seed"], "one of job.seeds.test_devices"
             )
         _accuracy(bounded, f"cells[{i}].value", cell["value"])
-        key = (
-            cell["axis"],
-            cell["severity"],
-            tuple(sorted(cell["environment"].items())),
-            cell["device_seed"],
-        )
-        if key in seen:
-            raise UserError(f"record: cells[{i}] repeats the cell {key}")
-        seen.add(key)
+    places = _places("cells", record["cells"])
     _accuracy(bounded, "clean", record["clean"])
     if "training_device" in record:
         measured = record["training_device"]
@@ -375,11 +287,57 @@ def validate(record: dict[str, Any]) -> None:
             allowed = "a device that is not among the test devices" if own is None else f"{own}"
             raise fail("training_device.seed", measured["seed"], f"the training device, {allowed}")
         _accuracy(bounded, "training_device.value", measured["value"])
+    _check_deployments(record, bounded)
+    _check_earlier(record.get("earlier", []), places, bounded)
 
 
 def _accuracy(bounded: bool, where: str, value: float | None) -> None:
     if bounded and value is not None and not 0.0 <= value <= 1.0:
         raise fail(where, value, "an accuracy in [0, 1]")
+
+
+def _places(where: str, cells: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
+    """Where some cells stand: axis, severity, environment and device, each once."""
+    seen: set[tuple[Any, ...]] = set()
+    for i, cell in enumerate(cells):
+        environment = tuple(sorted(cell["environment"].items()))
+        key = (cell["axis"], cell["severity"], environment, cell["device_seed"])
+        if key in seen:
+            raise UserError(f"record: {where}[{i}] repeats the cell {key}")
+        seen.add(key)
+    return seen
+
+
+def _check_deployments(record: dict[str, Any], bounded: bool) -> None:
+    names = [FROZEN]
+    for i, deployment in enumerate(record.get("deployments", [])):
+        where = f"deployments[{i}]"
+        if deployment["name"] in names:
+            raise fail(f"{where}.name", deployment["name"], f"a name other than {', '.join(names)}")
+        names.append(deployment["name"])
+        values = deployment["values"]
+        if len(values) != len(record["cells"]):
+            raise fail(f"{where}.values length", len(values), f"{len(record['cells'])}, the cells")
+        for k, value in enumerate(values):
+            _accuracy(bounded, f"{where}.values[{k}]", value)
+    if record.get("headline", FROZEN) not in names:
+        raise fail("headline", record["headline"], ", ".join(names))
+
+
+def _check_earlier(
+    earlier: Sequence[dict[str, Any]], places: set[tuple[Any, ...]], bounded: bool
+) -> None:
+    for sooner, later in pairwise(earlier):
+        if not sooner["share"] < later["share"] or not sooner["steps"] <= later["steps"]:
+            raise fail("earlier", [e["share"] for e in earlier], "shares in ascending order")
+    for i, moment in enumerate(earlier):
+        where = f"earlier[{i}]"
+        _accuracy(bounded, f"{where}.clean", moment["clean"])
+        for k, cell in enumerate(moment["cells"]):
+            _accuracy(bounded, f"{where}.cells[{k}].value", cell["value"])
+        strange = _places(f"{where}.cells", moment["cells"]) - places
+        if strange:
+            raise fail(f"{where}.cells", min(strange, key=repr), "cells of the grid")
 
 
 def _check_gaps(record: dict[str, Any]) -> None:
@@ -397,7 +355,8 @@ def _check_gaps(record: dict[str, Any]) -> None:
             f"record: {', '.join(sorted(missing - gaps))} is missing, and no gap says why",
             allowed="a finite number, or an entry in gaps",
         )
-    idle = {gap for gap in gaps - missing if gap == "clean" or gap.startswith("cells[")}
+    whole = {"clean", "outcomes"} & record.keys()
+    idle = {gap for gap in gaps - missing if gap in whole or gap.startswith("cells[")}
     if idle:
         raise fail("gaps", sorted(idle), "parts that are missing")
     if "clean" in missing and all(cell["value"] is None for cell in record["cells"]):

@@ -16,17 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError, writing
-from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, plain, validate
+from pnnbench.records.checks import plain
+from pnnbench.records.columns import layout, pack, unpack
+from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, validate
 
 __all__ = [
     "SCHEMA",
     "STATUSES",
     "TIERS",
+    "beside",
     "canonical",
+    "file_problem",
     "file_sha256",
     "find_records",
     "is_finished",
     "job_hash",
+    "read_placed",
     "read_record",
     "read_records",
     "record_order",
@@ -92,16 +97,17 @@ def file_sha256(path: Path | str) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _checksum(record: dict[str, Any]) -> str:
-    content = {key: value for key, value in record.items() if key != "checksum"}
+def _checksum(stored: dict[str, Any]) -> str:
+    """Checksum of a record in the form that it has on disk."""
+    content = {key: value for key, value in stored.items() if key != "checksum"}
     return "sha256:" + hashlib.sha256(_dump(content)).hexdigest()
 
 
 def seal(record: dict[str, Any]) -> dict[str, Any]:
-    """Validates a record and adds its checksum.
+    """Validates a record and adds its checksum, over the form that it has on disk.
 
     Args:
-        record: The record; a checksum already in it is replaced.
+        record: The record as it is in memory; a checksum already in it is replaced.
 
     Returns:
         A new dict of plain JSON types with the key ``"checksum"``.
@@ -111,7 +117,7 @@ def seal(record: dict[str, Any]) -> dict[str, Any]:
     """
     sealed: dict[str, Any] = plain({k: v for k, v in record.items() if k != "checksum"})
     validate(sealed)
-    sealed["checksum"] = _checksum(sealed)
+    sealed["checksum"] = _checksum(pack(sealed))
     return sealed
 
 
@@ -140,8 +146,7 @@ def write_record(path: Path | str, record: dict[str, Any]) -> dict[str, Any]:
             "does not replace it",
             next_step=f"move {path} away if the job shall count as failed",
         )
-    text = json.dumps(sealed, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_whole(path, (text + "\n").encode("utf-8"))
+    write_whole(path, (layout(pack(sealed)) + "\n").encode("utf-8"))
     return sealed
 
 
@@ -186,7 +191,7 @@ def read_record(path: Path | str) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        The record as it was sealed.
+        The record as it was sealed, in the form that it has in memory.
 
     Raises:
         UserError: If the file is missing, is not JSON, has another schema version, lacks
@@ -201,22 +206,23 @@ def read_record(path: Path | str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
     try:
-        record = json.loads(text, parse_constant=_refuse_constant)
+        stored = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
         raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: is not a record but {type(record).__name__}", next_step=again)
-    if record.get("schema") not in READABLE:
+    if not isinstance(stored, dict):
+        raise UserError(f"{path}: is not a record but {type(stored).__name__}", next_step=again)
+    if stored.get("schema") not in READABLE:
         raise UserError(
-            f"{path}: has schema version {record.get('schema')!r}",
+            f"{path}: has schema version {stored.get('schema')!r}",
             allowed=f"versions {', '.join(map(str, READABLE))}",
             next_step="use the version of pnnbench that wrote it",
         )
-    if "checksum" not in record:
+    if "checksum" not in stored:
         raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
-    if record["checksum"] != _checksum(record):
+    if stored["checksum"] != _checksum(stored):
         raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
     try:
+        record = unpack(stored)
         validate(record)
     except UserError as error:
         raise UserError(f"{path}: {error.what}", allowed=error.allowed, next_step=again) from None
@@ -243,18 +249,42 @@ def is_finished(path: Path | str, *, parameters: bool = False) -> bool:
         return False
     if record["status"] != "ok":
         return False
-    return not parameters or parameters_problem(path, record) is None
+    return not parameters or file_problem(path, record, "parameters") is None
 
 
-def parameters_problem(path: Path, record: dict[str, Any]) -> str | None:
-    entry = record.get("parameters")
-    if entry is None:
+def beside(path: Path, record: dict[str, Any], part: str) -> Path:
+    """Where a file of tensors of a record stands.
+
+    Args:
+        path: The record: a run's ``record.json``, or ``HASH.json`` among published ones.
+        record: The record at that path.
+        part: ``"parameters"`` or ``"outcomes"``.
+
+    Returns:
+        The file: beside a run's record, of a published one in the folder ``HASH`` beside it.
+    """
+    folder = path.parent if path.name == "record.json" else path.with_suffix("")
+    return folder / str(record[part]["file"])
+
+
+def file_problem(path: Path, record: dict[str, Any], part: str) -> str | None:
+    """What is wrong with a file of tensors of a record, in a line.
+
+    Args:
+        path: The record.
+        record: The record at that path.
+        part: ``"parameters"`` or ``"outcomes"``.
+
+    Returns:
+        None where the record names no such file, or the file is there and is the one named.
+    """
+    if part not in record:
         return None
-    beside = path.parent / entry["file"]
-    if not beside.is_file():
-        return f"the parameters file {beside.name} is missing"
-    if file_sha256(beside) != entry["sha256"]:
-        return f"the parameters file {beside.name} does not match its SHA-256"
+    file = beside(path, record, part)
+    if not file.is_file():
+        return f"the {part} file {file.name} is missing"
+    if file_sha256(file) != record[part]["sha256"]:
+        return f"the {part} file {file.name} does not match its SHA-256"
     return None
 
 
@@ -320,6 +350,11 @@ def read_records(source: Path | str | Iterable[Path | str]) -> list[dict[str, An
         UserError: If a path does not exist, a record is corrupt, or two finished records of one
             job differ.
     """
+    return [record for _, record in read_placed(source)]
+
+
+def read_placed(source: Path | str | Iterable[Path | str]) -> list[tuple[Path, dict[str, Any]]]:
+    """As `read_records`, each record with the path that it was read from."""
     sources = [source] if isinstance(source, (str, Path)) else list(source)
     paths: list[Path] = []
     for entry in map(Path, sources):
@@ -349,4 +384,4 @@ def read_records(source: Path | str | Iterable[Path | str]) -> list[dict[str, An
                 )
         elif record["status"] == "ok":
             kept[key] = (path, record)
-    return sorted((record for _, record in kept.values()), key=record_order)
+    return sorted(kept.values(), key=lambda placed: record_order(placed[1]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.records.index import Index
-from pnnbench.records.store import is_finished, read_record, write_record
+from pnnbench.records.store import beside, is_finished, read_record, write_record
 from pnnbench.running.suites import Job
 
 #: Folder of published boards: ``leaderboards/SUITE/records/HASH.json``.
@@ -52,7 +52,7 @@ def adopt(jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS) -> i
             continue
         record = read_record(found)
         if found != path:
-            _bring_parameters(found, record, path.parent)
+            _bring_tensors(found, record, path)
             taken += 1
         if found != path or record["job"] != spec:
             content = {key: value for key, value in record.items() if key != "checksum"}
@@ -78,16 +78,16 @@ def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path
     return next((path for path in (own, *others, *published) if is_finished(path)), None)
 
 
-def _bring_parameters(found: Path, record: dict[str, Any], folder: Path) -> None:
-    """Links or copies the parameters beside a record, where they are."""
-    source = found.parent / record["parameters"]["file"]
-    if not source.is_file():
-        return  # published records travel without
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / source.name
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    temporary.replace(target)
+def _bring_tensors(found: Path, record: dict[str, Any], path: Path) -> None:
+    """Links or copies the files of tensors of a record, where they are with it."""
+    for part in {"parameters", "outcomes"} & record.keys():
+        source, target = beside(found, record, part), beside(path, record, part)
+        if not source.is_file():
+            continue  # of published records only some have them
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)

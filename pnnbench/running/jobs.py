@@ -263,7 +263,7 @@ def run_job(
         def measuring(part: float) -> None:
             share(_TRAINED + (1.0 - _TRAINED) * part)
 
-        measured = measure(job, trained, data, say, measuring, method.figures)
+        measured = measure(job, trained, data, say, measuring, method.figures, folder)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)

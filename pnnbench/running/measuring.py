@@ -6,17 +6,21 @@ Each part may fail by itself: what cannot be measured is a typed gap beside what
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.data.order import permutation
 from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
-from pnnbench.evaluation.harness import Reading, measure_clean, measure_grid
+from pnnbench.evaluation.harness import Reading, job_cells, measure_clean, measure_grid
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.platforms.base import Device, derive_seed
+from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.workloads.base import Workload
@@ -81,6 +85,32 @@ def measure_training_device(
     return {"seed": seed, "severity": severity, "unit": unit, **_value(reading)}
 
 
+def outcomes_of(readings: Sequence[Reading], images: int) -> NDArray[np.bool_] | None:
+    """Which images are right in some readings.
+
+    Args:
+        readings: The readings.
+        images: Number of images of each.
+
+    Returns:
+        Booleans (readings, images), none right where a reading has none; None for tasks without
+        right and wrong.
+
+    Raises:
+        Exception: What kept the workload from telling right and wrong.
+    """
+    for reading in readings:
+        if reading.right_error is not None:
+            raise reading.right_error
+    if all(reading.right is None for reading in readings):
+        return None
+    right = np.zeros((len(readings), images), dtype=np.bool_)
+    for row, reading in zip(right, readings, strict=True):
+        if reading.right is not None:
+            row[:] = reading.right.numpy()
+    return right
+
+
 def _value(reading: Reading, name: str = "value") -> dict[str, Any]:
     """A reading as a record holds it."""
     dark = {"not_finite": reading.not_finite} if reading.not_finite else {}
@@ -104,6 +134,7 @@ def measure(
     say: Callable[[str], None],
     share: Share = no_share,
     figures: Callable[[], Mapping[str, float]] = dict,
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric, grid and sharpness of a trained, calibrated workload.
 
@@ -116,6 +147,7 @@ def measure(
         say: Told about progress.
         share: Told which share of the measuring is done.
         figures: Gives what the method says of its training; see `TrainingMethod.figures`.
+        folder: The job's folder, where the outcomes go; None leaves them out.
 
     Returns:
         The measured part of the record.
@@ -124,7 +156,7 @@ def measure(
     images, labels = data.test_tensors()
     started = time.perf_counter()
     clean = measure_clean(workload, images, labels)
-    cells = workload.perturbation_grid(job.tier)
+    cells = job_cells(workload, job.tier, images)
     tenth = max(1, len(cells) // 10)
     state = {"told": 0}
 
@@ -137,6 +169,11 @@ def measure(
     readings = measure_grid(workload, images, labels, cells, progress=progress)
     parts = {"clean": clean, **{f"cells[{i}]": reading for i, reading in enumerate(readings)}}
     gaps.found += [Gap.of(part, r.error) for part, r in parts.items() if r.error is not None]
+    outcomes = {}
+    with gaps.part("outcomes"):
+        right = outcomes_of([clean, *readings], len(images))
+        if right is not None and folder is not None:
+            outcomes = {"outcomes": write_outcomes(folder, right)}
     training_device = {}
     if workload.training_severity > 0.0:
         with gaps.part("training_device"):
@@ -180,6 +217,7 @@ def measure(
             {**cell.as_dict(), **_value(reading), "counts": cell.counts}
             for cell, reading in zip(cells, readings, strict=True)
         ],
+        **outcomes,
         **training_device,
         "sharpness": sharpness,
         **({"extra": extra} if extra else {}),

@@ -10,7 +10,7 @@ from typing import Any
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import measure_clean, measure_grid
+from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.records.store import read_record
 from pnnbench.registry import registered
 from pnnbench.running.jobs import load_trained
@@ -43,7 +43,7 @@ def remeasure(
         and cells, infinite where only one side has a value), ``tolerance`` and ``within``.
     """
     images, labels = data.test_tensors()
-    cells = workload.perturbation_grid(record["job"]["tier"])
+    cells = job_cells(workload, record["job"]["tier"], images)
     clean = measure_clean(workload, images, labels).value
 
     def progress(done: int, total: int) -> None:

@@ -49,8 +49,8 @@ class Accuracy(torchmetrics.Metric):
         self.total += len(targets)
 
     def compute(self) -> Tensor:
-        """The share, in [0, 1]."""
-        return self.correct / self.total
+        """The share, in [0, 1], in float64: ``n`` right of ``N`` is the float ``n / N``."""
+        return self.correct.double() / self.total
 
 
 class GuessingLevel:

@@ -25,7 +25,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
-from pnnbench.workloads.accuracy import Accuracy, GuessingLevel
+from pnnbench.workloads.accuracy import Accuracy, GuessingLevel, top1
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law
@@ -146,6 +146,18 @@ class Workload(pl.LightningModule):
     def metric(self) -> torchmetrics.Metric:
         """Makes a fresh metric that takes ``update(outputs, targets)``."""
         raise NotImplementedError
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Says which images are right, where the task has right and wrong.
+
+        Args:
+            outputs: Outputs of the network (B, ...); what is not finite is wrong.
+            targets: Targets (B, ...).
+
+        Returns:
+            Booleans (B,), a figure of each image by itself; None for tasks without.
+        """
+        return None
 
     @classmethod
     def tier(cls, name: str) -> Tier:
@@ -487,3 +499,7 @@ class Classification:
     def metric(self) -> torchmetrics.Metric:
         """Top-1 accuracy over all images; outputs that are not finite count as wrong."""
         return Accuracy()
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """Which images are right (B,): the largest output is that of the class, all are finite."""
+        return top1(outputs, targets)

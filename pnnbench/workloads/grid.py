@@ -19,6 +19,8 @@ Law = Literal["fabrication", "offsets"]
 Deployment = Literal["frozen", "offset-calibrated"]
 FROZEN: Deployment = "frozen"
 OFFSET_CALIBRATED: Deployment = "offset-calibrated"
+#: Axis of the cell that has the read-out's noise and nothing else.
+SHOT_AXIS = "shot"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +73,20 @@ class Cell:
 def test_devices(count: int) -> list[int]:
     """Returns the seeds of the first ``count`` test devices, the same for every method."""
     return [FIRST_TEST_DEVICE + i for i in range(count)]
+
+
+def shot_cell(environment: Environment) -> Cell:
+    """The ideal device at nominal conditions, read out with noise; it never counts.
+
+    Beside the clean metric it tells the noise of the read-out from the errors of devices.
+
+    Args:
+        environment: The nominal conditions.
+
+    Returns:
+        The one cell of the axis.
+    """
+    return Cell(SHOT_AXIS, 0.0, "", 0.0, None, environment, counts=False)
 
 
 def device_axis(
