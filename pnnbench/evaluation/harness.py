@@ -183,10 +183,11 @@ class _Meter:
         """The value, or why there is none."""
         whole = self.right and self.right_error is None
         right = torch.cat(self.right) if whole else None
+        told = Reading(None, self.not_finite, right=right, right_error=self.right_error)
         try:
-            return Reading(self._value(), self.not_finite, None, right, self.right_error)
+            return dataclasses.replace(told, value=self._value())
         except Exception as error:
-            return Reading(None, self.not_finite, error, right, self.right_error)
+            return dataclasses.replace(told, error=error)
 
 
 @torch.no_grad()

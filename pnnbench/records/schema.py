@@ -206,7 +206,8 @@ _FINISHED_ONLY: dict[str, Check] = {
                 "images": checks.count,  # unlabelled, per device
                 "queries": checks.count,  # inputs measured per device
                 "values": list_of(checks.number_or_gap),  # in the order of the cells
-            }
+            },
+            {"counts": list_of(checks.boolean)},  # of each cell, if not as in the cells
         )
     ),
     "headline": checks.text,
@@ -316,8 +317,10 @@ def _check_deployments(record: dict[str, Any], bounded: bool) -> None:
             raise fail(f"{where}.name", deployment["name"], f"a name other than {', '.join(names)}")
         names.append(deployment["name"])
         values = deployment["values"]
-        if len(values) != len(record["cells"]):
-            raise fail(f"{where}.values length", len(values), f"{len(record['cells'])}, the cells")
+        for key in ("values", "counts"):
+            length = len(deployment.get(key, values))
+            if length != len(record["cells"]):
+                raise fail(f"{where}.{key} length", length, f"{len(record['cells'])}, the cells")
         for k, value in enumerate(values):
             _accuracy(bounded, f"{where}.values[{k}]", value)
     if record.get("headline", FROZEN) not in names:

@@ -257,7 +257,9 @@ def run_job(
             "curves": {"epoch": state.epochs, "train_loss": state.losses},
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
         }
-        calibrate(job, trained, data)
+        in_situ = method.access != "in_silico"
+        calibrate(job, trained, data, trained.training_device(job.seed) if in_situ else None)
+        cost["hardware_queries"] += trained.hardware_queries
         kept["parameters"] = save_parameters(trained, folder / "parameters.safetensors")
 
         def measuring(part: float) -> None:

@@ -21,6 +21,7 @@ from pnnbench.evaluation.harness import Reading, job_cells, measure_clean, measu
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes
+from pnnbench.running.deploying import measure_deployments
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.workloads.base import Workload
@@ -117,14 +118,43 @@ def _value(reading: Reading, name: str = "value") -> dict[str, Any]:
     return {name: reading.value, **dark}
 
 
-def calibrate(job: Job, workload: Workload, data: ImageDataModule) -> None:
-    """Gathers a trained workload's batch-norm statistics and full scales from training images."""
+def calibrate(
+    job: Job, workload: Workload, data: ImageDataModule, device: Device | None = None
+) -> None:
+    """Gathers a trained workload's batch-norm statistics and full scales from training images.
+
+    Args:
+        job: The job.
+        workload: Its trained workload.
+        data: Its data.
+        device: The device that a method in situ has trained on; None is the ideal one.
+    """
     images, _ = data.train_tensors()
-    workload.calibrate(images[: job.config["tier"]["calibration_images"]])
+    chosen = images[: job.config["tier"]["calibration_images"]]
+    if device is None:
+        workload.calibrate(chosen)
+    else:
+        workload.calibrate(chosen, device=device)
 
 
 def no_share(share: float) -> None:
     """Tells nobody."""
+
+
+def _telling(
+    say: Callable[[str], None], share: Share, what: str, first: float, span: float
+) -> Callable[[int, int], None]:
+    """Tells about each tenth of a grid's cells, and which share of the measuring is done."""
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        if done - told >= max(1, total // 10) or done == total:
+            told = done
+            say(f"{what} {done}/{total} cells")
+        share(first + span * done / total)
+
+    return progress
 
 
 def measure(
@@ -157,16 +187,11 @@ def measure(
     started = time.perf_counter()
     clean = measure_clean(workload, images, labels)
     cells = job_cells(workload, job.tier, images)
-    tenth = max(1, len(cells) // 10)
-    state = {"told": 0}
-
-    def progress(done: int, total: int) -> None:
-        if done - state["told"] >= tenth or done == total:
-            state["told"] = done
-            say(f"grid {done}/{total} cells")
-        share(_GRID * done / total)
-
-    readings = measure_grid(workload, images, labels, cells, progress=progress)
+    passes = 2 if workload.offset_calibration_images else 1
+    shares = [(_GRID * i / passes, _GRID / passes) for i in range(passes)]
+    readings = measure_grid(
+        workload, images, labels, cells, progress=_telling(say, share, "grid", *shares[0])
+    )
     parts = {"clean": clean, **{f"cells[{i}]": reading for i, reading in enumerate(readings)}}
     gaps.found += [Gap.of(part, r.error) for part, r in parts.items() if r.error is not None]
     outcomes = {}
@@ -174,6 +199,11 @@ def measure(
         right = outcomes_of([clean, *readings], len(images))
         if right is not None and folder is not None:
             outcomes = {"outcomes": write_outcomes(folder, right)}
+    deployments: list[dict[str, Any]] = []
+    with gaps.part("deployments"):
+        telling = _telling(say, share, "calibrated grid", *shares[-1])
+        deployments, missing = measure_deployments(workload, data, cells, telling)
+        gaps.found += missing
     training_device = {}
     if workload.training_severity > 0.0:
         with gaps.part("training_device"):
@@ -218,6 +248,7 @@ def measure(
             for cell, reading in zip(cells, readings, strict=True)
         ],
         **outcomes,
+        **({"deployments": deployments, "headline": workload.headline} if deployments else {}),
         **training_device,
         "sharpness": sharpness,
         **({"extra": extra} if extra else {}),

@@ -55,12 +55,13 @@ def test_record_is_complete(done):
     assert [r["status"] for r in records] == ["ok", "ok"]
     record = records[0]
     job = loaded.jobs[0]
-    assert len(record["cells"]) == 38
+    assert len(record["cells"]) == 39
     assert {c["axis"] for c in record["cells"]} == {
         "device",
         "temperature_fine",
         "temperature_wide",
         "crosstalk",
+        "shot",
     }
     # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
     assert record["cost"]["gradient_evaluations"] == 8
@@ -135,7 +136,7 @@ def test_a_claim_that_the_tensors_do_not_bear_out_is_not_confirmed(done, tmp_pat
 
     loaded, runs, records = done
     submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
-    record = json.loads((submission / "record.json").read_text())
+    record = read_record(submission / "record.json")
     for cell in record["cells"]:
         cell["value"] = 0.99
     (submission / "record.json").write_text(json.dumps(seal(record)))
@@ -328,7 +329,7 @@ def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
         if name.endswith("full_scale"):
             tensors[name] = torch.zeros_like(tensors[name])
     save_file(tensors, path)
-    record = json.loads((submission / "record.json").read_text())
+    record = read_record(submission / "record.json")
     record["parameters"]["sha256"] = file_sha256(path)
     (submission / "record.json").write_text(json.dumps(seal(record)))
     assert verify(submission, nothing)["difference"] == 0.0
@@ -374,6 +375,7 @@ def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
     data = ImageDataModule(load("digits"), batch_size=32, limit_train=64, limit_test=64)
     job: Any = SimpleNamespace(config=config, tier="smoke", seed=0, fingerprint="sha256:0")
     measured = measure(job, workload, data, say=lambda line: None)
-    assert [cell["device_seed"] for cell in measured["cells"]] == [None] * 3
+    assert [cell["device_seed"] for cell in measured["cells"]] == [None] * 4
+    assert measured["cells"][-1]["axis"] == "shot"
     assert "training_device" not in measured
     assert "device_increase" not in measured["sharpness"]
