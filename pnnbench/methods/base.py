@@ -59,6 +59,7 @@ class TrainingMethod(pl.Callback):
             the environment's parameters to numbers.
         knows: What its law of training draws on, besides the device that `access` gives; see
             `told`.
+        train_device: Number of the device that a method in situ trains on; None for its seed.
         calls: Number of losses computed since training started; part of the checkpoint.
         schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
             of the steps, for published protocols.
@@ -78,12 +79,13 @@ class TrainingMethod(pl.Callback):
         self.optimizer = optimizer
         self._hardware: Hardware | None = None
         self._seed = 0
+        self.train_device: int | None = None
         self.calls = 0
         self.schedule = "cosine"
 
     @property
     def seed(self) -> int:
-        """Seed of the method's own random draws, and of its training device.
+        """Seed of the method's own random draws.
 
         Raises:
             UserError: If it is changed while the method trains on a device.
@@ -274,6 +276,9 @@ class TrainingMethod(pl.Callback):
             return 0.5 ** math.floor(5.0 * progress)
         return 0.5 * (1.0 + math.cos(math.pi * progress))
 
+    def deploy(self, workload: Workload) -> None:
+        """Puts what has been trained so far into the controls; nothing where they are trained."""
+
     def after_step(self, workload: Workload) -> None:
         """Runs after each optimiser step: puts the controls back into their range."""
         workload.project_controls()
@@ -298,8 +303,8 @@ class TrainingMethod(pl.Callback):
         self.calls = 0
         self._hardware = None
         if self.access != "in_silico":
-            device = workload.training_device(self.seed)
-            self._hardware = workload.hardware(device, seed=self.seed)
+            number = self.seed if self.train_device is None else self.train_device
+            self._hardware = workload.hardware(workload.training_device(number), seed=self.seed)
 
     def detach(self, workload: Workload) -> None:
         """Lets go of a workload, if this is its method: another one may train it now."""

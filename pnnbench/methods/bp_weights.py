@@ -126,7 +126,7 @@ class BPWeights(TrainingMethod):
         for name, weight in self.weights.items():
             weight.copy_(layers[name].project_weight(weight))
 
-    def program(self, workload: Workload) -> None:
+    def deploy(self, workload: Workload) -> None:
         """Programs the weights into the workload's controls."""
         layers = workload.layers()
         for name, weight in self.weights.items():
@@ -135,7 +135,7 @@ class BPWeights(TrainingMethod):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Programs the hardware with the weights reached so far."""
         assert isinstance(pl_module, Workload)  # noqa: S101 - for the type checker
-        self.program(pl_module)
+        self.deploy(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """Adds the weights to the state."""

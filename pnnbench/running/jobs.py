@@ -8,16 +8,12 @@ measured, and what cannot be measured is a gap in the record beside what can.
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import random
-import subprocess
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +26,7 @@ from safetensors.torch import save as to_safetensors
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
+from pnnbench.evaluation.gaps import Gaps
 from pnnbench.platforms.base import derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -43,9 +40,13 @@ from pnnbench.records.store import (
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, measure, no_share, require_measured
+from pnnbench.running.provenance import git_state, part_of_run, provenance
+from pnnbench.running.stages import EVERY, measure_stages
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, fit
+from pnnbench.running.watching import EarlyStages, ValidationCurve
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import Cell
 
 #: Called with one line about what is going on.
 Say = Callable[[str], None]
@@ -54,19 +55,6 @@ Say = Callable[[str], None]
 _TRAINED = 0.7
 #: File in a job's folder with the traceback of its last failure.
 TRACEBACK = "traceback.txt"
-
-_PACKAGES = (
-    "pnnbench",
-    "torch",
-    "lightning",
-    "torchmetrics",
-    "torchvision",
-    "pyhessian",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "wandb",
-)
 
 
 class JobTimeoutError(Exception):
@@ -85,6 +73,7 @@ def data_module(job: Job, root: str | None = None) -> ImageDataModule:
         workload_class(job.workload).data,
         batch_size=tier["batch_size"],
         seed=job.seed,
+        holdout=tier["validation_images"],
         limit_train=tier["train_images"],
         limit_test=tier["test_images"],
         root=root,
@@ -117,59 +106,6 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
         raise UserError(f"{path} does not fit {record['job']['workload']}: {error}") from None
     workload.eval()
     return workload
-
-
-def provenance(job: Job, started: datetime) -> dict[str, Any]:
-    """Sources of the job's code, what its method knows, versions, git state and machine."""
-    cls = method_class(job.method.name)
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
-        "method": {"access": cls.access, "knows": list(cls.told())},
-        "versions": versions,
-        "git": git_state(),
-        "machine": {
-            "system": platform.system(),
-            "architecture": platform.machine(),
-            "cores": os.cpu_count() or 0,
-            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
-        },
-        "threads": torch.get_num_threads(),
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-@cache
-def git_state() -> dict[str, Any]:
-    """Commit of the source tree and whether the package differs from it; empty outside of git.
-
-    Read once, when the first job of the process starts: that is the code it runs.
-    """
-    here = Path(__file__).resolve().parents[1]
-
-    def git(*args: str) -> str | None:
-        try:
-            done = subprocess.run(  # noqa: S603 - fixed arguments
-                ["git", "-C", str(here), *args],  # noqa: S607
-                capture_output=True,
-                text=True,
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return {}
-    return {"commit": commit, "modified": bool(git("status", "--porcelain", "--", "."))}
 
 
 def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
@@ -218,10 +154,15 @@ def run_job(
             raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
 
     kept: dict[str, Any] = {}  # what a failure after the training still has
+    parts: list[dict[str, Any]] = []  # what the training was interrupted into
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
         message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
-        failure = {"status": status, "error": message, "provenance": provenance(job, started)}
+        failure = {
+            "status": status,
+            "error": message,
+            "provenance": provenance(job, started, parts),
+        }
         return write_record(folder / "record.json", {**base, **kept, **failure})
 
     try:
@@ -231,9 +172,11 @@ def run_job(
         np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
-        method.seed = job.seed
+        method.seed, method.train_device = job.seed, job.device
         if job.protocol == "published":  # the authors' schedules never fire
             method.schedule = "constant"
+        curve = ValidationCurve(*data.validation_tensors())
+        early = [EarlyStages(folder / "stages", method)] if job.seed % EVERY == 0 else []
         state = fit(
             workload,
             method,
@@ -241,7 +184,10 @@ def run_job(
             epochs=job.epochs,
             folder=folder / "checkpoints",
             report=report,
+            watching=[curve, *early],
+            part=part_of_run(),
         )
+        parts += state.parts
         # Only tensors go on to the evaluation: nothing a method left on its object survives.
         trained = build(job)
         trained.network.load_state_dict(workload.network.state_dict())
@@ -250,27 +196,35 @@ def run_job(
             "gradient_evaluations": state.gradient_evaluations,
             "hardware_queries": state.hardware_queries,
             "train_seconds": state.seconds,
+            "train_cpu_seconds": state.cpu_seconds,
         }
         kept = {
             "config": dict(job.config),
             "cost": cost,
-            "curves": {"epoch": state.epochs, "train_loss": state.losses},
+            "curves": {"epoch": state.epochs, "train_loss": state.losses, **curve.as_dict()},
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
         }
-        in_situ = method.access != "in_silico"
-        calibrate(job, trained, data, trained.training_device(job.seed) if in_situ else None)
+
+        def calibrated(workload: Workload) -> None:
+            own = method.access != "in_silico"
+            calibrate(job, workload, data, workload.training_device(job.device) if own else None)
+
+        calibrated(trained)
         cost["hardware_queries"] += trained.hardware_queries
         kept["parameters"] = save_parameters(trained, folder / "parameters.safetensors")
 
         def measuring(part: float) -> None:
             share(_TRAINED + (1.0 - _TRAINED) * part)
 
-        measured = measure(job, trained, data, say, measuring, method.figures, folder)
-        evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
+        def earlier(cells: Sequence[Cell], gaps: Gaps) -> list[dict[str, Any]]:
+            stages = folder / "stages"
+            return measure_stages(stages, data, cells, partial(build, job), calibrated, gaps)
+
+        measured = measure(job, trained, data, say, measuring, method.figures, folder, earlier)
+        cost |= measured.pop("cost")
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)
-        cost |= {"evaluate_seconds": evaluate_seconds, "sharpness_seconds": sharpness_seconds}
-        done = {"status": "ok", "provenance": provenance(job, started)}
+        done = {"status": "ok", "provenance": provenance(job, started, parts)}
         return write_record(folder / "record.json", {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)

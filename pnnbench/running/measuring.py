@@ -5,6 +5,7 @@ Each part may fail by itself: what cannot be measured is a typed gap beside what
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.deploying import measure_deployments
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
+from pnnbench.seeds import training_device_seed
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 
@@ -75,15 +77,16 @@ def measure_job_sharpness(
 
 
 def measure_training_device(
-    workload: Workload, images: Tensor, labels: Tensor, seed: int
+    workload: Workload, images: Tensor, labels: Tensor, number: int
 ) -> dict[str, Any]:
-    """Measures a trained workload on the device that in-situ methods train on at a seed."""
+    """Measures a trained workload on a device that in-situ methods train on."""
     severity, unit = workload.training_severity, workload.severity_unit
+    seed = training_device_seed(number)
     cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
     (reading,) = measure_grid(workload, images, labels, [cell])
     if reading.error is not None:
         raise reading.error
-    return {"seed": seed, "severity": severity, "unit": unit, **_value(reading)}
+    return {"seed": number, "severity": severity, "unit": unit, **_value(reading)}
 
 
 def outcomes_of(readings: Sequence[Reading], images: int) -> NDArray[np.bool_] | None:
@@ -141,6 +144,29 @@ def no_share(share: float) -> None:
     """Tells nobody."""
 
 
+def clock() -> tuple[float, float]:
+    """Wall time and CPU time of this process, in s."""
+    return time.perf_counter(), time.process_time()
+
+
+def _spent(phase: str, begun: tuple[float, float], ended: tuple[float, float]) -> dict[str, float]:
+    """Seconds of a phase as a record's cost has them."""
+    return {
+        f"{phase}_seconds": ended[0] - begun[0],
+        f"{phase}_cpu_seconds": ended[1] - begun[1],
+    }
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else 1024 * peak)
+
+
 def _telling(
     say: Callable[[str], None], share: Share, what: str, first: float, span: float
 ) -> Callable[[int, int], None]:
@@ -165,6 +191,7 @@ def measure(
     share: Share = no_share,
     figures: Callable[[], Mapping[str, float]] = dict,
     folder: Path | None = None,
+    earlier: Callable[[Sequence[Cell], Gaps], list[dict[str, Any]]] | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric, grid and sharpness of a trained, calibrated workload.
 
@@ -178,13 +205,14 @@ def measure(
         share: Told which share of the measuring is done.
         figures: Gives what the method says of its training; see `TrainingMethod.figures`.
         folder: The job's folder, where the outcomes go; None leaves them out.
+        earlier: Measures the run after shares of its steps; see `stages.measure_stages`.
 
     Returns:
         The measured part of the record.
     """
     gaps = Gaps()
     images, labels = data.test_tensors()
-    started = time.perf_counter()
+    started = clock()
     clean = measure_clean(workload, images, labels)
     cells = job_cells(workload, job.tier, images)
     passes = 2 if workload.offset_calibration_images else 1
@@ -207,9 +235,10 @@ def measure(
     training_device = {}
     if workload.training_severity > 0.0:
         with gaps.part("training_device"):
-            found = measure_training_device(workload, images, labels, job.seed)
+            found = measure_training_device(workload, images, labels, job.device)
             training_device = {"training_device": found}
-    evaluated = time.perf_counter()
+    stages = [] if earlier is None else earlier(cells, gaps)
+    evaluated = clock()
     say("sharpness")
     sharpness: Figures = {}
     with gaps.part("sharpness"):
@@ -253,7 +282,12 @@ def measure(
         "sharpness": sharpness,
         **({"extra": extra} if extra else {}),
         **({"gaps": [gap.as_dict() for gap in gaps.found]} if gaps.found else {}),
-        "_seconds": (evaluated - started, time.perf_counter() - evaluated),
+        **({"earlier": stages} if stages else {}),
+        "cost": {
+            **_spent("evaluate", started, evaluated),
+            **_spent("sharpness", evaluated, clock()),
+            "peak_memory_bytes": peak_memory(),
+        },
     }
 
 

@@ -28,7 +28,17 @@ from pnnbench.seeds import check_seed
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
 PROTOCOLS = {"pnnbench-1": 2, "published": 1}
 
-_KEYS = {"suite", "description", "protocol", "tier", "workloads", "seeds", "methods", "timeout_s"}
+_KEYS = {
+    "suite",
+    "description",
+    "protocol",
+    "tier",
+    "workloads",
+    "seeds",
+    "training_devices",
+    "methods",
+    "timeout_s",
+}
 _METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
 
 
@@ -64,6 +74,7 @@ class Job:
         fingerprint: Fingerprint of the data.
         sources: Where the code of ``"method"`` and ``"workload"`` comes from.
         training_severity: Severity of the device that the method trains on, if in situ.
+        train_device: Number of that device; None for the seed.
     """
 
     suite: str
@@ -76,6 +87,12 @@ class Job:
     fingerprint: str
     sources: Mapping[str, Source]
     training_severity: float | None = None
+    train_device: int | None = None
+
+    @property
+    def device(self) -> int:
+        """Number of the device that methods in situ train on."""
+        return self.seed if self.train_device is None else self.train_device
 
     def spec(self) -> dict[str, Any]:
         """The ``job`` part of the record, hash included.
@@ -105,7 +122,7 @@ class Job:
             "seeds": {
                 "init": self.seed,
                 "data": self.seed,
-                "train_device": self.seed,
+                "train_device": self.device,
                 "method": self.seed,
                 "test_devices": list(self.config["test_devices"]),
             },
@@ -180,7 +197,8 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
 
     Args:
         path: YAML file with the keys ``suite``, ``protocol``, ``tier``, ``workloads``, ``seeds``,
-            ``methods`` and optionally ``description`` and ``timeout_s``.
+            ``methods`` and optionally ``description``, ``timeout_s`` and ``training_devices``, the
+            number of the device that methods in situ train on for each seed, an axis of its own.
         root: Data folder; None for the default place.
 
     Returns:
@@ -219,6 +237,7 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         check_seed(f"{where}: seeds[{i}]", seed)
         if seeds.count(seed) > 1:
             raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers")
+    devices = _training_devices(where, text.get("training_devices"), seeds)
     timeout = text.get("timeout_s")
     if timeout is not None:
         _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
@@ -227,8 +246,23 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     entries = _method_entries(where, text["methods"])
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
-    jobs = make_jobs(name, protocol, tier, workloads, seeds, entries, where=where, root=root)
+    jobs = make_jobs(
+        name, protocol, tier, workloads, seeds, entries, where=where, root=root, devices=devices
+    )
     return Suite(name, str(text.get("description", "")), jobs, timeout)
+
+
+def _training_devices(where: str, given: Any, seeds: Sequence[int]) -> dict[int, int]:
+    """Number of the training device of each seed, where a suite says it."""
+    if given is None:
+        return {}
+    key = f"{where}: training_devices"
+    _typed(key, given, list, "a list of integers, one for each seed")
+    if len(given) != len(seeds):
+        raise UserError(f"{key} has {len(given)} entries", allowed=f"{len(seeds)}, one a seed")
+    for i, number in enumerate(given):
+        check_seed(f"{key}[{i}]", number)
+    return dict(zip(seeds, given, strict=True))
 
 
 def make_jobs(
@@ -241,6 +275,7 @@ def make_jobs(
     *,
     where: str,
     root: str | None,
+    devices: Mapping[int, int] | None = None,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs.
 
@@ -253,6 +288,7 @@ def make_jobs(
         entries: Rows.
         where: Where the names were given, for messages.
         root: Data folder; None for the default place.
+        devices: Seed -> number of the device that methods in situ train on; by default the seed.
 
     Returns:
         The jobs, seeds outermost.
@@ -282,6 +318,7 @@ def make_jobs(
             None
             if method_class(entry.name).access == "in_silico"
             else workload_class(workload).training_severity,
+            (devices or {}).get(seed),
         )
         for seed in seeds
         for workload, config, fingerprint, source in resolved

@@ -9,7 +9,7 @@ import random
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +44,8 @@ class RunState(pl.Callback):
         epochs: Numbers of the finished epochs.
         losses: Mean training loss of each finished epoch.
         seconds: Training time over all parts of the run, in s.
+        cpu_seconds: CPU time of this process, likewise.
+        parts: What each part of the run was: its first epoch, and what `part` said of it.
         gradient_evaluations: Passes recorded for differentiation over all parts of the run.
         hardware_queries: Inputs measured on hardware over all parts of the run.
     """
@@ -53,11 +55,13 @@ class RunState(pl.Callback):
         self.epochs: list[int] = []
         self.losses: list[float] = []
         self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self.parts: list[dict[str, Any]] = []
         self.gradient_evaluations = 0
         self.hardware_queries = 0
         self._sum: Tensor | None = None
         self._batches = 0
-        self._started = 0.0
+        self._started = self._cpu = 0.0
         self._before = (0, 0)
 
     @staticmethod
@@ -68,6 +72,7 @@ class RunState(pl.Callback):
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
         self._sum, self._batches, self._started = None, 0, time.perf_counter()
+        self._cpu = time.process_time()
         self._before = self._counters(pl_module)
 
     def on_train_batch_end(
@@ -90,6 +95,7 @@ class RunState(pl.Callback):
             DivergedError: If the mean loss is not finite.
         """
         self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu
         gradients, queries = self._counters(pl_module)
         self.gradient_evaluations += gradients - self._before[0]
         self.hardware_queries += queries - self._before[1]
@@ -109,6 +115,8 @@ class RunState(pl.Callback):
             "epochs": list(self.epochs),
             "losses": list(self.losses),
             "seconds": self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "parts": [dict(part) for part in self.parts],
             "gradient_evaluations": self.gradient_evaluations,
             "hardware_queries": self.hardware_queries,
             "torch": torch.get_rng_state(),
@@ -126,6 +134,8 @@ class RunState(pl.Callback):
         self.epochs = list(state_dict["epochs"])
         self.losses = list(state_dict["losses"])
         self.seconds = float(state_dict["seconds"])
+        self.cpu_seconds = float(state_dict["cpu_seconds"])
+        self.parts = [dict(part) for part in state_dict["parts"]] + self.parts
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
         self.hardware_queries = int(state_dict["hardware_queries"])
         torch.set_rng_state(state_dict["torch"])
@@ -226,6 +236,8 @@ def fit(
     epochs: int,
     folder: Path | None = None,
     report: Report | None = None,
+    watching: Sequence[pl.Callback] = (),
+    part: Mapping[str, Any] | None = None,
 ) -> RunState:
     """Trains a workload with a method; goes on from ``folder/last.ckpt`` if it is there.
 
@@ -238,6 +250,8 @@ def fit(
         epochs: Passes over the training images, at least 1.
         folder: Where the resume checkpoint lives; None for no checkpoint.
         report: Called after each epoch.
+        watching: Callbacks that change nothing of the training, after the method's.
+        part: Facts about this part of the run, for `RunState.parts`.
 
     Returns:
         Curves and counters of the whole run.
@@ -249,7 +263,9 @@ def fit(
     """
     workload.train()  # a calibrated workload comes in evaluation mode, which Lightning would keep
     state = RunState(report)
-    callbacks: list[pl.Callback] = [state, method]  # a diverged run ends before the method's hooks
+    state.parts = [] if part is None else [dict(part)]
+    # A diverged run ends before the method's hooks.
+    callbacks: list[pl.Callback] = [state, method, *watching]
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         callbacks.append(EpochCheckpoint(folder))

@@ -25,6 +25,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
 from pnnbench.workloads.accuracy import Accuracy, GuessingLevel, top1
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
@@ -49,6 +50,8 @@ class Tier:
         test_images: Number of test images, None for all.
         calibration_images: Training images for batch-norm statistics and read-out full scale.
         sharpness_images: Training images for the Hessian, at most.
+        validation_images: Last training images that are kept out of the training: for the
+            validation curve, the temperature of the outputs and the choice of settings.
     """
 
     epochs: int
@@ -58,6 +61,7 @@ class Tier:
     test_images: int | None = None
     calibration_images: int = 10_000
     sharpness_images: int = 10_000
+    validation_images: int = 0
 
 
 class LossMethod(Protocol):
@@ -364,10 +368,13 @@ class Workload(pl.LightningModule):
         }
         return Device(errors, seed=seed, severity=severity)
 
-    def training_device(self, seed: int) -> Device:
-        """The device that every in-situ method trains on at a seed."""
-        check_range("seed of the training device", seed, low=0, high=FIRST_TEST_DEVICE - 1)
-        return Device.draw(self.network, self.training_severity, seed)
+    def training_device(self, number: int) -> Device:
+        """A device that in-situ methods train on.
+
+        Args:
+            number: Which one, from 0; see `pnnbench.seeds.training_device_seed`.
+        """
+        return Device.draw(self.network, self.training_severity, training_device_seed(number))
 
     def nominal_environment(self) -> Environment:
         """The operating conditions that the workload is designed for."""
@@ -406,10 +413,11 @@ class Workload(pl.LightningModule):
 
     def _refuse_test_device(self, seed: int | None) -> None:
         meant = self.method is not None and self.training
-        if meant and seed is not None and seed >= FIRST_TEST_DEVICE:
+        if meant and seed is not None and seed >= FIRST_VALIDATION_DEVICE:
+            kind = "test" if seed >= FIRST_TEST_DEVICE else "validation"
             raise UserError(
-                f"device {seed} is a test device: training methods never meet it",
-                allowed=f"seeds below {FIRST_TEST_DEVICE}",
+                f"device {seed} is a {kind} device: training methods never meet it",
+                allowed=f"seeds below {FIRST_VALIDATION_DEVICE}",
             )
 
     def calibrate(

@@ -206,8 +206,11 @@ class DiffractiveDigits(DiffractiveWorkload):
             train_images=256,
             test_images=64,
             sharpness_images=64,
+            validation_images=50,
         ),
-        "quick": Tier(epochs=10, batch_size=32, n_devices=20, sharpness_images=200),
+        "quick": Tier(
+            epochs=10, batch_size=32, n_devices=20, sharpness_images=200, validation_images=140
+        ),
     }
 
 
@@ -226,6 +229,7 @@ class DiffractiveMNIST(DiffractiveWorkload):
             train_images=128,
             test_images=50,
             sharpness_images=50,
+            validation_images=100,
         ),
         "quick": Tier(
             epochs=5,
@@ -234,10 +238,18 @@ class DiffractiveMNIST(DiffractiveWorkload):
             train_images=6_400,
             test_images=1_000,
             sharpness_images=100,
+            validation_images=1000,
         ),
         # The deployed stack takes 2 ms for an image and a cell: all test images would take hours.
         "standard": Tier(
-            epochs=5, batch_size=64, n_devices=20, test_images=2_000, sharpness_images=250
+            epochs=5,
+            batch_size=64,
+            n_devices=20,
+            test_images=2_000,
+            sharpness_images=250,
+            validation_images=5000,
         ),
-        "paper": Tier(epochs=10, batch_size=200, n_devices=100, sharpness_images=2_000),
+        "paper": Tier(
+            epochs=10, batch_size=200, n_devices=100, sharpness_images=2_000, validation_images=5000
+        ),
     }

@@ -280,8 +280,15 @@ class FreeSpaceDigits(FreeSpaceWorkload):
     layout: ClassVar[Layout] = Layout((8, 8), cell=(12, 10))
     environment_ranges: ClassVar[Mapping[str, float]] = training_ranges(layout)
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(epochs=1, batch_size=32, n_devices=2, train_images=256, test_images=64),
-        "quick": Tier(epochs=20, batch_size=32, n_devices=20),
+        "smoke": Tier(
+            epochs=1,
+            batch_size=32,
+            n_devices=2,
+            train_images=256,
+            test_images=64,
+            validation_images=50,
+        ),
+        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
     }
 
     def build_network(self) -> PhysicalNetwork:
@@ -303,7 +310,14 @@ class FreeSpaceMNIST(FreeSpaceWorkload):
     layout: ClassVar[Layout] = Layout((28, 28))
     environment_ranges: ClassVar[Mapping[str, float]] = training_ranges(layout)
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(epochs=1, batch_size=64, n_devices=2, train_images=640, test_images=200),
+        "smoke": Tier(
+            epochs=1,
+            batch_size=64,
+            n_devices=2,
+            train_images=640,
+            test_images=200,
+            validation_images=100,
+        ),
         "quick": Tier(
             epochs=2,
             batch_size=64,
@@ -311,9 +325,10 @@ class FreeSpaceMNIST(FreeSpaceWorkload):
             train_images=10_000,
             test_images=2_000,
             sharpness_images=2_000,
+            validation_images=1000,
         ),
-        "standard": Tier(epochs=5, batch_size=64, n_devices=20),
-        "paper": Tier(epochs=15, batch_size=64, n_devices=100),
+        "standard": Tier(epochs=5, batch_size=64, n_devices=20, validation_images=5000),
+        "paper": Tier(epochs=15, batch_size=64, n_devices=100, validation_images=5000),
     }
 
     def build_network(self) -> PhysicalNetwork:

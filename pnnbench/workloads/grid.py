@@ -184,6 +184,42 @@ def counting(
     ]
 
 
+def part_of_grid(cells: Sequence[Cell], levels: int = 4, devices: int = 2) -> list[Cell]:
+    """A small part of a grid: some of the levels that count on each axis, on the first devices.
+
+    Args:
+        cells: The grid.
+        levels: Levels of an axis, at most: evenly spread over those that count, both ends included.
+        devices: Devices; conditions that the ideal device meets are taken as they are.
+
+    Returns:
+        Cells of the grid, in its order; those that carry weight for networks as trained.
+    """
+    counted = [cell for cell in cells if cell.counts]
+    groups: dict[str, list[tuple[float, Environment]]] = {}
+    for cell in counted:
+        points = groups.setdefault(cell.axis, [])
+        if (cell.severity, cell.environment) not in points:
+            points.append((cell.severity, cell.environment))
+    kept = {
+        axis: [points[i] for i in _spread(len(points), levels)] for axis, points in groups.items()
+    }
+    first = sorted({cell.device_seed for cell in counted if cell.device_seed is not None})[:devices]
+    return [
+        cell
+        for cell in counted
+        if (cell.severity, cell.environment) in kept[cell.axis]
+        and (cell.device_seed is None or cell.device_seed in first)
+    ]
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Indices evenly spread over so many, both ends included."""
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
 def both_signs(values: Sequence[float]) -> tuple[float, ...]:
     """The values and their negatives, in order."""
     return (*(-v for v in reversed(values)), *values)

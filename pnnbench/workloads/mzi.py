@@ -72,8 +72,15 @@ class MZIDigits(MZIWorkload):
     name: ClassVar[str] = "mzi-digits"
     data: ClassVar[str] = "digits"
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(epochs=1, batch_size=32, n_devices=2, train_images=256, test_images=64),
-        "quick": Tier(epochs=20, batch_size=32, n_devices=20),
+        "smoke": Tier(
+            epochs=1,
+            batch_size=32,
+            n_devices=2,
+            train_images=256,
+            test_images=64,
+            validation_images=50,
+        ),
+        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
     }
 
     def build_network(self) -> PhysicalNetwork:
@@ -82,7 +89,14 @@ class MZIDigits(MZIWorkload):
 
 
 _MNIST_TIERS = {
-    "smoke": Tier(epochs=1, batch_size=64, n_devices=2, train_images=640, test_images=200),
+    "smoke": Tier(
+        epochs=1,
+        batch_size=64,
+        n_devices=2,
+        train_images=640,
+        test_images=200,
+        validation_images=100,
+    ),
     "quick": Tier(
         epochs=2,
         batch_size=100,
@@ -90,6 +104,7 @@ _MNIST_TIERS = {
         train_images=10_000,
         test_images=2_000,
         sharpness_images=2_000,
+        validation_images=1000,
     ),
 }
 
@@ -101,8 +116,8 @@ class MZIMNIST(MZIWorkload):
     data: ClassVar[str] = "mnist"
     tiers: ClassVar[Mapping[str, Tier]] = {
         **_MNIST_TIERS,
-        "standard": Tier(epochs=5, batch_size=240, n_devices=20),
-        "paper": Tier(epochs=40, batch_size=600, n_devices=100),
+        "standard": Tier(epochs=5, batch_size=240, n_devices=20, validation_images=5000),
+        "paper": Tier(epochs=40, batch_size=600, n_devices=100, validation_images=5000),
     }
 
     def build_network(self) -> PhysicalNetwork:
@@ -120,8 +135,8 @@ class MZIMNISTLargeBatch(MZIMNIST):
     name: ClassVar[str] = "mzi-mnist-large-batch"
     tiers: ClassVar[Mapping[str, Tier]] = {
         **_MNIST_TIERS,
-        "standard": Tier(epochs=8, batch_size=1200, n_devices=20),
-        "paper": Tier(epochs=40, batch_size=6000, n_devices=100),
+        "standard": Tier(epochs=8, batch_size=1200, n_devices=20, validation_images=5000),
+        "paper": Tier(epochs=40, batch_size=6000, n_devices=100, validation_images=5000),
     }
 
 
@@ -137,8 +152,8 @@ class MZI3MNIST(MZIWorkload):
     training_severity: ClassVar[float] = 0.06
     tiers: ClassVar[Mapping[str, Tier]] = {
         **_MNIST_TIERS,
-        "standard": Tier(epochs=10, batch_size=500, n_devices=20),
-        "paper": Tier(epochs=50, batch_size=500, n_devices=100),
+        "standard": Tier(epochs=10, batch_size=500, n_devices=20, validation_images=5000),
+        "paper": Tier(epochs=50, batch_size=500, n_devices=100, validation_images=5000),
     }
 
     def build_network(self) -> PhysicalNetwork:

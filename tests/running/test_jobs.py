@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
-from pnnbench.records.store import read_record
+from pnnbench.records.store import read_record, write_record
 from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.measuring import measure
 from pnnbench.running.suites import load_suite
@@ -132,14 +131,12 @@ def test_submission_is_verified_and_a_changed_one_refused(done, tmp_path):
 
 
 def test_a_claim_that_the_tensors_do_not_bear_out_is_not_confirmed(done, tmp_path):
-    from pnnbench.records.store import seal
-
     loaded, runs, records = done
     submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
     record = read_record(submission / "record.json")
     for cell in record["cells"]:
         cell["value"] = 0.99
-    (submission / "record.json").write_text(json.dumps(seal(record)))
+    write_record(submission / "record.json", record)
     assert not verify(submission, nothing)["within"]
 
 
@@ -319,7 +316,7 @@ def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
     """A read-out full scale of zero in the tensors does not switch the noise off."""
     from safetensors.torch import save_file
 
-    from pnnbench.records.store import file_sha256, seal
+    from pnnbench.records.store import file_sha256
 
     loaded, runs, records = done
     submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
@@ -331,12 +328,12 @@ def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
     save_file(tensors, path)
     record = read_record(submission / "record.json")
     record["parameters"]["sha256"] = file_sha256(path)
-    (submission / "record.json").write_text(json.dumps(seal(record)))
+    write_record(submission / "record.json", record)
     assert verify(submission, nothing)["difference"] == 0.0
     tensors["conv1.current"] += 50.0
     save_file(tensors, path)
     record["parameters"]["sha256"] = file_sha256(path)
-    (submission / "record.json").write_text(json.dumps(seal(record)))
+    write_record(submission / "record.json", record)
     with pytest.raises(UserError, match="outside of what the hardware can be set to"):
         verify(submission, nothing)
 

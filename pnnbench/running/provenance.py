@@ -1,0 +1,134 @@
+"""Where a job's figures come from: sources, versions, git state, machine, parts of the run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pnnbench.registry import method_class
+from pnnbench.running.suites import Job
+
+_PACKAGES = (
+    "pnnbench",
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "torchvision",
+    "pyhessian",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "safetensors",
+    "filelock",
+    "pyyaml",
+    "wandb",
+)
+#: Variables that choose how many threads the libraries below torch take.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def provenance(
+    job: Job, started: datetime, parts: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Sources of the job's code, what its method knows, versions, git state and machine.
+
+    Args:
+        job: The job.
+        started: When this process took it up.
+        parts: Parts of its training, more than one if it was interrupted; see `part_of_run`.
+
+    Returns:
+        Plain values, for the record.
+    """
+    cls = method_class(job.method.name)
+    return {
+        "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
+        "method": {"access": cls.access, "knows": list(cls.told())},
+        "versions": versions(),
+        "git": git_state(),
+        "machine": {
+            "system": platform.system(),
+            "architecture": platform.machine(),
+            "cores": os.cpu_count() or 0,
+            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+        },
+        "arithmetic": arithmetic(),
+        "threads": torch.get_num_threads(),
+        "parts": [dict(part) for part in parts],
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Version of Python and of each package that takes part; torch with its build."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {**found, "torch": str(torch.__version__)}
+
+
+@cache
+def arithmetic() -> dict[str, Any]:
+    """What decides the last bits of a result: instructions, build of torch, threads, determinism.
+
+    Two machines of one kind, with the same build and threads, give the same bits.
+    """
+    return {
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "torch_build_sha256": hashlib.sha256(torch.__config__.show().encode()).hexdigest(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "environment": {name: os.environ[name] for name in _THREADS if name in os.environ},
+    }
+
+
+def part_of_run() -> dict[str, Any]:
+    """What a run that is interrupted and gone on with must say of each of its parts."""
+    return {
+        "commit": str(git_state().get("commit", "")),
+        "modified": bool(git_state().get("modified", False)),
+        "torch": str(torch.__version__),
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@cache
+def git_state() -> dict[str, Any]:
+    """Commit of the source tree and whether the package differs from it; empty outside of git.
+
+    Read once, when the first job of the process starts: that is the code it runs.
+    """
+    here = Path(__file__).resolve().parents[1]
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - fixed arguments
+                ["git", "-C", str(here), *args],  # noqa: S607
+                capture_output=True,
+                text=True,
+                timeout=20,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "modified": bool(git("status", "--porcelain", "--", "."))}

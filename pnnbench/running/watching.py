@@ -1,0 +1,143 @@
+"""What is seen of a training while it runs and changes nothing of it: validation, early stages."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import lightning.pytorch as pl
+import torch
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from pnnbench.errors import check_range
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.records.store import write_whole
+from pnnbench.workloads.base import Workload
+
+#: Images of the validation curve, at most.
+CURVE_IMAGES = 500
+#: Shares of the steps after which every row is measured on a small part of the cells.
+SHARES = (0.25, 0.5)
+
+
+class ValidationCurve(pl.Callback):
+    """Loss and metric of the ideal device on held-out images after each epoch.
+
+    In evaluation mode, with the running statistics of the batch norms and without noise. What is
+    trained stays the same to the bit with and without it.
+
+    Args:
+        images: Held-out images (N, ...), of which the first `CURVE_IMAGES` are taken.
+        labels: Their targets (N, ...).
+        batch_size: Images per pass.
+
+    Attributes:
+        losses: Mean loss after each epoch; None where it is not finite.
+        metrics: The metric, likewise.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor, batch_size: int = 250) -> None:
+        self.images, self.labels = images[:CURVE_IMAGES], labels[:CURVE_IMAGES]
+        self.batch_size = int(check_range("batch_size", batch_size, low=1, high=1e9))
+        self.losses: list[float | None] = []
+        self.metrics: list[float | None] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Measures what the epoch has reached."""
+        if not len(self.images):
+            return
+        workload = cast(Workload, pl_module)
+        modes = [(module, module.training) for module in workload.modules()]
+        loss = metric = math.nan
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            try:
+                workload.eval()
+                # What cannot be measured here is told when the trained network is measured.
+                with suppress(Exception):
+                    loss, metric = self._measured(workload)
+            finally:
+                for module, training in modes:
+                    module.training = training
+        self.losses.append(loss if math.isfinite(loss) else None)
+        self.metrics.append(metric if math.isfinite(metric) else None)
+
+    def _measured(self, workload: Workload) -> tuple[float, float]:
+        metric, total = workload.metric(), 0.0
+        parts = zip(
+            self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True
+        )
+        for x, y in parts:
+            outputs = workload(x)
+            total += float(workload.loss(outputs, (x, y))) * len(x)
+            metric.update(outputs, y)
+        return total / len(self.images), float(metric.compute())
+
+    def as_dict(self) -> dict[str, list[float | None]]:
+        """The curve as records have it; empty without held-out images."""
+        if not len(self.images):
+            return {}
+        return {"validation_loss": self.losses, "validation_metric": self.metrics}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far."""
+        return {"losses": list(self.losses), "metrics": list(self.metrics)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores `state_dict`."""
+        self.losses, self.metrics = list(state_dict["losses"]), list(state_dict["metrics"])
+
+
+def stage_file(folder: Path, share: float) -> Path:
+    """Where the parameters after a share of the steps are."""
+    return folder / f"parameters-{share:g}.safetensors"
+
+
+class EarlyStages(pl.Callback):
+    """Keeps the network's tensors after shares of all steps, each file whole or not at all.
+
+    A run that goes on from a checkpoint takes the same steps again and writes the same bits. Where
+    the number of steps is not known beforehand nothing is kept. The learning rate is then on its
+    way down: an early stage is no shorter run.
+
+    Args:
+        folder: Where the files go, see `stage_file`.
+        method: The training method, which puts what it has trained into the controls.
+    """
+
+    def __init__(self, folder: Path, method: TrainingMethod) -> None:
+        self.folder = folder
+        self.method = method
+        self.steps: dict[int, float] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Finds the steps after which it keeps the tensors."""
+        total = float(trainer.estimated_stepping_batches)
+        if math.isfinite(total):
+            self.steps = stage_steps(int(total))
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Writes a file if this is one of the steps."""
+        share = self.steps.get(trainer.global_step)
+        if share is None:
+            return
+        workload = cast(Workload, pl_module)
+        self.method.deploy(workload)
+        tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        content = to_safetensors(tensors, metadata={"steps": str(trainer.global_step)})
+        write_whole(stage_file(self.folder, share), content)
+
+
+def stage_steps(total: int) -> dict[int, float]:
+    """Steps of a whole training of so many -> the share that has been taken after them."""
+    return {max(1, round(share * total)): share for share in reversed(SHARES)}
