@@ -18,6 +18,8 @@ Group = tuple[str, float, tuple[tuple[str, float], ...]]
 
 DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
+SHOT_AXIS = "shot"
+"""Axis of the one cell with the noise of the read-out and nothing else."""
 WORST_FRACTION = 0.10
 """Share of the devices that count as the worst ones."""
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
@@ -219,7 +221,8 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
 
     Levels are signed (a temperature below the training point is negative), so both branches
     count by their length. Where an axis has no group at level 0, the devices of its severity at
-    nominal conditions stand there (the point of the device axis), or else the clean value.
+    nominal conditions stand there (the point of the device axis), or else the ideal device, read
+    out with noise as all cells are; its clean value where that was not measured.
 
     Args:
         grid: The grid of one job.
@@ -231,6 +234,8 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
     curves: dict[str, dict[float, list[int]]] = {}
     for i, group in enumerate(grid.groups):
         curves.setdefault(group[0], {}).setdefault(grid.levels[group][0], []).append(i)
+    ideal = curves.pop(SHOT_AXIS, {}).get(0.0)
+    noisy = np.full(len(grid.devices), clean) if ideal is None else grid.values[ideal].mean(axis=0)
     result = {}
     for axis, points in curves.items():
         curve = {level: grid.values[index].mean(axis=0) for level, index in points.items()}
@@ -240,8 +245,7 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
             for i, group in enumerate(grid.groups)
             if axis != DEVICE_AXIS and group[0] == DEVICE_AXIS and {group[1]} == severities
         ]
-        at_zero = grid.values[nominal[0]] if nominal else np.full(len(grid.devices), clean)
-        curve.setdefault(0.0, at_zero)
+        curve.setdefault(0.0, grid.values[nominal[0]] if nominal else noisy)
         x = np.array(sorted(curve))
         if len(x) < 2:
             continue

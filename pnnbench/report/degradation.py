@@ -48,7 +48,7 @@ Curve = dict[float, Interval]
 def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     """Groups by axis and, where the axis is not the severity itself, by severity.
 
-    Surfaces are left out: they have a picture of their own.
+    Surfaces are left out: they have a picture of their own. So is an axis that has no level but 0.
     """
     severity_axes = {
         axis
@@ -59,7 +59,11 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     for group in table.groups:
         severity = None if group.axis in severity_axes else group.severity
         panels.setdefault((group.axis, severity), []).append(group)
-    return {key: groups for key, groups in panels.items() if not is_surface(groups)}
+    return {
+        key: groups
+        for key, groups in panels.items()
+        if not is_surface(groups) and any(group.level for group in groups)
+    }
 
 
 def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
