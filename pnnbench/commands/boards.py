@@ -123,7 +123,8 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 
 
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
-    from pnnbench.records.store import read_records, write_record
+    from pnnbench.records.published import publish_records
+    from pnnbench.records.store import read_placed
     from pnnbench.report.render import render
 
     names = sorted({table.key["suite"] for table in tables})
@@ -134,13 +135,8 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
             next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
         )
     older = {job["hash"] for table in tables for job in table.older}
-    records = [r for r in read_records(sources) if r["job"]["hash"] not in older]
-    current = {f"{record['job']['hash']}.json" for record in records}
-    for old in (folder / "records").glob("*.json"):
-        if old.name not in current:
-            old.unlink()
-    for record in records:
-        write_record(folder / "records" / f"{record['job']['hash']}.json", record)
+    placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
+    publish_records(placed, folder / "records")
     page = write_board(tables, folder, wandb, Path("runs") / "leaderboard")
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")

@@ -143,7 +143,8 @@ DECLARED = (
             ),
             Argument(
                 "--publish",
-                "Folder for records, page and pictures, such as leaderboards/SUITE.",
+                "Folder for records, page and pictures, such as leaderboards/SUITE; parameters and "
+                "outcomes of one seed of each row go with them.",
                 text("a folder", "FOLDER"),
             ),
             Argument(

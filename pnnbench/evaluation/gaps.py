@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from pnnbench.errors import UserError
+from pnnbench.errors import DiskFullError, UserError
 
 #: ``not-finite``: the figure is no finite number. ``left-out``: it has no meaning for the workload.
 #: ``error``: measuring it failed.
@@ -71,9 +71,14 @@ class Gaps:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Context in which an exception leaves a gap of this name; interrupts come through."""
+        """Context in which an exception leaves a gap of this name.
+
+        Interrupts come through, and a full disk, after which the same work can be done again.
+        """
         try:
             yield
+        except DiskFullError:
+            raise
         except LeftOutError as error:
             self.found.append(Gap.of(name, error))
         except Exception as error:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.data.order import permutation
+from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
 from pnnbench.evaluation.harness import Reading, job_cells, measure_clean, measure_grid
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
@@ -89,18 +90,20 @@ def measure_training_device(
     return {"seed": number, "severity": severity, "unit": unit, **_value(reading)}
 
 
-def outcomes_of(readings: Sequence[Reading], images: int) -> NDArray[np.bool_] | None:
+def outcomes_of(readings: Sequence[Reading], images: int, metric: str) -> NDArray[np.bool_] | None:
     """Which images are right in some readings.
 
     Args:
         readings: The readings.
         images: Number of images of each.
+        metric: Name of the metric.
 
     Returns:
         Booleans (readings, images), none right where a reading has none; None for tasks without
         right and wrong.
 
     Raises:
+        UserError: If an accuracy is another than the share of images that are right.
         Exception: What kept the workload from telling right and wrong.
     """
     for reading in readings:
@@ -112,6 +115,12 @@ def outcomes_of(readings: Sequence[Reading], images: int) -> NDArray[np.bool_] |
     for row, reading in zip(right, readings, strict=True):
         if reading.right is not None:
             row[:] = reading.right.numpy()
+        found, told = int(np.count_nonzero(row)), reading.value
+        if metric == "accuracy" and told is not None and abs(told * images - found) >= 0.5:
+            raise UserError(
+                f"outcomes() of the workload says {found} of {images} right, its metric {told}",
+                next_step="change outcomes() together with metric()",
+            )
     return right
 
 
@@ -224,7 +233,7 @@ def measure(
     gaps.found += [Gap.of(part, r.error) for part, r in parts.items() if r.error is not None]
     outcomes = {}
     with gaps.part("outcomes"):
-        right = outcomes_of([clean, *readings], len(images))
+        right = outcomes_of([clean, *readings], len(images), workload.metric_name)
         if right is not None and folder is not None:
             outcomes = {"outcomes": write_outcomes(folder, right)}
     deployments: list[dict[str, Any]] = []

@@ -31,10 +31,10 @@ def test_a_run_has_many_names(ran: Ran, name: str) -> None:
 def test_evaluate_as_json_and_csv(ran: Ran) -> None:
     found = json.loads(command("evaluate", "tiny/BP/0", "--format", "json", cwd=ran[0]).out)
     assert found["within"]
-    assert len(found["cells"]) == 12
+    assert len(found["cells"]) == 13
     text = command("evaluate", "tiny/BP/0", "--format", "csv", cwd=ran[0]).out
     lines = list(csv.DictReader(io.StringIO(text)))
-    assert len(lines) == 13
+    assert len(lines) == 14
     assert all(line["value"] == line["recorded"] for line in lines)
 
 

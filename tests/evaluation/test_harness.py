@@ -11,6 +11,9 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
+from hypothesis import given, settings
+from hypothesis import strategies as hs
+
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.evaluation import harness
@@ -21,15 +24,22 @@ from pnnbench.evaluation.harness import (
     Reading,
     evaluate_clean,
     evaluate_grid,
+    job_cells,
     measure_clean,
     measure_grid,
 )
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
+<<<<<<< HEAD
 from pnnbench.platforms.mrr import MRREnvironment, RingCalibration
+=======
+from pnnbench.platforms.mrr import MRREnvironment
+from pnnbench.platforms.rings import RingCalibration
+from pnnbench.registry import workload_class
+>>>>>>> w-ra
 from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.grid import SHOT_AXIS, Cell, Law, shot_cell
 from pnnbench.workloads.mrr import MRRDigits, mrr_layers
 from pnnbench.workloads.networks import DigitsNet, PhysicalNetwork
 
@@ -182,10 +192,14 @@ def test_accuracies_are_the_same_to_the_last_image(
 ) -> None:
     values = evaluate_grid(accurate, *images, cells)
     assert evaluate_grid(accurate, *images, cells, batch_size=64, cells_per_batch=1) == values
-    assert [round(v * N) / N for v in values] == pytest.approx(values, abs=1e-6)
+    assert [round(v * N) / N for v in values] == values
     assert len(set(values)) > 5
     assert min(values) >= 0.0
+<<<<<<< HEAD
     assert max(values) > 0.7
+=======
+    assert max(values) > 0.6
+>>>>>>> w-ra
 
 
 def test_the_grid_tells_cells_apart(cells: list[Cell], reference: list[float]) -> None:
@@ -243,9 +257,13 @@ def test_each_cell_of_the_grid_changes_every_transfer() -> None:
     layers = workload.layers()
     ideal = {name: layer.transfer().detach() for name, layer in layers.items()}
     points = {(c.axis, c.level): c for c in workload.perturbation_grid("quick")}
+<<<<<<< HEAD
     assert len(points) == 19
+=======
+    assert len(points) == 14
+>>>>>>> w-ra
     for cell in points.values():
-        device = workload.draw_device(cell.severity, cell.device_seed)
+        device = workload.draw_device(cell.severity, cell.device_seed, cell.law)
         with operate(workload.network, [Condition(device, cell.environment)]):
             for name, layer in layers.items():
                 changed = (layer.transfer() - ideal[name]).abs() > 1e-6
@@ -300,12 +318,44 @@ def test_a_device_that_forgets_one_layer_is_an_error(
     class Forgetful(Fine):
         """Leaves the last layer ideal."""
 
-        def draw_device(self, severity: float, seed: int) -> Device:
-            drawn = super().draw_device(severity, seed)
+        def draw_device(
+            self, severity: float, seed: int | None, law: Law = "fabrication"
+        ) -> Device:
+            drawn = super().draw_device(severity, seed, law)
             return Device({n: e for n, e in drawn.errors.items() if n != "fc2"})
 
     with pytest.raises(RuntimeError, match="layer 'fc2' unchanged"):
-        evaluate_grid(Forgetful(0), *images, cells[:2])
+        evaluate_grid(Forgetful(0).double(), *images, cells[:2])
+
+
+@pytest.mark.parametrize(
+    "name", ["mrr-digits", "mzi-digits", "freespace-digits", "diffractive-digits"]
+)
+def test_a_device_without_errors_is_an_error_beside_one_that_has_them(name: str) -> None:
+    """In a batch the transfer is computed in another way, and may differ in its last digit."""
+    workload = workload_class(name)(0)
+    x, y = ImageDataModule(DIGITS, limit_test=2).test_tensors()
+    workload.calibrate(ImageDataModule(DIGITS, limit_train=8).train_tensors()[0])
+
+    class Lazy(type(workload)):  # type: ignore[misc]
+        def draw_device(
+            self, severity: float, seed: int | None, law: Law = "fabrication"
+        ) -> Device:
+            drawn = super().draw_device(severity, seed, law)
+            last = list(self.layers())[-1]
+            if seed == 1_000_001:
+                return Device({n: e for n, e in drawn.errors.items() if n != last})
+            return drawn
+
+    nominal = workload.nominal_environment()
+    pair = [Cell("device", 0.5, "", 0.5, 1_000_000 + i, nominal) for i in range(2)]
+    lazy = Lazy(0)
+    lazy.network.load_state_dict(workload.network.state_dict())
+    for cells in (pair, pair[1:]):
+        reading = measure_grid(lazy, x, y, cells)[-1]
+        assert isinstance(reading.error, RuntimeError)
+        assert "unchanged" in str(reading.error)
+    assert measure_grid(lazy, x, y, pair)[0].error is None
 
 
 def test_shot_noise_is_cut_from_fixed_blocks() -> None:
@@ -376,7 +426,7 @@ def test_progress_is_told_after_each_group(
     evaluate_grid(
         fine, *images, cells[:7], cells_per_batch=3, progress=lambda *args: told.append(args)
     )
-    assert told == [(3, 7), (6, 7), (7, 7)]
+    assert told == [(3, 7), (4, 7), (7, 7)]  # four cells of one device, three of another
 
 
 @pytest.mark.parametrize("given", [{"batch_size": 0}, {"cells_per_batch": 0}])
@@ -391,8 +441,10 @@ def broken(workload: Workload, device: int) -> type[Workload]:
     """The workload's class, without finite outputs on one device."""
 
     class Broken(type(workload)):  # type: ignore[misc]
-        def draw_device(self, severity: float, seed: int | None) -> Device:
-            drawn = super().draw_device(severity, seed)
+        def draw_device(
+            self, severity: float, seed: int | None, law: Law = "fabrication"
+        ) -> Device:
+            drawn = super().draw_device(severity, seed, law)
             if seed != device:
                 return drawn
             # Weights this large overflow in the sums over the inputs.
@@ -483,7 +535,7 @@ def test_a_cell_without_a_value_leaves_the_others(
             expected = NotFiniteError if metric is Undefined else ValueError
             assert type(reading.error) is expected
         else:
-            assert reading == Reading(value)
+            assert reading == Reading(pytest.approx(value, abs=1e-6))
     if metric is Refusing:
         with pytest.raises(ValueError, match="too bad"):
             evaluate_grid(workload, *images, cells)
@@ -512,10 +564,12 @@ def test_a_device_that_cannot_be_operated_leaves_the_others(
     fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell], reference: list[float]
 ) -> None:
     class Torn(Fine):
-        def draw_device(self, severity: float, seed: int | None) -> Device:
+        def draw_device(
+            self, severity: float, seed: int | None, law: Law = "fabrication"
+        ) -> Device:
             if seed == 1_000_001:
                 raise OverflowError("no such device")
-            return super().draw_device(severity, seed)
+            return super().draw_device(severity, seed, law)
 
     workload = Torn(0).double()
     workload.network.load_state_dict(fine.network.state_dict())
@@ -525,6 +579,120 @@ def test_a_device_that_cannot_be_operated_leaves_the_others(
             assert isinstance(reading.error, OverflowError)
         else:
             assert reading.value == pytest.approx(value, rel=1e-6)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    seeds=hs.lists(hs.sampled_from([None, 1, 2, 3, 4]), min_size=1, max_size=40),
+    size=hs.integers(1, 12),
+)
+def test_no_device_is_in_more_groups_than_its_cells_need(
+    seeds: list[int | None], size: int
+) -> None:
+    cells = [
+        Cell("device", i, "", 0.0 if s is None else 1.0, s, MRREnvironment())
+        for i, s in enumerate(seeds)
+    ]
+    groups = harness._by_device(cells, size)
+    assert sorted(i for group in groups for i in group) == list(range(len(cells)))
+    assert max(map(len, groups)) <= size
+    for seed in set(seeds):
+        drawn = [group for group in groups if any(seeds[i] == seed for i in group)]
+        assert len(drawn) == math.ceil(seeds.count(seed) / size)
+
+
+def test_a_device_is_drawn_once_for_its_group(
+    images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    drawn: list[tuple[float, int | None]] = []
+
+    class Noting(Fine):
+        def draw_device(
+            self, severity: float, seed: int | None, law: Law = "fabrication"
+        ) -> Device:
+            drawn.append((severity, seed))
+            return super().draw_device(severity, seed, law)
+
+    x, y = images
+    evaluate_grid(Noting(0).double(), x[:10], y[:10], cells, cells_per_batch=100)
+    assert sorted(drawn) == sorted({(c.severity, c.device_seed) for c in cells})
+    assert len(drawn) < len(cells)
+
+
+def test_read_out_noise_alone_is_a_cell_of_a_job(
+    fine: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    x, y = images
+    *grid, cell = job_cells(fine, "smoke", x)
+    assert grid == cells
+    assert cell == shot_cell(MRREnvironment())
+    assert (cell.axis, cell.level, cell.severity, cell.device_seed) == (SHOT_AXIS, 0.0, 0.0, None)
+    assert not cell.counts
+    (reading,) = measure_grid(fine, *images, [cell])
+    assert reading.error is None
+    # By hand: the ideal device with the noise of the ideal device.
+    noise = DeviceNoise([None])
+    with torch.no_grad(), operate(fine.network, [Condition(Device.ideal())], noise):
+        outputs = fine(x)
+    expected = F.cross_entropy(outputs.double(), y).item()
+    assert reading.value == pytest.approx(expected, rel=1e-12)
+    clean = evaluate_clean(fine, x, y)
+    assert abs(expected - clean) > 1e-5 * clean
+    # Among others, in any order, the same.
+    mixed = evaluate_grid(fine, x, y, [cells[0], cell, cells[5]], cells_per_batch=2)
+    assert mixed[1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_network_without_read_out_noise_has_no_such_cell(images: tuple[Tensor, Tensor]) -> None:
+    class Quiet(MRRDigits):
+        def build_network(self) -> DigitsNet:
+            quiet = RingCalibration(readout_noise=0.0)
+            return DigitsNet(*mrr_layers(quiet))
+
+    workload = Quiet(0).double()
+    assert job_cells(workload, "smoke", images[0]) == workload.perturbation_grid("smoke")
+
+
+@pytest.mark.parametrize("batch_size", [33, 1000])
+def test_each_reading_says_which_images_are_right(
+    batch_size: int, accurate: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    x, y = images
+    readings = measure_grid(accurate, x, y, cells, batch_size=batch_size)
+    for reading in [measure_clean(accurate, x, y, batch_size), *readings]:
+        assert reading.right is not None
+        assert reading.right.shape == (N,)
+        assert int(reading.right.sum()) / N == reading.value
+    once = measure_grid(accurate, x, y, cells[:3])
+    for reading, other in zip(once, readings, strict=False):
+        assert reading.right is not None
+        assert other.right is not None
+        assert torch.equal(reading.right, other.right)
+
+
+def test_outputs_that_are_not_finite_are_wrong(images: tuple[Tensor, Tensor]) -> None:
+    workload = MRRDigits(0).double()
+    with torch.no_grad():
+        workload.network.fc2.current.fill_(math.nan)
+    right = measure_clean(workload, *images).right
+    assert right is not None
+    assert not right.any()
+
+
+def test_a_workload_that_cannot_tell_right_from_wrong_keeps_its_values(
+    accurate: MRRDigits, images: tuple[Tensor, Tensor], cells: list[Cell]
+) -> None:
+    class Unsure(MRRDigits):
+        def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+            raise ZeroDivisionError("no idea")
+
+    workload = Unsure(0).double()
+    workload.network.load_state_dict(accurate.network.state_dict())
+    readings = measure_grid(workload, *images, cells[:3])
+    assert readings == measure_grid(accurate, *images, cells[:3])
+    for reading in readings:
+        assert reading.right is None
+        assert isinstance(reading.right_error, ZeroDivisionError)
 
 
 def test_no_training_method_is_imported_by_the_harness() -> None:

@@ -193,6 +193,27 @@ def test_a_measured_level_zero_stands_instead_of_the_clean_value() -> None:
     assert curve_areas(read_grid(record), 0.9)["device"] == pytest.approx(0.5)
 
 
+def with_read_out_noise(record: dict, value: float) -> None:
+    cell = {**record["cells"][0], "axis": "shot", "unit": "", "level": 0.0, "severity": 0.0}
+    cell |= {"device_seed": None, "value": value, "counts": False}
+    record["cells"].append(cell)
+
+
+def test_at_level_0_stands_the_ideal_device_read_out_with_noise() -> None:
+    """As all cells are; the clean value has no noise."""
+    record = with_values(make_record(), lambda c: 0.5)
+    noisy = read_grid(resealed(record, lambda r: with_read_out_noise(r, 0.5)))
+    areas = curve_areas(noisy, 0.9)
+    assert areas.keys() == {"device", "temperature-fine", "temperature-wide"}
+    assert areas["device"] == pytest.approx(0.5)
+    assert curve_areas(read_grid(record), 0.9)["device"].mean() > 0.5
+    # The cell carries no weight.
+    plain = read_grid(record)
+    assert device_scores(noisy.values, noisy.weights) == pytest.approx(
+        device_scores(plain.values, plain.weights)
+    )
+
+
 def test_groups_weigh_the_same() -> None:
     record = with_values(make_record(), lambda c: {"device": 0.9}.get(c["axis"], 0.3))
     grid = read_grid(record)

@@ -102,7 +102,7 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("cost.gradient_evaluations", -1, "gradient_evaluations"),
         ("parameters", KeyError, "lacks parameters"),
         ("parameters.file", "../../secret", "parameters.file"),
-        ("schema", 3, "schema"),
+        ("schema", 4, "schema"),
         ("schema", True, "schema"),
         ("not_finite", -1, "not_finite"),
         ("cells.3.not_finite", 1.5, "cells[3].not_finite"),
@@ -127,6 +127,21 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path) -> None:
         ("job.epochs_factor", 0, "epochs_factor"),
         ("data.fingerprint", "md5:12", "fingerprint"),
         ("curves.train_loss", [1.0], "one length"),
+        ("curves.epoch", KeyError, "lacks epoch"),
+        ("curves.epoch", [1, 2, 3, 4, 5, 6, 7, 8, 9, 9], "ascending"),
+        ("curves.validation_loss", [math.inf] * 10, "validation_loss"),
+        ("curves.validation_metric", [0.5], "one length"),
+        ("curves.colour", [0.5] * 10, "colour"),
+        ("cost.train_cpu_seconds", -1.0, "train_cpu_seconds"),
+        ("cost.peak_memory_bytes", 1.5, "peak_memory_bytes"),
+        ("sharpness.is_minimum", 2, "is_minimum"),
+        ("sharpness.is_minimum", True, "is_minimum"),
+        ("sharpness.gradient_norm", -0.1, "gradient_norm"),
+        ("sharpness.point", {"device_seed": 3}, "lacks severity"),
+        ("sharpness.point", {"device_seed": "a", "severity": 0.5}, "point.device_seed"),
+        ("outcomes", {"file": "../x", "sha256": "0" * 64}, "outcomes.file"),
+        ("outcomes", {"file": "x", "sha256": "0"}, "outcomes.sha256"),
+        ("headline", "offset-calibrated", "headline"),
         ("metric.chance", "low", "chance"),
         ("cost.forward_evaluations", -1, "forward_evaluations"),
         ("cost.forward_evaluations", 1.0, "forward_evaluations"),
@@ -206,12 +221,86 @@ def test_a_failure_keeps_parameters_curves_and_gaps() -> None:
     assert rec.seal(failure)["parameters"] == whole["parameters"]
 
 
+def test_cells_of_version_2_stand_one_by_one_on_disk_and_are_read(tmp_path: Path) -> None:
+    record = changed(make_record(), "schema", 2)
+    sealed = rec.write_record(tmp_path / "record.json", record)
+    assert json.loads((tmp_path / "record.json").read_text()) == sealed
+    assert rec.read_record(tmp_path / "record.json") == sealed
+    # In memory they are those of the present version.
+    assert sealed["cells"] == make_record()["cells"]
+
+
 def test_records_of_version_1_are_read_and_have_no_gaps(tmp_path: Path) -> None:
     record = changed(make_record(), "schema", 1)
     rec.write_record(tmp_path / "record.json", record)
     assert rec.read_record(tmp_path / "record.json")["schema"] == 1
     with pytest.raises(UserError, match="none in a record of version 1"):
         rec.seal(changed(with_gaps("cells[3]", cells__3__value=None), "schema", 1))
+
+
+def full_record() -> dict:
+    """A record with everything that is optional."""
+    record = make_record(sealed=False)
+    count = len(record["cells"])
+    deployment = {"name": "offset-calibrated", "images": 256, "queries": 256}
+    few = [{k: v for k, v in cell.items() if k != "counts"} for cell in record["cells"][::13]]
+    epochs = len(record["curves"]["epoch"])
+    record |= {
+        "deployments": [{**deployment, "values": [None, *[0.5] * (count - 1)]}],
+        "headline": "offset-calibrated",
+        "earlier": [
+            {"share": 0.25, "steps": 2342, "clean": 0.9, "cells": few},
+            {"share": 0.5, "steps": 4685, "clean": None, "cells": few[:1]},
+        ],
+        "outcomes": {"file": "outcomes.safetensors", "sha256": "0" * 64},
+    }
+    record["curves"] |= {
+        "validation_loss": [0.5] * epochs,
+        "validation_metric": [None, *[0.9] * (epochs - 1)],
+    }
+    record["cost"] |= {
+        "train_cpu_seconds": 59.0,
+        "evaluate_cpu_seconds": 20.0,
+        "sharpness_cpu_seconds": 11.0,
+        "peak_memory_bytes": 10**9,
+    }
+    point = {"device_seed": None, "severity": 0.0}
+    record["sharpness"] |= {"point": point, "gradient_norm": 0.01, "is_minimum": 1.0}
+    return record
+
+
+def test_a_record_with_everything_optional_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = full_record()
+    sealed = rec.write_record(tmp_path / "record.json", record)
+    assert {key: value for key, value in sealed.items() if key != "checksum"} == record
+    assert rec.read_record(tmp_path / "record.json") == sealed
+    assert rec.seal(changed(record, "headline", "frozen"))["headline"] == "frozen"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("deployments.0.values", [0.5], "deployments[0].values length"),
+        ("deployments.0.values.3", 1.5, "deployments[0].values[3]"),
+        ("deployments.0.name", "frozen", "a name other than frozen"),
+        ("deployments.0.images", -1, "deployments[0].images"),
+        ("deployments.0.queries", KeyError, "lacks queries"),
+        ("headline", "none", "frozen, offset-calibrated"),
+        ("earlier.0.share", 1.0, "earlier[0].share"),
+        ("earlier.0.share", 0.75, "ascending"),
+        ("earlier.0.steps", 5000, "ascending"),
+        ("earlier.0.clean", 1.5, "earlier[0].clean"),
+        ("earlier.0.cells.1.value", 1.5, "earlier[0].cells[1].value"),
+        ("earlier.0.cells.1.level", KeyError, "lacks level"),
+        ("earlier.0.cells.1.device_seed", 7, "cells of the grid"),
+        ("earlier.0.colour", "red", "colour"),
+        ("gaps", [{"part": "outcomes", "type": "error", "message": ""}], "parts that are missing"),
+    ],
+)
+def test_optional_parts_are_checked_too(path: str, value: object, words: str) -> None:
+    with pytest.raises(UserError) as caught:
+        rec.seal(changed(full_record(), path, value))
+    assert words in str(caught.value)
 
 
 def test_a_record_may_have_a_training_device_or_not() -> None:
@@ -258,12 +347,14 @@ def test_a_failure_needs_its_error_and_may_not_carry_a_grid() -> None:
 
 def test_a_changed_figure_breaks_the_checksum(tmp_path: Path) -> None:
     path = write_job(tmp_path, make_record())
-    record = json.loads(path.read_text())
-    record["cells"][0]["value"] = 0.999
-    path.write_text(json.dumps(record))
+    record = rec.read_record(path)
+    stored = json.loads(path.read_text())
+    stored["groups"][0]["values"][0] = 0.999
+    path.write_text(json.dumps(stored))
     with pytest.raises(UserError, match="checksum does not match"):
         rec.read_record(path)
     assert not rec.is_finished(path)
+    record["cells"][0]["value"] = 0.999
     with pytest.raises(UserError, match="changed after it was sealed"):
         rec.write_record(tmp_path / "record.json", record)
 

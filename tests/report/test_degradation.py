@@ -48,6 +48,14 @@ def test_level_zero_is_clean_or_what_the_same_devices_measured(table):
         assert list(curves["device", None][row.method]) == [0.0, 0.1, 0.25, 0.5, 1.0]
 
 
+def test_read_out_noise_alone_has_no_panel(table):
+    records = make_suite()
+    for record in records:
+        shot = {"axis": "shot", "unit": "", "level": 0.0, "severity": 0.0, "device_seed": None}
+        record["cells"].append({**record["cells"][0], **shot, "counts": False})
+    assert curves_of(build(records)[0]) == curves_of(table)
+
+
 def test_level_zero_falls_back_to_clean():
     records = make_suite(["BP", "SAT"])
     for record in records:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from pnnbench.cli import main
 from pnnbench.errors import DiskFullError
 from pnnbench.records.doctor import diagnose
+from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.store import is_finished, read_record
 from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
@@ -102,6 +103,30 @@ class Odd(Brisk):
         update = metric.update
         metric.update = lambda outputs, labels: update(outputs, labels % 2)
         return metric
+
+    def outcomes(self, outputs, labels):
+        return super().outcomes(outputs, labels % 2)
+
+
+class Contrary(Brisk):
+    '''Right is what the metric calls wrong.'''
+
+    def outcomes(self, outputs, labels):
+        return ~super().outcomes(outputs, labels)
+
+
+class Misshapen(Brisk):
+    '''One outcome for all images.'''
+
+    def outcomes(self, outputs, labels):
+        return super().outcomes(outputs, labels).all()
+
+
+class Regression(Brisk):
+    '''A task without right and wrong.'''
+
+    def outcomes(self, outputs, labels):
+        return None
 """
 
 
@@ -170,6 +195,64 @@ def test_a_workload_with_labels_of_its_own_is_measured_whole(load, tmp_path):
     assert record["sharpness"]["lambda_max_calibrated"] > 0.0
 
 
+def test_each_cell_says_of_each_image_whether_it_was_right(load, tmp_path):
+    record, folder, _ = run(load(), tmp_path / "runs")
+    path = folder / "record.json"
+    right = read_outcomes(path, record)
+    images = record["data"]["n_test"]
+    assert right.shape == (len(record["cells"]) + 1, images)
+    values = [record["clean"], *(cell["value"] for cell in record["cells"])]
+    assert [row.sum() / images for row in right] == values
+    assert len(set(values)) > 5
+    # To the last image what the trained network says.
+    workload = load_trained(folder, record)
+    x, y = data_module(load().jobs[0]).test_tensors()
+    assert (right[0] == (workload(x).argmax(1) == y).numpy()).all()
+    assert diagnose(tmp_path / "runs") == []
+    (folder / "outcomes.safetensors").write_bytes(b"other")
+    assert {finding.kind for finding in diagnose(tmp_path / "runs")} == {"outcomes"}
+
+
+def test_a_cell_that_cannot_be_measured_leaves_the_outcomes_of_the_others(load, tmp_path):
+    record, folder, _ = run(load("gap_workloads.Gapped"), tmp_path / "runs")
+    right = read_outcomes(folder / "record.json", record)
+    for cell, row in zip(record["cells"], right[1:], strict=True):
+        if cell["value"] is not None:
+            assert row.sum() / right.shape[1] == cell["value"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Contrary", "outcomes() of the workload says"), ("Misshapen", "the outcomes of")],
+)
+def test_outcomes_that_cannot_be_had_are_a_gap_and_the_rest_stands(load, tmp_path, name, words):
+    plain, _, _ = run(load(), tmp_path / "plain")
+    record, folder, _ = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert record["status"] == "ok"
+    assert record["cells"] == plain["cells"]
+    (gap,) = record["gaps"]
+    assert gap["part"] == "outcomes"
+    assert words in gap["message"]
+    assert not (folder / "outcomes.safetensors").exists()
+
+
+def test_outcomes_that_cannot_be_written_are_a_gap_and_the_rest_stands(load, tmp_path):
+    suite = load()
+    target = job_folder(tmp_path / "runs", suite.jobs[0]) / "outcomes.safetensors"
+    target.mkdir(parents=True)  # a folder stands where the file goes
+    record, _, _ = run(suite, tmp_path / "runs")
+    assert record["status"] == "ok"
+    assert [gap["part"] for gap in record["gaps"]] == ["outcomes"]
+    assert "outcomes" not in record
+
+
+def test_a_task_without_right_and_wrong_has_no_outcomes_and_no_gap(load, tmp_path):
+    record, folder, _ = run(load("gap_workloads.Regression"), tmp_path / "runs")
+    assert record["status"] == "ok"
+    assert not {"outcomes", "gaps"} & record.keys()
+    assert not (folder / "outcomes.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
@@ -194,7 +277,7 @@ def test_a_job_with_nothing_to_show_keeps_its_parameters(load, tmp_path, name, s
     assert not [line for line in said if "epoch" in line]
 
 
-@pytest.mark.parametrize("moment", ["grid 13/13", "sharpness"])
+@pytest.mark.parametrize("moment", ["grid 10/13", "sharpness"])
 def test_a_job_stopped_while_it_measures_does_not_train_again(load, tmp_path, moment):
     whole, _, _ = run(load(), tmp_path / "whole")
     suite, runs = load(), tmp_path / "runs"
@@ -219,7 +302,12 @@ def test_a_job_stopped_while_it_measures_does_not_train_again(load, tmp_path, mo
 
 @pytest.mark.parametrize(
     ("file", "trained"),
-    [("checkpoints/last.ckpt", False), ("parameters.safetensors", True), ("record.json", True)],
+    [
+        ("checkpoints/last.ckpt", False),
+        ("parameters.safetensors", True),
+        ("outcomes.safetensors", True),
+        ("record.json", True),
+    ],
 )
 def test_a_full_disk_stops_the_suite_and_the_same_command_goes_on(load, tmp_path, file, trained):
     """What is written lands on the device that is always full."""

@@ -43,6 +43,18 @@ def test_accuracy_is_the_librarys_with_lost_outputs_wrong(n, classes, cut, lost,
     assert not top1(outputs, targets)[~kept].any()
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(counts=hs.lists(hs.tuples(hs.integers(0, 40), hs.integers(0, 40)), min_size=1, max_size=9))
+def test_accuracy_is_the_exact_share(counts):
+    metric = Accuracy()
+    for right, wrong in counts:
+        outputs = torch.eye(2)[[0] * right + [1] * wrong]
+        metric.update(outputs, torch.zeros(right + wrong, dtype=torch.long))
+    right, total = sum(r for r, _ in counts), sum(map(sum, counts))
+    if total:
+        assert metric.compute().item() == right / total
+
+
 def test_chance_follows_the_classes_unless_a_class_says_otherwise():
     class Two(MZIDigits):
         n_classes = 2

@@ -1,0 +1,66 @@
+"""What of a board goes into the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pnnbench.records import store as rec
+from pnnbench.records.doctor import diagnose
+from pnnbench.records.published import publish_records, with_tensors
+
+from ..record_factory import changed, make_failure, make_record, write_job
+
+
+def files(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_records_of_all_seeds_and_tensors_of_the_smallest_that_finished(tmp_path: Path) -> None:
+    records = [make_record("SAT", s) for s in (2, 1)] + [make_record("BP", s) for s in (0, 1)]
+    records += [make_failure("SAT", 0)]
+    for record in records:
+        write_job(tmp_path / "runs", record)
+    placed = rec.read_placed(tmp_path / "runs")
+    assert [record for _, record in placed] == rec.read_records(tmp_path / "runs")
+    chosen = {(r["job"]["method"]["label"], r["job"]["seed"]) for _, r in with_tensors(placed)}
+    assert chosen == {("SAT", 1), ("BP", 0)}
+    board = tmp_path / "board" / "records"
+    publish_records(placed, board)
+    names = [record["job"]["hash"] for record in records]
+    with_files = {f"{names[i]}/parameters.safetensors" for i in (1, 2)}
+    assert files(board) == {f"{name}.json" for name in names} | with_files
+    assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
+    assert {finding.kind for finding in diagnose(board)} == {"failed"}
+    # From where it stands, with nothing to change.
+    publish_records(rec.read_placed(board), board)
+    assert files(board) == {f"{name}.json" for name in names} | with_files
+    # Another seed and another row: what is no longer of the board goes.
+    write_job(tmp_path / "runs", make_record("SAT", 0))
+    sat = [p for p in rec.read_placed(tmp_path / "runs") if p[1]["job"]["method"]["label"] == "SAT"]
+    sat = [p for p in sat if p[1]["status"] == "ok"]
+    publish_records(sat, board)
+    first = make_record("SAT", 0)["job"]["hash"]
+    assert files(board) == {f"{n}.json" for n in (*names[:2], first)} | {
+        f"{first}/parameters.safetensors"
+    }
+    assert not (board / names[1]).exists()
+
+
+def test_tensors_that_are_not_the_records_stay_out(tmp_path: Path) -> None:
+    path = write_job(tmp_path / "runs", make_record("SAT", 0))
+    (path.parent / "parameters.safetensors").write_bytes(b"other")
+    board = tmp_path / "board" / "records"
+    publish_records(rec.read_placed(tmp_path / "runs"), board)
+    assert files(board) == {f"{path.parent.name}.json"}
+    assert diagnose(board) == []
+    # A published file that is changed is found.
+    (board / path.parent.name).mkdir()
+    (board / path.parent.name / "parameters.safetensors").write_bytes(b"changed")
+    assert [finding.kind for finding in diagnose(board)] == ["parameters"]
+
+
+def test_a_row_of_another_workload_is_another_row(tmp_path: Path) -> None:
+    one = make_record("SAT", 0)
+    other = changed(one, "job.workload", "mrr-digits")
+    placed = [(tmp_path / "a" / "record.json", one), (tmp_path / "b" / "record.json", other)]
+    assert len(with_tensors(placed)) == 2
