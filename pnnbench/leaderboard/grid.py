@@ -21,15 +21,9 @@ Group = tuple[str, float, tuple[tuple[str, float], ...]]
 DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
 SHOT_AXIS = "shot"
-<<<<<<< HEAD
 """Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
 LAST_REVISION = 2
 """Revision of the protocol that new jobs are scored under."""
-=======
-"""Axis of the one cell with the noise of the read-out and nothing else."""
-WORST_FRACTION = 0.10
-"""Share of the devices that count as the worst ones."""
->>>>>>> w-ra
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""
 
@@ -254,13 +248,8 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
 
     Levels are signed (a temperature below the training point is negative), so both branches
     count by their length. Where an axis has no group at level 0, the devices of its severity at
-<<<<<<< HEAD
     nominal conditions stand there (the point of the device axis); where there are none, the ideal
     device with the noise of the read-out (the cells of the axis ``shot``), or else the clean value.
-=======
-    nominal conditions stand there (the point of the device axis), or else the ideal device, read
-    out with noise as all cells are; its clean value where that was not measured.
->>>>>>> w-ra
 
     Args:
         grid: The grid of one job.
@@ -276,8 +265,6 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
         if group[0] == SHOT_AXIS:
             continue
         curves.setdefault(group[0], {}).setdefault(grid.levels[group][0], []).append(i)
-    ideal = curves.pop(SHOT_AXIS, {}).get(0.0)
-    noisy = np.full(len(grid.devices), clean) if ideal is None else grid.values[ideal].mean(axis=0)
     result = {}
     for axis, points in curves.items():
         curve = {level: grid.values[index].mean(axis=0) for level, index in points.items()}
@@ -287,11 +274,7 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
             for i, group in enumerate(grid.groups)
             if axis != DEVICE_AXIS and group[0] == DEVICE_AXIS and {group[1]} == severities
         ]
-<<<<<<< HEAD
         curve.setdefault(0.0, grid.values[nominal[0]] if nominal else ideal)
-=======
-        curve.setdefault(0.0, grid.values[nominal[0]] if nominal else noisy)
->>>>>>> w-ra
         x = np.array(sorted(curve))
         if len(x) < 2:
             continue

@@ -49,12 +49,8 @@ Curve = dict[float, Interval]
 def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     """Groups by axis and, where the axis is not the severity itself, by severity.
 
-    <<<<<<< HEAD
     Surfaces are left out: they have a picture of their own. So is the ideal device with the noise
     of the read-out, which is a point on the others.
-    =======
-    Surfaces are left out: they have a picture of their own. So is an axis that has no level but 0.
-    >>>>>>> w-ra
     """
     severity_axes = {
         axis
@@ -67,11 +63,7 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
             continue
         severity = None if group.axis in severity_axes else group.severity
         panels.setdefault((group.axis, severity), []).append(group)
-    return {
-        key: groups
-        for key, groups in panels.items()
-        if not is_surface(groups) and any(group.level for group in groups)
-    }
+    return {key: groups for key, groups in panels.items() if not is_surface(groups)}
 
 
 def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
