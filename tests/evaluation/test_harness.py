@@ -9,10 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchmetrics
-from torch import Tensor
-
 from hypothesis import given, settings
 from hypothesis import strategies as hs
+from torch import Tensor
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError

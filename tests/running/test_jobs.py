@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -316,7 +315,7 @@ def test_statistics_of_a_submission_are_derived_not_taken(done, tmp_path):
     """A read-out full scale of zero in the tensors does not switch the noise off."""
     from safetensors.torch import save_file
 
-    from pnnbench.records.store import file_sha256, seal
+    from pnnbench.records.store import file_sha256
 
     loaded, runs, records = done
     submission = pack(job_folder(runs, loaded.jobs[0]), records[0], tmp_path)
