@@ -134,13 +134,10 @@ class _Meter:
     """One metric on its way through the images."""
 
     def __init__(self, workload: Workload) -> None:
-        self.workload = workload
         self.metric = workload.metric()
         self.not_finite = 0
         self.images = 0
         self.error: Exception | None = None
-        self.right: list[Tensor] = []
-        self.right_error: Exception | None = None
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Adds the outputs (B, ...) and targets (B, ...) of some images."""
@@ -152,21 +149,6 @@ class _Meter:
                 self.metric.update(outputs, targets)
             except Exception as error:
                 self.error = error
-        if self.right_error is None:
-            try:
-                self._note(self.workload.outcomes(outputs, targets), len(outputs))
-            except Exception as error:
-                self.right_error = error
-
-    def _note(self, right: Tensor | None, images: int) -> None:
-        if right is None:
-            return
-        if right.shape != (images,) or right.dtype != torch.bool:
-            raise UserError(
-                f"the outcomes of {images} images are {right.dtype} of shape {tuple(right.shape)}",
-                allowed="one boolean per image",
-            )
-        self.right.append(right.cpu())
 
     def _value(self) -> float:
         if self.error is not None:
@@ -184,12 +166,51 @@ class _Meter:
 
     def reading(self) -> Reading:
         """The value, or why there is none."""
-        whole = self.right and self.right_error is None
-        right = torch.cat(self.right) if whole else None
         try:
-            return Reading(self._value(), self.not_finite, None, right, self.right_error)
+            return Reading(self._value(), self.not_finite)
         except Exception as error:
-            return Reading(None, self.not_finite, error, right, self.right_error)
+            return Reading(None, self.not_finite, error)
+
+
+class _Outcomes:
+    """Right or wrong of each image of some cells that share a batch."""
+
+    def __init__(self, workload: Workload, count: int) -> None:
+        self.workload = workload
+        self.count = count
+        self.parts: list[Tensor] = []
+        self.error: Exception | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Adds outputs (count * B, ...), cell by cell, and the targets (B, ...) of all of them."""
+        if self.error is not None:
+            return
+        try:
+            every = targets.repeat(self.count, *[1] * (targets.dim() - 1))
+            right = self.workload.outcomes(outputs, every)
+            if right is None:
+                return
+            if right.shape != (len(outputs),) or right.dtype != torch.bool:
+                raise UserError(
+                    f"the outcomes of {len(outputs)} images are {right.dtype} of shape "
+                    f"{tuple(right.shape)}",
+                    allowed="one boolean per image",
+                )
+            self.parts.append(right.cpu().unflatten(0, (self.count, -1)))
+        except Exception as error:
+            self.error = error
+
+    def of(self, readings: Sequence[Reading]) -> list[Reading]:
+        """The readings of the cells with their outcomes."""
+        if self.error is not None:
+            return [dataclasses.replace(reading, right_error=self.error) for reading in readings]
+        if not self.parts:
+            return list(readings)
+        rows = torch.cat(self.parts, dim=1)
+        return [
+            dataclasses.replace(reading, right=row)
+            for reading, row in zip(readings, rows, strict=True)
+        ]
 
 
 @torch.no_grad()
@@ -209,12 +230,14 @@ def measure_clean(
     """
     workload.eval()
     try:
-        meter = _Meter(workload)
+        meter, outcomes = _Meter(workload), _Outcomes(workload, 1)
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            meter.update(workload(x), y)
+            outputs = workload(x)
+            meter.update(outputs, y)
+            outcomes.update(outputs, y)
     except Exception as error:
         return Reading(None, 0, error)
-    return meter.reading()
+    return outcomes.of([meter.reading()])[0]
 
 
 @torch.no_grad()
@@ -356,7 +379,7 @@ def _measure_group(
     conditions = [
         Condition(devices[place], c.environment) for place, c in zip(places, group, strict=True)
     ]
-    meters = [_Meter(workload) for _ in group]
+    meters, outcomes = [_Meter(workload) for _ in group], _Outcomes(workload, len(group))
     noise = DeviceNoise([c.device_seed for c in group])
     with operate(network, conditions, noise), hold_transfer(network) as held:
         _assert_changed(workload, group, ideal, held)
@@ -365,9 +388,11 @@ def _measure_group(
             noise.start = start
             outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
             parts = outputs.unflatten(0, (len(group), -1))
+            targets = labels[start : start + batch_size]
             for meter, out in zip(meters, parts, strict=True):
-                meter.update(out, labels[start : start + batch_size])
-    return [meter.reading() for meter in meters]
+                meter.update(out, targets)
+            outcomes.update(outputs, targets)
+    return outcomes.of([meter.reading() for meter in meters])
 
 
 def _number(reading: Reading) -> float:
