@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pnnbench.leaderboard.grid import SHOT_AXIS
 from pnnbench.leaderboard.model import GroupLine, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
@@ -48,7 +49,7 @@ Curve = dict[float, Interval]
 def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     """Groups by axis and, where the axis is not the severity itself, by severity.
 
-    Surfaces are left out: they have a picture of their own. So is an axis that has no level but 0.
+    Surfaces are left out: they have a picture of their own. Read-out noise alone has no curve.
     """
     severity_axes = {
         axis
@@ -62,7 +63,7 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     return {
         key: groups
         for key, groups in panels.items()
-        if not is_surface(groups) and any(group.level for group in groups)
+        if not is_surface(groups) and key[0] != SHOT_AXIS
     }
 
 
