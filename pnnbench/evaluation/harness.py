@@ -21,8 +21,9 @@ from contextlib import ExitStack, suppress
 import torch
 from torch import Tensor
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import check_range
 from pnnbench.evaluation.gaps import NotFiniteError
+from pnnbench.evaluation.readings import Meter, Outcomes, Reading
 from pnnbench.platforms.base import (
     Condition,
     Device,
@@ -113,91 +114,6 @@ def _assert_changed(
                 raise RuntimeError(f"{cell} leaves the transfer of layer {name!r} unchanged")
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What the metric of one cell came to.
-
-    Attributes:
-        value: The metric; None where there is none.
-        not_finite: Images whose outputs were not all finite.
-        error: Why there is no value; None where there is one.
-        queries: Images that the device has measured before, to be calibrated.
-        right: Which images are right, booleans (N,); None for tasks without right and wrong, and
-            where `right_error` says why.
-        right_error: Why it is not known which images are right.
-    """
-
-    value: float | None
-    not_finite: int = 0
-    error: Exception | None = None
-    queries: int = 0
-    right: Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
-    right_error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
-
-
-class _Meter:
-    """One metric on its way through the images."""
-
-    def __init__(self, workload: Workload) -> None:
-        self.workload = workload
-        self.metric = workload.metric()
-        self.not_finite = 0
-        self.images = 0
-        self.error: Exception | None = None
-        self.right: list[Tensor] = []
-        self.right_error: Exception | None = None
-
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Adds the outputs (B, ...) and targets (B, ...) of some images."""
-        finite = torch.isfinite(outputs.reshape(len(outputs), -1)).all(1)
-        self.not_finite += len(outputs) - int(finite.sum())
-        self.images += len(outputs)
-        if self.error is None:
-            try:
-                self.metric.update(outputs, targets)
-            except Exception as error:
-                self.error = error
-        if self.right_error is None:
-            try:
-                self._note(self.workload.outcomes(outputs, targets), len(outputs))
-            except Exception as error:
-                self.right_error = error
-
-    def _note(self, right: Tensor | None, images: int) -> None:
-        if right is None:
-            return
-        if right.shape != (images,) or right.dtype != torch.bool:
-            raise UserError(
-                f"the outcomes of {images} images are {right.dtype} of shape {tuple(right.shape)}",
-                allowed="one boolean per image",
-            )
-        self.right.append(right.cpu())
-
-    def _value(self) -> float:
-        if self.error is not None:
-            raise self.error
-        # A metric that was not made for them may take such outputs for class 0, or for nothing.
-        if self.not_finite and not getattr(self.metric, "counts_not_finite", False):
-            raise NotFiniteError(
-                f"the outputs of {self.not_finite} of {self.images} images are not finite, and "
-                f"{type(self.metric).__name__} does not say what they count"
-            )
-        value = float(self.metric.compute())
-        if not math.isfinite(value):
-            raise NotFiniteError(f"the metric {type(self.metric).__name__} is {value}")
-        return value
-
-    def reading(self) -> Reading:
-        """The value, or why there is none."""
-        whole = self.right and self.right_error is None
-        right = torch.cat(self.right) if whole else None
-        told = Reading(None, self.not_finite, right=right, right_error=self.right_error)
-        try:
-            return dataclasses.replace(told, value=self._value())
-        except Exception as error:
-            return dataclasses.replace(told, error=error)
-
-
 @torch.no_grad()
 def measure_clean(
     workload: Workload, images: Tensor, labels: Tensor, batch_size: int = 500
@@ -215,12 +131,14 @@ def measure_clean(
     """
     workload.eval()
     try:
-        meter = _Meter(workload)
+        meter, outcomes = Meter(workload), Outcomes(workload, 1)
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
-            meter.update(workload(x), y)
+            outputs = workload(x)
+            meter.update(outputs, y)
+            outcomes.update(outputs, y)
     except Exception as error:
         return Reading(None, 0, error)
-    return meter.reading()
+    return outcomes.of([meter.reading()])[0]
 
 
 @torch.no_grad()
@@ -374,7 +292,7 @@ def _measure_group(
     conditions = [
         Condition(devices[place], c.environment) for place, c in zip(places, group, strict=True)
     ]
-    meters = [_Meter(workload) for _ in group]
+    meters, outcomes = [Meter(workload) for _ in group], Outcomes(workload, len(group))
     noise = DeviceNoise([c.device_seed for c in group])
     with ExitStack() as deployed:
         deployed.enter_context(operate(network, conditions, noise))
@@ -390,9 +308,12 @@ def _measure_group(
             noise.start = start
             outputs = network.physical(h.repeat(len(group), *[1] * (h.dim() - 1)))
             parts = outputs.unflatten(0, (len(group), -1))
+            targets = labels[start : start + batch_size]
             for meter, out in zip(meters, parts, strict=True):
-                meter.update(out, labels[start : start + batch_size])
-    return [dataclasses.replace(meter.reading(), queries=queries) for meter in meters]
+                meter.update(out, targets)
+            outcomes.update(outputs, targets)
+    readings = outcomes.of([meter.reading() for meter in meters])
+    return [dataclasses.replace(reading, queries=queries) for reading in readings]
 
 
 def _number(reading: Reading) -> float:

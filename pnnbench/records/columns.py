@@ -145,7 +145,7 @@ def _cells(where: str, groups: Any, test_devices: Any) -> list[dict[str, Any]]:
 
 
 def layout(value: Any, indent: str = "", width: int = 100) -> str:
-    """Lays a JSON value out for people: what fits on a line, and a list of numbers, is one line.
+    """Lays a JSON value out for people: what fits, or holds nothing nested, is one line.
 
     Args:
         value: Plain JSON types.
@@ -162,8 +162,7 @@ def layout(value: Any, indent: str = "", width: int = 100) -> str:
         isinstance(item, (dict, list))
         for item in (value.values() if isinstance(value, dict) else value)
     )
-    numbers = isinstance(value, list) and not nested
-    if not value or not isinstance(value, (dict, list)) or numbers or len(flat) <= width:
+    if not nested or len(flat) <= width:
         return flat
     inner = indent + " "
     if isinstance(value, list):

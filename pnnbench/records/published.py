@@ -2,10 +2,13 @@
 
 ``records/HASH.json`` for every job of the board, and ``records/HASH/`` with parameters and outcomes
 for one seed of each row, the smallest that finished: enough to measure a new figure on every
-published row, or to draw its pictures. The tensors of the other seeds stay in the run folder, which
-goes into a release.
+published row, or to draw its pictures. The tensors of the other seeds stay in the run folder.
+`pnnbench leaderboard runs/SUITE --publish leaderboards/SUITE` does it.
 
-Sizes on mrr-mnist (61,470 rings, 10,000 test images, 301 cells): SIZES
+Sizes on mrr-mnist (61,470 rings, 10,000 test images, 281 cells), in parentheses deflated as git
+keeps them: record 11 kB (3 kB), parameters 253 kB (210 kB), outcomes 353 kB (263 kB). A board of 16
+rows and 10 seeds is 1.8 MB of records and 9.7 MB of tensors (0.5 and 7.6 MB); the tensors of all
+seeds would be 97 MB.
 """
 
 from __future__ import annotations

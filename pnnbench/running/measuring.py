@@ -19,7 +19,8 @@ from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
-from pnnbench.evaluation.harness import Reading, job_cells, measure_clean, measure_grid
+from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
+from pnnbench.evaluation.readings import Reading
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes

@@ -492,6 +492,8 @@ class _Part(nn.Module):
 class Classification:
     """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``.
 
+    A workload with another accuracy gives `metric` and `outcomes` together.
+
     ``chance`` is the accuracy of guessing each class equally often, 1 / ``n_classes``. Where the
     classes are not balanced, the answer that is always the most frequent class reaches its share:
     such a workload sets ``chance`` on its class to that share.

@@ -54,6 +54,9 @@ def test_a_published_board_is_found_by_the_suite(ran: Ran, tmp_path: Path) -> No
     board = tmp_path / "leaderboards" / "tiny"
     command("leaderboard", "runs/tiny", "--publish", board, cwd=folder)
     assert len(list((board / "records").glob("*.json"))) == 4
+    # One seed of each of the two rows.
+    for name in ("parameters.safetensors", "outcomes.safetensors"):
+        assert len(list((board / "records").glob(f"*/{name}"))) == 2
     assert (board / "index.html").is_file()
     assert "BP" in (board / "README.md").read_text()
     again = command("leaderboard", board, "--format", "json", cwd=tmp_path).out

@@ -20,13 +20,13 @@ from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.harness import (
     NOISE_BLOCK,
     DeviceNoise,
-    Reading,
     evaluate_clean,
     evaluate_grid,
     job_cells,
     measure_clean,
     measure_grid,
 )
+from pnnbench.evaluation.readings import Reading
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mrr import MRREnvironment, RingCalibration
