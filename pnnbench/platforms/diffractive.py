@@ -132,7 +132,7 @@ class DiffractiveStack(PhysicalLayer):
         self.samples = samples
         fine = plane.finer(samples)
         distances = gaps_mm if samples > 1 else ()
-        self.fine_gaps = nn.ModuleList(fine.gap(distance, dtype) for distance in distances)
+        self.fine_gaps = nn.ModuleList(fine.gap(distance, dtype, areas=2) for distance in distances)
         self.fine_detector_plane = fine_detector_plane
         self.sampling = check_sampling(sampling)
         self.surroundings = surroundings

@@ -50,13 +50,16 @@ class Plane:
         check_count("samples of a pixel", samples, high=64)
         return dataclasses.replace(self, n=samples * self.n, pixel_um=self.pixel_um / samples)
 
-    def gap(self, distance_mm: float, dtype: torch.dtype = torch.complex64) -> FreeSpace:
-        """A gap in these planes."""
+    def gap(
+        self, distance_mm: float, dtype: torch.dtype = torch.complex64, areas: int = 0
+    ) -> FreeSpace:
+        """A gap in these planes, on ``areas`` of which (0 to 2) samples are areas."""
         padding = self.padding
         if padding > 1:
             window = critical_distance_m(self.n, self.pixel_um * 1e-6, self.wavelength_nm * 1e-9, 1)
             padding = max(padding, math.ceil(distance_mm * 1e-3 / window - 1e-9))
-        return FreeSpace(self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding, dtype)
+        geometry = (self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding)
+        return FreeSpace(*geometry, dtype, areas)
 
     def lens(
         self,

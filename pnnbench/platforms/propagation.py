@@ -6,6 +6,10 @@ with imaginary k_z decay. With padding 2 the field is surrounded by dark as wide
 light leaves the window instead of coming back on the other side; with padding 1 the plane is
 periodic, as in the published simulation. Source: Goodman, Introduction to Fourier Optics,
 chapter 3.10.
+
+A sample is a point of the field, or an area, a square of side ``pixel_m``: it sends out light on
+all of it, and receives the mean field there. Each of the two multiplies the spectrum by
+sinc(f_x pixel_m) sinc(f_y pixel_m). With points a plane sends too much light to large angles.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: in
 
 @lru_cache(maxsize=64)
 def transfer_function(
-    n: int, pixel_m: float, wavelength_m: float, distance_m: float, padding: int
+    n: int, pixel_m: float, wavelength_m: float, distance_m: float, padding: int, areas: int = 0
 ) -> Tensor:
     """Transfer function of free space, computed in double precision once for each geometry.
 
@@ -42,6 +46,7 @@ def transfer_function(
         wavelength_m: Wavelength in m.
         distance_m: Distance in m.
         padding: Width of the padded plane in multiples of the window.
+        areas: On how many of the two planes samples are areas.
 
     Returns:
         complex128 (padding n, padding n), frequencies in the order of the discrete transform.
@@ -50,7 +55,11 @@ def transfer_function(
     f = torch.fft.fftfreq(padding * n, pixel_m, dtype=torch.float64)
     square = 1 / wavelength_m**2 - f[:, None].square() - f[None, :].square()
     k_z = 2 * math.pi * torch.sqrt(square.to(torch.complex128))
-    return torch.exp(1j * k_z * distance_m)
+    h = torch.exp(1j * k_z * distance_m)
+    if areas:
+        means = torch.sinc(f * pixel_m) ** areas
+        h *= means[:, None] * means[None, :]
+    return h
 
 
 @lru_cache(maxsize=16)
@@ -119,6 +128,7 @@ class FreeSpace(nn.Module):
         distance_mm: Distance in mm, >= 0.
         padding: 2 for open space, 1 for a periodic plane.
         dtype: complex64 or complex128; the transfer function is computed in double precision.
+        areas: On how many of the two planes samples are areas: 0 to 2.
     """
 
     h: Tensor
@@ -131,6 +141,7 @@ class FreeSpace(nn.Module):
         distance_mm: float,
         padding: int = 2,
         dtype: torch.dtype = torch.complex64,
+        areas: int = 0,
     ) -> None:
         super().__init__()
         check_count("samples along a side", n, high=16384)
@@ -138,11 +149,12 @@ class FreeSpace(nn.Module):
         check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
         check_range("distance_mm", distance_mm, low=0.0, high=1e6)
         check_count("padding", padding, high=64)
+        check_count("planes of areas", areas, low=0, high=2)
         self.distance_mm = float(distance_mm)
         self.padding = padding
         self._geometry = (n, pixel_um * 1e-6, wavelength_nm * 1e-9, padding)
         h = transfer_function(
-            n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding
+            n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding, areas
         )
         self.register_buffer("h", h.to(dtype), persistent=False)
 

@@ -92,8 +92,13 @@ def _optics(n: int, pixel_um: float, detector_side: int, samples: int) -> Optics
     plane = Plane(n, pixel_um).finer(samples)
     corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)
     detectors = Detectors(corners, detector_side).finer(samples)
-    before = [plane.gap(TO_LENS), plane.lens(FOCAL), plane.gap(TO_MASK)]
-    behind = [plane.gap(FROM_MASK), plane.lens(FOCAL), plane.gap(TO_DETECTORS)]
+    areas = 1 if samples > 1 else 0  # the image and the masks; lens and detectors are met by points
+    before = [
+        plane.gap(TO_LENS, areas=areas),
+        plane.lens(FOCAL),
+        plane.gap(TO_MASK, areas=areas),
+    ]
+    behind = [plane.gap(FROM_MASK, areas=areas), plane.lens(FOCAL), plane.gap(TO_DETECTORS)]
     return Optics(
         plane,
         Imaging(before, plane.n, n // 2, samples),
