@@ -10,22 +10,24 @@ intensities alone, so that the first one acts on the light that comes in, whatev
 and little light saturates the others. `Transparent` in their place gives the linear stack.
 
 A pixel of a mask is a square. The digital model that is trained has one sample for it, a mask of
-points; the deployed stack, which is measured, has ``samples`` along its side. That difference is a
-gap between model and hardware that every method has to live with.
+points; the deployed stack, which is measured, has ``samples`` along its side, each an area that
+light leaves and reaches as such; see `pnnbench.platforms.propagation`. That difference is a gap
+between model and hardware that every method has to live with.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_range
-from pnnbench.platforms.absorbers import Absorber, SaturableAbsorber
+from pnnbench.platforms.absorbers import Absorber, SaturableAbsorber, Transparent
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
@@ -77,9 +79,9 @@ class DiffractiveStack(PhysicalLayer):
             full scale.
         dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
             in single precision does not become double by a cast, so they are refused.
-        samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 a sample
-            of a moved mask has the phase of the mean transmission on its area, and passes the
-            power that falls on the area: a phase mask absorbs nothing.
+        samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 they are
+            areas, and one of a moved mask has the phase of the mean transmission on its area, and
+            passes the power that falls on the area: a phase mask absorbs nothing.
         fine_detector_plane: ``detector_plane`` at so many samples; needed above 1.
 
     Attributes:
@@ -132,7 +134,9 @@ class DiffractiveStack(PhysicalLayer):
         self.samples = samples
         fine = plane.finer(samples)
         distances = gaps_mm if samples > 1 else ()
-        self.fine_gaps = nn.ModuleList(fine.gap(distance, dtype) for distance in distances)
+        self.fine_gaps = nn.ModuleList(
+            fine.gap(distance, dtype, areas=2, limited=True) for distance in distances
+        )
         self.fine_detector_plane = fine_detector_plane
         self.sampling = check_sampling(sampling)
         self.surroundings = surroundings
@@ -159,6 +163,15 @@ class DiffractiveStack(PhysicalLayer):
             )
         super()._apply(fn, recurse)
         return self
+
+    @contextmanager
+    def linear(self) -> Iterator[None]:
+        """Context in which the absorbers let all light through: linear in the field."""
+        absorber, self.absorber = self.absorber, Transparent()
+        try:
+            yield
+        finally:
+            self.absorber = absorber
 
     def _transmission(self, phase: Tensor) -> Tensor:
         return torch.polar(torch.ones_like(phase), phase)

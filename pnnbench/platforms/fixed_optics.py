@@ -31,7 +31,7 @@ class Plane:
         pixel_um: Sample distance in um.
         wavelength_nm: Wavelength in nm.
         padding: Width of a padded plane in multiples of the window, at least: 1 for periodic
-            planes; else long gaps get as much more as keeps open space open.
+            planes; else long gaps that are not limited get as much more as keeps open space open.
     """
 
     n: int = 64
@@ -50,13 +50,20 @@ class Plane:
         check_count("samples of a pixel", samples, high=64)
         return dataclasses.replace(self, n=samples * self.n, pixel_um=self.pixel_um / samples)
 
-    def gap(self, distance_mm: float, dtype: torch.dtype = torch.complex64) -> FreeSpace:
-        """A gap in these planes."""
+    def gap(
+        self,
+        distance_mm: float,
+        dtype: torch.dtype = torch.complex64,
+        areas: int = 0,
+        limited: bool = False,
+    ) -> FreeSpace:
+        """A gap in these planes; see `FreeSpace`."""
         padding = self.padding
-        if padding > 1:
+        if padding > 1 and not limited:
             window = critical_distance_m(self.n, self.pixel_um * 1e-6, self.wavelength_nm * 1e-9, 1)
             padding = max(padding, math.ceil(distance_mm * 1e-3 / window - 1e-9))
-        return FreeSpace(self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding, dtype)
+        geometry = (self.n, self.pixel_um, self.wavelength_nm, distance_mm, padding)
+        return FreeSpace(*geometry, dtype, areas, limited)
 
     def lens(
         self,

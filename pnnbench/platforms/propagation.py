@@ -6,6 +6,14 @@ with imaginary k_z decay. With padding 2 the field is surrounded by dark as wide
 light leaves the window instead of coming back on the other side; with padding 1 the plane is
 periodic, as in the published simulation. Source: Goodman, Introduction to Fourier Optics,
 chapter 3.10.
+
+A sample is a point of the field, or an area, a square of side ``pixel_m``: it sends out light on
+all of it, and receives the mean field there. Each of the two multiplies the spectrum by
+sinc(f_x pixel_m) sinc(f_y pixel_m). With points a plane sends too much light to large angles.
+
+Finely sampled planes have waves so steep that they cross the padded plane and come back on the
+other side. A limited gap leaves out those that cannot fall from window to window. Source:
+Matsushima and Shimobaba, Optics Express 17, 19662 (2009).
 """
 
 from __future__ import annotations
@@ -32,7 +40,13 @@ def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: in
 
 @lru_cache(maxsize=64)
 def transfer_function(
-    n: int, pixel_m: float, wavelength_m: float, distance_m: float, padding: int
+    n: int,
+    pixel_m: float,
+    wavelength_m: float,
+    distance_m: float,
+    padding: int,
+    areas: int = 0,
+    limited: bool = False,
 ) -> Tensor:
     """Transfer function of free space, computed in double precision once for each geometry.
 
@@ -42,6 +56,8 @@ def transfer_function(
         wavelength_m: Wavelength in m.
         distance_m: Distance in m.
         padding: Width of the padded plane in multiples of the window.
+        areas: On how many of the two planes samples are areas.
+        limited: Whether to leave out waves that go aside by more than half of the padded plane.
 
     Returns:
         complex128 (padding n, padding n), frequencies in the order of the discrete transform.
@@ -50,7 +66,12 @@ def transfer_function(
     f = torch.fft.fftfreq(padding * n, pixel_m, dtype=torch.float64)
     square = 1 / wavelength_m**2 - f[:, None].square() - f[None, :].square()
     k_z = 2 * math.pi * torch.sqrt(square.to(torch.complex128))
-    return torch.exp(1j * k_z * distance_m)
+    h = torch.exp(1j * k_z * distance_m)
+    share = torch.sinc(f * pixel_m) ** areas
+    if limited:
+        slope = 2 * distance_m / (padding * n * pixel_m)
+        share = share * (f.abs() * wavelength_m * math.sqrt(1 + slope**2) <= 1)
+    return h * (share[:, None] * share[None, :])
 
 
 @lru_cache(maxsize=16)
@@ -119,6 +140,8 @@ class FreeSpace(nn.Module):
         distance_mm: Distance in mm, >= 0.
         padding: 2 for open space, 1 for a periodic plane.
         dtype: complex64 or complex128; the transfer function is computed in double precision.
+        areas: On how many of the two planes samples are areas: 0 to 2.
+        limited: Whether to leave out waves that cannot fall from window to window at padding 2.
     """
 
     h: Tensor
@@ -131,6 +154,8 @@ class FreeSpace(nn.Module):
         distance_mm: float,
         padding: int = 2,
         dtype: torch.dtype = torch.complex64,
+        areas: int = 0,
+        limited: bool = False,
     ) -> None:
         super().__init__()
         check_count("samples along a side", n, high=16384)
@@ -138,11 +163,18 @@ class FreeSpace(nn.Module):
         check_range("wavelength_nm", wavelength_nm, low=0.0, high=1e9, low_open=True)
         check_range("distance_mm", distance_mm, low=0.0, high=1e6)
         check_count("padding", padding, high=64)
+        check_count("planes of areas", areas, low=0, high=2)
         self.distance_mm = float(distance_mm)
         self.padding = padding
         self._geometry = (n, pixel_um * 1e-6, wavelength_nm * 1e-9, padding)
         h = transfer_function(
-            n, pixel_um * 1e-6, wavelength_nm * 1e-9, distance_mm * 1e-3, self.padding
+            n,
+            pixel_um * 1e-6,
+            wavelength_nm * 1e-9,
+            distance_mm * 1e-3,
+            padding,
+            areas,
+            limited,
         )
         self.register_buffer("h", h.to(dtype), persistent=False)
 

@@ -266,7 +266,7 @@ def measure(
         if told:
             extra["method"] = told
     with gaps.part("extra.figures"):
-        own = workload.figures(images)
+        own = workload.figures(images, labels)
         check_finite(own)
         extra.update(own)
     return {

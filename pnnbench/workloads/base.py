@@ -444,11 +444,12 @@ class Workload(pl.LightningModule):
         with measured_on(self.network, device):
             self.hardware_queries += calibrate(self.network, images, batch_size)
 
-    def figures(self, images: Tensor) -> dict[str, float]:
+    def figures(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Measures what the workload shows beside its metric; part of a record.
 
         Args:
             images: Test images (N, ...).
+            labels: Their labels (N,).
 
         Returns:
             Name with its unit -> value. None by default.

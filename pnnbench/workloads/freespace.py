@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pnnbench.platforms.base import Environment
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import (
     Cell,
-    both_signs,
     device_axis,
-    environment_axis,
     offset_axis,
     test_devices,
 )
+from pnnbench.workloads.misaligned import ALONE, Levels, MisalignmentGrid, displaced
 from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
 
 #: How far weights stand from the light that belongs to them, root mean square over the modulator,
@@ -78,11 +74,6 @@ WEIGHT_OFFSET = 0.2
 def misalignment(layout: Layout, displacement: float) -> dict[str, float]:
     """Misalignments that displace the weights of a modulator equally far.
 
-    A modulator of H x W pixels whose weights are p columns wide has mean squares of its positions
-    from the centre y² = (H² - 1) / 12 and x² = (W² - 1) / 12 pixels. A rotation by a small angle a
-    displaces a weight by a x rows and a y / p columns, a magnification by 1 + k by k y rows and
-    k x / p columns. Root mean squares: a sqrt(x² + y² / p²) and k sqrt(y² + x² / p²).
-
     For the published modulator, 96 x 240 pixels and p = 2, one weight is 0.811 deg, 2 px along x,
     1 px along y or 2.254 %; for that of the digits, 36 x 80 pixels, 2.421 deg, 2 px, 1 px, 6.438 %.
 
@@ -94,31 +85,25 @@ def misalignment(layout: Layout, displacement: float) -> dict[str, float]:
         Field of the environment -> its offset from nominal in degrees, pixels, and as a ratio, to
         four digits.
     """
-    (rows, columns), p = layout.shape, layout.column_pixels
-    y2, x2 = (rows**2 - 1) / 12, (columns**2 - 1) / 12
-    angle = displacement / math.sqrt(x2 + y2 / p**2)
-    exact = {
-        "rotation_deg": math.degrees(angle),
-        "shift_x_px": displacement * p,
-        "shift_y_px": displacement,
-        "scale": displacement / math.sqrt(y2 + x2 / p**2),
-    }
-    return {name: float(f"{value:.4g}") for name, value in exact.items()}
+    return displaced(layout.shape, (1.0, float(layout.column_pixels)), displacement)
 
 
-def training_ranges(layout: Layout) -> Mapping[str, float]:
-    """Half-widths of the ranges for methods that train against the environment."""
-    return MappingProxyType(misalignment(layout, TRAINING_SHARE * TEST_RANGE))
+#: The same levels for both shifts, and for rotation and scale.
+_SHIFTS = Levels(INSIDE, INSIDE_SHOWN, BEYOND_SHIFTS, BEYOND_SHOWN)
+_TURNS = Levels(INSIDE, INSIDE_SHOWN, BEYOND_TURNS, BEYOND_SHOWN[1:])
 
 
-#: Axis of one parameter -> field of the environment and unit of the level.
-ALONE = {
-    "rotation": ("rotation_deg", "deg"),
-    "shift_x": ("shift_x_px", "px"),
-    "shift_y": ("shift_y_px", "px"),
-    "scale": ("scale", "%"),
-}
-BEYOND_UNIT = "x training range"
+def misalignments(layout: Layout) -> MisalignmentGrid:
+    """Misalignments of the grid, and the ranges of training, for a modulator."""
+    return MisalignmentGrid(
+        shape=layout.shape,
+        lengths_px=(1.0, float(layout.column_pixels)),
+        unit="weights",
+        end=TRAINING_SHARE * TEST_RANGE,
+        levels={axis: _SHIFTS if axis.startswith("shift") else _TURNS for axis in ALONE},
+        joint=Levels(JOINT, beyond=JOINT_BEYOND),
+        assembled=ASSEMBLED,
+    )
 
 
 class FreeSpaceWorkload(Classification, Workload):
@@ -163,96 +148,15 @@ class FreeSpaceWorkload(Classification, Workload):
         them outside of it (level in multiples of that range); ``device``; ``weight_error``.
         """
         devices = test_devices(self.tier(tier).n_devices)
-        nominal = MisalignmentEnvironment()
+        nominal, grid = MisalignmentEnvironment(), misalignments(self.layout)
         return [
-            *(cell for axis in ALONE for cell in self._alone(axis, devices)),
-            *self._joint("rotation_and_shift", JOINT, 1.0, "weights", devices),
-            *(cell for axis in ALONE for cell in self._beyond(axis, devices)),
-            *self._joint("beyond", JOINT_BEYOND, self._end, BEYOND_UNIT, devices),
+            *grid.inside(devices),
+            *grid.beyond(devices),
             *device_axis(SEVERITIES_SHOWN, devices, nominal, self.severity_unit, counts=False),
             *device_axis(SEVERITIES, devices, nominal, self.severity_unit),
             *self._weight_errors(WEIGHT_ERRORS_SHOWN, devices, counts=False),
             *self._weight_errors(WEIGHT_ERRORS, devices, counts=True),
         ]
-
-    @property
-    def _end(self) -> float:
-        """End of the training range, in weights."""
-        return TRAINING_SHARE * TEST_RANGE
-
-    def _place(self, axis: str, displacement: float) -> tuple[float, Environment]:
-        """Level on the axis of one parameter, and the environment displaced so many weights."""
-        field, _ = ALONE[axis]
-        offset = math.copysign(misalignment(self.layout, abs(displacement))[field], displacement)
-        if field == "scale":
-            environment = MisalignmentEnvironment(scale=round(1.0 + offset, 6))
-            return round(100.0 * offset, 4), environment
-        return offset, MisalignmentEnvironment(**{field: offset})
-
-    def _alone(self, axis: str, devices: Sequence[int]) -> list[Cell]:
-        """One parameter inside the range of training."""
-        return [
-            cell
-            for levels, counts in ((INSIDE_SHOWN, False), (INSIDE, True))
-            for cell in self._met(
-                axis,
-                ALONE[axis][1],
-                [self._place(axis, d) for d in both_signs(levels)],
-                devices,
-                counts=counts,
-            )
-        ]
-
-    def _beyond(self, axis: str, devices: Sequence[int]) -> list[Cell]:
-        """One parameter beyond the range of training."""
-        counted = BEYOND_SHIFTS if axis.startswith("shift") else BEYOND_TURNS
-        shown = [d for d in BEYOND_SHOWN if d not in counted]
-        return [
-            cell
-            for levels, counts in ((counted, True), (shown, False))
-            for cell in self._met(
-                "beyond",
-                BEYOND_UNIT,
-                [
-                    (round(abs(d) / self._end, 4), self._place(axis, d)[1])
-                    for d in both_signs(levels)
-                ],
-                devices,
-                counts=counts,
-            )
-        ]
-
-    def _joint(
-        self, axis: str, levels: Sequence[float], one: float, unit: str, devices: Sequence[int]
-    ) -> list[Cell]:
-        """Rotation with a shift along y, all signs; levels in multiples of ``one`` weight."""
-        points = []
-        for displacement in levels:
-            by = misalignment(self.layout, displacement)
-            points += [
-                (
-                    round(displacement / one, 4),
-                    MisalignmentEnvironment(
-                        rotation_deg=turn * by["rotation_deg"], shift_y_px=move * by["shift_y_px"]
-                    ),
-                )
-                for turn, move in itertools.product((-1, 1), repeat=2)
-            ]
-        return self._met(axis, unit, points, devices, counts=True)
-
-    def _met(
-        self,
-        axis: str,
-        unit: str,
-        points: Sequence[tuple[float, Environment]],
-        devices: Sequence[int],
-        *,
-        counts: bool,
-    ) -> list[Cell]:
-        """Environments, met by assembled devices where they count, else by the ideal one."""
-        if counts:
-            return environment_axis(axis, unit, points, ASSEMBLED, devices)
-        return environment_axis(axis, unit, points, 0.0, [None], counts=False)
 
     def _weight_errors(
         self, sigmas: Sequence[float], devices: Sequence[int], *, counts: bool
@@ -278,7 +182,7 @@ class FreeSpaceDigits(FreeSpaceWorkload):
     name: ClassVar[str] = "freespace-digits"
     data: ClassVar[str] = "digits"
     layout: ClassVar[Layout] = Layout((8, 8), cell=(12, 10))
-    environment_ranges: ClassVar[Mapping[str, float]] = training_ranges(layout)
+    environment_ranges: ClassVar[Mapping[str, float]] = misalignments(layout).training_ranges()
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,
@@ -308,7 +212,7 @@ class FreeSpaceMNIST(FreeSpaceWorkload):
     name: ClassVar[str] = "freespace-mnist"
     data: ClassVar[str] = "mnist"
     layout: ClassVar[Layout] = Layout((28, 28))
-    environment_ranges: ClassVar[Mapping[str, float]] = training_ranges(layout)
+    environment_ranges: ClassVar[Mapping[str, float]] = misalignments(layout).training_ranges()
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,

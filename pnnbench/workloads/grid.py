@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from pnnbench.platforms.base import Environment
-from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 
 #: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
@@ -223,52 +221,3 @@ def _spread(count: int, most: int) -> list[int]:
 def both_signs(values: Sequence[float]) -> tuple[float, ...]:
     """The values and their negatives, in order."""
     return (*(-v for v in reversed(values)), *values)
-
-
-def misalignment_grid(
-    rotations_deg: Sequence[float],
-    shifts_px: Sequence[float],
-    scales: Sequence[float],
-    joint: Sequence[float],
-    severities: Sequence[float],
-    devices: Sequence[int],
-    unit: str,
-) -> list[Cell]:
-    """Varies the misalignment of the ideal device, then the errors of devices that are aligned.
-
-    Args:
-        rotations_deg: Rotations in degrees; both signs of each, as of all that follow.
-        shifts_px: Shifts in pixels, along x and along y.
-        scales: Magnifications off 1.
-        joint: Rotations in degrees and, all combined with all, shifts along y in pixels.
-        severities: Severities of the device errors.
-        devices: Seeds of the devices.
-        unit: Unit of the severities.
-
-    Returns:
-        Cells of the axes ``rotation``, ``shift_x``, ``shift_y``, ``scale`` (level in percent),
-        ``rotation_and_shift``, whose level is the larger of the two numbers, so that it grows
-        outwards, and ``device``.
-    """
-    ideal: list[int | None] = [None]
-
-    def axis(
-        name: str, unit: str, points: list[tuple[float, MisalignmentEnvironment]]
-    ) -> list[Cell]:
-        return environment_axis(name, unit, points, 0.0, ideal)
-
-    place = MisalignmentEnvironment
-    magnifications = [round(1 + k, 6) for k in both_signs(scales)]
-    pairs = itertools.product(both_signs(joint), both_signs(joint))
-    return [
-        *axis("rotation", "deg", [(r, place(rotation_deg=r)) for r in both_signs(rotations_deg)]),
-        *axis("shift_x", "px", [(d, place(shift_x_px=d)) for d in both_signs(shifts_px)]),
-        *axis("shift_y", "px", [(d, place(shift_y_px=d)) for d in both_signs(shifts_px)]),
-        *axis("scale", "%", [(round(100 * (k - 1), 6), place(scale=k)) for k in magnifications]),
-        *axis(
-            "rotation_and_shift",
-            "deg and px",
-            [(max(abs(r), abs(d)), place(rotation_deg=r, shift_y_px=d)) for r, d in pairs],
-        ),
-        *device_axis(severities, devices, place(), unit),
-    ]

@@ -204,7 +204,8 @@ def test_a_gap_that_is_too_long_is_a_longer_gap(samples: int) -> None:
     stack, longer = made(samples).eval(), made(samples).eval()
     plane = PLANE.finer(samples)
     padding = plane.gap(0.4).padding
-    gap = FreeSpace(plane.n, plane.pixel_um, plane.wavelength_nm, 0.45, padding)
+    areas = 2 if samples > 1 else 0
+    gap = FreeSpace(plane.n, plane.pixel_um, plane.wavelength_nm, 0.45, padding, areas=areas)
     (longer.gaps if samples == 1 else longer.fine_gaps)[0] = gap
     light = smooth_light(samples)
     long = Device({"": {"gap_mm": torch.tensor([0.05])}})
@@ -217,8 +218,8 @@ def test_a_gap_that_is_too_long_is_a_longer_gap(samples: int) -> None:
             three = stack(light.repeat(3, 1, 1)).unflatten(0, (3, 2))
     torch.testing.assert_close(three[0], expected, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(three[1], nominal, rtol=1e-4, atol=1e-6)
-    assert float((three[0] - nominal).abs().max()) > 2e-4
-    assert float((three[2] - nominal).abs().max()) > 2e-4
+    assert float((three[0] - nominal).abs().max()) > 5e-5
+    assert float((three[2] - nominal).abs().max()) > 5e-5
 
 
 def test_a_gap_cannot_be_shorter_than_nothing() -> None:
