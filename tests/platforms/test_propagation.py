@@ -386,3 +386,63 @@ def test_impossible_lenses_are_refused(options: dict[str, float], text: str) -> 
     good = {"n": 8, "pixel_um": 2.0, "wavelength_nm": 532.0, "focal_mm": 1.0}
     with pytest.raises(UserError, match=text):
         Lens(**{**good, **options})  # type: ignore[arg-type]
+
+
+# --- samples as areas, and limited gaps ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("finer", [3, 5])
+def test_areas_send_the_light_of_their_squares(finer: int) -> None:
+    """The same squares cut into finer areas send the same light at every angle that both have."""
+    n, z = 16, 1.5
+    shown = noise(2, n, n)
+    coarse = FreeSpace(n, 6.0, WAVELENGTH, z, 1, EXACT, areas=1)(shown)
+    squares = shown.repeat_interleave(finer, -1).repeat_interleave(finer, -2)
+    fine = FreeSpace(finer * n, 6.0 / finer, WAVELENGTH, z, 1, EXACT, areas=1)(squares)
+    waves = torch.arange(-(n // 2) + 1, n // 2)
+    # A wave is where the middles of the coarse samples are: (finer - 1) / 2 fine samples in.
+    tilt = torch.polar(
+        torch.ones(n - 1).double(), waves.double() * (math.pi * (finer - 1) / (finer * n))
+    )
+    from_fine = torch.fft.fft2(fine)[:, waves % (finer * n)][:, :, waves % (finer * n)] / finer**2
+    from_coarse = torch.fft.fft2(coarse)[:, waves % n][:, :, waves % n]
+    assert off(from_fine * tilt[:, None] * tilt, from_coarse) < 1e-12
+    points = FreeSpace(n, 6.0, WAVELENGTH, z, 1, EXACT)(shown)
+    assert off(points, coarse) > 0.1
+
+
+def test_areas_receive_the_mean_field() -> None:
+    n, finer = 16, 5
+    lines = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).abs() <= 5
+    spectrum = noise(n, n) * (lines[:, None] & lines)
+    wide = torch.zeros(finer * n, finer * n, dtype=EXACT)
+    index = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).long()
+    wide[index[:, None] % (finer * n), index % (finer * n)] = spectrum * finer**2
+    fine = FreeSpace(finer * n, 6.0 / finer, WAVELENGTH, 1.5, 1, EXACT)(torch.fft.ifft2(wide))
+    means = fine.unflatten(-1, (n, finer)).unflatten(-3, (n, finer)).mean((-3, -1))
+    # The middles of the areas are those of the coarse samples moved by (finer - 1) / 2 fine ones.
+    tilt = torch.polar(
+        torch.ones(n).double(), index.double() * (math.pi * (finer - 1) / (finer * n))
+    )
+    moved = torch.fft.ifft2(spectrum * tilt[:, None] * tilt)
+    found = FreeSpace(n, 6.0, WAVELENGTH, 1.5, 1, EXACT, areas=1)(moved)
+    assert off(found, means) < 0.02  # of 5 points, not of the whole area
+    assert off(FreeSpace(n, 6.0, WAVELENGTH, 1.5, 1, EXACT)(moved), means) > 0.1
+
+
+def test_limited_gaps_are_open_without_more_dark_around() -> None:
+    n, pixel, z = 96, 2.0, 4.0
+    field = noise(n, n) * gaussian(20.0, n)
+    padding = math.ceil(z * 1e-3 / critical_distance_m(n, pixel * 1e-6, WAVELENGTH * 1e-9, 1))
+    assert padding > 4
+    open_space = FreeSpace(n, pixel, WAVELENGTH, z, 4 * padding, EXACT)(field)
+    limited = FreeSpace(n, pixel, WAVELENGTH, z, 2, EXACT, limited=True)(field)
+    closed = FreeSpace(n, pixel, WAVELENGTH, z, 2, EXACT)(field)
+    assert off(limited, open_space) < 0.2
+    assert off(closed, open_space) > 0.4
+
+
+@pytest.mark.parametrize("areas", [-1, 3])
+def test_a_gap_has_two_planes(areas: int) -> None:
+    with pytest.raises(UserError, match="planes of areas"):
+        FreeSpace(4, PIXEL, WAVELENGTH, 1.0, areas=areas)

@@ -456,21 +456,21 @@ class Finer:
 
 
 @pytest.mark.parametrize(
-    ("cls", "count"),
+    ("cls", "networks"),
     [
-        (DiffractiveDigits, 1000),
-        pytest.param(DiffractiveMNIST, 500, marks=pytest.mark.slow),
+        (DiffractiveDigits, 4),
+        pytest.param(DiffractiveMNIST, 2, marks=pytest.mark.slow),
     ],
 )
 def test_twice_as_many_samples_change_the_accuracy_by_less_than_a_point(
-    cls: type[DiffractiveWorkload], count: int
+    cls: type[DiffractiveWorkload], networks: int
 ) -> None:
     """Image by image, against light taken from plane to plane; one sample alone would not do."""
-    x, y = images(cls, count), ImageDataModule(load("digits")).train_tensors()[1][:count]
+    x, y = images(cls, 500), ImageDataModule(load("digits")).train_tensors()[1][:500]
     workload = cls(0)
     stack: Any = workload.network.stack
     changes = []
-    for seed in (0, 1):
+    for seed in range(networks):
         phases = trained(cls, seed, 6)
         stack.phase.data.copy_(phases)
         finer = Finer(cls, phases, 2 * workload.deployed_samples)
@@ -483,5 +483,5 @@ def test_twice_as_many_samples_change_the_accuracy_by_less_than_a_point(
         found = (deployed.argmax(1) == y).double() - (twice.argmax(1) == y).double()
         changes.append(100 * float(found.mean()))
         assert float((deployed - twice).square().mean().sqrt()) < 0.1
-        assert float((one - twice).square().mean().sqrt()) > 0.1
+        assert float((one - twice).square().mean().sqrt()) > 0.2
     assert abs(sum(changes) / len(changes)) < 1.0
