@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from pnnbench.platforms.base import Environment
+from pnnbench.platforms.base import OFFSETS, Environment
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.amounts import Scale
@@ -19,7 +19,7 @@ from pnnbench.workloads.grid import (
     both_signs,
     device_axis,
     environment_axis,
-    offset_axis,
+    law_axis,
     test_devices,
 )
 from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
@@ -259,7 +259,7 @@ class FreeSpaceWorkload(Classification, Workload):
     ) -> list[Cell]:
         unit = self._unit("offset_unit")
         nominal = MisalignmentEnvironment()
-        return offset_axis("weight_error", sigmas, devices, nominal, unit, counts=counts)
+        return law_axis("weight_error", OFFSETS, sigmas, devices, nominal, unit, counts=counts)
 
     def describe(self, tier: str) -> dict[str, Any]:
         """Adds the severities of the training device and of the sharpness figures."""
