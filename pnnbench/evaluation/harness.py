@@ -25,6 +25,7 @@ from pnnbench.errors import check_range
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.readings import Meter, Outcomes, Reading
 from pnnbench.platforms.base import (
+    FABRICATION,
     Condition,
     Device,
     derive_seed,
@@ -204,7 +205,7 @@ def measure_grid(
 
 def _drawn(workload: Workload, severity: float, seed: int | None, law: Law) -> Device:
     """A device. A workload that knows one law only may leave the argument out."""
-    if law == "fabrication":
+    if law == FABRICATION:
         return workload.draw_device(severity, seed)
     return workload.draw_device(severity, seed, law)
 

@@ -12,9 +12,10 @@ from pnnbench.leaderboard.earlier import Stage, order_changes
 
 PUBLISHED = "published"
 """Protocol of the authors' own procedure, which is shown and never ranked."""
-EXTRAS = ("light_on_detectors", "control_power_mw")
+EXTRAS = ("light_on_detectors", "accuracy_without_absorbers", "control_power_mw")
 """Figures of a record under ``extra`` that boards show: share of an image's power that all
-detectors together get, and power of all controls in mW."""
+detectors together get, accuracy of the same masks without absorbers, power of all controls in
+mW."""
 
 
 @dataclass(frozen=True)

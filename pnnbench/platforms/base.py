@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, unknown_name
-from pnnbench.platforms.device import Device, derive_seed
+from pnnbench.platforms.device import FABRICATION, OFFSETS, Device, derive_seed
 from pnnbench.platforms.layer import (
     Environment,
     LayerErrors,
@@ -30,6 +30,8 @@ from pnnbench.platforms.layer import (
 from pnnbench.platforms.static_errors import StaticError, check_severity
 
 __all__ = [
+    "FABRICATION",
+    "OFFSETS",
     "Condition",
     "Device",
     "Environment",

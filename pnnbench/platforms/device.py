@@ -17,6 +17,9 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.layer import LayerErrors, PhysicalLayer, physical_layers
 from pnnbench.platforms.static_errors import check_severity
 
+#: Laws by which every platform draws devices.
+FABRICATION, OFFSETS = "fabrication", "offsets"
+
 
 def derive_seed(*parts: object) -> int:
     """Derives an independent 63-bit seed from named parts.
@@ -68,14 +71,18 @@ class Device:
         return cls({})
 
     @classmethod
-    def draw(cls, network: nn.Module, severity: float, seed: int) -> Device:
+    def draw(cls, network: nn.Module, severity: float, seed: int, law: str = FABRICATION) -> Device:
         """Draws a device for all physical layers of a network.
 
         Args:
             network: Module that holds the physical layers.
-            severity: Multiple of the platform's measured spread, at least 0.
+            severity: Multiple of the platform's measured spread, at least 0; under another law, in
+                the unit of that.
             seed: Names the device. Each layer has its own stream, so that the draw of one layer
                 does not depend on which others exist.
+            law: `FABRICATION` draws all errors as the platform says, `OFFSETS` Gaussian ones of
+                what the controls tune, from a stream of their own; any other name is a kind of
+                error that the platform draws alone, the same draw as in all of them.
 
         Returns:
             The device. The same seed at another severity is the same draw, scaled.
@@ -87,8 +94,14 @@ class Device:
         check_severity("device severity", severity)
         errors = {}
         for name, layer in physical_layers(network).items():
-            generator = torch.Generator().manual_seed(derive_seed("device", seed, name))
-            errors[name] = layer.draw_errors(severity, generator)
+            stream = OFFSETS if law == OFFSETS else "device"
+            generator = torch.Generator().manual_seed(derive_seed(stream, seed, name))
+            if law == FABRICATION:
+                errors[name] = layer.draw_errors(severity, generator)
+            elif law == OFFSETS:
+                errors[name] = layer.random_offsets(severity, generator)
+            else:
+                errors[name] = layer.draw_alone(law, severity, generator)
         device = cls(errors, seed=seed, severity=severity)
         device.check(network)
         return device

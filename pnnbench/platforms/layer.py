@@ -168,6 +168,24 @@ class PhysicalLayer(nn.Module):
         """
         raise NotImplementedError
 
+    def draw_alone(
+        self, law: str, severity: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draws errors of one kind, for axes that vary it alone.
+
+        Args:
+            law: Name of the kind; a platform has its own.
+            severity: In the unit of that kind, at least 0.
+            generator: As for `draw_errors`: the same device has the same draw under every law.
+
+        Returns:
+            Errors in the form of `draw_errors`.
+
+        Raises:
+            UserError: If the platform has no such kind.
+        """
+        raise UserError(f"{type(self).__name__} has no device errors of the kind {law!r}")
+
     def ideal_weight(self) -> Tensor:
         """Weight of the ideal device at the nominal operating point, differentiable."""
         raise NotImplementedError

@@ -10,6 +10,14 @@ An ideal one is i [[e^{i phi} sin(theta / 2), e^{i phi} cos(theta / 2)], [cos(th
 -sin(theta / 2)]]: theta = pi is the bar, theta = 0 the cross state. The mesh is rectangular; light
 meets input phases gamma, then column 0, 1, ... A waveguide that a column leaves alone has the
 length of an interferometer in the bar state with phi = pi, a factor -i.
+
+What the model leaves out:
+- thermal cross-talk between heaters;
+- the resolution of the drivers, in bits;
+- errors of the input phases gamma;
+- the common phase of a heater on one arm only: theta is set in push and pull;
+- differences in loss between paths, and reflections: insertion loss is the same for all;
+- dispersion, polarisation and drift: one wavelength, nothing changes after fabrication.
 Sources: Clements et al., Optica 3, 1460 (2016); Pai et al., Phys. Rev. Applied 11, 064044 (2019).
 """
 
@@ -129,10 +137,12 @@ class MZIMesh(PhysicalLayer):
         detected: Whether detectors measure the power at every output; else the layer gives fields.
         imbalance_per_rad: Spread of the coupler imbalance as a multiple of that of the phase
             errors: 1 is the published error model, one number for both.
-        readout_noise: Standard deviation of the detectors' noise as a fraction of full scale, the
-            brightest port of each image: exposure follows the light, which in an all-optical
-            network varies a thousandfold. This project's choice; the published experiments have
+        readout_noise: Standard deviation of the detectors' noise as a fraction of the power of each
+            input, which is what one detector could see: the same for whatever the mesh does, and
+            light that is lost costs signal. This project's choice; the published experiments have
             none.
+        loss_db: Insertion loss of an interferometer in dB, >= 0, the same for all. Every path
+            passes n of them.
 
     Attributes:
         theta: Inner phases (M,) in rad, any real value; period 4 pi.
@@ -156,15 +166,18 @@ class MZIMesh(PhysicalLayer):
         detected: bool = True,
         imbalance_per_rad: float = 1.0,
         readout_noise: float = 0.01,
+        loss_db: float = 0.0,
     ) -> None:
         super().__init__()
         check_count("number of waveguides", n, low=2, high=4096)
         check_range("imbalance_per_rad", imbalance_per_rad, low=0.0, high=100.0)
         check_range("readout_noise", readout_noise, low=0.0, high=10.0)
+        check_range("loss_db", loss_db, low=0.0, high=100.0, unit="dB")
         self.n = self.n_fields = n
         self.detected = detected
         self.imbalance_per_rad = float(imbalance_per_rad)
         self.readout_noise = float(readout_noise)
+        self.loss_db = float(loss_db)
         columns, tops = coupler_places(n)
         last = (n - 1) % 2  # upper waveguide of the first interferometer of the last column
         unseen = (columns == n - 1) | ((columns == n - 2) & (tops < last))
@@ -292,6 +305,7 @@ class MZIMesh(PhysicalLayer):
             "detected": self.detected,
             "imbalance_per_rad": self.imbalance_per_rad,
             "readout_noise": self.readout_noise,
+            "loss_db": self.loss_db,
             "errors": self.describe_errors(),
         }
 
@@ -322,9 +336,30 @@ class MZIMesh(PhysicalLayer):
         e = (severity * self.imbalance_per_rad * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
         return {"theta": severity * z[0], "phi": severity * z[1], "e_l": e[0], "e_r": e[1]}
 
+    def draw_alone(
+        self, law: str, severity: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draws errors of one kind: of the phases, in rad, or of the couplers' imbalance."""
+        if law == "couplers":
+            check_severity("severity", severity)
+            z = torch.randn(4, len(self.theta), generator=generator)
+            e = (severity * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
+            return {"e_l": e[0], "e_r": e[1]}
+        if law == "phases":
+            errors = self.draw_errors(severity, generator)
+            return {name: errors[name] for name in ("theta", "phi")}
+        return super().draw_alone(law, severity, generator)
+
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draws errors like those of a device, of standard deviation ``sigma`` rad."""
-        return self.draw_errors(sigma, generator)
+        """Draws Gaussian errors of the phases that are controls, of ``sigma`` rad.
+
+        Couplers are no controls: who trains with these offsets does not know their errors.
+        """
+        check_severity("sigma", sigma)
+        theta = sigma * torch.randn(len(self.theta), generator=generator)
+        phi = sigma * torch.randn(len(self.phi), generator=generator)
+        whole = torch.zeros(len(self.theta)).index_copy(0, self.live_phi.cpu(), phi)
+        return {"theta": theta, "phi": whole}
 
     def sensitivity(self) -> Tensor:
         """Slope of the cross power cos^2(theta / 2) of each ideal interferometer (M,), per rad.
@@ -365,16 +400,20 @@ class MZIMesh(PhysicalLayer):
 
         Returns:
             Powers at the outputs (B, n) if detected, else complex fields (B, n). The scale is that
-            of the input: its squared norm is the power.
+            of the input: its squared norm is the power, of which all outputs together have what the
+            interferometers let through.
         """
         unitary = self.transfer() if self.weight_override is None else self.weight_override
         with torch.autocast(x.device.type, enabled=False):
-            field = self.tap_field(self._propagate(x, unitary))
+            field = self._propagate(x, unitary)
+            if self.loss_db:
+                field = field * 10.0 ** (-self.loss_db * self.n / 20.0)
+            field = self.tap_field(field)
             if not self.detected:
                 return field
             power = field.real.square() + field.imag.square()
-            brightest = power.detach().amax(-1, keepdim=True)
-            return self.read_out(power, self.readout_noise, brightest)
+            given = x.detach().abs().square().sum(-1, keepdim=True).to(power.dtype)
+            return self.read_out(power, self.readout_noise, given)
 
     def _propagate(self, x: Tensor, unitary: Tensor) -> Tensor:
         if x.is_complex():

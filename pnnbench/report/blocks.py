@@ -136,6 +136,7 @@ def cost_title(table: Table) -> str:
 
 EXTRA_WORDS = {
     "light_on_detectors": "light on the detectors",
+    "accuracy_without_absorbers": "accuracy without absorbers",
     "control_power_mw": "power of the controls",
 }
 """Names of `EXTRAS` as headings."""
@@ -320,7 +321,11 @@ def _cost_columns(table: Table) -> list[Column]:
 
 
 def _extra_column(name: str) -> Column:
-    heading = {"light_on_detectors": "light %", "control_power_mw": "power W"}[name]
+    heading = {
+        "light_on_detectors": "light %",
+        "accuracy_without_absorbers": "linear %",
+        "control_power_mw": "power W",
+    }[name]
     return heading, lambda row: further(name, row.extra.get(name, NOTHING))
 
 

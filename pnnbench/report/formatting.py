@@ -105,14 +105,18 @@ def eigenvalue(interval: Interval) -> str:
     return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
 
 
-_FURTHER = {"light_on_detectors": 100.0, "control_power_mw": 1e-3}
+_FURTHER = {
+    "light_on_detectors": 100.0,
+    "accuracy_without_absorbers": 100.0,
+    "control_power_mw": 1e-3,
+}
 
 
 def further(name: str, interval: Interval) -> str:
     """Formats one of the further figures of a row, to three digits.
 
     Args:
-        name: ``"light_on_detectors"``, a share of the light, shown in percent, or
+        name: ``"light_on_detectors"`` or ``"accuracy_without_absorbers"``, shares in percent, or
             ``"control_power_mw"``, shown in W.
         interval: The figure.
 

@@ -22,7 +22,7 @@ from pnnbench.report import blocks, notes, text
 from pnnbench.report import formatting as fmt
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_UNITS = {"light_on_detectors": "%", "control_power_mw": "W"}
+_UNITS = {"light_on_detectors": "%", "accuracy_without_absorbers": "%", "control_power_mw": "W"}
 _SYMBOLS = {"degc": "°C", "deg": "°", "px": "px", "nm": "nm", "ma": "mA", "mw": "mW"}
 
 

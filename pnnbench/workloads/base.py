@@ -17,6 +17,7 @@ from torch.func import functional_call
 
 from pnnbench.errors import UserError, check_range, unknown_name
 from pnnbench.platforms.base import (
+    FABRICATION,
     Condition,
     Device,
     Environment,
@@ -339,7 +340,7 @@ class Workload(pl.LightningModule):
         for layer in self.layers().values():
             layer.project()
 
-    def draw_device(self, severity: float, seed: int | None, law: Law = "fabrication") -> Device:
+    def draw_device(self, severity: float, seed: int | None, law: Law = FABRICATION) -> Device:
         """Draws one device for this network; the ideal one without a seed.
 
         Args:
@@ -358,15 +359,7 @@ class Workload(pl.LightningModule):
             check_range("severity of the ideal device", severity, low=0.0, high=0.0)
             return Device.ideal()
         self._refuse_test_device(seed)
-        if law == "fabrication":
-            return Device.draw(self.network, severity, seed)
-        errors = {
-            name: layer.random_offsets(
-                severity, torch.Generator().manual_seed(derive_seed("offsets", seed, name))
-            )
-            for name, layer in self.layers().items()
-        }
-        return Device(errors, seed=seed, severity=severity)
+        return Device.draw(self.network, severity, seed, law)
 
     def training_device(self, number: int) -> Device:
         """A device that in-situ methods train on.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pnnbench.platforms.base import OFFSETS
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.amounts import Scale
@@ -14,7 +15,7 @@ from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import (
     Cell,
     device_axis,
-    offset_axis,
+    law_axis,
     test_devices,
 )
 from pnnbench.workloads.misaligned import ALONE, Levels, MisalignmentGrid, displaced
@@ -163,7 +164,7 @@ class FreeSpaceWorkload(Classification, Workload):
     ) -> list[Cell]:
         unit = self._unit("offset_unit")
         nominal = MisalignmentEnvironment()
-        return offset_axis("weight_error", sigmas, devices, nominal, unit, counts=counts)
+        return law_axis("weight_error", OFFSETS, sigmas, devices, nominal, unit, counts=counts)
 
     def describe(self, tier: str) -> dict[str, Any]:
         """Adds the severities of the training device and of the sharpness figures."""

@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
-from pnnbench.platforms.base import Environment
+from pnnbench.platforms.base import FABRICATION, Environment
 from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 
 #: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
-#: measured spread; ``"offsets"`` Gaussian on what the controls tune, in the layer's `offset_unit`.
-Law = Literal["fabrication", "offsets"]
+#: measured spread; ``"offsets"`` Gaussian on what the controls tune, in the layer's `offset_unit`;
+#: any other name is a kind of error that the platform draws alone (`PhysicalLayer.draw_alone`).
+Law = str
 #: How a network is put on a device: ``"frozen"`` with the batch-norm statistics that it has,
 #: or ``"offset-calibrated"`` with those that the device itself gives for a few hundred images.
 Deployment = Literal["frozen", "offset-calibrated"]
@@ -47,7 +48,7 @@ class Cell:
     device_seed: int | None
     environment: Environment
     counts: bool = True
-    law: Law = "fabrication"
+    law: Law = FABRICATION
     counts_calibrated: bool | None = None
 
     def counts_when(self, deployment: Deployment) -> bool:
@@ -103,8 +104,9 @@ def device_axis(
     ]
 
 
-def offset_axis(
+def law_axis(
     axis: str,
+    law: Law,
     sigmas: Sequence[float],
     devices: Sequence[int],
     environment: Environment,
@@ -112,21 +114,22 @@ def offset_axis(
     *,
     counts: bool = True,
 ) -> list[Cell]:
-    """Varies the spread of Gaussian errors of what the controls tune, in one environment.
+    """Varies the spread of errors of one law in one environment.
 
     Args:
         axis: Name of the axis.
+        law: How the errors are drawn.
         sigmas: Standard deviations.
         devices: Seeds of the devices.
         environment: Where they are met.
-        unit: Unit of the standard deviations, the layers' `offset_unit`.
+        unit: Unit of the standard deviations.
         counts: Whether the cells carry weight in the score.
 
     Returns:
         The cells, spread by spread.
     """
     return [
-        Cell(axis, sigma, unit, sigma, seed, environment, counts, "offsets")
+        Cell(axis, sigma, unit, sigma, seed, environment, counts, law)
         for sigma in sigmas
         for seed in devices
     ]
@@ -162,21 +165,26 @@ def environment_axis(
 
 
 def counting(
-    cells: Sequence[Cell], frozen: Collection[float], calibrated: Collection[float]
+    cells: Sequence[Cell],
+    frozen: Collection[float],
+    calibrated: Collection[float] | None = None,
 ) -> list[Cell]:
     """The cells of an axis, of which only some levels carry weight.
 
     Args:
         cells: Cells of one axis.
         frozen: Levels that count for networks as trained.
-        calibrated: Levels that count for devices that have taken their offsets again.
+        calibrated: Levels that count for devices that have taken their offsets again; None for the
+            same.
 
     Returns:
         The same cells.
     """
     return [
         dataclasses.replace(
-            cell, counts=cell.level in frozen, counts_calibrated=cell.level in calibrated
+            cell,
+            counts=cell.level in frozen,
+            counts_calibrated=None if calibrated is None else cell.level in calibrated,
         )
         for cell in cells
     ]

@@ -347,3 +347,72 @@ def test_it_is_a_layer_among_others() -> None:
 def test_impossible_meshes_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(UserError):
         MZIMesh(**options)  # type: ignore[arg-type]
+
+
+# --- kinds of errors, noise and loss -----------------------------------------------------------
+
+
+def test_phases_and_couplers_alone_are_those_of_the_whole_device() -> None:
+    mesh = nn.Sequential(made(6, imbalance_per_rad=0.2))
+    whole = Device.draw(mesh, 0.3, 7).errors["0"]
+    phases = Device.draw(mesh, 0.3, 7, "phases").errors["0"]
+    couplers = Device.draw(mesh, 0.2 * 0.3, 7, "couplers").errors["0"]
+    assert (set(phases), set(couplers)) == ({"theta", "phi"}, {"e_l", "e_r"})
+    for name, error in (phases | couplers).items():
+        torch.testing.assert_close(error, whole[name])
+    twice = Device.draw(mesh, 0.12, 7, "couplers").errors["0"]
+    torch.testing.assert_close(twice["e_l"], 2 * couplers["e_l"])
+    assert not any(e.any() for e in Device.draw(mesh, 0.0, 7, "couplers").errors["0"].values())
+    large = Device.draw(mesh, 9.0, 7, "couplers").errors["0"]["e_r"]
+    assert float(large.abs().max()) < 1.0
+    with pytest.raises(UserError, match="no device errors of the kind 'mirrors'"):
+        Device.draw(mesh, 0.1, 7, "mirrors")
+
+
+def test_offsets_of_noise_aware_training_are_of_the_controls_alone() -> None:
+    mesh = made(9)
+    errors = mesh.random_offsets(0.3, torch.Generator().manual_seed(0))
+    assert set(errors) == {"theta", "phi"}
+    dead = torch.ones(len(mesh.theta), dtype=torch.bool)
+    dead[mesh.live_phi] = False
+    assert dead.any()
+    assert not errors["phi"][dead].any()
+    assert errors["phi"][~dead].all()
+    values = torch.cat([made(40).random_offsets(0.3, torch.Generator())[n] for n in ("theta",)])
+    assert float(values.std()) == pytest.approx(0.3, rel=0.1)
+
+
+def ones(name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.ones(shape)
+
+
+def test_noise_is_a_share_of_the_power_of_each_input_whatever_the_mesh_does() -> None:
+    x = torch.randn(5, 6, dtype=torch.complex64) * torch.tensor([0.1, 1, 2, 3, 4])[:, None]
+    for seed in (0, 1):
+        mesh = made(6, readout_noise=0.02)
+        mesh.reset_parameters(torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            quiet = mesh(x)
+            with operate(mesh, [Condition(Device.ideal())], ones):
+                noise = mesh(x) - quiet
+        expected = 0.02 * x.abs().square().sum(-1, keepdim=True).expand(5, 6)
+        torch.testing.assert_close(noise, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_loss_takes_light_and_leaves_the_noise() -> None:
+    clear, lossy = made(6, readout_noise=0.02), made(6, readout_noise=0.02, loss_db=0.5)
+    lossy.load_state_dict(clear.state_dict())
+    x = torch.randn(5, 6)
+    with torch.no_grad():
+        power, left = clear(x), lossy(x)
+        # Six interferometers of half a dB on every path.
+        torch.testing.assert_close(left, power * 10 ** (-6 * 0.5 / 10), rtol=1e-5, atol=1e-7)
+        added = []
+        for mesh, quiet in ((clear, power), (lossy, left)):
+            with operate(mesh, [Condition(Device.ideal())], ones):
+                added.append(mesh(x) - quiet)
+    torch.testing.assert_close(added[0], added[1], rtol=1e-3, atol=1e-5)
+    assert torch.equal(lossy.ideal_weight(), clear.ideal_weight())
+    assert lossy.describe()["loss_db"] == 0.5
+    with pytest.raises(UserError, match="loss_db"):
+        made(4, loss_db=-1.0)
