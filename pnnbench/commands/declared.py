@@ -16,7 +16,7 @@ from pnnbench.arguments import (
 from pnnbench.commands import names as known
 from pnnbench.leaderboard.knowledge import KNOWLEDGE
 from pnnbench.records.schema import TIERS
-from pnnbench.seeds import FIRST_TEST_DEVICE
+from pnnbench.seeds import REPETITIONS
 
 _TABLE_OR_JSON = Argument("--format", "Output.", choice("table", "json"), "table")
 _DATA = Argument(
@@ -45,7 +45,7 @@ _RUN = Argument(
 )
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
-_SEED = FIRST_TEST_DEVICE - 1
+_SEED = REPETITIONS - 1
 
 #: Every subcommand, in the order of the help.
 DECLARED = (

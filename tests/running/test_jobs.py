@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -376,3 +377,74 @@ def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
     assert [cell["axis"] for cell in measured["cells"]][3:] == ["shot"]
     assert "training_device" not in measured
     assert "device_increase" not in measured["sharpness"]
+
+
+def test_no_job_trains_on_held_out_images(tmp_path, monkeypatch):
+    """Nor calibrates or measures sharpness on them; the curve is theirs."""
+    from pnnbench.running import jobs
+
+    loaded = suite(tmp_path, methods=["bp"])
+    job = loaded.jobs[0]
+    kept = job.config["tier"]["validation_images"]
+    data = jobs.data_module(job)
+    held = data.validation_tensors()[0]
+    assert len(held) == kept > 0
+    whole = ImageDataModule("digits").train_tensors()[0]
+    assert torch.equal(held, whole[len(whole) - kept :])
+    assert data.n_train == job.config["tier"]["train_images"] <= len(whole) - kept
+    (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert record["data"]["n_train"] == data.n_train
+    curves = record["curves"]
+    assert len(curves["validation_loss"]) == len(curves["train_loss"]) == 1
+    assert 0.0 <= curves["validation_metric"][0] <= 1.0
+
+
+def test_a_row_is_measured_at_a_quarter_and_half_of_its_steps(tmp_path):
+    loaded = suite(tmp_path, methods=["bp-weights"], seeds=[0, 1])
+    first, second = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert [(e["share"], e["steps"]) for e in first["earlier"]] == [(0.25, 2), (0.5, 4)]
+    assert "earlier" not in second  # one seed in three
+    grid = {json.dumps(place(cell)): cell for cell in first["cells"]}
+    for entry in first["earlier"]:
+        assert 0.0 <= entry["clean"] <= 1.0
+        for cell in entry["cells"]:
+            whole = grid[json.dumps(place(cell))]
+            assert whole["counts"]
+            assert 0.0 <= cell["value"] <= 1.0
+    assert any(
+        a["value"] != b["value"]
+        for a, b in zip(*(entry["cells"] for entry in first["earlier"]), strict=True)
+    )
+
+
+def place(cell):
+    return {k: v for k, v in cell.items() if k not in ("value", "counts", "not_finite")}
+
+
+def test_costs_say_time_by_phase_and_memory_and_the_run_its_parts(done):
+    _, _, records = done
+    for record in records:
+        cost = record["cost"]
+        for phase in ("train", "evaluate", "sharpness"):
+            assert cost[f"{phase}_seconds"] > 0.0
+            assert cost[f"{phase}_cpu_seconds"] > 0.0
+        assert cost["peak_memory_bytes"] > 1e7
+        made = record["provenance"]
+        (part,) = made["parts"]
+        assert part["threads"] == made["threads"] == torch.get_num_threads()
+        assert made["versions"]["torch"] == str(torch.__version__)
+        assert made["arithmetic"]["cpu_capability"]
+        assert len(made["arithmetic"]["torch_build_sha256"]) == 64
+
+
+def test_a_suite_may_name_the_training_device_of_each_seed(tmp_path):
+    loaded = suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5, 5])
+    plain = suite(tmp_path, methods=["pat"], seeds=[0, 1])
+    assert [job.spec()["seeds"]["train_device"] for job in loaded.jobs] == [5, 5]
+    assert [job.spec()["seeds"]["train_device"] for job in plain.jobs] == [0, 1]
+    assert len({job.spec()["hash"] for job in (*loaded.jobs, *plain.jobs)}) == 4
+    (record, _) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert record["status"] == "ok"
+    assert record["training_device"]["seed"] == 5
+    with pytest.raises(UserError, match="training_devices has 1 entries"):
+        suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5])

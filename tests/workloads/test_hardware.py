@@ -16,6 +16,7 @@ from pnnbench.platforms.base import Device
 from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.registry import method_class, registered
+from pnnbench.seeds import FIRST_TRAINING_DEVICE, FIRST_VALIDATION_DEVICE
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
@@ -227,6 +228,8 @@ def test_a_method_never_meets_a_test_device(cls: type[Workload]) -> None:
     attached(workload, ProbeInSitu())
     with pytest.raises(UserError, match="test device"):
         workload.draw_device(0.1, FIRST_TEST_DEVICE)
+    with pytest.raises(UserError, match="validation device"):
+        workload.draw_device(0.1, FIRST_VALIDATION_DEVICE)
     with pytest.raises(UserError, match="test device"):
         workload.hardware(Device({}, seed=FIRST_TEST_DEVICE + 3))
     with pytest.raises(UserError, match="training device"):
@@ -239,9 +242,9 @@ def test_training_and_test_devices_differ(cls: type[Workload]) -> None:
     tested = {c.device_seed for c in workload.perturbation_grid("smoke")}
     assert min(tested) >= FIRST_TEST_DEVICE
     name = next(iter(workload.layers()))
-    for seed in (0, 1, 2):
-        training = workload.training_device(seed)
-        assert training.seed == seed
+    for number in (0, 1, 2):
+        training = workload.training_device(number)
+        assert training.seed == FIRST_TRAINING_DEVICE + number
         assert training.severity == cls.training_severity
         for other in tested:
             drawn = workload.draw_device(cls.training_severity, other)
