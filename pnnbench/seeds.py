@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pnnbench.errors import UserError
 
+#: First seed of the validation devices, on which what is not the score is chosen and measured.
+FIRST_VALIDATION_DEVICE = 500_000
 #: First seed of the test devices. Repetitions name their training device by their own seed, so
 #: that they stay below.
 FIRST_TEST_DEVICE = 1_000_000

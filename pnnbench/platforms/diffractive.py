@@ -93,8 +93,11 @@ class DiffractiveStack(PhysicalLayer):
     control_unit: ClassVar[str] = "rad"
     offset_unit: ClassVar[str] = "rad"
     environment_class: ClassVar[type[Environment]] = MisalignmentEnvironment
-    #: One step of an 8-bit phase modulator over 2 pi.
-    ball_radius_rms: ClassVar[float] = 2 * math.pi / 256
+    #: No phases shift in common: the same on all pixels of a mask is a global phase of the light,
+    #: which no detector sees.
+    #:
+    #: Digits, DIFFTABLE
+    ball_radius: ClassVar[float] = 0.9
 
     absorber: Absorber
     _table: Tensor

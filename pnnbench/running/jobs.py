@@ -258,14 +258,15 @@ def run_job(
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
         }
         in_situ = method.access != "in_silico"
-        calibrate(job, trained, data, trained.training_device(job.seed) if in_situ else None)
+        device = trained.training_device(job.seed) if in_situ else None
+        calibrate(job, trained, data, device)
         cost["hardware_queries"] += trained.hardware_queries
         kept["parameters"] = save_parameters(trained, folder / "parameters.safetensors")
 
         def measuring(part: float) -> None:
             share(_TRAINED + (1.0 - _TRAINED) * part)
 
-        measured = measure(job, trained, data, say, measuring, method.figures, folder)
+        measured = measure(job, trained, data, say, measuring, method.figures, folder, device)
         evaluate_seconds, sharpness_seconds = measured.pop("_seconds")
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)

@@ -15,6 +15,9 @@ from pnnbench.platforms.base import Device
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
 
 
+HELD_OUT = blobs(90, seed=7)
+
+
 @pytest.fixture(scope="module")
 def measured():
     workload = trained()
@@ -22,7 +25,14 @@ def measured():
     devices = [workload.draw_device(0.1, s) for s in range(3)]
     stages = []
     result = measure_sharpness(
-        workload, x, y, seed=0, devices=devices, subsample=80, progress=lambda *p: stages.append(p)
+        workload,
+        x,
+        y,
+        seed=0,
+        devices=devices,
+        held_out=HELD_OUT,
+        subsample=80,
+        progress=lambda *p: stages.append(p),
     )
     return workload, x, y, devices, result, stages
 
@@ -54,11 +64,14 @@ def test_every_figure_against_its_definition(measured):
     assert abs(r["lambda_max_subsample"] - r["lambda_max"]) > 1e-3 * r["lambda_max"]
 
     assert r["softmax_scale_at_bound"] == 0
+    assert r["softmax_scale_images"] == 90
     with deployed(workload):
+        unseen, *nearby = (
+            ControlHessian(workload, *HELD_OUT, scale=r["softmax_scale"] * f).value()
+            for f in (1.0, 0.9, 1.1)
+        )
+        assert unseen <= min(nearby)
         hot = ControlHessian(workload, x, y, scale=r["softmax_scale"])
-        nearby = [ControlHessian(workload, x, y, scale=r["softmax_scale"] * f) for f in (0.9, 1.1)]
-        assert hot.value() <= min(h.value() for h in nearby)
-        assert hot.value() <= r["train_loss"]
         columns = [hot.product(e) for e in torch.eye(396, dtype=torch.float64)[:3]]
 
     class Calibrated(SmallRings):
@@ -70,17 +83,29 @@ def test_every_figure_against_its_definition(measured):
     assert r["lambda_max_calibrated"] == pytest.approx(
         float(torch.linalg.eigvalsh(calibrated)[-1]), rel=1e-3
     )
-    assert r["ball_radius"] == pytest.approx(3e-4 * math.sqrt(396))
+    assert r["ball_radius"] == 0.5
+    assert r["ball_radius_rms"] == pytest.approx(0.5 / math.sqrt(396))
+    assert r["point"] == {"device_seed": None, "severity": 0.0}
+    with deployed(workload):
+        _, gradient = ControlHessian(workload, x, y).value_and_gradient()
+    assert r["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-5)
     assert r["ball_increase"] >= 0.45 * float(part[-1]) * r["ball_radius"] ** 2
     assert len(r["device_increases"]) == len(devices)
-    assert r["device_increase"] == pytest.approx(sum(r["device_increases"]) / 3)
+    mean = sum(r["device_increases"]) / 3
+    assert r["device_increase"] == pytest.approx(mean)
+    error = math.sqrt(sum((i - mean) ** 2 for i in r["device_increases"]) / 2 / 3)
+    # Three devices: the quantile of Student's t is 4.303.
+    assert r["device_increase_high"] == pytest.approx(mean + 4.30265 * error, rel=1e-4)
+    assert r["device_increase_low"] == pytest.approx(mean - 4.30265 * error, rel=1e-4)
 
 
 def test_same_seed_same_figures_and_chunks_do_not_matter(measured):
     workload, x, y, devices, r, _ = measured
     torch.randn(7)
-    assert measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80) == r
-    other = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, chunk=3)
+    assert measure_sharpness(workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80) == r
+    other = measure_sharpness(
+        workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80, chunk=3
+    )
     for name in (
         "lambda_max",
         "lambda_max_calibrated",
@@ -232,7 +257,7 @@ def test_companions_take_the_workloads_own_loss_and_labels(kind):
     x, y = blobs(80)
     gaps = Gaps()
     devices = [workload.draw_device(0.1, 0)]
-    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps)
+    r = measure_sharpness(workload, x, y, seed=0, devices=devices, held_out=(x, y), gaps=gaps)
     assert gaps.found == []
 
     class Scaled(kind):
@@ -299,7 +324,7 @@ def test_a_loss_that_cannot_be_differentiated_twice_keeps_what_needs_no_hessian(
     x, y = blobs(60)
     gaps = Gaps()
     devices = [workload.draw_device(0.1, 0)]
-    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps, subsample=40)
+    r = measure_sharpness(workload, x, y, seed=0, devices=devices, held_out=(x, y), gaps=gaps, subsample=40)
     assert {gap.part.partition(".")[2] for gap in gaps.found} == {
         "lambda_max",
         "common_mode",
@@ -356,7 +381,9 @@ def test_every_part_may_fail_alone(measured, monkeypatch):
         gaps = Gaps()
         with monkeypatch.context() as patch:
             patch.setattr(module, tool, lambda *args, **kwargs: 1 / 0)
-            r = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, gaps=gaps)
+            r = measure_sharpness(
+                workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80, gaps=gaps
+            )
         assert [gap.part for gap in gaps.found] == [f"sharpness.{part}"]
         assert part not in r
         costs = {name for name in r if name == "products" or name.endswith("error_bound")}
