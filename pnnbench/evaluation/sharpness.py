@@ -45,7 +45,17 @@ SUBSAMPLE = 2_000
 #: Largest predicted gain of a step down the gradient, |g|² / 2 λmax, in shares of the loss of
 #: guessing, at which a point counts as a minimum. Free of the scales of controls and loss.
 #:
-MINTABLE
+#: Digits, quick tier, one seed, 1,181 images (diffractive 200, of which some gradient is left):
+#:
+#: | | BP | NAT | SAT | PAT at its device | PAT at the ideal one |
+#: | mrr | 0.00005 | 0.0006 | 0.0004 | 0.0004 | 0.023 |
+#: | mzi | 0.000002 | 0.00003 | 0.00008 | 0.0063 | 0.0003 |
+#: | freespace | 0.0006 | 0.013 | 0.041 | 0.0007 | 0.0008 |
+#: | diffractive | 0.0011 | 0.0063 | 0.0072 | - | 0.025 |
+#:
+#: The bar is the share of guessing at which a network counts as having learnt nothing. Above it
+#: stand controls on a device that they were not trained on, and rows that minimise another loss:
+#: under noise of 0.3 of full modulation, at the edge of a ball of 1.
 MINIMUM_GAIN = 0.01
 #: Largest relative disagreement of PyHessian. Its power iteration stops up to 5e-4 short of the
 #: eigenvalue on trained networks, more where the leading eigenvalues lie close together.
