@@ -1,7 +1,7 @@
 """Times the sharpness of trained digits networks here and in another checkout, as a ratio.
 
-Each checkout trains its own reference row (BP, quick tier, seed 0) and measures it as a job does, in
-a process of its own, one thread, CPU seconds, in turns:
+Each checkout trains its own reference row (BP, quick tier, seed 0) and measures it as a job does,
+in a process of its own, one thread, CPU seconds, in turns:
 
     python benchmarks/speed/sharpness.py --base PATH_OF_THE_OTHER_CHECKOUT
 
@@ -59,7 +59,7 @@ def timed(checkout: Path, workload: str, rounds: int) -> dict[str, float]:
     """Median CPU seconds of one measurement in a checkout, with PyHessian and without."""
     environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PROGRAM, workload, str(rounds), RATES[workload]]
-    run = subprocess.run(
+    run = subprocess.run(  # noqa: S603 - fixed arguments
         command, cwd=checkout, env=environment, check=True, capture_output=True, text=True
     )
     found = json.loads(run.stdout.splitlines()[-1])

@@ -96,8 +96,8 @@ class DiffractiveStack(PhysicalLayer):
     #: No phases shift in common: the same on all pixels of a mask is a global phase of the light,
     #: which no detector sees.
     #:
-    #: Digits, quick tier, one seed, 2,048 phases, the digital model; 0.5 λ r / |g|, and loss + worst
-    #: increase in nats:
+    #: Digits, quick tier, one seed, 2,048 phases, the digital model; 0.5 λ r / |g|, and loss +
+    #: worst increase in nats:
     #:
     #: | r | rms | BP | NAT |
     #: | 0.56 | 0.012 | 5.1, 0.63 | 1.1, 0.60 |
