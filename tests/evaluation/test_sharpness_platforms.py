@@ -13,8 +13,22 @@ from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.evaluation.sharpness import MINIMUM_GAIN, measure_sharpness
 from pnnbench.methods.bp import BP
+from pnnbench.platforms.diffractive import DiffractiveStack
+from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging
 from pnnbench.running.jobs import workload_class
 from pnnbench.running.training import fit
+from pnnbench.workloads.diffractive import (
+    BETWEEN,
+    FOCAL,
+    FROM_MASK,
+    ROWS,
+    TO_DETECTORS,
+    TO_LENS,
+    TO_MASK,
+    DiffractiveDigits,
+    optics,
+)
+from pnnbench.workloads.networks import DiffractiveNet
 
 RATES = {
     "mrr-digits": "0.1 mA",
@@ -45,6 +59,39 @@ def row(request):
     return trained.eval(), sample, figures
 
 
+class DoubleDiffractive(DiffractiveDigits):
+    """The digital model with optics that are computed in double precision."""
+
+    def build_network(self):
+        n, pixel_um, side = self.sampling
+        coarse = optics(n, pixel_um, side)
+        plane, exact = coarse.plane, torch.complex128
+        before = [
+            plane.gap(TO_LENS, exact),
+            plane.lens(FOCAL, dtype=exact),
+            plane.gap(TO_MASK, exact),
+        ]
+        behind = [
+            plane.gap(FROM_MASK, exact),
+            plane.lens(FOCAL, dtype=exact),
+            plane.gap(TO_DETECTORS, exact),
+        ]
+        corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)
+        detectors = DetectorPlane(behind, n, Detectors(corners, side), 0.0)
+        stack = DiffractiveStack(plane, [BETWEEN], detectors, dtype=exact)
+        return DiffractiveNet(Imaging(before, n, n // 2, 1), stack, n // 2)
+
+
+def in_float64(workload):
+    """The same network in double precision, its fixed optics included."""
+    if workload.platform != "diffractive":
+        return copy.deepcopy(workload).double()
+    exact = DoubleDiffractive(0)
+    state = {k: v.double() for k, v in workload.network.state_dict().items()}
+    exact.network.load_state_dict(state)
+    return exact.double().eval()
+
+
 def test_in_the_ball_the_curvature_decides_and_the_loss_stays_under_guessing(row):
     _, _, figures = row
     radius, slope = figures["ball_radius"], figures["gradient_norm"]
@@ -57,7 +104,7 @@ def test_in_the_ball_the_curvature_decides_and_the_loss_stays_under_guessing(row
 
 def test_error_bounds_hold_against_float64(row):
     workload, (x, y), figures = row
-    exact = copy.deepcopy(workload).double()
+    exact = in_float64(workload)
     with deployed(exact, digital=True):
         hessian = ControlHessian(exact, x.double(), y)
         truth = lanczos(
