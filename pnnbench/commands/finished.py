@@ -58,16 +58,9 @@ def data_of(record: dict[str, Any], root: str | None) -> Any:
     Returns:
         The `ImageDataModule`.
     """
-    from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.registry import workload_class
+    from pnnbench.running import jobs
 
-    tier = record["config"]["tier"]
-    return ImageDataModule(
-        workload_class(record["job"]["workload"]).data,
-        limit_train=tier["train_images"],
-        limit_test=tier["test_images"],
-        root=root,
-    )
+    return jobs.data_of(record, root)
 
 
 def draw(

@@ -48,7 +48,16 @@ def sharpness(options: Any) -> int:
 
     workload, data = load_trained(folder, record), data_of(record, options.data)
     found = Gaps()
-    result = measure_job_sharpness(workload, data, record["config"], found)
+    point = record["sharpness"].get("point", {"device_seed": None})
+    trained_on = point["device_seed"]
+    result = measure_job_sharpness(
+        workload,
+        data,
+        record["config"],
+        found,
+        seed=record["job"]["seed"],
+        device=None if trained_on is None else workload.draw_device(point["severity"], trained_on),
+    )
     gaps = [gap.as_dict() for gap in found.found]
     if options.format == "json":
         out_json({**result, **({"gaps": gaps} if gaps else {})})

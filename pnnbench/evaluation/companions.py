@@ -110,6 +110,25 @@ def _finite_at(objective: ControlHessian, at: Tensor) -> tuple[float, Tensor]:
     return value, gradient
 
 
+def common_direction(workload: Workload) -> Tensor | None:
+    """Direction in which the controls that share a drift of the hardware shift together.
+
+    Args:
+        workload: The workload; its layers say which controls those are.
+
+    Returns:
+        Ones and zeros (size,) in the order of `Workload.controls`, float64; None if no control
+        shares a drift.
+    """
+    parts = [
+        torch.full((getattr(layer, name).numel(),), float(name in layer.common_controls))
+        for layer in workload.layers().values()
+        for name in layer.control_names
+    ]
+    direction = torch.cat(parts).double()
+    return direction if bool(direction.any()) else None
+
+
 @torch.no_grad()
 def device_increases(
     workload: Workload,
@@ -121,10 +140,10 @@ def device_increases(
     chunk: int = 250,
     device_batch: int = 5,
 ) -> list[float]:
-    """Increase of the mean loss on each device over the ideal one at nominal conditions.
+    """Increase of the mean loss on each device over that where the workload is operated.
 
     Args:
-        workload: Inside `deployed`.
+        workload: Inside `deployed`, which says on which device it is operated.
         images: Images (N, ...).
         labels: Targets (N, ...).
         devices: At least one device.
@@ -137,18 +156,18 @@ def device_increases(
         finite where the loss is not.
 
     Raises:
-        NotFiniteError: If the loss is not finite on the ideal device.
+        NotFiniteError: If the loss is not finite where the workload is operated.
         UserError: If there is no device.
     """
     if not devices:
         raise UserError("no device to measure on", allowed="at least one Device")
     hardware = next(iter(workload.controls().values())).device
-    ideal = 0.0
+    here = 0.0
     totals = [0.0] * len(devices)
     for x, y in zip(images.split(chunk), labels.split(chunk), strict=True):
         batch = (x.to(hardware), y.to(hardware))
         hidden = workload.network.prefix(batch[0])
-        ideal += len(x) * float(workload.loss(workload.network.physical(hidden), batch))
+        here += len(x) * float(workload.loss(workload.network.physical(hidden), batch))
         for first in range(0, len(devices), device_batch):
             group = [Condition(d, environment) for d in devices[first : first + device_batch]]
             with operate(workload.network, group):
@@ -156,6 +175,6 @@ def device_increases(
                 outputs = workload.network.physical(repeated)
             for i, block in enumerate(outputs.chunk(len(group))):
                 totals[first + i] += len(x) * float(workload.loss(block, batch))
-    if not math.isfinite(ideal):
-        raise NotFiniteError(f"the loss on the ideal device is {ideal}")
-    return [(total - ideal) / len(images) for total in totals]
+    if not math.isfinite(here):
+        raise NotFiniteError(f"the loss where the workload is operated is {here}")
+    return [(total - here) / len(images) for total in totals]

@@ -1,36 +1,45 @@
 """The Hessian of a workload's task loss with respect to its controls, one product at a time.
 
-Always the deployed digital model: ideal device, evaluation mode, no shot noise. `deployed` sets
-that up and puts everything back.
+Always the deployed model: one device, by default the ideal one, evaluation mode, no shot noise.
+`deployed` sets that up and puts everything back.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.lanczos import ROUNDING
+from pnnbench.platforms.base import Device
 from pnnbench.workloads.base import Workload
 
 
 @contextmanager
-def deployed(workload: Workload) -> Iterator[None]:
+def deployed(
+    workload: Workload, device: Device | None = None, *, digital: bool = False
+) -> Iterator[None]:
     """Puts a workload into the state in which sharpness is defined, and back.
 
-    Inside: evaluation mode, ideal device, no parameter asks for a gradient. Afterwards modes,
+    Inside: evaluation mode, one device, no parameter asks for a gradient. Afterwards modes,
     gradients, parameters, buffers, `requires_grad` flags, operations, the count of gradient
     evaluations and torch's random state are what they were, to the bit.
 
     Args:
         workload: The workload to measure.
+        device: The device to operate it on, in its nominal environment; None is the ideal one.
+        digital: Whether the physical layers are the digital model that is trained, where a
+            platform's hardware is finer than that; see `PhysicalLayer.deployed`.
 
     Yields:
         None.
+
+    Raises:
+        UserError: If the device is not one of this workload.
     """
     modes = [(m, m.training) for m in workload.modules()]
     flags = [(p, p.requires_grad, p.grad) for p in workload.parameters()]
@@ -46,7 +55,9 @@ def deployed(workload: Workload) -> Iterator[None]:
                 p.requires_grad_(False)
             for layer, _ in operations:
                 layer.operation = None
-            yield
+                layer.train(digital)
+            with nullcontext() if device is None else workload.operating(device):
+                yield
     finally:
         with torch.no_grad():
             for t, value in (*values, *grads):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.hessian import deployed
+from pnnbench.platforms.base import Device
 from pnnbench.workloads.base import Workload
 
 
@@ -91,8 +92,9 @@ def pyhessian_eigenvalue(
     parameters: Mapping[str, nn.Parameter] | None = None,
     tol: float = 1e-4,
     max_products: int = 100,
+    device: Device | None = None,
 ) -> PyHessianResult:
-    """Runs PyHessian on the task loss of a workload: ideal device, evaluation mode.
+    """Runs PyHessian on the task loss of a workload on one device: evaluation mode, no noise.
 
     Args:
         workload: The workload; afterwards it is what it was, to the bit.
@@ -105,6 +107,7 @@ def pyhessian_eigenvalue(
         tol: Relative change between two iterations at which it stops. The error is of this order
             where the leading eigenvalues are well separated, and larger where they are not.
         max_products: Most products, at least 2.
+        device: The device to operate the workload on; None is the ideal one, of the digital model.
 
     Returns:
         The signed eigenvalue of largest magnitude and what it cost.
@@ -121,8 +124,8 @@ def pyhessian_eigenvalue(
             f"{len(chosen)} parameters, {len(images)} images and {len(labels)} labels",
             allowed="at least one parameter, and as many labels as images, at least one",
         )
-    device = next(iter(chosen.values())).device
-    with deployed(workload), warnings.catch_warnings():
+    hardware = next(iter(chosen.values())).device
+    with deployed(workload, device, digital=device is None), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Using backward\\(\\) with create_graph=True")
         torch.manual_seed(seed)  # inside the forked random state of `deployed`
         for p in workload.parameters():
@@ -130,11 +133,11 @@ def pyhessian_eigenvalue(
         for p in chosen.values():
             p.requires_grad_(True)
         model = _Recorder(workload)
-        chunks = _Chunks(images.to(device), labels.to(device), int(chunk))
+        chunks = _Chunks(images.to(hardware), labels.to(hardware), int(chunk))
         _check_used(model, chosen, chunks)
         with torch.enable_grad():
             engine = pyhessian_hessian(
-                model, model.criterion, dataloader=chunks, cuda=device.type == "cuda"
+                model, model.criterion, dataloader=chunks, cuda=hardware.type == "cuda"
             )
             values, _ = engine.eigenvalues(maxIter=max_products, tol=tol, top_n=1)
         for p in chosen.values():

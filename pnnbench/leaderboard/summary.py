@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pnnbench.leaderboard import statistics as st
@@ -20,13 +20,33 @@ SHARPNESS_FIGURES = (
 """Figures of a record that are correlated with robustness; the others are bounds and settings."""
 
 
+def comparable(sharpness: Mapping[str, Any]) -> bool:
+    """Whether the sharpness of a record may be held against that of others.
+
+    Not where the loss never left that of guessing (flat because nothing was learnt), not at a point
+    that is marked as no minimum, and not on a training device: the others stand at the ideal one.
+
+    Args:
+        sharpness: The figures of a record; marks that it has not count as well.
+
+    Returns:
+        Whether they enter a correlation.
+    """
+    point = sharpness.get("point") or {}
+    return (
+        not sharpness.get("at_guessing")
+        and sharpness.get("is_minimum") != 0
+        and point.get("device_seed") is None
+    )
+
+
 def correlations(
     jobs: list[tuple[Record, float]], higher_is_better: bool
 ) -> dict[str, dict[str, Any]]:
     """Rank correlation of each sharpness figure with the robust score.
 
-    Jobs whose loss never left that of guessing are left out: they are flat because nothing was
-    learnt.
+    Only figures at a minimum on the ideal device are compared, see `comparable`; one that a record
+    has not, because it is a gap or not defined on its platform, is skipped.
 
     Args:
         jobs: Records with their scores.
@@ -39,7 +59,7 @@ def correlations(
     for record, score in jobs:
         goodness = score if higher_is_better else -score
         sharpness = record.get("sharpness", {})
-        if sharpness.get("at_guessing"):  # flat because nothing was learnt
+        if not comparable(sharpness):
             continue
         for name in SHARPNESS_FIGURES:
             value = sharpness.get(name)

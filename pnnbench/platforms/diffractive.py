@@ -95,8 +95,17 @@ class DiffractiveStack(PhysicalLayer):
     control_unit: ClassVar[str] = "rad"
     offset_unit: ClassVar[str] = "rad"
     environment_class: ClassVar[type[Environment]] = MisalignmentEnvironment
-    #: One step of an 8-bit phase modulator over 2 pi.
-    ball_radius_rms: ClassVar[float] = 2 * math.pi / 256
+    #: No phases shift in common: the same on all pixels of a mask is a global phase of the light,
+    #: which no detector sees.
+    #:
+    #: Digits, quick tier, one seed, 2,048 phases, the digital model; 0.5 λ r / |g|, and loss +
+    #: worst increase in nats:
+    #:
+    #: | r | rms | BP | NAT |
+    #: | 0.56 | 0.012 | 5.1, 0.63 | 1.1, 0.60 |
+    #: | 0.89 | 0.020 | 8.2, 1.22 | 1.8, 0.73 |
+    #: | 1.11 | 0.025 | 10, 1.71 | 2.2, 0.84 |
+    ball_radius: ClassVar[float] = 0.6
 
     absorber: Absorber
     _table: Tensor

@@ -66,9 +66,13 @@ class PhysicalLayer(nn.Module):
     offset_unit: ClassVar[str]
     #: Environment class with this platform's nominal conditions as defaults.
     environment_class: ClassVar[type[Environment]]
-    #: Root-mean-square change of the controls, in `control_unit`, that bounds the ball in which
-    #: the worst loss is looked for: a small step of the hardware's driver.
-    ball_radius_rms: ClassVar[float]
+    #: Radius, in `control_unit`, of the L2 ball over all controls of a network in which the worst
+    #: loss is looked for: so large that the curvature decides and not what is left of a slope
+    #: (0.5 λ r² > 3 |g| r for BP on the digits), so small that the loss stays under guessing.
+    ball_radius: ClassVar[float]
+    #: Controls that a drift of the whole hardware shifts together, where that changes the outputs:
+    #: those behind the sharpness figure ``common_mode``. Without any it is left out.
+    common_controls: ClassVar[tuple[str, ...]] = ()
     #: Whether detectors measure the layer's output in ordinary operation.
     detected: bool = True
     #: Number of complex fields that `tap_field` sees; None where the layer has no such fields.

@@ -25,6 +25,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "ball_radius_rms": ("step", "{u}"),
     "device_increase": ("devices", "loss"),
     "train_loss": ("loss", "loss"),
+    "gradient_norm": ("slope", "loss / {u}"),
     "guessing_loss": ("guessing", "loss"),
     "softmax_scale": ("confidence", ""),
 }
@@ -36,10 +37,12 @@ _COUNTS = {
     "products": "Hessian products",
     "device_images": "images for the devices",
     "ball_images": "images for the step",
+    "softmax_scale_images": "held-out images for the confidence",
 }
 #: Marks: the value that is worth a word, and the words.
 _MARKS = {
     "converged": (0, "the eigenvalues have NOT converged"),
+    "is_minimum": (0, "the point is NO minimum: the curvature says little"),
     "at_guessing": (1, "the loss NEVER left that of guessing: the sharpness says nothing"),
 }
 #: How far what goes on in the next line stands in.

@@ -27,7 +27,7 @@ from safetensors.torch import save as to_safetensors
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.gaps import Gaps
-from pnnbench.platforms.base import derive_seed
+from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
@@ -78,6 +78,39 @@ def data_module(job: Job, root: str | None = None) -> ImageDataModule:
         limit_test=tier["test_images"],
         root=root,
     )
+
+
+def data_of(record: dict[str, Any], root: str | None = None) -> ImageDataModule:
+    """The image data of a finished job, split and limited as the job's were.
+
+    Args:
+        record: Its record.
+        root: Data folder; None for the default place.
+    """
+    tier = record["config"]["tier"]
+    return ImageDataModule(
+        workload_class(record["job"]["workload"]).data,
+        batch_size=tier["batch_size"],
+        holdout=tier.get("validation_images", 0),
+        limit_train=tier["train_images"],
+        limit_test=tier["test_images"],
+        root=root,
+    )
+
+
+def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
+    """The device on which the controls of a finished job are used.
+
+    Args:
+        record: Its record.
+        workload: Its workload.
+
+    Returns:
+        The training device of a method in situ; None, the ideal one, for others.
+    """
+    if method_class(record["job"]["method"]["name"]).access == "in_silico":
+        return None
+    return workload.training_device(record["job"]["seeds"]["train_device"])
 
 
 def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
@@ -204,10 +237,10 @@ def run_job(
             "curves": {"epoch": state.epochs, "train_loss": state.losses, **curve.as_dict()},
             "parameters": save_parameters(trained, folder / "parameters.safetensors"),
         }
+        device = None if method.access == "in_silico" else trained.training_device(job.device)
 
         def calibrated(workload: Workload) -> None:
-            own = method.access != "in_silico"
-            calibrate(job, workload, data, workload.training_device(job.device) if own else None)
+            calibrate(job, workload, data, device)
 
         calibrated(trained)
         cost["hardware_queries"] += trained.hardware_queries
@@ -220,7 +253,9 @@ def run_job(
             stages = folder / "stages"
             return measure_stages(stages, data, cells, partial(build, job), calibrated, gaps)
 
-        measured = measure(job, trained, data, say, measuring, method.figures, folder, earlier)
+        measured = measure(
+            job, trained, data, say, measuring, method.figures, folder, earlier, device
+        )
         cost |= measured.pop("cost")
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)

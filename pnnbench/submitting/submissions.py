@@ -13,7 +13,7 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.records.store import read_record
 from pnnbench.registry import registered
-from pnnbench.running.jobs import load_trained
+from pnnbench.running.jobs import data_of, load_trained, own_device
 from pnnbench.workloads.base import Workload
 
 
@@ -141,9 +141,7 @@ def verify(
         )
     workload = load_trained(submission, record)
     tier = record["config"]["tier"]
-    data = ImageDataModule(
-        workload.data, limit_train=tier["train_images"], limit_test=tier["test_images"], root=root
-    )
+    data = data_of(record, root)
     if data.arrays.fingerprint != record["data"]["fingerprint"]:
         raise UserError(
             f"{submission} was measured on other data: {record['data']['fingerprint']}",
@@ -155,5 +153,6 @@ def verify(
         if not p.isfinite().all() or not p.equal(before[name]):
             raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
     # Statistics and full scales are derived here, not taken from the submitter.
-    workload.calibrate(data.train_tensors()[0][: tier["calibration_images"]])
+    images = data.train_tensors()[0][: tier["calibration_images"]]
+    workload.calibrate(images, device=own_device(record, workload))
     return remeasure(record, workload, data, say, share)

@@ -51,7 +51,7 @@ class LinearLayer(PhysicalLayer):
     offset_unit = "1"
     environment_class = Environment
 
-    ball_radius_rms = 3e-4
+    ball_radius = 0.5
 
     def __init__(self, theta: Tensor, limit: float) -> None:
         super().__init__()

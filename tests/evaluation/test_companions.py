@@ -162,5 +162,5 @@ def test_a_device_with_a_loss_that_is_not_finite_leaves_the_others():
     assert [found[0], found[2]] == pytest.approx([alone[0]] * 2, abs=2e-6)
     with torch.no_grad():
         workload.network.fc.current.fill_(math.nan)
-    with deployed(workload), pytest.raises(NotFiniteError, match="ideal device"):
+    with deployed(workload), pytest.raises(NotFiniteError, match="where the workload is operated"):
         device_increases(workload, x, y, [good])

@@ -6,13 +6,25 @@ import math
 import pytest
 import torch
 import torchmetrics
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pnnbench.evaluation.gaps import Gaps, NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian, deployed
-from pnnbench.evaluation.sharpness import control_spectrum, image_interval, measure_sharpness
+from pnnbench.evaluation.sharpness import (
+    MINIMUM_GAIN,
+    DisagreementError,
+    control_spectrum,
+    image_interval,
+    is_minimum,
+    measure_sharpness,
+    require_agreement,
+)
 from pnnbench.platforms.base import Device
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
+
+HELD_OUT = blobs(90, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +34,14 @@ def measured():
     devices = [workload.draw_device(0.1, s) for s in range(3)]
     stages = []
     result = measure_sharpness(
-        workload, x, y, seed=0, devices=devices, subsample=80, progress=lambda *p: stages.append(p)
+        workload,
+        x,
+        y,
+        seed=0,
+        devices=devices,
+        held_out=HELD_OUT,
+        subsample=80,
+        progress=lambda *p: stages.append(p),
     )
     return workload, x, y, devices, result, stages
 
@@ -54,11 +73,14 @@ def test_every_figure_against_its_definition(measured):
     assert abs(r["lambda_max_subsample"] - r["lambda_max"]) > 1e-3 * r["lambda_max"]
 
     assert r["softmax_scale_at_bound"] == 0
+    assert r["softmax_scale_images"] == 90
     with deployed(workload):
+        unseen, *nearby = (
+            ControlHessian(workload, *HELD_OUT, scale=r["softmax_scale"] * f).value()
+            for f in (1.0, 0.9, 1.1)
+        )
+        assert unseen <= min(nearby)
         hot = ControlHessian(workload, x, y, scale=r["softmax_scale"])
-        nearby = [ControlHessian(workload, x, y, scale=r["softmax_scale"] * f) for f in (0.9, 1.1)]
-        assert hot.value() <= min(h.value() for h in nearby)
-        assert hot.value() <= r["train_loss"]
         columns = [hot.product(e) for e in torch.eye(396, dtype=torch.float64)[:3]]
 
     class Calibrated(SmallRings):
@@ -70,17 +92,32 @@ def test_every_figure_against_its_definition(measured):
     assert r["lambda_max_calibrated"] == pytest.approx(
         float(torch.linalg.eigvalsh(calibrated)[-1]), rel=1e-3
     )
-    assert r["ball_radius"] == pytest.approx(3e-4 * math.sqrt(396))
+    assert r["ball_radius"] == 0.5
+    assert r["ball_radius_rms"] == pytest.approx(0.5 / math.sqrt(396))
+    assert r["point"] == {"device_seed": None, "severity": 0.0}
+    with deployed(workload):
+        _, gradient = ControlHessian(workload, x, y).value_and_gradient()
+    assert r["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-5)
     assert r["ball_increase"] >= 0.45 * float(part[-1]) * r["ball_radius"] ** 2
     assert len(r["device_increases"]) == len(devices)
-    assert r["device_increase"] == pytest.approx(sum(r["device_increases"]) / 3)
+    mean = sum(r["device_increases"]) / 3
+    assert r["device_increase"] == pytest.approx(mean)
+    error = math.sqrt(sum((i - mean) ** 2 for i in r["device_increases"]) / 2 / 3)
+    # Three devices: the quantile of Student's t is 4.303.
+    assert r["device_increase_high"] == pytest.approx(mean + 4.30265 * error, rel=1e-4)
+    assert r["device_increase_low"] == pytest.approx(mean - 4.30265 * error, rel=1e-4)
 
 
 def test_same_seed_same_figures_and_chunks_do_not_matter(measured):
     workload, x, y, devices, r, _ = measured
     torch.randn(7)
-    assert measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80) == r
-    other = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, chunk=3)
+    assert (
+        measure_sharpness(workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80)
+        == r
+    )
+    other = measure_sharpness(
+        workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80, chunk=3
+    )
     for name in (
         "lambda_max",
         "lambda_max_calibrated",
@@ -232,7 +269,7 @@ def test_companions_take_the_workloads_own_loss_and_labels(kind):
     x, y = blobs(80)
     gaps = Gaps()
     devices = [workload.draw_device(0.1, 0)]
-    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps)
+    r = measure_sharpness(workload, x, y, seed=0, devices=devices, held_out=(x, y), gaps=gaps)
     assert gaps.found == []
 
     class Scaled(kind):
@@ -299,15 +336,20 @@ def test_a_loss_that_cannot_be_differentiated_twice_keeps_what_needs_no_hessian(
     x, y = blobs(60)
     gaps = Gaps()
     devices = [workload.draw_device(0.1, 0)]
-    r = measure_sharpness(workload, x, y, seed=0, devices=devices, gaps=gaps, subsample=40)
+    r = measure_sharpness(
+        workload, x, y, seed=0, devices=devices, held_out=(x, y), gaps=gaps, subsample=40
+    )
     assert {gap.part.partition(".")[2] for gap in gaps.found} == {
         "lambda_max",
         "common_mode",
         "lambda_max_calibrated",
         "lambda_max_subsample",
         "lambda_max_pyhessian",
+        "is_minimum",
     }
-    assert {gap.type for gap in gaps.found} == {"error"}
+    types = {gap.part: gap.type for gap in gaps.found}
+    assert types.pop("sharpness.is_minimum") == "left-out"  # there is no curvature to judge by
+    assert set(types.values()) == {"error"}
     assert "lambda_max" not in r
     smooth = measure_sharpness(trained(), x, y, seed=0, devices=devices, subsample=40)
     for name in ("train_loss", "guessing_loss", "at_guessing", "device_increase"):
@@ -323,9 +365,9 @@ def test_a_device_without_a_finite_loss_leaves_the_others_and_no_mean():
     good, bad = (workload.draw_device(0.1, seed) for seed in (0, 1))
     bad.errors["fc"]["bias"].fill_(3e38)  # the sum over the inputs overflows
     gaps = Gaps()
-    r = measure_sharpness(workload, x, y, seed=0, devices=[good, bad], gaps=gaps)
+    r = measure_sharpness(workload, x, y, seed=0, devices=[good, bad], held_out=(x, y), gaps=gaps)
     assert "device_increase" not in r
-    alone = measure_sharpness(workload, x, y, seed=0, devices=[good])
+    alone = measure_sharpness(workload, x, y, seed=0, devices=[good], held_out=(x, y))
     assert r["device_increases"] == [
         pytest.approx(alone["device_increases"][0], abs=2e-6),
         None,
@@ -356,9 +398,92 @@ def test_every_part_may_fail_alone(measured, monkeypatch):
         gaps = Gaps()
         with monkeypatch.context() as patch:
             patch.setattr(module, tool, lambda *args, **kwargs: 1 / 0)
-            r = measure_sharpness(workload, x, y, seed=0, devices=devices, subsample=80, gaps=gaps)
-        assert [gap.part for gap in gaps.found] == [f"sharpness.{part}"]
+            r = measure_sharpness(
+                workload, x, y, seed=0, devices=devices, held_out=HELD_OUT, subsample=80, gaps=gaps
+            )
+        judged = [] if part in ("lambda_max", "at_guessing") else ["is_minimum"]
+        assert ("is_minimum" in r) == bool(judged)
+        found = [gap.part for gap in gaps.found if gap.part != "sharpness.is_minimum"]
+        assert found == [f"sharpness.{part}"]
         assert part not in r
+        assert r["point"] == whole["point"]
         costs = {name for name in r if name == "products" or name.endswith("error_bound")}
+        costs.add("point")
         for name in set(r) - costs:
             assert r[name] == pytest.approx(whole[name], rel=2e-3), (part, name)
+
+
+@pytest.mark.parametrize(
+    ("power", "top", "lowest", "bound", "agrees"),
+    [
+        (0.999, 1.0, -0.2, 0.1, True),
+        (0.9, 1.0, -0.2, 0.1, False),
+        (-3.02, 1.0, -3.0, 0.1, True),
+        (1.0, 1.0, -3.0, 0.1, False),
+        (-0.5, 1.0, -0.5, 0.1, False),
+    ],
+)
+def test_pyhessian_agrees_with_the_eigenvalue_of_largest_magnitude(
+    power, top, lowest, bound, agrees
+):
+    if agrees:
+        require_agreement(power, top, lowest, bound)
+    else:
+        with pytest.raises(DisagreementError, match=rf"{power:g}.*{top:g}.*{lowest:g}"):
+            require_agreement(power, top, lowest, bound)
+
+
+def test_a_disagreement_with_pyhessian_is_a_gap_with_both_numbers():
+    """Two iterations are far from enough for power iteration."""
+    workload = trained()
+    x, y = blobs(60)
+    gaps = Gaps()
+    r = measure_sharpness(
+        workload, x, y, seed=0, devices=[], held_out=(x, y), pyhessian_tol=0.9, gaps=gaps
+    )
+    (gap,) = gaps.found
+    assert (gap.part, gap.type) == ("sharpness.lambda_max_pyhessian", "error")
+    assert f"{r['lambda_max']:.6g}" in gap.message
+    assert "lambda_max_pyhessian" not in r
+    plain = measure_sharpness(workload, x, y, seed=0, devices=[], held_out=(x, y), check=False)
+    assert plain == {n: v for n, v in r.items() if n != "lambda_max_subsample"}
+
+
+def test_without_held_out_images_or_at_a_bound_nothing_is_calibrated():
+    workload = trained()
+    x, y = blobs(60)
+    wrong = (x, (y + 1) % 10)  # no answer is right: the best scale is the least
+    for held_out, words in ((None, "no images"), ((x[:0], y[:0]), "no images"), (wrong, "an end")):
+        gaps = Gaps()
+        r = measure_sharpness(
+            workload, x, y, seed=0, devices=[], held_out=held_out, check=False, gaps=gaps
+        )
+        (gap,) = gaps.found
+        assert (gap.part, gap.type) == ("sharpness.lambda_max_calibrated", "left-out")
+        assert words in gap.message
+        assert "lambda_max_calibrated" not in r
+        assert r.get("softmax_scale_at_bound") == (1 if held_out is wrong else None)
+        assert r["at_guessing"] == 0
+
+
+@given(
+    slope=st.floats(0.0, 10.0),
+    top=st.floats(1e-3, 10.0),
+    lowest=st.floats(-10.0, 10.0),
+    unit=st.floats(1e-3, 1e3),
+    loss=st.floats(1e-3, 1e3),
+)
+def test_the_rule_for_minima_is_free_of_units(slope, top, lowest, unit, loss):
+    def judged(unit, loss):
+        return is_minimum(
+            {
+                "gradient_norm": slope * loss / unit,
+                "lambda_max": top * loss / unit**2,
+                "lambda_min": lowest * loss / unit**2,
+                "guessing_loss": loss,
+            }
+        )
+
+    gain = slope**2 / (2.0 * top) / MINIMUM_GAIN
+    assume(abs(gain - 1.0) > 1e-6 and abs(lowest + top) > 1e-6)
+    assert judged(unit, loss) == judged(1.0, 1.0) == (gain < 1.0 and lowest > -top)

@@ -509,9 +509,17 @@ def test_an_undefined_cell_counts_as_guessing() -> None:
     assert row.clean.mean is not None
 
 
-def test_sharpness_of_a_network_that_learnt_nothing_enters_no_correlation(table) -> None:
+@pytest.mark.parametrize(
+    "mark",
+    [
+        {"at_guessing": 1},  # nothing was learnt
+        {"is_minimum": 0},
+        {"point": {"device_seed": 3, "severity": 1.0}},  # not at the ideal device
+    ],
+)
+def test_sharpness_that_cannot_be_compared_enters_no_correlation(table, mark) -> None:
     def untrained(r: dict) -> None:
-        r["sharpness"]["at_guessing"] = 1
+        r["sharpness"].update(mark)
 
     records = make_suite([*METHODS, "BP 2x"])
     marked = [resealed(r, untrained) if r["job"]["seed"] == 0 else r for r in records]
@@ -527,6 +535,21 @@ def test_sharpness_of_a_network_that_learnt_nothing_enters_no_correlation(table)
         for r in gone
     ]
     assert found == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+
+
+def test_a_minimum_on_the_ideal_device_and_a_missing_figure_leave_the_others() -> None:
+    def told(r: dict) -> None:
+        point = {"device_seed": None, "severity": 0.0}
+        r["sharpness"].update(at_guessing=0, is_minimum=1, point=point, common_mode=1.0)
+        if r["job"]["seed"] == 0:
+            del r["sharpness"]["lambda_max_calibrated"]
+
+    records = make_suite([*METHODS, "BP 2x"])
+    whole = ranking.build(records)[0].correlations
+    found = ranking.build([resealed(r, told) for r in records])[0].correlations
+    assert found["lambda_max"] == whole["lambda_max"]
+    fewer = sum(r["job"]["seed"] != 0 for r in records)
+    assert found["lambda_max_calibrated"]["n_jobs"] == fewer < whole["lambda_max"]["n_jobs"]
 
 
 def test_figures_that_were_not_measured_leave_the_others() -> None:

@@ -45,6 +45,8 @@ def test_sharpness_has_units_one_word_meanings_and_what_it_was_measured_on() -> 
     assert "control²" in sharpness_text(figures, "")
     assert "converged" in sharpness_text({**figures, "converged": 0}, "mA")
     assert "guessing" in sharpness_text({**figures, "at_guessing": 1}, "mA")
+    assert "NO minimum" in sharpness_text({**figures, "is_minimum": 0}, "mA")
+    assert "NO minimum" not in sharpness_text({**figures, "is_minimum": 1}, "mA")
 
 
 def test_a_grid_is_a_line_per_point_and_says_what_is_missing() -> None:
