@@ -27,7 +27,7 @@ from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.deploying import measure_deployments
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
-from pnnbench.seeds import training_device_seed
+from pnnbench.seeds import training_device_seed, validation_devices
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 
