@@ -59,7 +59,7 @@ def make_record(
     *,
     suite: str = "mrr_mnist",
     tier: str = "standard",
-    protocol: str = "pnnbench-1",
+    protocol: str = "pnnbench-2",
     fingerprint: str = FINGERPRINT,
     devices: Sequence[int] = DEVICES,
     sealed: bool = True,
@@ -158,7 +158,7 @@ def make_mesh_record(
     seed: int = 0,
     *,
     suite: str = "mzi_mnist",
-    protocol: str = "pnnbench-1",
+    protocol: str = "pnnbench-2",
     severity: float = 0.15,
     sealed: bool = True,
 ) -> dict[str, Any]:

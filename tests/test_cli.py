@@ -38,7 +38,7 @@ def test_run_prints_the_leaderboard_draws_and_mirrors(tmp_path: Path) -> None:
         yaml.safe_dump(
             {
                 "suite": "tiny",
-                "protocol": "pnnbench-1",
+                "protocol": "pnnbench-2",
                 "tier": "smoke",
                 "workloads": ["mrr-digits"],
                 "seeds": [0],

@@ -172,7 +172,7 @@ def train(options: Any) -> int:
     label = " ".join([name, *settings])
     jobs = make_jobs(
         "train",
-        "pnnbench-1",
+        "pnnbench-2",
         options.tier,
         [workload],
         [options.seed],

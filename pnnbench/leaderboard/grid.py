@@ -22,7 +22,7 @@ DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
 SHOT_AXIS = "shot"
 """Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
-LAST_REVISION = 2
+LAST_REVISION = 3
 """Revision of the protocol that new jobs are scored under."""
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""

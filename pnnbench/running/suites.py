@@ -26,7 +26,7 @@ from pnnbench.seeds import check_seed
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
-PROTOCOLS = {"pnnbench-1": 2, "published": 1}
+PROTOCOLS = {"pnnbench-2": 3, "published": 2}
 
 _KEYS = {
     "suite",

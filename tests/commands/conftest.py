@@ -9,7 +9,7 @@ from ..command import Done, command
 
 TINY = {
     "suite": "tiny",
-    "protocol": "pnnbench-1",
+    "protocol": "pnnbench-2",
     "tier": "smoke",
     "workloads": ["mzi-digits"],
     "seeds": [0, 1],

@@ -19,7 +19,7 @@ def test_json_has_the_promised_form(ran: Ran) -> None:
     rows = json.loads(command("leaderboard", "--format", "json", cwd=ran[0]).out)["rows"]
     assert {row["method"] for row in rows} == {"BP", "NAT, small"}
     for row in rows:
-        assert (row["suite"], row["protocol"]) == ("tiny", "pnnbench-1")
+        assert (row["suite"], row["protocol"]) == ("tiny", "pnnbench-2")
         assert (row["workload"], row["metric"]) == ("mzi-digits", "accuracy")
         assert (row["n_seeds"], row["n_devices"]) == (2, 2)
         for key in ("clean", "robust", "worst_decile", "lambda_max"):

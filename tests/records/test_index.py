@@ -7,8 +7,8 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.records.index import NAME, read_index, write_index
 
-BOARD = ("mine", "pnnbench-1", "mrr-digits", "smoke")
-OTHER = ("mine", "pnnbench-1", "mzi-digits", "smoke")
+BOARD = ("mine", "pnnbench-2", "mrr-digits", "smoke")
+OTHER = ("mine", "pnnbench-2", "mzi-digits", "smoke")
 
 
 def test_an_index_reads_back_from_its_folder_and_from_the_folder_of_all(tmp_path: Path) -> None:

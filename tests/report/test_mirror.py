@@ -111,7 +111,7 @@ def test_a_job_reads_back_from_the_offline_files(tmp_path: Path) -> None:
     job = record["job"]
     assert (run.group, run.job_type, run.name) == ("mrr_mnist", "train", "SAT seed 1")
     assert run.run_id == f"mrr_mnist-{job['hash']}"
-    assert {"pnnbench-1", "standard", "mrr-mnist", "sat", "ok"} == set(run.tags)
+    assert {"pnnbench-2", "standard", "mrr-mnist", "sat", "ok"} == set(run.tags)
     assert run.exit_code == 0
     assert run.config["job"] == job
     assert run.config["config"] == record["config"]
@@ -220,7 +220,7 @@ def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
     media = next(line for line in run.history if "leaderboard/path" in line)
     table = json.loads((run.folder / "files" / media["leaderboard/path"]).read_text())
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
-    assert [line["protocol"] for line in lines] == ["pnnbench-1"] * 2 + ["published"] * 2
+    assert [line["protocol"] for line in lines] == ["pnnbench-2"] * 2 + ["published"] * 2
     mine = next(line for line in lines if line["method"] == "PAT")
     assert mine["transfer_mean"] == pytest.approx(row.transfer.mean)
     assert (mine["hardware_queries"], mine["time_ratio_reference"]) == (5620 * 60, "BP")

@@ -45,7 +45,7 @@ def run(tmp_path_factory):
     path = folder / "tiny.yaml"
     text = {
         "suite": "tiny",
-        "protocol": "pnnbench-1",
+        "protocol": "pnnbench-2",
         "tier": "smoke",
         "workloads": ["mrr-digits"],
         "seeds": [0],

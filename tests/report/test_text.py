@@ -114,7 +114,7 @@ def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> No
     assert "failed: NAT, seed 2: diverged (Diverged: the loss is not finite at step 412)" in shown
     assert "1 of 13 cell groups carries no weight in the score, as the workload" in shown
     assert "robust and differences over seeds and devices" in shown
-    assert shown.count("protocol pnnbench-1") == 2
+    assert shown.count("protocol pnnbench-2") == 2
 
 
 def test_a_long_method_name_is_cut_and_the_table_still_fits(tables) -> None:

@@ -18,7 +18,7 @@ from pnnbench.running.suites import Suite, load_suite
 
 SUITE = {
     "suite": "first",
-    "protocol": "pnnbench-1",
+    "protocol": "pnnbench-2",
     "tier": "smoke",
     "workloads": ["mzi-digits"],
     "seeds": [0],
@@ -91,7 +91,7 @@ def test_published_records_are_found_without_their_parameters(runs: Path, tmp_pa
 def test_the_index_lists_the_jobs_of_a_suite(tmp_path: Path) -> None:
     loaded = suite(tmp_path, seeds=[0, 3])
     hashes = {job.seed: job.spec()["hash"] for job in loaded.jobs}
-    assert index_of(loaded.jobs) == {("first", "pnnbench-1", "mzi-digits", "smoke"): {"BP": hashes}}
+    assert index_of(loaded.jobs) == {("first", "pnnbench-2", "mzi-digits", "smoke"): {"BP": hashes}}
 
 
 METHOD = """

@@ -27,7 +27,7 @@ from pnnbench.workloads.mrr import MRRDigits
 
 SUITE = {
     "suite": "tiny",
-    "protocol": "pnnbench-1",
+    "protocol": "pnnbench-2",
     "tier": "smoke",
     "workloads": ["mrr-digits"],
     "seeds": [0],

@@ -140,7 +140,7 @@ def load(tmp_path, monkeypatch):
         path = tmp_path / "gaps.yaml"
         text = {
             "suite": "gaps",
-            "protocol": "pnnbench-1",
+            "protocol": "pnnbench-2",
             "tier": "smoke",
             "workloads": [workload],
             "seeds": [0],

@@ -15,7 +15,7 @@ LABELS = ["BP", "BP, equal gradients", "SAT", "SAT, adaptive"]
 def suite(folder: Path, *methods: object, workload: str = "mzi-digits") -> Suite:
     content = {
         "suite": "some",
-        "protocol": "pnnbench-1",
+        "protocol": "pnnbench-2",
         "tier": "smoke",
         "workloads": [workload],
         "seeds": [0, 1],

@@ -9,7 +9,7 @@ from pnnbench.running.suites import load_suite, suite_path
 
 GOOD = {
     "suite": "tiny",
-    "protocol": "pnnbench-1",
+    "protocol": "pnnbench-2",
     "tier": "smoke",
     "workloads": ["mrr-digits"],
     "seeds": [0, 1],
@@ -83,7 +83,7 @@ def method(value):
     [
         (change("teir", "smoke"), ["unknown key 'teir'", "did you mean 'tier'"]),
         (lambda s: s.pop("seeds"), ["the key 'seeds' is missing"]),
-        (change("protocol", "pnnbench-2"), ["pnnbench-2", "did you mean 'pnnbench-1'"]),
+        (change("protocol", "pnnbench-2"), ["pnnbench-2", "did you mean 'pnnbench-2'"]),
         (change("tier", "smok"), ["smok", "did you mean 'smoke'"]),
         (change("workloads", ["mrr-digit"]), ["mrr-digit", "did you mean 'mrr-digits'"]),
         (change("seeds", "0, 1"), ["seeds is '0, 1', a text", "list of integers"]),
@@ -142,3 +142,15 @@ def test_shipped_suites_load(mnist_root, monkeypatch):
 def test_unknown_suite_suggests_one_that_ships():
     with pytest.raises(UserError, match="did you mean 'quickstart'"):
         suite_path("quikstart")
+
+
+def test_one_digital_step_for_all_rows_on_meshes():
+    """But for published settings, and SGD, whose rate is no step of Adam."""
+    suite = load_suite(SUITES / "mzi_mnist.yaml")
+    steps = {
+        job.method.label: job.method.params["lr_digital"]
+        for job in suite.jobs
+        if "published" not in job.method.label and job.method.params["optimizer"] == "adam"
+    }
+    assert len(steps) >= 8
+    assert set(steps.values()) == {0.03}
