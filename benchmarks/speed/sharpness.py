@@ -18,6 +18,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from pnnbench.script import run_script
+
 #: Runs in either checkout: only names that both have; `seed` where the checkout knows it.
 PROGRAM = """
 import inspect, json, sys, time
@@ -85,4 +87,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from pnnbench.methods.bp_weights import BPWeights
-from pnnbench.methods.pruning import PUBLISHED_STRENGTH, slope_norms, strength_scale
+from pnnbench.methods.pruning import slope_norms, strength_scale
 from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Batch, Workload
@@ -20,8 +20,8 @@ class OpticalPruningWeights(BPWeights):
     is programmed. Layers that are frozen have a constant penalty.
 
     Args:
-        strength: Weight of the penalty, >= 0; see `pnnbench.methods.pruning.OpticalPruning`. By
-            default the published one.
+        strength: Weight of the penalty, >= 0; see `pnnbench.methods.pruning.OpticalPruning`. The
+            published one is `pnnbench.methods.pruning.PUBLISHED_STRENGTH`.
         lr: Peak learning rate of the weights; see `BPWeights`.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
@@ -32,7 +32,7 @@ class OpticalPruningWeights(BPWeights):
 
     def __init__(
         self,
-        strength: Amount = PUBLISHED_STRENGTH,
+        strength: Amount = 0.2,
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",

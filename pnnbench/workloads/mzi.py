@@ -82,8 +82,8 @@ class MZIWorkload(Classification, Workload):
 
     @property
     def offset_scale(self) -> Scale:
-        """Phase errors of the worst devices of the grid (0.5 rad on one mesh)."""
-        return Scale(max(self.severities), self._unit("offset_unit"))
+        """Phase errors of the mildest devices that count (0.2 rad on one mesh of 64)."""
+        return Scale(min(self.counted), self._unit("offset_unit"))
 
     @property
     def weight_scale(self) -> Scale:

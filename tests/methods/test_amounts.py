@@ -94,10 +94,10 @@ def test_amounts_in_the_unit_of_the_workload() -> None:
     assert BP(lr=0.5, optimizer="sgd").amount("lr", workload) == pytest.approx(0.5 * scale**2)
     assert BP(lr="3 rad^2", optimizer="sgd").amount("lr", workload) == 3.0
     assert BPWeights(lr=0.5).amount("lr", workload) == pytest.approx(0.5 / 4)
-    assert NAT(sigma=0.5).amount("sigma", workload) == pytest.approx(0.1)
+    assert NAT(sigma=0.5).amount("sigma", workload) == pytest.approx(0.15)
     assert NATInSitu(sigma=0.5).amount("sigma", workload) == pytest.approx(0.5 * scale)
     strength = OpticalPruning(strength=0.5).amount("strength", workload)
-    assert strength == pytest.approx(0.5 * 0.2 / math.sqrt(120))
+    assert strength == pytest.approx(0.5 * 0.3 / math.sqrt(120))
     assert SAT(rho="0.3 rad").amount("rho", workload) == 0.3
     assert SAT(rho="0.15 relative", adaptive=True).amount("rho", workload) == 0.15
 

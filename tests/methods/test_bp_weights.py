@@ -57,7 +57,7 @@ def test_weights_are_clamped_to_what_the_rings_can_reach() -> None:
     method.after_step(workload)
     highest = 1.116 - 2.117 / (1.0 + (0.25 / 0.0636) ** 2)
     assert method.weights["fc2"][0, :3].tolist() == pytest.approx([1.116 - 2.117, 0.5, highest])
-    method.program(workload)
+    method.deploy(workload)
     programmed = workload.layers()["fc2"].ideal_weight()
     torch.testing.assert_close(programmed, method.weights["fc2"].data, atol=1e-5, rtol=0.0)
 

@@ -285,7 +285,7 @@ def test_a_job_with_nothing_to_show_keeps_its_parameters(load, tmp_path, name, s
     assert not [line for line in said if "epoch" in line]
 
 
-@pytest.mark.parametrize("moment", ["grid 6/13", "sharpness"])
+@pytest.mark.parametrize("moment", ["grid ", "sharpness"])
 def test_a_job_stopped_while_it_measures_does_not_train_again(load, tmp_path, moment):
     whole, _, _ = run(load(), tmp_path / "whole")
     suite, runs = load(), tmp_path / "runs"

@@ -58,6 +58,7 @@ def test_a_workload_is_left_out_only_where_it_lacks_what_the_method_needs() -> N
     assert everything - set(PAIRS) == {
         *((m, w) for m in ("dat", "dat-internal") for w in no_ports),
         *(("pruning", w) for w in no_slopes),
+        *(("pruning-weights", w) for w in (*no_slopes, "mzi-digits")),
         *((m, "mzi-digits") for m in ("sat-environment", "sat-outward", "random-environment")),
     }
 

@@ -60,7 +60,7 @@ def test_scales_are_those_of_the_docstrings() -> None:
     assert MZIMNIST().control_scale.value == pytest.approx(math.pi / 8)
     assert MZIDigits().control_scale.value == pytest.approx(math.pi / 4)
     assert MZI3MNIST().control_scale.value == pytest.approx(math.pi / math.sqrt(192))
-    assert MZI3MNIST().offset_scale == Scale(0.24, "rad")
+    assert MZI3MNIST().offset_scale == Scale(0.12, "rad")
     assert DiffractiveDigits().control_scale.value == pytest.approx(math.pi / math.sqrt(2))
     assert FreeSpaceMNIST().control_scale.value == pytest.approx(1 / 28)
     assert FreeSpaceDigits().weight_scale == Scale(0.125, "weight")
