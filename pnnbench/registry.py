@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Folder of the suite files that come with the project.
 SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
+#: The page of the protocol, which is published with the boards.
+PROTOCOL = SUITES.parent / "docs" / "protocol.md"
 
 #: Kind of entry point -> what one of them is called.
 KINDS = {

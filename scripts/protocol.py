@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pnnbench.errors import UserError
-from pnnbench.evaluation import harness, sharpness
+from pnnbench.evaluation import harness, points
 from pnnbench.leaderboard import score
 from pnnbench.methods import pruning
 from pnnbench.methods.base import TrainingMethod
@@ -586,7 +586,7 @@ def sharpness_figures() -> list[Choice]:
         ),
         Choice(
             "Minimum",
-            f"|g|^2 / (2 lambda_max) at most {sharpness.MINIMUM_GAIN:g} of the loss of guessing, "
+            f"|g|^2 / (2 lambda_max) at most {points.MINIMUM_GAIN:g} of the loss of guessing, "
             "and "
             "no larger negative curvature",
             "free of the scales of controls and loss; what is none enters no correlation",
@@ -625,7 +625,7 @@ def sharpness_figures() -> list[Choice]:
         ),
         Choice(
             "PyHessian",
-            f"one seed in {measuring.CHECK_EVERY}; more than {sharpness.PYHESSIAN_TOLERANCE:.0%} "
+            f"one seed in {measuring.CHECK_EVERY}; more than {points.PYHESSIAN_TOLERANCE:.0%} "
             "apart is a typed gap",
             "a check, not a second figure",
             T + "evaluation/test_sharpness.py::"

@@ -124,7 +124,8 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
     from pnnbench.records.published import publish_records
-    from pnnbench.records.store import read_placed
+    from pnnbench.records.store import read_placed, write_whole
+    from pnnbench.registry import PROTOCOL
     from pnnbench.report.render import render
 
     names = sorted({table.key["suite"] for table in tables})
@@ -142,4 +143,7 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     temporary = readme.with_suffix(".tmp")
     temporary.write_text(render(tables, "markdown"), encoding="utf-8")
     temporary.replace(readme)
+    if PROTOCOL.is_file():  # beside the project's sources, not in an installed package
+        text = PROTOCOL.read_text(encoding="utf-8").replace("](../", "](../../")
+        write_whole(folder / PROTOCOL.name, text.encode())
     return page

@@ -19,11 +19,11 @@ from typing import Any
 from scipy.stats import t as student_t
 from torch import Tensor
 
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import check_range
 from pnnbench.evaluation.companions import ball_increase, common_direction, device_increases
 from pnnbench.evaluation.gaps import Gaps, LeftOutError, NotFiniteError, check_finite
 from pnnbench.evaluation.hessian import ControlHessian, deployed
-from pnnbench.evaluation.lanczos import Eigenpairs, SpectralDensity, lanczos, spectral_density
+from pnnbench.evaluation.lanczos import Eigenpairs, lanczos
 from pnnbench.evaluation.outputs import (
     SCALE_RANGE,
     OutputLoss,
@@ -32,6 +32,7 @@ from pnnbench.evaluation.outputs import (
     guessing_loss,
     require_free_scale,
 )
+from pnnbench.evaluation.points import image_interval, is_minimum, require_agreement
 from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
 from pnnbench.platforms.base import Device, Environment, derive_seed
 from pnnbench.workloads.base import Workload
@@ -42,55 +43,8 @@ Figures = dict[str, Any]
 Progress = Callable[[str, int, int], None]
 #: Images of the sample for PyHessian, the ball and the devices; λmax takes all of them.
 SUBSAMPLE = 2_000
-#: Largest predicted gain of a step down the gradient, |g|² / 2 λmax, in shares of the loss of
-#: guessing, at which a point counts as a minimum. Free of the scales of controls and loss.
-#:
-#: Digits, quick tier, one seed, 1,181 images (diffractive 200, of which some gradient is left):
-#:
-#: | | BP | NAT | SAT | PAT at its device | PAT at the ideal one |
-#: | mrr | 0.00005 | 0.0006 | 0.0004 | 0.0004 | 0.023 |
-#: | mzi | 0.000002 | 0.00003 | 0.00008 | 0.0063 | 0.0003 |
-#: | freespace | 0.0006 | 0.013 | 0.041 | 0.0007 | 0.0008 |
-#: | diffractive | 0.0011 | 0.0063 | 0.0072 | - | 0.025 |
-#:
-#: The bar is the share of guessing at which a network counts as having learnt nothing. Above it
-#: stand controls on a device that they were not trained on, and rows that minimise another loss:
-#: under noise of 0.3 of full modulation, at the edge of a ball of 1.
-MINIMUM_GAIN = 0.01
-#: Largest relative disagreement of PyHessian. Its power iteration stops up to 5e-4 short of the
-#: eigenvalue on trained networks, more where the leading eigenvalues lie close together.
-PYHESSIAN_TOLERANCE = 0.02
 #: Chunks over which the interval of λmax over images is taken, at least.
 INTERVAL_CHUNKS = 20
-
-
-class DisagreementError(UserError):
-    """PyHessian finds another eigenvalue than Lanczos."""
-
-
-def image_interval(quotients: Tensor, counts: Tensor) -> tuple[float, float]:
-    """95 % interval of an eigenvalue over the choice of images, from one product.
-
-    To first order in the change of the Hessian, dλ = v' dH v, so that the eigenvalue of a sample
-    is the mean of v' H_c v over its chunks. Student's t over chunks. What it leaves out is of
-    second order: the largest eigenvalue of a sample is biased upwards, and v is taken as fixed.
-
-    Args:
-        quotients: v' H_c v of each chunk (chunks,).
-        counts: Images in each chunk (chunks,).
-
-    Returns:
-        The two ends; both are the mean when there is one chunk.
-    """
-    weights = counts / counts.sum()
-    mean = float(weights @ quotients)
-    chunks = len(quotients)
-    if chunks < 2:
-        return mean, mean
-    # Weighted by images: a shorter last chunk counts for less.
-    variance = float((weights.square() * (quotients - mean).square()).sum()) * chunks / (chunks - 1)
-    half = float(student_t.ppf(0.975, chunks - 1)) * math.sqrt(variance)
-    return mean - half, mean + half
 
 
 @dataclasses.dataclass
@@ -280,32 +234,6 @@ def measure_sharpness(
     return run.result
 
 
-def is_minimum(figures: Figures) -> bool:
-    """Whether the curvature at a point tells of a minimum: flat to first order and no saddle.
-
-    A step down the gradient lowers a loss of curvature λmax at most by |g|² / 2 λmax; that may be a
-    `MINIMUM_GAIN` of the loss of guessing at most. And no curvature may be more negative than λmax
-    is positive. Neither depends on the units of controls and loss.
-
-    Args:
-        figures: ``gradient_norm``, ``lambda_max``, ``lambda_min`` and ``guessing_loss``.
-
-    Returns:
-        Whether the point counts as a minimum; a point without positive curvature does only where
-        its gradient is zero and nothing curves down.
-
-    Raises:
-        LeftOutError: If one of the figures is missing.
-    """
-    names = ("gradient_norm", "lambda_max", "lambda_min", "guessing_loss")
-    missing = [name for name in names if name not in figures]
-    if missing:
-        raise LeftOutError(f"there is no {missing[0]} to judge by")
-    slope, top, lowest, guess = (float(figures[name]) for name in names)
-    flat = slope**2 <= 2.0 * top * MINIMUM_GAIN * guess if top > 0.0 else slope == 0.0
-    return flat and -lowest <= max(top, 0.0)
-
-
 def _leading(run: _Run, hessian: ControlHessian, top: int) -> None:
     """λmax with its interval, the leading eigenvalues and the most negative one."""
     with run.part("lambda_max") as figures:
@@ -450,64 +378,3 @@ def _checked(
             "pyhessian_images": power.images,
             "pyhessian_products": power.products,
         }
-
-
-def require_agreement(power: float, top: float, lowest: float, bound: float) -> None:
-    """Refuses a value of PyHessian that is not the eigenvalue of largest magnitude.
-
-    Args:
-        power: What PyHessian found, signed.
-        top: The largest eigenvalue.
-        lowest: The most negative one.
-        bound: Error of `lowest`, which is often not waited for.
-
-    Raises:
-        DisagreementError: If the value is off by more than `PYHESSIAN_TOLERANCE`.
-    """
-    allowed = PYHESSIAN_TOLERANCE * max(abs(top), abs(lowest))
-    positive = top + allowed >= -lowest and abs(power - top) <= allowed
-    negative = -lowest + bound + allowed >= top and abs(power - lowest) <= allowed + bound
-    if not (positive or negative):
-        raise DisagreementError(
-            f"PyHessian finds {power:.6g}, Lanczos {top:.6g} as the largest and {lowest:.6g} as "
-            "the most negative eigenvalue"
-        )
-
-
-def control_spectrum(
-    workload: Workload,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    seed: int,
-    chunk: int = 250,
-    probes: int = 4,
-    steps: int = 30,
-    progress: Progress | None = None,
-) -> SpectralDensity:
-    """Spectral density of the Hessian whose largest eigenvalue is λmax.
-
-    Args:
-        workload: A trained workload; afterwards it is what it was, to the bit.
-        images: Training images (N, ...).
-        labels: Their targets (N, ...).
-        seed: Seed of the probes.
-        chunk: Images per pass.
-        probes: Random probes.
-        steps: Lanczos steps for each probe.
-        progress: Called after each Hessian product of the eigenvalue problems.
-
-    Returns:
-        The density over all controls.
-    """
-    with deployed(workload, digital=True):
-        hessian = ControlHessian(workload, images, labels, chunk=chunk)
-        return spectral_density(
-            hessian.product,
-            hessian.size,
-            seed=derive_seed("spectral density", seed),
-            device=hessian.device,
-            probes=probes,
-            steps=steps,
-            progress=None if progress is None else lambda a, b: progress("density", a, b),
-        )

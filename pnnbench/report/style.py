@@ -163,6 +163,7 @@ _KNOWN_VARIANTS = {
     "published settings": 2,
     "read out": 1,
     "output": 2,
+    "on weights": 1,
     "searched step": 4,
     "rotation alone": 4,
     "only": 1,

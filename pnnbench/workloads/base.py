@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning.pytorch as pl
 import torch
-import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -27,42 +26,17 @@ from pnnbench.platforms.base import (
     physical_layers,
 )
 from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
-from pnnbench.workloads.accuracy import Accuracy, GuessingLevel, top1
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
+from pnnbench.workloads.classification import Batch as Batch
+from pnnbench.workloads.classification import Classification as Classification
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law
 from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.tiers import Tier as Tier
 
-Batch = tuple[Tensor, Tensor]
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
 Access = Literal["in_silico", "in_situ", "in_situ_internal"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Tier:
-    """How much of a workload one job runs.
-
-    Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images per gradient step.
-        n_devices: Test devices per severity.
-        train_images: Number of training images, None for all.
-        test_images: Number of test images, None for all.
-        calibration_images: Training images for batch-norm statistics and read-out full scale.
-        sharpness_images: Training images for the Hessian, at most.
-        validation_images: Last training images that are kept out of the training: for the
-            validation curve, the temperature of the outputs and the choice of settings.
-    """
-
-    epochs: int
-    batch_size: int
-    n_devices: int
-    train_images: int | None = None
-    test_images: int | None = None
-    calibration_images: int = 10_000
-    sharpness_images: int = 10_000
-    validation_images: int = 0
 
 
 class LossMethod(Protocol):
@@ -481,29 +455,3 @@ class _Part(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return getattr(self.network, self.part)(x)
-
-
-class Classification:
-    """Mixin: cross-entropy loss and top-1 accuracy over ``n_classes``.
-
-    A workload with another accuracy gives `metric` and `outcomes` together.
-
-    ``chance`` is the accuracy of guessing each class equally often, 1 / ``n_classes``. Where the
-    classes are not balanced, the answer that is always the most frequent class reaches its share:
-    such a workload sets ``chance`` on its class to that share.
-    """
-
-    n_classes: ClassVar[int] = 10
-    chance: ClassVar[float | None] = cast(Any, GuessingLevel())
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy of logits (B, classes)."""
-        return F.cross_entropy(outputs, batch[1])
-
-    def metric(self) -> torchmetrics.Metric:
-        """Top-1 accuracy over all images; outputs that are not finite count as wrong."""
-        return Accuracy()
-
-    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
-        """Which images are right (B,): the largest output is that of the class, all are finite."""
-        return top1(outputs, targets)

@@ -53,6 +53,9 @@ def test_a_published_board_is_found_by_the_suite(ran: Ran, tmp_path: Path) -> No
     folder, first = ran
     board = tmp_path / "leaderboards" / "tiny"
     command("leaderboard", "runs/tiny", "--publish", board, cwd=folder)
+    page = (folder / board / "protocol.md").read_text(encoding="utf-8")
+    assert page.startswith("# The protocol")
+    assert "](../../tests/" in page
     assert len(list((board / "records").glob("*.json"))) == 4
     # One seed of each of the two rows.
     for name in ("parameters.safetensors", "outcomes.safetensors"):

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from pnnbench.evaluation.gaps import Gaps, NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian, deployed
-from pnnbench.evaluation.sharpness import (
+from pnnbench.evaluation.points import (
     MINIMUM_GAIN,
     DisagreementError,
-    control_spectrum,
     image_interval,
     is_minimum,
-    measure_sharpness,
     require_agreement,
 )
+from pnnbench.evaluation.sharpness import measure_sharpness
+from pnnbench.evaluation.spectrum import control_spectrum
 from pnnbench.platforms.base import Device
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained

@@ -11,7 +11,8 @@ from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.evaluation.companions import common_direction
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.lanczos import lanczos
-from pnnbench.evaluation.sharpness import MINIMUM_GAIN, measure_sharpness
+from pnnbench.evaluation.points import MINIMUM_GAIN
+from pnnbench.evaluation.sharpness import measure_sharpness
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.diffractive import DiffractiveStack
 from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging
