@@ -83,7 +83,7 @@ def method(value):
     [
         (change("teir", "smoke"), ["unknown key 'teir'", "did you mean 'tier'"]),
         (lambda s: s.pop("seeds"), ["the key 'seeds' is missing"]),
-        (change("protocol", "pnnbench-2"), ["pnnbench-2", "did you mean 'pnnbench-2'"]),
+        (change("protocol", "pnnbench-1"), ["pnnbench-1", "did you mean 'pnnbench-2'"]),
         (change("tier", "smok"), ["smok", "did you mean 'smoke'"]),
         (change("workloads", ["mrr-digit"]), ["mrr-digit", "did you mean 'mrr-digits'"]),
         (change("seeds", "0, 1"), ["seeds is '0, 1', a text", "list of integers"]),
