@@ -185,7 +185,9 @@ def footnote(table: Table) -> str:
             f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
             f"that severity; transfer: fresh minus training device, paired; both over {over}."
         )
-    more += " Gradients: gradient evaluations; queries: hardware queries in training and calibration"
+    more += (
+        " Gradients: gradient evaluations; queries: hardware queries in training and calibration"
+    )
     if table.reference is not None:
         more += (
             f"; time / {table.reference}: training seconds relative to {table.reference}, paired "
