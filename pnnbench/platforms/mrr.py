@@ -97,7 +97,9 @@ class MRRWeightBank(PhysicalLayer):
     #: | 0.64 | 0.0096 | 6.7, 0.22 | 2.7, 0.20 |
     #: | 1.29 | 0.0192 | 13, 5.2 | 5.4, 0.84 |
     ball_radius: ClassVar[float] = 0.5
-    #: Chip temperature and laser wavelength move all resonances together.
+    #: All current sources share one reference, whose drift adds the same current everywhere; the
+    #: weights change with it, each by its own slope, so that it is no gauge. (The chip's temperature
+    #: shifts resonances equally, not currents: that is an axis of the grid.)
     common_controls: ClassVar[tuple[str, ...]] = ("current",)
 
     def __init__(
