@@ -163,19 +163,25 @@ def device_increases(
     if not devices:
         raise UserError("no device to measure on", allowed="at least one Device")
     hardware = next(iter(workload.controls().values())).device
+    chunks: list[tuple[Tensor, tuple[Tensor, Tensor]]] = []
     here = 0.0
-    totals = [0.0] * len(devices)
     for x, y in zip(images.split(chunk), labels.split(chunk), strict=True):
         batch = (x.to(hardware), y.to(hardware))
         hidden = workload.network.prefix(batch[0])
-        here += len(x) * float(task_loss(workload, workload.network.physical(hidden), batch))
-        for first in range(0, len(devices), device_batch):
-            group = [Condition(d, environment) for d in devices[first : first + device_batch]]
-            with operate(workload.network, group):
+        chunks.append((hidden, batch))
+        outputs = workload.network.physical(hidden)
+        here += len(x) * float(task_loss(workload, outputs, batch))
+    totals = [0.0] * len(devices)
+    # Devices outside, images inside: putting devices into place costs as much as a chunk.
+    for first in range(0, len(devices), device_batch):
+        group = [Condition(d, environment) for d in devices[first : first + device_batch]]
+        with operate(workload.network, group):
+            for hidden, batch in chunks:
                 repeated = hidden.repeat(len(group), *[1] * (hidden.dim() - 1))
                 outputs = workload.network.physical(repeated)
-            for i, block in enumerate(outputs.chunk(len(group))):
-                totals[first + i] += len(x) * float(task_loss(workload, block, batch))
+                for i, block in enumerate(outputs.chunk(len(group))):
+                    loss = float(task_loss(workload, block, batch))
+                    totals[first + i] += len(batch[0]) * loss
     if not math.isfinite(here):
         raise NotFiniteError(f"the loss where the workload is operated is {here}")
     return [(total - here) / len(images) for total in totals]

@@ -18,6 +18,8 @@ from pnnbench.workloads.base import Workload
 SCALE_RANGE = (0.05, 20.0)
 #: Scales, evenly spaced in their logarithm, among which the valley of the loss is looked for.
 _SCALES = 25
+#: Images whose loss is taken at once.
+_TOGETHER = 2_000
 #: A network that explains less than this share of the loss of guessing is at guessing.
 GUESSING_SHARE = 0.01
 
@@ -25,7 +27,7 @@ GUESSING_SHARE = 0.01
 class OutputLoss:
     """The mean task loss over a sample for changed outputs of the network.
 
-    The network runs once. The loss is the workload's own, taken chunk by chunk and weighted by
+    The network runs once. The loss is the workload's own, taken part by part and weighted by
     size, so that no figure depends on the chunk beyond rounding.
 
     Args:
@@ -38,9 +40,12 @@ class OutputLoss:
     def __init__(self, workload: Workload, images: Tensor, labels: Tensor, chunk: int) -> None:
         self.workload = workload
         self.labels = labels
-        self.parts = list(zip(images.split(chunk), labels.split(chunk), strict=True))
         with torch.no_grad():
-            self.chunks = [workload.network(x) for x, _ in self.parts]
+            outputs = torch.cat([workload.network(x) for x in images.split(chunk)])
+        # The loss is taken some hundred times, and of so few numbers that calls decide its time.
+        together = max(chunk, _TOGETHER)
+        self.chunks = outputs.split(together)
+        self.parts = list(zip(images.split(together), labels.split(together), strict=True))
         self.size = len(images)
 
     def mean(self, change: Callable[[Tensor], Tensor]) -> Tensor:
