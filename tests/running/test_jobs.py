@@ -14,11 +14,15 @@ from safetensors.torch import load_file
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.mrr import MRREnvironment
-from pnnbench.records.store import read_record, write_record
+from pnnbench.records.index import read_index
+from pnnbench.records.store import read_record, read_records, write_record
+from pnnbench.running.finished import index_of
 from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.measuring import measure
+from pnnbench.running.selection import select
 from pnnbench.running.suites import load_suite
 from pnnbench.submitting.submissions import pack, remeasure, verify
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -437,14 +441,59 @@ def test_costs_say_time_by_phase_and_memory_and_the_run_its_parts(done):
         assert len(made["arithmetic"]["torch_build_sha256"]) == 64
 
 
-def test_a_suite_may_name_the_training_device_of_each_seed(tmp_path):
-    loaded = suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5, 5])
-    plain = suite(tmp_path, methods=["pat"], seeds=[0, 1])
-    assert [job.spec()["seeds"]["train_device"] for job in loaded.jobs] == [5, 5]
-    assert [job.spec()["seeds"]["train_device"] for job in plain.jobs] == [0, 1]
-    assert len({job.spec()["hash"] for job in (*loaded.jobs, *plain.jobs)}) == 4
-    (record, _) = run_suite(loaded, tmp_path / "runs", say=nothing)
-    assert record["status"] == "ok"
-    assert record["training_device"]["seed"] == 5
-    with pytest.raises(UserError, match="training_devices has 1 entries"):
-        suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5])
+def test_rows_in_situ_train_on_each_training_device_of_the_suite(tmp_path):
+    loaded = suite(tmp_path, methods=["bp", "pat"], seeds=[0, 3], training_devices=[5, 3])
+    plain = suite(tmp_path, methods=["bp", "pat"], seeds=[0, 3])
+    rows = [(j.seed, j.method.label, j.spec()["seeds"]["train_device"]) for j in loaded.jobs]
+    # In silico once, at the device of the seed; in situ on each device at each seed.
+    assert rows[:3] == [(0, "bp", 0), (0, "pat", 5), (0, "pat", 3)]
+    assert rows[3:] == [(3, "bp", 3), (3, "pat", 5), (3, "pat", 3)]
+    hashes = [job.spec()["hash"] for job in loaded.jobs]
+    assert len(set(hashes)) == 6
+    others = [job.spec()["hash"] for job in plain.jobs]
+    # A device named by a suite is the same job as the same device by default.
+    assert set(hashes) & set(others) == {hashes[0], hashes[3], hashes[5]}
+    assert loaded.jobs[1].title() == "mrr-digits  pat  seed 0, training device 5"
+    index = index_of(loaded.jobs)[loaded.jobs[0].board]
+    assert index == {
+        "bp": {0: hashes[0], 3: hashes[3]},
+        "pat": {0: tuple(hashes[1:3]), 3: tuple(hashes[4:])},
+    }
+
+
+def test_several_training_devices_make_one_value_a_seed(tmp_path):
+    loaded = suite(tmp_path, methods=["pat"], seeds=[1], training_devices=[5, 6])
+    runs = tmp_path / "runs"
+    five, six = run_suite(loaded, runs, say=nothing)
+    assert [r["training_device"]["seed"] for r in (five, six)] == [5, 6]
+    assert five["cells"] != six["cells"]
+    tables = build(read_records(runs / "tiny"), current=read_index(runs / "tiny"))
+    for row in (row for table in tables for row in table.rows):
+        assert row.seeds == (1,)
+        assert row.complete
+        assert row.clean.mean == pytest.approx((five["clean"] + six["clean"]) / 2)
+
+
+def test_added_rows_and_other_seeds_keep_the_training_devices(tmp_path):
+    loaded = suite(tmp_path, methods=["bp"], seeds=[0], training_devices=[5, 6])
+    more = select(loaded, seeds=[8], add=["pat"])
+    assert [(j.seed, j.method.label, j.device) for j in more.jobs] == [
+        (8, "bp", 8),
+        (8, "pat", 5),
+        (8, "pat", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "is empty"),
+        ([1, 1], "different integers"),
+        ([0.5], "training_devices\\[0\\] is 0.5"),
+        ([100_000], "99999"),
+        (3, "training_devices is 3"),
+    ],
+)
+def test_training_devices_that_are_none_are_refused(tmp_path, given, words):
+    with pytest.raises(UserError, match=words):
+        suite(tmp_path, training_devices=given)
