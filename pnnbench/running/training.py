@@ -170,7 +170,7 @@ class RunState(pl.Callback):
         self.losses = list(state_dict["losses"])
         self.seconds = float(state_dict["seconds"])
         self.cpu_seconds = float(state_dict["cpu_seconds"])
-        self.peak_memory_bytes = int(state_dict["peak_memory_bytes"])
+        self.peak_memory_bytes = int(state_dict.get("peak_memory_bytes", 0))
         self.parts = [dict(part) for part in state_dict["parts"]]
         self._earlier = len(self.parts)
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
