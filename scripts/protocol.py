@@ -588,10 +588,10 @@ def sharpness_figures() -> list[Choice]:
         ),
         Choice(
             "Minimum",
-            f"|g|^2 / (2 lambda_max) at most {points.MINIMUM_GAIN:g} of the loss of guessing, "
-            "and "
-            "no larger negative curvature",
-            "free of the scales of controls and loss; what is none enters no correlation",
+            "gain of a safe step, the gradient's squared norm over 2 lambda_max, at most "
+            f"{points.MINIMUM_GAIN:g} of the loss of guessing, and no larger negative curvature",
+            "free of the scales of controls and loss; what is none, or not known to be one, enters "
+            "no correlation",
             T + "evaluation/test_sharpness.py::test_the_rule_for_minima_is_free_of_units",
         ),
         Choice(

@@ -43,20 +43,18 @@ def sharpness(options: Any) -> int:
     folder, record = finished(options.run, options.runs)
     from pnnbench.evaluation.gaps import Gaps
     from pnnbench.report.run_text import gap_text, sharpness_text
-    from pnnbench.running.jobs import load_trained
+    from pnnbench.running.jobs import load_trained, own_device
     from pnnbench.running.measuring import measure_job_sharpness
 
     workload, data = load_trained(folder, record), data_of(record, options.data)
     found = Gaps()
-    point = record["sharpness"].get("point", {"device_seed": None})
-    trained_on = point["device_seed"]
     result = measure_job_sharpness(
         workload,
         data,
         record["config"],
         found,
         seed=record["job"]["seed"],
-        device=None if trained_on is None else workload.draw_device(point["severity"], trained_on),
+        device=own_device(record, workload),
     )
     gaps = [gap.as_dict() for gap in found.found]
     if options.format == "json":

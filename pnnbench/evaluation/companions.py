@@ -15,6 +15,7 @@ from torch import Tensor
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.hessian import ControlHessian
+from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.platforms.base import Condition, Device, Environment, operate
 from pnnbench.workloads.base import Workload
 
@@ -167,14 +168,14 @@ def device_increases(
     for x, y in zip(images.split(chunk), labels.split(chunk), strict=True):
         batch = (x.to(hardware), y.to(hardware))
         hidden = workload.network.prefix(batch[0])
-        here += len(x) * float(workload.loss(workload.network.physical(hidden), batch))
+        here += len(x) * float(task_loss(workload, workload.network.physical(hidden), batch))
         for first in range(0, len(devices), device_batch):
             group = [Condition(d, environment) for d in devices[first : first + device_batch]]
             with operate(workload.network, group):
                 repeated = hidden.repeat(len(group), *[1] * (hidden.dim() - 1))
                 outputs = workload.network.physical(repeated)
             for i, block in enumerate(outputs.chunk(len(group))):
-                totals[first + i] += len(x) * float(workload.loss(block, batch))
+                totals[first + i] += len(x) * float(task_loss(workload, block, batch))
     if not math.isfinite(here):
         raise NotFiniteError(f"the loss where the workload is operated is {here}")
     return [(total - here) / len(images) for total in totals]

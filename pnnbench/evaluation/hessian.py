@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.lanczos import ROUNDING
+from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.base import Workload
 
@@ -92,7 +93,8 @@ class ControlHessian:
 
     Images are streamed in chunks whose losses are weighted by their size, so that no figure
     depends on the chunk beyond rounding. Products are exact (double backward; on a CPU faster than
-    forward-over-reverse for these networks), in the precision of the controls, summed in float64.
+    forward-over-reverse for these networks), in the precision of the controls but for the loss,
+    which is taken in float64 like the sums; see `task_loss`.
     Vectors are flat: the controls one after another in the order of `Workload.controls`.
 
     Args:
@@ -171,7 +173,7 @@ class ControlHessian:
         outputs = self.workload.physical(self._inputs(x), controls)
         if self.scale != 1.0:
             outputs = outputs * self.scale
-        return self.workload.loss(outputs, (x, y))
+        return task_loss(self.workload, outputs, (x, y))
 
     def _graph(self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool) -> _Graph:
         leaves = {n: t.detach().clone().requires_grad_() for n, t in self.unflatten(at).items()}

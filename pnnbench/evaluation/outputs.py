@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from torch import Tensor
 
 from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
+from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.workloads.accuracy import top1
 from pnnbench.workloads.base import Workload
 
@@ -45,7 +46,7 @@ class OutputLoss:
     def mean(self, change: Callable[[Tensor], Tensor]) -> Tensor:
         """Mean loss (a scalar, float64) of outputs that a function changed, chunk by chunk."""
         losses = [
-            len(x) * self.workload.loss(change(outputs), (x, y)).double()
+            len(x) * task_loss(self.workload, change(outputs), (x, y))
             for outputs, (x, y) in zip(self.chunks, self.parts, strict=True)
         ]
         return torch.stack(losses).sum() / self.size

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.hessian import deployed
+from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.base import Workload
 
@@ -64,7 +65,7 @@ class _Recorder(nn.Module):
         return self.workload(x)
 
     def criterion(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return self.workload.loss(outputs, (self.inputs, labels))
+        return task_loss(self.workload, outputs, (self.inputs, labels))
 
 
 def _check_used(model: _Recorder, parameters: Mapping[str, nn.Parameter], chunks: _Chunks) -> None:

@@ -161,8 +161,9 @@ def measure_sharpness(
         ``point``: where they hold, the seed of the device (None for the ideal one) and its
         severity;
         ``train_loss`` (mean over the sample), ``n_images``, ``n_controls``;
-        ``gradient_norm`` (of that loss with respect to the controls) and ``is_minimum`` (1 or 0,
-        see `is_minimum`);
+        ``gradient_norm`` (root of the sum of squares of that loss's derivatives with respect to
+        the controls, in units of the loss per unit of the controls) and ``is_minimum`` (1 or 0, see
+        `is_minimum`);
         ``lambda_max``, ``lambda_max_low`` and ``lambda_max_high`` (95 % over images),
         ``lambda_max_error_bound`` (of the eigenvalue solver), ``lambda_min`` with
         ``lambda_min_error_bound``, ``top`` (descending), ``converged`` (1 or 0);
@@ -175,7 +176,9 @@ def measure_sharpness(
         ``guessing_loss`` (the least loss of one output for all images) and ``at_guessing`` (1 where
         the network explains next to nothing of it, else 0);
         ``products`` (all products on the whole sample);
-        ``ball_increase`` with ``ball_radius``, ``ball_radius_rms`` and ``ball_images``;
+        ``ball_increase`` with ``ball_radius`` r, ``ball_radius_rms`` (r over the root of the number
+        of controls), ``ball_images``, and what slope and curvature of the whole sample could give
+        there at most: ``ball_slope``, |g| r, and ``ball_curvature``, 0.5 λmax r²;
         ``device_increase`` (mean over devices) with ``device_increase_low`` and
         ``device_increase_high`` (95 % over devices), ``device_increases`` (None on a device where
         the loss is not finite; then there is no mean) and ``device_images``;
@@ -225,6 +228,10 @@ def measure_sharpness(
                 "ball_radius_rms": radius / math.sqrt(hessian.size),
                 "ball_images": count,
             }
+            if "gradient_norm" in run.result:
+                figures["ball_slope"] = run.result["gradient_norm"] * radius
+            if "lambda_max" in run.result:
+                figures["ball_curvature"] = 0.5 * run.result["lambda_max"] * radius**2
         reference = _subsample(run, count) if check else None
     if devices:
         with deployed(workload, device):

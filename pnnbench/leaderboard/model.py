@@ -36,8 +36,10 @@ class Row:
         clean: On the ideal device, over seeds.
         robust: Robust score, over seeds and devices.
         worst_decile: Mean of the worst tenth of the devices, see `score.worst_mean`, over seeds.
-        lambda_max: Largest Hessian eigenvalue, geometric mean over seeds.
-        eigenvalues: Seed to its largest eigenvalue, of the seeds at which something was learnt.
+        lambda_max: Largest Hessian eigenvalue where the controls are used, geometric mean over the
+            seeds at which something was learnt.
+        eigenvalues: Seed to its largest eigenvalue, of the seeds that enter the correlations; see
+            `summary.comparable`.
         auc: Area under the degradation curve, per axis.
         training_device: On the training device of each seed, over the seeds that measured it.
         fresh_devices: On the test devices of the same severity, same seeds, over both.

@@ -15,6 +15,7 @@ from pnnbench.leaderboard.grid import Grid, Record, curve_areas, guessing, revis
 from pnnbench.leaderboard.knowledge import knows
 from pnnbench.leaderboard.model import EXTRAS, GroupLine
 from pnnbench.leaderboard.score import worst_mean
+from pnnbench.leaderboard.summary import comparable
 from pnnbench.leaderboard.transfer import mean_cost
 from pnnbench.records.index import Jobs
 
@@ -177,8 +178,8 @@ def figures(
     clean = [guess if record["clean"] is None else record["clean"] for record in members]
     areas = [curve_areas(g, value) for g, value in zip(grids, clean, strict=True)]
     # A network that learnt nothing is flat, and that says nothing.
-    eigenvalues = {
-        record["job"]["seed"]: float(sharpness["lambda_max"])
+    learnt = {
+        record["job"]["seed"]: sharpness
         for record in members
         if "lambda_max" in (sharpness := record.get("sharpness", {}))
         and not sharpness.get("at_guessing")
@@ -193,8 +194,10 @@ def figures(
             if worst
             else []
         ),
-        "lambda_max": st.one_way_log(list(eigenvalues.values())),
-        "eigenvalues": eigenvalues,
+        "lambda_max": st.one_way_log([float(s["lambda_max"]) for s in learnt.values()]),
+        "eigenvalues": {
+            seed: float(s["lambda_max"]) for seed, s in learnt.items() if comparable(s)
+        },
         "auc": {
             axis: st.crossed(np.stack(whole))
             for axis in areas[0]

@@ -24,20 +24,21 @@ def comparable(sharpness: Mapping[str, Any]) -> bool:
     """Whether the sharpness of a record may be held against that of others.
 
     Not where the loss never left that of guessing (flat because nothing was learnt), not at a point
-    that is marked as no minimum, and not on a training device: the others stand at the ideal one.
+    that is no minimum or of which that is not known, and not on a training device: the others stand
+    at the ideal one, and each device is a point of its own.
 
     Args:
-        sharpness: The figures of a record; marks that it has not count as well.
+        sharpness: The figures of a record. One that does not say at which point they hold comes
+            from a protocol without marks, and counts.
 
     Returns:
         Whether they enter a correlation.
     """
-    point = sharpness.get("point") or {}
-    return (
-        not sharpness.get("at_guessing")
-        and sharpness.get("is_minimum") != 0
-        and point.get("device_seed") is None
-    )
+    if sharpness.get("at_guessing"):
+        return False
+    if "point" not in sharpness:
+        return sharpness.get("is_minimum") != 0
+    return bool(sharpness.get("is_minimum")) and sharpness["point"]["device_seed"] is None
 
 
 def correlations(

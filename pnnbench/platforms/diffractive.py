@@ -98,13 +98,13 @@ class DiffractiveStack(PhysicalLayer):
     #: No phases shift in common: the same on all pixels of a mask is a global phase of the light,
     #: which no detector sees.
     #:
-    #: Digits, quick tier, one seed, 2,048 phases, the digital model; 0.5 λ r / |g|, and loss +
-    #: worst increase in nats:
+    #: `benchmarks/sharpness_rows.py`, seed 0; 0.5 λ r / |g|, and loss + worst increase in nats, of
+    #: digits (2,048 phases, the digital model):
     #:
-    #: | r | rms | BP | NAT |
-    #: | 0.56 | 0.012 | 5.1, 0.63 | 1.1, 0.60 |
-    #: | 0.89 | 0.020 | 8.2, 1.22 | 1.8, 0.73 |
-    #: | 1.11 | 0.025 | 10, 1.71 | 2.2, 0.84 |
+    #: | r | BP | NAT |
+    #: | 0.3 | 3.3, 0.26 | 0.9, 0.39 |
+    #: | 0.6 | 6.6, 0.48 | 1.9, 0.46 |
+    #: | 1.2 | 13, 1.6 | 3.8, 0.73 |
     ball_radius: ClassVar[float] = 0.6
 
     absorber: Absorber

@@ -89,15 +89,17 @@ class MRRWeightBank(PhysicalLayer):
     control_unit: ClassVar[str] = "mA"
     offset_unit: ClassVar[str] = "HWHM"
     environment_class: ClassVar[type[Environment]] = MRREnvironment
-    #: Digits, quick tier, one seed, 4,490 rings; 0.5 λ r / |g|, and loss + worst increase in nats:
+    #: `benchmarks/sharpness_rows.py`, seed 0; 0.5 λ r / |g|, and loss + worst increase in nats, of
+    #: digits (4,488 rings) and of MNIST after the quick tier:
     #:
-    #: | r | rms | BP | NAT |
-    #: | 0.02 | 0.0003 | 0.2, 0.0022 | 0.1, 0.022 |
-    #: | 0.32 | 0.0048 | 3.3, 0.016 | 1.4, 0.036 |
-    #: | 0.64 | 0.0096 | 6.7, 0.22 | 2.7, 0.20 |
-    #: | 1.29 | 0.0192 | 13, 5.2 | 5.4, 0.84 |
+    #: | r | digits BP | digits NAT | MNIST BP | MNIST NAT |
+    #: | 0.25 | 2.5, 0.009 | 0.9, 0.04 | 5.0, 0.16 | 0.8, 0.23 |
+    #: | 0.5 | 5.0, 0.08 | 1.7, 0.07 | 9.9, 0.97 | 1.7, 0.32 |
+    #: | 1 | 10, 0.96 | 3.5, 0.25 | 20, 5.2 | 3.3, 0.84 |
     ball_radius: ClassVar[float] = 0.5
-    #: Chip temperature and laser wavelength move all resonances together.
+    #: All current sources share one reference, whose drift adds the same current everywhere; the
+    #: weights change with it, each by its own slope, so that it is no gauge. Temperature shifts
+    #: resonances equally, not currents, and is an axis of the grid.
     common_controls: ClassVar[tuple[str, ...]] = ("current",)
 
     def __init__(

@@ -154,13 +154,13 @@ class MZIMesh(PhysicalLayer):
     control_unit: ClassVar[str] = "rad"
     offset_unit: ClassVar[str] = "rad"
     environment_class: ClassVar[type[Environment]] = MZIEnvironment
-    #: Digits, quick tier, one seed, 247 phases; 0.5 λ r / |g|, and loss + worst increase in nats:
+    #: `benchmarks/sharpness_rows.py`, seed 0; 0.5 λ r / |g|, and loss + worst increase in nats, of
+    #: digits (248 phases):
     #:
-    #: | r | rms | BP | NAT |
-    #: | 0.10 | 0.006 | 8, 1.535 | 2, 1.535 |
-    #: | 0.39 | 0.025 | 32, 1.56 | 8, 1.55 |
-    #: | 0.77 | 0.049 | 64, 1.70 | 15, 1.64 |
-    #: | 1.54 | 0.098 | 129, 2.09 | 30, 2.05 |
+    #: | r | BP | NAT |
+    #: | 0.2 | 15, 1.5 | 6.2, 1.5 |
+    #: | 0.4 | 30, 1.5 | 12, 1.5 |
+    #: | 0.8 | 59, 1.6 | 25, 1.6 |
     ball_radius: ClassVar[float] = 0.4
     #: An offset of the drivers or of the chip's heat moves all phases of the cells together. The
     #: input phases are left out: in common they are a global phase, which no detector sees.

@@ -23,6 +23,8 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "ball_increase": ("worst", "loss"),
     "ball_radius": ("radius", "{u}"),
     "ball_radius_rms": ("step", "{u}"),
+    "ball_slope": ("by the slope", "loss"),
+    "ball_curvature": ("by the curvature", "loss"),
     "device_increase": ("devices", "loss"),
     "train_loss": ("loss", "loss"),
     "gradient_norm": ("slope", "loss / {u}"),

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pnnbench.records.store import read_record, write_record
+from pnnbench.seeds import training_device_seed
 from pnnbench.workloads.mzi import MZIDigits
 
 from ..command import Done, command
+from .conftest import QUIET, write_suite
 
 Ran = tuple[Path, Done]
 
@@ -48,6 +51,25 @@ def test_sharpness_is_a_table_with_units(ran: Ran) -> None:
     assert "curvature" in line
     found = json.loads(command("sharpness", "tiny/BP/0", "--format", "json", cwd=ran[0]).out)
     assert found["lambda_max"] > 0
+
+
+def test_sharpness_is_taken_on_the_device_that_was_trained_on_whatever_the_record_has(
+    tmp_path: Path,
+) -> None:
+    write_suite(tmp_path, seeds=[0], methods=[{"method": "pat", "label": "PAT"}])
+    command("run", "tiny.yaml", *QUIET, cwd=tmp_path)
+    (path,) = (tmp_path / "runs" / "tiny").glob("*/record.json")
+    record = read_record(path)
+    own = record["sharpness"]["point"]
+    assert own["device_seed"] == training_device_seed(0)
+    gap = {"part": "sharpness", "type": "error", "message": "none"}
+    lost = {**record, "sharpness": {}, "gaps": [*record.get("gaps", []), gap]}
+    path.unlink()
+    write_record(path, {k: v for k, v in lost.items() if k != "checksum"})
+    found = json.loads(command("sharpness", "tiny/PAT/0", "--format", "json", cwd=tmp_path).out)
+    assert found["point"] == own
+    for name in ("train_loss", "gradient_norm", "lambda_max"):
+        assert found[name] == pytest.approx(record["sharpness"][name], rel=1e-6)
 
 
 def test_plot_draws_a_run_and_a_board(ran: Ran, tmp_path: Path) -> None:

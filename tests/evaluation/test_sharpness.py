@@ -467,6 +467,20 @@ def test_without_held_out_images_or_at_a_bound_nothing_is_calibrated():
 
 
 @given(
+    curvatures=st.lists(st.floats(1e-3, 10.0), min_size=3, max_size=3),
+    at=st.lists(st.floats(-5.0, 5.0), min_size=3, max_size=3),
+)
+def test_a_safe_step_gains_what_the_rule_says_or_more(curvatures, at):
+    """0.5 sum h x^2: one step of 1 / max h, and no less than g^2 / 2 max h is gained."""
+    h = torch.tensor(curvatures, dtype=torch.float64)
+    x = torch.tensor(at, dtype=torch.float64)
+    top, gradient = h.max(), h * x
+    gained = 0.5 * (h * x.square()).sum() - 0.5 * (h * (x - gradient / top).square()).sum()
+    least = gradient.square().sum() / (2.0 * top)
+    assert float(gained) >= float(least) * (1.0 - 1e-9)
+
+
+@given(
     slope=st.floats(0.0, 10.0),
     top=st.floats(1e-3, 10.0),
     lowest=st.floats(-10.0, 10.0),

@@ -514,7 +514,8 @@ def test_an_undefined_cell_counts_as_guessing() -> None:
     [
         {"at_guessing": 1},  # nothing was learnt
         {"is_minimum": 0},
-        {"point": {"device_seed": 3, "severity": 1.0}},  # not at the ideal device
+        {"point": {"device_seed": 3, "severity": 1.0}, "is_minimum": 1},  # not the ideal device
+        {"point": {"device_seed": None, "severity": 0.0}},  # whether it is a minimum is a gap
     ],
 )
 def test_sharpness_that_cannot_be_compared_enters_no_correlation(table, mark) -> None:
@@ -524,6 +525,14 @@ def test_sharpness_that_cannot_be_compared_enters_no_correlation(table, mark) ->
     records = make_suite([*METHODS, "BP 2x"])
     marked = [resealed(r, untrained) if r["job"]["seed"] == 0 else r for r in records]
     assert ranking.build(marked)[0].correlations["lambda_max"]["n_jobs"] == 12
+    # What is drawn is what is correlated; a row still says how sharp its networks are.
+    for row in ranking.build(marked)[0].rows:
+        assert 0 not in row.eigenvalues
+        assert len(row.eigenvalues) == 2
+        every = [r for r in marked if r["job"]["method"]["label"] == row.method]
+        told = [r["sharpness"]["lambda_max"] for r in every if "at_guessing" not in mark]
+        if told:
+            assert row.lambda_max.mean == pytest.approx(float(np.exp(np.log(told).mean())))
     gone = [r for r in records if r["job"]["seed"] != 0]
     found = ranking.build(marked)[0].correlations["lambda_max"]["rho"]
     scores = {row.method: row.scores for row in table.rows}
