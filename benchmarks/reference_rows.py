@@ -31,11 +31,10 @@ from pnnbench.evaluation.harness import evaluate_clean, measure_grid
 from pnnbench.registry import method_class, method_parameters, workload_class
 from pnnbench.running.training import fit
 from pnnbench.script import run_script
+from pnnbench.seeds import FIRST_VALIDATION_DEVICE
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, OFFSET_CALIBRATED, Cell
 
-#: First seed of the validation devices.
-FIRST = 500_000
 ROWS = {"BP": "bp", "NAT": "nat"}
 #: Between these means of the rows a level tells methods apart.
 COUNTED = (0.2, 0.9)
@@ -48,7 +47,9 @@ def validation_cells(workload: Workload, tier: str, devices: int) -> list[Cell]:
     return [
         cell
         if cell.device_seed is None
-        else dataclasses.replace(cell, device_seed=cell.device_seed - FIRST_TEST_DEVICE + FIRST)
+        else dataclasses.replace(
+            cell, device_seed=cell.device_seed - FIRST_TEST_DEVICE + FIRST_VALIDATION_DEVICE
+        )
         for cell in workload.perturbation_grid(tier)
         if cell.device_seed is None or cell.device_seed < FIRST_TEST_DEVICE + devices
     ]

@@ -116,21 +116,56 @@ def run(job: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[str, float] | str:
-    """Trains one trial at one seed; returns its figures, or why there are none."""
+def split(search: dict[str, Any], seed: int) -> tuple[Any, tuple[Any, Any]]:
+    """Training images of a search, and the images on which it chooses.
+
+    The jobs of the searched workload keep the last `Tier.validation_images` training images out: a
+    search chooses on these, so that no setting is chosen on what a job trains on.
+
+    Args:
+        search: The search file. ``holdout`` keeps more images out of the training than jobs do,
+            ``train_images`` limits the others, ``validation_images`` those that are chosen on.
+        seed: Seed of the data order.
+
+    Returns:
+        The data module, and images (N, ...) with labels (N,).
+
+    Raises:
+        UserError: If the tier holds no images out, or ``holdout`` is fewer than it does.
+    """
     from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.registry import method_class
-    from pnnbench.running.training import DivergedError, fit
 
     cls = workload_class(search["workload"])
     tier = cls.tier(search["tier"])
+    kept = tier.validation_images
+    holdout = search.get("holdout", kept)
+    if not 0 < kept <= holdout:
+        raise UserError(
+            f"holdout is {holdout}, and jobs of {search['workload']} at the tier "
+            f"{search['tier']} keep {kept} images out of their training",
+            allowed="at least as many as the jobs, of a tier that keeps some out",
+            next_step="remove holdout from the search file, or take another tier",
+        )
     data = ImageDataModule(
         cls.data,
         batch_size=tier.batch_size,
         seed=seed,
-        holdout=search["holdout"],
-        limit_train=search.get("train_images"),
+        holdout=holdout,
+        limit_train=search.get("train_images", tier.train_images),
     )
+    images, labels = (part[-kept:] for part in data.validation_tensors())
+    count = search.get("validation_images")
+    return data, (images[:count], labels[:count])
+
+
+def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[str, float] | str:
+    """Trains one trial at one seed; returns its figures, or why there are none."""
+    from pnnbench.registry import method_class
+    from pnnbench.running.training import DivergedError, fit
+    from pnnbench.seeds import validation_devices
+
+    cls = workload_class(search["workload"])
+    data, (images, labels) = split(search, seed)
     workload = cls(seed)
     method = method_class(trial["method"])(**trial["params"])
     method.seed = seed
@@ -138,12 +173,13 @@ def run_seed(search: dict[str, Any], trial: dict[str, Any], seed: int) -> dict[s
         fit(workload, method, data, epochs=search["epochs"])
     except DivergedError as error:
         return str(error)
-    workload.calibrate(data.train_tensors()[0][: tier.calibration_images])
-    images, labels = (t[: search["validation_images"]] for t in data.validation_tensors())
-    # Validation devices: below the first test device, never used in training.
-    devices = [500_000 + i for i in range(search["devices"])]
-    cells = validation_cells(workload, search["tier"], devices)
-    return figures(workload, images, labels, cells, data.train_tensors()[0])
+    training = data.train_tensors()[0]
+    # A method in situ takes its statistics on the device that it has trained on, as its jobs do.
+    device = None if method.access == "in_silico" else workload.training_device(seed)
+    images_to_calibrate = training[: cls.tier(search["tier"]).calibration_images]
+    workload.calibrate(images_to_calibrate, device=device)
+    cells = validation_cells(workload, search["tier"], validation_devices(search["devices"]))
+    return figures(workload, images, labels, cells, training)
 
 
 def recorded(path: Path) -> list[dict[str, Any]]:

@@ -138,7 +138,10 @@ def _dry_run(suite: Suite, options: Any) -> int:
         jobs += count
         unknown += count if each is None else 0
         seconds += 0.0 if each is None else count * each
-        to_run, there = (", ".join(map(str, row[k])) or "–" for k in ("to_run", "finished"))
+        # A row in situ may have several jobs at one seed: one for each training device.
+        to_run, there = (
+            ", ".join(map(str, dict.fromkeys(row[k]))) or "–" for k in ("to_run", "finished")
+        )
         time = "unknown" if each is None else duration(count * each)
         time = time if count else "–"
         lines.append([row["workload"], row["row"], str(row["epochs"]), to_run, there, time])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,11 @@ class Reading:
     queries: int = 0
     right: Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
     right_error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    def as_dict(self, name: str = "value") -> dict[str, Any]:
+        """The value under a name, and ``not_finite`` if there are such images, as in records."""
+        dark = {"not_finite": self.not_finite} if self.not_finite else {}
+        return {name: self.value, **dark}
 
 
 class Meter:

@@ -1,4 +1,4 @@
-"""Which jobs make the rows of a table: of several for one row and seed, the newest."""
+"""Which jobs make the rows of a table: of several for one row, seed and device, the newest."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnnbench.leaderboard.grid import Record
+from pnnbench.leaderboard.training_devices import mean_record
+from pnnbench.records.index import Jobs, hashes
 from pnnbench.records.store import canonical
 
 Board = tuple[str, str, str, str]
 """Suite, protocol, workload, tier."""
-Current = Mapping[str, Mapping[int, str]]
-"""Row label to seed to hash: the jobs that a suite consists of at present."""
+Current = Mapping[str, Mapping[int, Jobs]]
+"""Row label to seed to hash, or hashes: the jobs that a suite consists of at present."""
 
 GUESSES = ("diverged", "error", "timeout")
 """Failures that count as guessing. A killed job has not been tried to its end: it is missing."""
@@ -22,7 +24,8 @@ class Chosen:
     """The jobs that count, by row.
 
     Attributes:
-        finished: Label to finished jobs, one per seed, sorted by seed.
+        finished: Label to finished jobs, one per seed, sorted by seed; the mean over the devices
+            of a row that trains on several.
         failed: Label to failed jobs of seeds without a finished one, sorted by seed.
         older: Jobs that an edited or repeated one has taken the place of.
     """
@@ -50,8 +53,11 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
     """Chooses the jobs of a table.
 
     The newest job of a label says what the row is: method, settings, data, source. Jobs of the
-    same kind count, the newest of each seed; the others are older ones. Where the suite has said
-    which jobs it consists of, those count and no others.
+    same kind count, the newest of each seed and training device; the others are older ones. Where
+    the suite has said which jobs it consists of, those count and no others.
+
+    A seed with several training devices is the mean over them. It has failed if one of them has,
+    and is missing while the suite asks for one that there is not.
 
     Args:
         records: Finished and failed records of one suite, protocol, workload and tier.
@@ -68,18 +74,34 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
         by_label.setdefault(record["job"]["method"]["label"], []).append(record)
     for label, mine in sorted(by_label.items()):
         if current is not None:
-            asked = set(current.get(label, {}).values())
+            asked = {name for jobs in current.get(label, {}).values() for name in hashes(jobs)}
             kept = [r for r in mine if r["job"]["hash"] in asked]
         else:
             tried = [r for r in mine if r["status"] != "killed"] or mine
             newest = kind(max(tried, key=_age))
             kept = [r for r in mine if kind(r) == newest]
-        last: dict[int, Record] = {}
+        last: dict[tuple[int, int | None], Record] = {}
         # A failure never takes the place of a finished job of the same kind.
         for record in sorted(kept, key=lambda r: (r["status"] == "ok", _age(r))):
-            last[record["job"]["seed"]] = record
+            last[_repetition(record)] = record
         older += [r for r in mine if all(r is not k for k in last.values())]
-        for _, record in sorted(last.items()):
-            where = finished if record["status"] == "ok" else failed
-            where.setdefault(label, []).append(record)
+        by_seed: dict[int, list[Record]] = {}
+        for record in sorted(last.values(), key=_age):
+            by_seed.setdefault(record["job"]["seed"], []).append(record)
+        for seed, devices in sorted(by_seed.items()):
+            bad = [record for record in devices if record["status"] != "ok"]
+            asked_for = (current or {}).get(label, {}).get(seed)
+            wanted = devices if asked_for is None else hashes(asked_for)
+            if bad:
+                # One that ran to a failure of its own says more than one that was stopped.
+                bad.sort(key=lambda record: record["status"] not in GUESSES)
+                failed.setdefault(label, []).append(bad[0])
+            elif len(devices) == len(wanted):
+                finished.setdefault(label, []).append(mean_record(devices))
     return Chosen(finished, failed, tuple(older))
+
+
+def _repetition(record: Record) -> tuple[int, int | None]:
+    """Seed and training device: what tells the jobs of one row apart."""
+    job = record["job"]
+    return job["seed"], job["seeds"]["train_device"]

@@ -17,6 +17,7 @@ from pnnbench.leaderboard.model import EXTRAS, GroupLine
 from pnnbench.leaderboard.score import worst_mean
 from pnnbench.leaderboard.summary import comparable
 from pnnbench.leaderboard.transfer import mean_cost
+from pnnbench.records.index import Jobs
 
 
 def described(
@@ -26,7 +27,7 @@ def described(
     bad: Sequence[Record],
     lacking: Sequence[Record],
     metric: Record,
-    asked: Mapping[int, str],
+    asked: Mapping[int, Jobs],
 ) -> dict[str, Any]:
     """What a row is, before any figure of its score.
 

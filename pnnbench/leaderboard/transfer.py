@@ -31,19 +31,27 @@ def training_severity(records: Sequence[Record]) -> dict[str, Any] | None:
         ``severity`` and ``unit``; None if no record measured its training device.
 
     Raises:
-        UserError: If the records differ in severity or unit, or two methods met different
-            training devices at one seed.
+        UserError: If the records differ in severity or unit, or two methods trained on different
+            devices at one seed. Rows in silico train on none, rows that are the mean over several
+            devices on all of them.
     """
     having = [record for record in records if "training_device" in record]
     if not having:
         return None
     facts = [(r["training_device"]["severity"], r["training_device"]["unit"]) for r in having]
     require_equal("severity of the training device", having, facts)
-    for seed in sorted({record["job"]["seed"] for record in having}):
-        mine = [record for record in having if record["job"]["seed"] == seed]
+    trained = [record for record in having if _trained_on_it(record)]
+    for seed in sorted({record["job"]["seed"] for record in trained}):
+        mine = [record for record in trained if record["job"]["seed"] == seed]
         drawn = [record["training_device"]["seed"] for record in mine]
         require_equal(f"training device at seed {seed}", mine, drawn)
     return {"severity": facts[0][0], "unit": facts[0][1]}
+
+
+def _trained_on_it(record: Record) -> bool:
+    """Whether the job may have trained on the one device that it names."""
+    access = record["provenance"].get("method", {}).get("access")
+    return access != "in_silico" and record["training_device"]["seed"] is not None
 
 
 def device_figures(

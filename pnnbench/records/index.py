@@ -17,8 +17,15 @@ from pnnbench.errors import UserError
 NAME = "suite.json"
 Key = tuple[str, str, str, str]
 """Suite, protocol, workload, tier: a board."""
-Index = dict[Key, dict[str, dict[int, str]]]
+Jobs = str | tuple[str, ...]
+"""Hash of the job of a row and seed; of several, where the row trains on several devices."""
+Index = dict[Key, dict[str, dict[int, Jobs]]]
 """Board to row label to seed to hash."""
+
+
+def hashes(jobs: Jobs) -> tuple[str, ...]:
+    """The hashes of the jobs of a row at a seed, however many there are."""
+    return (jobs,) if isinstance(jobs, str) else tuple(jobs)
 
 
 def read_index(sources: Path | str | Iterable[Path | str]) -> Index:
@@ -47,7 +54,7 @@ def _read(path: Path) -> Index:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
         return {
             (content["suite"], board["protocol"], board["workload"], board["tier"]): {
-                str(label): {int(seed): str(name) for seed, name in jobs.items()}
+                str(label): {int(seed): _jobs(found) for seed, found in jobs.items()}
                 for label, jobs in board["rows"].items()
             }
             for board in content["boards"]
@@ -59,7 +66,15 @@ def _read(path: Path) -> Index:
         ) from None
 
 
-def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mapping[int, str]]],
+def _jobs(found: Any) -> Jobs:
+    if isinstance(found, list) and found:
+        return tuple(str(name) for name in found)
+    if isinstance(found, str):
+        return found
+    raise TypeError(f"{found!r} is no hash and no list of hashes")
+
+
+def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mapping[int, Jobs]]],
                 *, keep: bool = False) -> None:  # fmt: skip
     """Writes the index of a suite in one step; leaves an equal one as it is.
 

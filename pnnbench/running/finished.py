@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pnnbench.records.index import Index
+from pnnbench.records.index import Index, hashes
 from pnnbench.records.store import beside, is_finished, read_record, write_record
 from pnnbench.running.suites import Job
 
@@ -25,8 +25,9 @@ def index_of(jobs: Sequence[Job]) -> Index:
     """The index of the boards that some jobs make."""
     index: Index = {}
     for job in jobs:
-        rows = index.setdefault(job.board, {})
-        rows.setdefault(job.method.label, {})[job.seed] = job.spec()["hash"]
+        row = index.setdefault(job.board, {}).setdefault(job.method.label, {})
+        others = hashes(row[job.seed]) if job.seed in row else ()
+        row[job.seed] = (*others, job.spec()["hash"]) if others else job.spec()["hash"]
     return index
 
 

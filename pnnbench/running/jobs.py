@@ -43,7 +43,7 @@ from pnnbench.running.measuring import Share, calibrate, measure, no_share, requ
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.stages import EVERY, measure_stages
 from pnnbench.running.suites import Job, Suite
-from pnnbench.running.training import DivergedError, fit
+from pnnbench.running.training import DivergedError, RunState, fit
 from pnnbench.running.watching import EarlyStages, ValidationCurve
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
@@ -187,14 +187,14 @@ def run_job(
             raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
 
     kept: dict[str, Any] = {}  # what a failure after the training still has
-    parts: list[dict[str, Any]] = []  # what the training was interrupted into
+    state = RunState(report, part_of_run())
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
         message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
         failure = {
             "status": status,
             "error": message,
-            "provenance": provenance(job, started, parts),
+            "provenance": provenance(job, started, state.parts),
         }
         return write_record(folder / "record.json", {**base, **kept, **failure})
 
@@ -210,17 +210,15 @@ def run_job(
             method.schedule = "constant"
         curve = ValidationCurve(*data.validation_tensors())
         early = [EarlyStages(folder / "stages", method)] if job.seed % EVERY == 0 else []
-        state = fit(
+        fit(
             workload,
             method,
             data,
             epochs=job.epochs,
             folder=folder / "checkpoints",
-            report=report,
             watching=[curve, *early],
-            part=part_of_run(),
+            state=state,
         )
-        parts += state.parts
         # Only tensors go on to the evaluation: nothing a method left on its object survives.
         trained = build(job)
         trained.network.load_state_dict(workload.network.state_dict())
@@ -251,15 +249,25 @@ def run_job(
 
         def earlier(cells: Sequence[Cell], gaps: Gaps) -> list[dict[str, Any]]:
             stages = folder / "stages"
-            return measure_stages(stages, data, cells, partial(build, job), calibrated, gaps)
+            fresh = partial(build, job)
+            return measure_stages(stages, data, job.tier, cells, fresh, calibrated, gaps)
 
         measured = measure(
-            job, trained, data, say, measuring, method.figures, folder, earlier, device
+            job,
+            trained,
+            data,
+            say,
+            measuring,
+            method.figures,
+            folder,
+            earlier if early else None,
+            device,
         )
         cost |= measured.pop("cost")
+        cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)
-        done = {"status": "ok", "provenance": provenance(job, started, parts)}
+        done = {"status": "ok", "provenance": provenance(job, started, state.parts)}
         return write_record(folder / "record.json", {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)

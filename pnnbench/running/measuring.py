@@ -5,8 +5,6 @@ Each part may fail by itself: what cannot be measured is a typed gap beside what
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.deploying import measure_deployments
+from pnnbench.running.resources import clock, peak_memory, spent
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.seeds import training_device_seed, validation_devices
@@ -106,7 +105,7 @@ def measure_training_device(
     (reading,) = measure_grid(workload, images, labels, [cell])
     if reading.error is not None:
         raise reading.error
-    return {"seed": number, "severity": severity, "unit": unit, **_value(reading)}
+    return {"seed": number, "severity": severity, "unit": unit, **reading.as_dict()}
 
 
 def outcomes_of(readings: Sequence[Reading], images: int, metric: str) -> NDArray[np.bool_] | None:
@@ -143,12 +142,6 @@ def outcomes_of(readings: Sequence[Reading], images: int, metric: str) -> NDArra
     return right
 
 
-def _value(reading: Reading, name: str = "value") -> dict[str, Any]:
-    """A reading as a record holds it."""
-    dark = {"not_finite": reading.not_finite} if reading.not_finite else {}
-    return {name: reading.value, **dark}
-
-
 def calibrate(
     job: Job, workload: Workload, data: ImageDataModule, device: Device | None = None
 ) -> None:
@@ -170,29 +163,6 @@ def calibrate(
 
 def no_share(share: float) -> None:
     """Tells nobody."""
-
-
-def clock() -> tuple[float, float]:
-    """Wall time and CPU time of this process, in s."""
-    return time.perf_counter(), time.process_time()
-
-
-def _spent(phase: str, begun: tuple[float, float], ended: tuple[float, float]) -> dict[str, float]:
-    """Seconds of a phase as a record's cost has them."""
-    return {
-        f"{phase}_seconds": ended[0] - begun[0],
-        f"{phase}_cpu_seconds": ended[1] - begun[1],
-    }
-
-
-def peak_memory() -> int:
-    """The most memory that this process has had, in bytes; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak if sys.platform == "darwin" else 1024 * peak)
 
 
 def _telling(
@@ -304,9 +274,9 @@ def measure(
             "higher_is_better": workload.higher_is_better,
             **({} if workload.chance is None else {"chance": workload.chance}),
         },
-        **_value(clean, "clean"),
+        **clean.as_dict("clean"),
         "cells": [
-            {**cell.as_dict(), **_value(reading), "counts": cell.counts}
+            {**cell.as_dict(), **reading.as_dict(), "counts": cell.counts}
             for cell, reading in zip(cells, readings, strict=True)
         ],
         **outcomes,
@@ -317,8 +287,8 @@ def measure(
         **({"gaps": [gap.as_dict() for gap in gaps.found]} if gaps.found else {}),
         **({"earlier": stages} if stages else {}),
         "cost": {
-            **_spent("evaluate", started, evaluated),
-            **_spent("sharpness", evaluated, clock()),
+            **spent("evaluate", started, evaluated),
+            **spent("sharpness", evaluated, clock()),
             "peak_memory_bytes": peak_memory(),
         },
     }

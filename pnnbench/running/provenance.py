@@ -45,12 +45,14 @@ def provenance(
     Args:
         job: The job.
         started: When this process took it up.
-        parts: Parts of its training, more than one if it was interrupted; see `part_of_run`.
+        parts: Parts of its training, more than one if it was interrupted; see `RunState.parts`.
 
     Returns:
-        Plain values, for the record.
+        Plain values, for the record. ``changed_between_parts`` names what was not the same in all
+        parts and at the end, when it was measured: such a record is no work of one version.
     """
     cls = method_class(job.method.name)
+    differing = changed_between([*parts, part_of_run()])
     return {
         "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
         "method": {"access": cls.access, "knows": list(cls.told())},
@@ -65,6 +67,7 @@ def provenance(
         "arithmetic": arithmetic(),
         "threads": torch.get_num_threads(),
         "parts": [dict(part) for part in parts],
+        **({"changed_between_parts": differing} if differing else {}),
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -81,7 +84,6 @@ def versions() -> dict[str, str]:
     return {**found, "torch": str(torch.__version__)}
 
 
-@cache
 def arithmetic() -> dict[str, Any]:
     """What decides the last bits of a result: instructions, build of torch, threads, determinism.
 
@@ -101,10 +103,25 @@ def part_of_run() -> dict[str, Any]:
         "commit": str(git_state().get("commit", "")),
         "modified": bool(git_state().get("modified", False)),
         "torch": str(torch.__version__),
+        "lightning": version("lightning"),
         "threads": torch.get_num_threads(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def changed_between(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names what is not the same in all parts of a run.
+
+    Args:
+        parts: What `part_of_run` said in each of them; ``"started"`` and ``"epochs"`` always
+            differ.
+
+    Returns:
+        Sorted names; empty for a run of one piece, and one that went on with everything unchanged.
+    """
+    names = {name for part in parts for name in part} - {"started", "epochs"}
+    return sorted(name for name in names if len({repr(part.get(name)) for part in parts}) > 1)
 
 
 @cache

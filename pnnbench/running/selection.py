@@ -121,6 +121,7 @@ def select(
             entries,
             where="--add",
             root=root,
+            devices=suite.training_devices,
         )
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is

@@ -74,7 +74,7 @@ class Job:
         fingerprint: Fingerprint of the data.
         sources: Where the code of ``"method"`` and ``"workload"`` comes from.
         training_severity: Severity of the device that the method trains on, if in situ.
-        train_device: Number of that device; None for the seed.
+        train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
     """
 
     suite: str
@@ -143,7 +143,8 @@ class Job:
 
     def title(self) -> str:
         """One line that names the job for people."""
-        return f"{self.workload}  {self.method.label}  seed {self.seed}"
+        device = "" if self.train_device is None else f", training device {self.train_device}"
+        return f"{self.workload}  {self.method.label}  seed {self.seed}{device}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,6 +157,8 @@ class Suite:
         jobs: What it expands to: seeds outermost, so that every row has a first result early.
         timeout_s: Training time after which a job is given up, in s; None for no limit.
         partial: Whether the jobs are only some of the suite's: the others stay in its index.
+        training_devices: Numbers of the devices that rows in situ train on at each seed; none for
+            one a seed.
     """
 
     name: str
@@ -163,6 +166,7 @@ class Suite:
     jobs: tuple[Job, ...]
     timeout_s: float | None
     partial: bool = False
+    training_devices: tuple[int, ...] = ()
 
 
 def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
@@ -198,7 +202,8 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     Args:
         path: YAML file with the keys ``suite``, ``protocol``, ``tier``, ``workloads``, ``seeds``,
             ``methods`` and optionally ``description``, ``timeout_s`` and ``training_devices``, the
-            number of the device that methods in situ train on for each seed, an axis of its own.
+            numbers of the devices on each of which rows in situ train at every seed, such as
+            ``[0, 1, 2]``. Without it each seed has a device of its own. Rows in silico train once.
         root: Data folder; None for the default place.
 
     Returns:
@@ -233,11 +238,15 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     tier = _typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
     workloads = _typed(f"{where}: workloads", text["workloads"], list, "a list of names")
     seeds = _typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
-    for i, seed in enumerate(seeds):
-        check_seed(f"{where}: seeds[{i}]", seed)
-        if seeds.count(seed) > 1:
-            raise UserError(f"{where}: seeds[{i}] is {seed}", allowed="different integers")
-    devices = _training_devices(where, text.get("training_devices"), seeds)
+    _different_seeds(f"{where}: seeds", seeds)
+    devices = text.get("training_devices")
+    if devices is not None:
+        key = f"{where}: training_devices"
+        _typed(key, devices, list, "a list of integers, e.g. [0, 1, 2]")
+        if not devices:
+            raise UserError(f"{key} is empty", allowed="at least one device", next_step="remove it")
+        _different_seeds(key, devices)
+    devices = tuple(devices or ())
     timeout = text.get("timeout_s")
     if timeout is not None:
         _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
@@ -249,20 +258,15 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     jobs = make_jobs(
         name, protocol, tier, workloads, seeds, entries, where=where, root=root, devices=devices
     )
-    return Suite(name, str(text.get("description", "")), jobs, timeout)
+    description = str(text.get("description", ""))
+    return Suite(name, description, jobs, timeout, training_devices=devices)
 
 
-def _training_devices(where: str, given: Any, seeds: Sequence[int]) -> dict[int, int]:
-    """Number of the training device of each seed, where a suite says it."""
-    if given is None:
-        return {}
-    key = f"{where}: training_devices"
-    _typed(key, given, list, "a list of integers, one for each seed")
-    if len(given) != len(seeds):
-        raise UserError(f"{key} has {len(given)} entries", allowed=f"{len(seeds)}, one a seed")
-    for i, number in enumerate(given):
-        check_seed(f"{key}[{i}]", number)
-    return dict(zip(seeds, given, strict=True))
+def _different_seeds(where: str, given: Sequence[Any]) -> None:
+    for i, seed in enumerate(given):
+        check_seed(f"{where}[{i}]", seed)
+        if given.count(seed) > 1:
+            raise UserError(f"{where}[{i}] is {seed}", allowed="different integers")
 
 
 def make_jobs(
@@ -275,9 +279,9 @@ def make_jobs(
     *,
     where: str,
     root: str | None,
-    devices: Mapping[int, int] | None = None,
+    devices: Sequence[int] = (),
 ) -> tuple[Job, ...]:
-    """Expands workloads x methods x seeds to jobs.
+    """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
     Args:
         suite: Name of the suite.
@@ -288,7 +292,8 @@ def make_jobs(
         entries: Rows.
         where: Where the names were given, for messages.
         root: Data folder; None for the default place.
-        devices: Seed -> number of the device that methods in situ train on; by default the seed.
+        devices: Numbers of the devices that rows in situ train on at each seed; none for one that
+            is the seed's own.
 
     Returns:
         The jobs, seeds outermost.
@@ -304,6 +309,7 @@ def make_jobs(
     if len(set(names)) < len(names):
         raise UserError(f"{where}: a workload is named twice: {', '.join(map(str, workloads))}")
     methods = {e.label: _method_source(e) for e in entries}
+    in_situ = {e.label: devices for e in entries if method_class(e.name).access != "in_silico"}
     jobs = tuple(
         Job(
             suite,
@@ -315,14 +321,13 @@ def make_jobs(
             config,
             fingerprint,
             {"method": methods[entry.label], "workload": source},
-            None
-            if method_class(entry.name).access == "in_silico"
-            else workload_class(workload).training_severity,
-            (devices or {}).get(seed),
+            workload_class(workload).training_severity if entry.label in in_situ else None,
+            device,
         )
         for seed in seeds
         for workload, config, fingerprint, source in resolved
         for entry in entries
+        for device in (in_situ.get(entry.label) or (None,))
     )
     _refuse_repeated_rows(where, jobs)
     return jobs

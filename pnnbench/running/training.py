@@ -7,7 +7,6 @@ import logging
 import math
 import random
 import signal
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from torch import Tensor
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
+from pnnbench.running.resources import clock, peak_memory
 from pnnbench.workloads.base import Workload
 
 #: Called with (epochs done, epochs in all, mean training loss of the epoch).
@@ -34,35 +34,74 @@ class DivergedError(Exception):
     """The training loss is no longer a finite number."""
 
 
+def generator_state() -> dict[str, Any]:
+    """State of the global generators of torch, Python and NumPy, as tensors and plain values."""
+    version, internal, gauss = random.getstate()
+    numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - third parties' draws
+    return {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(internal), gauss],
+        "numpy": {
+            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+    }
+
+
+def restore_generators(state: Mapping[str, Any]) -> None:
+    """Puts the global generators where they were at `generator_state`."""
+    torch.set_rng_state(state["torch"])
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kept = state["numpy"]
+    np.random.set_state(  # noqa: NPY002
+        (
+            "MT19937",
+            kept["key"].numpy().astype(np.uint32),
+            kept["pos"],
+            kept["has_gauss"],
+            kept["gauss"],
+        )
+    )
+
+
 class RunState(pl.Callback):
     """Keeps what a run has produced so far, across interruptions: curves, counters, RNG state.
 
     Args:
         report: Called after each epoch.
+        part: Plain facts about this part of the run, such as its commit, for `parts`.
 
     Attributes:
-        epochs: Numbers of the finished epochs.
+        epochs: Numbers of the finished epochs, from 0.
         losses: Mean training loss of each finished epoch.
         seconds: Training time over all parts of the run, in s.
-        cpu_seconds: CPU time of this process, likewise.
-        parts: What each part of the run was: its first epoch, and what `part` said of it.
+        cpu_seconds: CPU time over all parts of the run, in s.
+        peak_memory_bytes: The most memory of all parts of the run; see `peak_memory`.
+        parts: What each part of the run was that finished an epoch: `part`, and under ``"epochs"``
+            its first and its last epoch. A run that was never interrupted has one.
         gradient_evaluations: Passes recorded for differentiation over all parts of the run.
         hardware_queries: Inputs measured on hardware over all parts of the run.
     """
 
-    def __init__(self, report: Report | None = None) -> None:
+    def __init__(self, report: Report | None = None, part: Mapping[str, Any] | None = None) -> None:
         self.report = report
+        self.part = dict(part or {})
         self.epochs: list[int] = []
         self.losses: list[float] = []
         self.seconds = 0.0
         self.cpu_seconds = 0.0
+        self.peak_memory_bytes = 0
         self.parts: list[dict[str, Any]] = []
         self.gradient_evaluations = 0
         self.hardware_queries = 0
         self._sum: Tensor | None = None
         self._batches = 0
-        self._started = self._cpu = 0.0
+        self._started = (0.0, 0.0)
         self._before = (0, 0)
+        self._earlier = 0  # parts before this one
 
     @staticmethod
     def _counters(pl_module: pl.LightningModule) -> tuple[int, int]:
@@ -71,8 +110,7 @@ class RunState(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
-        self._sum, self._batches, self._started = None, 0, time.perf_counter()
-        self._cpu = time.process_time()
+        self._sum, self._batches, self._started = None, 0, clock()
         self._before = self._counters(pl_module)
 
     def on_train_batch_end(
@@ -94,8 +132,10 @@ class RunState(pl.Callback):
         Raises:
             DivergedError: If the mean loss is not finite.
         """
-        self.seconds += time.perf_counter() - self._started
-        self.cpu_seconds += time.process_time() - self._cpu
+        ended = clock()
+        self.seconds += ended[0] - self._started[0]
+        self.cpu_seconds += ended[1] - self._started[1]
+        self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory())
         gradients, queries = self._counters(pl_module)
         self.gradient_evaluations += gradients - self._before[0]
         self.hardware_queries += queries - self._before[1]
@@ -104,29 +144,24 @@ class RunState(pl.Callback):
             raise DivergedError(f"the training loss of epoch {trainer.current_epoch} is {mean}")
         self.epochs.append(trainer.current_epoch)
         self.losses.append(mean)
+        if len(self.parts) == self._earlier:
+            self.parts.append({**self.part, "epochs": [trainer.current_epoch] * 2})
+        self.parts[-1]["epochs"] = [self.parts[-1]["epochs"][0], trainer.current_epoch]
         if self.report is not None:
             self.report(len(self.epochs), int(trainer.max_epochs or 0), mean)
 
     def state_dict(self) -> dict[str, Any]:
         """Curves, counters and the state of the global generators, as tensors and plain values."""
-        version, internal, gauss = random.getstate()
-        numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - third parties' draws
         return {
             "epochs": list(self.epochs),
             "losses": list(self.losses),
             "seconds": self.seconds,
             "cpu_seconds": self.cpu_seconds,
+            "peak_memory_bytes": self.peak_memory_bytes,
             "parts": [dict(part) for part in self.parts],
             "gradient_evaluations": self.gradient_evaluations,
             "hardware_queries": self.hardware_queries,
-            "torch": torch.get_rng_state(),
-            "python": [version, list(internal), gauss],
-            "numpy": {
-                "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
-                "pos": int(numpy_state["state"]["pos"]),
-                "has_gauss": int(numpy_state["has_gauss"]),
-                "gauss": float(numpy_state["gauss"]),
-            },
+            **generator_state(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -135,22 +170,12 @@ class RunState(pl.Callback):
         self.losses = list(state_dict["losses"])
         self.seconds = float(state_dict["seconds"])
         self.cpu_seconds = float(state_dict["cpu_seconds"])
-        self.parts = [dict(part) for part in state_dict["parts"]] + self.parts
+        self.peak_memory_bytes = int(state_dict.get("peak_memory_bytes", 0))
+        self.parts = [dict(part) for part in state_dict["parts"]]
+        self._earlier = len(self.parts)
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
         self.hardware_queries = int(state_dict["hardware_queries"])
-        torch.set_rng_state(state_dict["torch"])
-        version, internal, gauss = state_dict["python"]
-        random.setstate((version, tuple(internal), gauss))
-        kept = state_dict["numpy"]
-        np.random.set_state(  # noqa: NPY002
-            (
-                "MT19937",
-                kept["key"].numpy().astype(np.uint32),
-                kept["pos"],
-                kept["has_gauss"],
-                kept["gauss"],
-            )
-        )
+        restore_generators(state_dict)
 
 
 class EpochCheckpoint(Checkpoint):
@@ -237,7 +262,7 @@ def fit(
     folder: Path | None = None,
     report: Report | None = None,
     watching: Sequence[pl.Callback] = (),
-    part: Mapping[str, Any] | None = None,
+    state: RunState | None = None,
 ) -> RunState:
     """Trains a workload with a method; goes on from ``folder/last.ckpt`` if it is there.
 
@@ -251,10 +276,11 @@ def fit(
         folder: Where the resume checkpoint lives; None for no checkpoint.
         report: Called after each epoch.
         watching: Callbacks that change nothing of the training, after the method's.
-        part: Facts about this part of the run, for `RunState.parts`.
+        state: Takes curves and counters, so that they are there when the run fails; None for one
+            that calls ``report``.
 
     Returns:
-        Curves and counters of the whole run.
+        The state: curves and counters of the whole run.
 
     Raises:
         DiskFullError: If there is no room for a checkpoint.
@@ -262,8 +288,7 @@ def fit(
         KeyboardInterrupt: If the user interrupts; Lightning alone would end the process.
     """
     workload.train()  # a calibrated workload comes in evaluation mode, which Lightning would keep
-    state = RunState(report)
-    state.parts = [] if part is None else [dict(part)]
+    state = RunState(report) if state is None else state
     # A diverged run ends before the method's hooks.
     callbacks: list[pl.Callback] = [state, method, *watching]
     if folder is not None:

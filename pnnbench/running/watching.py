@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,15 +13,39 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from pnnbench.errors import check_range
+from pnnbench.errors import DiskFullError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
+from pnnbench.running.training import generator_state, restore_generators
 from pnnbench.workloads.base import Workload
 
 #: Images of the validation curve, at most.
 CURVE_IMAGES = 500
 #: Shares of the steps after which every row is measured on a small part of the cells.
 SHARES = (0.25, 0.5)
+
+
+@contextmanager
+def untouched(workload: Workload) -> Iterator[None]:
+    """Context of a look at a network in training, in evaluation mode and without gradients.
+
+    Modes, buffers, counters and the global generators are afterwards what they were.
+
+    Args:
+        workload: The workload, in a Trainer.
+    """
+    modes = [(module, module.training) for module in workload.modules()]
+    counters = workload.gradient_evaluations, workload.hardware_queries
+    generators = generator_state()
+    try:
+        with workload.extra_pass(), torch.no_grad():
+            workload.eval()
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        workload.gradient_evaluations, workload.hardware_queries = counters
+        restore_generators(generators)
 
 
 class ValidationCurve(pl.Callback):
@@ -50,17 +75,10 @@ class ValidationCurve(pl.Callback):
         if not len(self.images):
             return
         workload = cast(Workload, pl_module)
-        modes = [(module, module.training) for module in workload.modules()]
         loss = metric = math.nan
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            try:
-                workload.eval()
-                # What cannot be measured here is told when the trained network is measured.
-                with suppress(Exception):
-                    loss, metric = self._measured(workload)
-            finally:
-                for module, training in modes:
-                    module.training = training
+        # What cannot be measured here is told when the trained network is measured.
+        with untouched(workload), suppress(Exception):
+            loss, metric = self._measured(workload)
         self.losses.append(loss if math.isfinite(loss) else None)
         self.metrics.append(metric if math.isfinite(metric) else None)
 
@@ -99,8 +117,9 @@ class EarlyStages(pl.Callback):
     """Keeps the network's tensors after shares of all steps, each file whole or not at all.
 
     A run that goes on from a checkpoint takes the same steps again and writes the same bits. Where
-    the number of steps is not known beforehand nothing is kept. The learning rate is then on its
-    way down: an early stage is no shorter run.
+    the number of steps is not known beforehand nothing is kept, nor where the method cannot put
+    what it has trained into the controls: the training goes on. The cosine of the learning rate is
+    not at its end then: an early stage is no shorter run.
 
     Args:
         folder: Where the files go, see `stage_file`.
@@ -110,7 +129,8 @@ class EarlyStages(pl.Callback):
     def __init__(self, folder: Path, method: TrainingMethod) -> None:
         self.folder = folder
         self.method = method
-        self.steps: dict[int, float] = {}
+        self.steps: dict[float, int] = {}
+        self._seen = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Finds the steps after which it keeps the tensors."""
@@ -127,17 +147,27 @@ class EarlyStages(pl.Callback):
         batch_idx: int,
     ) -> None:
         """Writes a file if this is one of the steps."""
-        share = self.steps.get(trainer.global_step)
-        if share is None:
+        step = trainer.global_step
+        if step == self._seen:  # gradients are accumulated over several batches
             return
-        workload = cast(Workload, pl_module)
-        self.method.deploy(workload)
-        tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        content = to_safetensors(tensors, metadata={"steps": str(trainer.global_step)})
-        write_whole(stage_file(self.folder, share), content)
+        self._seen = step
+        for share, last in self.steps.items():
+            if step == last:
+                self._keep(cast(Workload, pl_module), stage_file(self.folder, share), step)
+
+    def _keep(self, workload: Workload, path: Path, step: int) -> None:
+        try:
+            path.unlink(missing_ok=True)  # what an older attempt has left there
+            self.method.deploy(workload)
+            tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(path, to_safetensors(tensors, metadata={"steps": str(step)}))
+        except DiskFullError:
+            raise
+        except Exception:
+            return  # a gap, told where the stages are measured
 
 
-def stage_steps(total: int) -> dict[int, float]:
-    """Steps of a whole training of so many -> the share that has been taken after them."""
-    return {max(1, round(share * total)): share for share in reversed(SHARES)}
+def stage_steps(total: int) -> dict[float, int]:
+    """Share of the steps of a training -> how many they are, at least one."""
+    return {share: max(1, round(share * total)) for share in SHARES}

@@ -30,7 +30,7 @@ from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law
+from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
 from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.tiers import Tier as Tier
@@ -117,6 +117,18 @@ class Workload(pl.LightningModule):
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Declares the cells on which the workload is measured at a tier."""
         raise NotImplementedError
+
+    def part_of_grid(self, tier: str) -> list[Cell]:
+        """Declares the few cells on which a run is measured after shares of its steps.
+
+        Args:
+            tier: Name of the tier.
+
+        Returns:
+            Cells of `perturbation_grid` that carry weight, by default those of
+            `pnnbench.workloads.grid.part_of_grid`.
+        """
+        return part_of_grid(self.perturbation_grid(tier))
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Task loss (a scalar mean over the batch) of the network's outputs."""

@@ -113,8 +113,8 @@ class FreeSpaceWorkload(Classification, Workload):
     platform: ClassVar[str] = "freespace"
     #: Physics-aware training follows gradients of a model that is aligned: of use where device and
     #: model transmit alike. Over the initial weights of freespace-mnist and training devices 0 to 5
-    #: the cosine of both layers' weights, device to model, is at least 0.93 (mean 0.97) at this
-    #: severity; 0.59 (0.81) at 0.25, 0.26 (0.48) at 0.5. Who cannot align better aligns first.
+    #: the cosine of both layers' weights, device to model, is at least 0.92 (mean 0.97) at this
+    #: severity; 0.48 (0.80) at 0.25, 0.21 (0.49) at 0.5. Who cannot align better aligns first.
     training_severity: ClassVar[float] = 0.1
     severity_unit: ClassVar[str] = "x assembly tolerance"
     sharpness_severity: ClassVar[float] = 0.25

@@ -12,7 +12,11 @@ OTHER = ("mine", "pnnbench-2", "mzi-digits", "smoke")
 
 
 def test_an_index_reads_back_from_its_folder_and_from_the_folder_of_all(tmp_path: Path) -> None:
-    index = {BOARD: {"SAT, ρ = 1": {0: "a" * 16, 10: "b" * 16}}, OTHER: {"BP": {0: "c" * 16}}}
+    several = {0: ("d" * 16, "e" * 16), 1: "f" * 16}  # a row on two training devices at seed 0
+    index = {
+        BOARD: {"SAT, ρ = 1": {0: "a" * 16, 10: "b" * 16}, "PAT": several},
+        OTHER: {"BP": {0: "c" * 16}},
+    }
     write_index(tmp_path / "mine", "mine", index)
     assert read_index(tmp_path) == read_index(tmp_path / "mine") == index
     assert read_index([tmp_path, tmp_path / "mine"]) == index
@@ -41,7 +45,16 @@ def test_an_equal_index_is_not_written_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"suite": "x", "boards": [{"rows": {}}]}', "\x00"]
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"suite": "x", "boards": [{"rows": {}}]}',
+        '{"suite": "x", "boards": [{"protocol": "p", "workload": "w", "tier": "t", '
+        '"rows": {"BP": {"0": []}}}]}',
+        "\x00",
+    ],
 )
 def test_what_is_no_index_gives_one_readable_error(tmp_path: Path, text: str) -> None:
     (tmp_path / NAME).write_text(text)

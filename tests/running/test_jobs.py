@@ -14,11 +14,15 @@ from safetensors.torch import load_file
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.mrr import MRREnvironment
-from pnnbench.records.store import read_record, write_record
+from pnnbench.records.index import read_index
+from pnnbench.records.store import read_record, read_records, write_record
+from pnnbench.running.finished import index_of
 from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.measuring import measure
+from pnnbench.running.selection import select
 from pnnbench.running.suites import load_suite
 from pnnbench.submitting.submissions import pack, remeasure, verify
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -274,8 +278,14 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
     assert all(torch.equal(a[k], b[k]) for k in a)
     first = read_record(job_folder(tmp_path / "whole", loaded.jobs[0]) / "record.json")
     second = read_record(folder / "record.json")
-    for key in ("clean", "cells", "curves", "extra", "parameters"):
+    for key in ("clean", "cells", "curves", "extra", "parameters", "earlier"):
         assert first[key] == second[key]
+    assert len(second["curves"]["validation_loss"]) == 30
+    assert [entry["steps"] for entry in second["earlier"]] == [60, 120]
+    before, after = second["provenance"]["parts"]
+    assert before["epochs"][0] == 0
+    assert before["epochs"][1] + 1 == after["epochs"][0]
+    assert after["epochs"][1] == 29
     assert first["cost"]["gradient_evaluations"] == second["cost"]["gradient_evaluations"] == 8 * 30
 
 
@@ -431,20 +441,147 @@ def test_costs_say_time_by_phase_and_memory_and_the_run_its_parts(done):
         assert cost["peak_memory_bytes"] > 1e7
         made = record["provenance"]
         (part,) = made["parts"]
+        assert part["epochs"] == [0, record["curves"]["epoch"][-1]]
+        assert "changed_between_parts" not in made
+        assert made["arithmetic"]["deterministic"] is True
         assert part["threads"] == made["threads"] == torch.get_num_threads()
         assert made["versions"]["torch"] == str(torch.__version__)
         assert made["arithmetic"]["cpu_capability"]
         assert len(made["arithmetic"]["torch_build_sha256"]) == 64
 
 
-def test_a_suite_may_name_the_training_device_of_each_seed(tmp_path):
-    loaded = suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5, 5])
-    plain = suite(tmp_path, methods=["pat"], seeds=[0, 1])
-    assert [job.spec()["seeds"]["train_device"] for job in loaded.jobs] == [5, 5]
-    assert [job.spec()["seeds"]["train_device"] for job in plain.jobs] == [0, 1]
-    assert len({job.spec()["hash"] for job in (*loaded.jobs, *plain.jobs)}) == 4
-    (record, _) = run_suite(loaded, tmp_path / "runs", say=nothing)
+def test_rows_in_situ_train_on_each_training_device_of_the_suite(tmp_path):
+    loaded = suite(tmp_path, methods=["bp", "pat"], seeds=[0, 3], training_devices=[5, 3])
+    plain = suite(tmp_path, methods=["bp", "pat"], seeds=[0, 3])
+    rows = [(j.seed, j.method.label, j.spec()["seeds"]["train_device"]) for j in loaded.jobs]
+    # In silico once, at the device of the seed; in situ on each device at each seed.
+    assert rows[:3] == [(0, "bp", 0), (0, "pat", 5), (0, "pat", 3)]
+    assert rows[3:] == [(3, "bp", 3), (3, "pat", 5), (3, "pat", 3)]
+    hashes = [job.spec()["hash"] for job in loaded.jobs]
+    assert len(set(hashes)) == 6
+    others = [job.spec()["hash"] for job in plain.jobs]
+    # A device named by a suite is the same job as the same device by default.
+    assert set(hashes) & set(others) == {hashes[0], hashes[3], hashes[5]}
+    assert loaded.jobs[1].title() == "mrr-digits  pat  seed 0, training device 5"
+    index = index_of(loaded.jobs)[loaded.jobs[0].board]
+    assert index == {
+        "bp": {0: hashes[0], 3: hashes[3]},
+        "pat": {0: tuple(hashes[1:3]), 3: tuple(hashes[4:])},
+    }
+
+
+def test_several_training_devices_make_one_value_a_seed(tmp_path):
+    loaded = suite(tmp_path, methods=["pat"], seeds=[1], training_devices=[5, 6])
+    runs = tmp_path / "runs"
+    five, six = run_suite(loaded, runs, say=nothing)
+    assert [r["training_device"]["seed"] for r in (five, six)] == [5, 6]
+    assert five["cells"] != six["cells"]
+    tables = build(read_records(runs / "tiny"), current=read_index(runs / "tiny"))
+    for row in (row for table in tables for row in table.rows):
+        assert row.seeds == (1,)
+        assert row.complete
+        assert row.clean.mean == pytest.approx((five["clean"] + six["clean"]) / 2)
+
+
+def test_added_rows_and_other_seeds_keep_the_training_devices(tmp_path):
+    loaded = suite(tmp_path, methods=["bp"], seeds=[0], training_devices=[5, 6])
+    more = select(loaded, seeds=[8], add=["pat"])
+    assert [(j.seed, j.method.label, j.device) for j in more.jobs] == [
+        (8, "bp", 8),
+        (8, "pat", 5),
+        (8, "pat", 6),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([], "is empty"),
+        ([1, 1], "different integers"),
+        ([0.5], "training_devices\\[0\\] is 0.5"),
+        ([100_000], "99999"),
+        (3, "training_devices is 3"),
+    ],
+)
+def test_training_devices_that_are_none_are_refused(tmp_path, given, words):
+    with pytest.raises(UserError, match=words):
+        suite(tmp_path, training_devices=given)
+
+
+def test_a_run_over_two_commits_says_so(tmp_path, monkeypatch):
+    """It is neither refused nor passed for the work of one version."""
+    loaded = suite(tmp_path, methods=[{"method": "bp", "epochs_factor": 3}])
+
+    def stop(line):
+        if "epoch 2/3" in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "pnnbench.running.provenance.git_state", lambda: {"commit": "a" * 40, "modified": False}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(loaded, tmp_path / "runs", say=stop)
+    path = job_folder(tmp_path / "runs", loaded.jobs[0]) / "record.json"
+    assert [p["epochs"] for p in read_record(path)["provenance"]["parts"]] == [[0, 1]]
+    monkeypatch.setattr(
+        "pnnbench.running.provenance.git_state", lambda: {"commit": "b" * 40, "modified": True}
+    )
+    (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    made = record["provenance"]
+    assert [(p["commit"][0], p["epochs"]) for p in made["parts"]] == [("a", [0, 0]), ("b", [1, 2])]
+    assert made["git"]["commit"] == "b" * 40
+    assert made["changed_between_parts"] == ["commit", "modified"]
+
+
+STAGES = """
+import dataclasses
+from pnnbench.workloads.grid import Cell
+from pnnbench.workloads.mrr import MRRDigits
+
+
+class Chosen(MRRDigits):
+    def part_of_grid(self, tier):
+        return [cell for cell in self.perturbation_grid(tier) if cell.counts][:3]
+
+
+class Strange(MRRDigits):
+    def part_of_grid(self, tier):
+        return [dataclasses.replace(self.perturbation_grid(tier)[0], severity=7.0)]
+
+
+class Weightless(MRRDigits):
+    def part_of_grid(self, tier):
+        return [cell for cell in self.perturbation_grid(tier) if not cell.counts][:1]
+"""
+
+
+def test_a_workload_says_on_which_cells_its_stages_are_measured(tmp_path, monkeypatch):
+    (tmp_path / "stage_workloads.py").write_text(STAGES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = [f"stage_workloads.{name}" for name in ("Chosen", "Strange", "Weightless")]
+    chosen, *others = run_suite(suite(tmp_path, workloads=names), tmp_path / "runs", say=nothing)
+    counted = [cell for cell in chosen["cells"] if cell["counts"]]
+    assert [place(c) for c in chosen["earlier"][0]["cells"]] == [place(c) for c in counted[:3]]
+    for record in others:
+        assert record["status"] == "ok", record["error"]
+        assert "earlier" not in record
+        assert "part_of_grid" in next(
+            gap["message"] for gap in record["gaps"] if gap["part"] == "earlier"
+        )
+
+
+def test_a_stage_that_is_lost_is_a_gap_and_the_rest_stands(tmp_path):
+    loaded = suite(tmp_path)
+    runs = tmp_path / "runs"
+    lost = job_folder(runs, loaded.jobs[0]) / "stages" / "parameters-0.25.safetensors"
+
+    def lose(line):
+        if "grid" in line:
+            lost.unlink(missing_ok=True)
+
+    (record,) = run_suite(loaded, runs, say=lose)
     assert record["status"] == "ok"
-    assert record["training_device"]["seed"] == 5
-    with pytest.raises(UserError, match="training_devices has 1 entries"):
-        suite(tmp_path, methods=["pat"], seeds=[0, 1], training_devices=[5])
+    assert [entry["share"] for entry in record["earlier"]] == [0.5]
+    (gap,) = [gap for gap in record["gaps"] if gap["part"].startswith("earlier")]
+    assert gap["part"] == "earlier.0.25"
+    assert "not kept" in gap["message"]

@@ -146,11 +146,11 @@ def test_unknown_suite_suggests_one_that_ships():
 
 def test_one_digital_step_for_all_rows_on_meshes():
     """But for published settings, and SGD, whose rate is no step of Adam."""
-    suite = load_suite(SUITES / "mzi_mnist.yaml")
+    rows = yaml.safe_load((SUITES / "mzi_mnist.yaml").read_text())["methods"]
     steps = {
-        job.method.label: job.method.params["lr_digital"]
-        for job in suite.jobs
-        if "published" not in job.method.label and job.method.params["optimizer"] == "adam"
+        row["label"]: row["params"]["lr_digital"]
+        for row in rows
+        if "published" not in row["label"] and row["params"].get("optimizer") != "sgd"
     }
     assert len(steps) >= 8
     assert set(steps.values()) == {0.03}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -351,3 +352,32 @@ def test_a_run_is_not_resumed_over_other_data_or_another_order(tmp_path, change)
     other = ImageDataModule("digits", **{**given, **change})
     with pytest.raises(UserError, match="other data or another order"):
         fit(MRRDigits(0), BP(), other, epochs=2, folder=tmp_path)
+
+
+def test_the_parts_of_a_run_say_their_epochs_and_sum_their_costs(tmp_path: Path) -> None:
+    def run(name: str, stop_after: int) -> RunState:
+        def report(done: int, total: int, loss: float) -> None:
+            if done == stop_after:
+                raise InterruptedError
+
+        state = RunState(report, {"commit": name})
+        with contextlib.suppress(InterruptedError):
+            fit(MRRDigits(0), BP(), data(), epochs=4, folder=tmp_path, state=state)
+        return state
+
+    # The third epoch ends, but is not in a checkpoint: it is run again.
+    first = run("a", stop_after=3)
+    assert first.parts == [{"commit": "a", "epochs": [0, 2]}]
+    second = run("b", stop_after=0)
+    assert second.parts == [
+        {"commit": "a", "epochs": [0, 1]},
+        {"commit": "b", "epochs": [2, 3]},
+    ]
+    assert second.epochs == [0, 1, 2, 3]
+    assert second.seconds > 0.0
+    assert second.cpu_seconds > 0.0
+    assert second.peak_memory_bytes >= first.peak_memory_bytes > 1e6
+    # What is measured again is no part of the training.
+    third = run("c", stop_after=0)
+    assert (third.parts, third.cpu_seconds) == (second.parts, second.cpu_seconds)
+    assert fit(MRRDigits(0), BP(), data(), epochs=2).parts == [{"epochs": [0, 1]}]
