@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +16,8 @@ from pnnbench.running.suites import load_suite
 from pnnbench.seeds import FIRST_TEST_DEVICE, FIRST_VALIDATION_DEVICE, validation_devices
 from pnnbench.workloads.mrr import MRRDigits
 
-ROOT = Path(__file__).resolve().parents[1]
+from .scripts import load_script
+
 SEARCH = {
     "workload": "mrr-digits",
     "tier": "smoke",
@@ -30,12 +30,7 @@ SEARCH = {
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("search_script", ROOT / "scripts" / "search.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/search.py")
 
 
 @pytest.mark.parametrize("more", [{}, {"holdout": 400}, {"validation_images": 20}])

@@ -18,30 +18,12 @@ from pnnbench.workloads.base import Batch, Workload
 PUBLISHED_STRENGTH = "0.0333 HWHM"
 
 
-def strength_scale(workload: Workload) -> Scale:
-    """Scale of the strength: that of offsets over the root of the elements."""
-    elements = sum(layer.sensitivity().numel() for layer in workload.layers().values())
-    return workload.offset_scale.times(1.0 / math.sqrt(elements))
-
-
-def slope_norms(slopes: Iterable[Tensor]) -> Tensor:
-    """Sum over layers of the Euclidean norm of their slopes, a scalar."""
-    return torch.stack([torch.linalg.vector_norm(s) for s in slopes]).sum()
-
-
-class OpticalPruning(TrainingMethod):
-    """Optical pruning: L(Θ) + strength · Σ_layers ‖dw/du‖₂, u the offset.
-
-    The derivative is that of the ideal transfer with respect to an offset (detuning in HWHM for
-    rings); the penalty drives rings to where their weight is flat. Layers that are frozen have a
-    constant penalty.
+class SlopePenalty(TrainingMethod):
+    """What the forms of optical pruning share: a strength, and the scale in which it is stated.
 
     Args:
-        strength: Weight of the penalty, >= 0. A plain number weighs the root mean square of the
-            slopes per `Workload.offset_scale`, whatever their number N: it is divided by sqrt(N).
-            A text is the published absolute weight (``"0.001 HWHM"``), which pulls harder the more
-            elements there are. See `PUBLISHED_STRENGTH`.
-        lr: Peak learning rate of the control parameters; see TrainingMethod.
+        strength: Weight of the penalty, >= 0; see `OpticalPruning`.
+        lr: Peak learning rate of what is trained; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
     """
@@ -61,7 +43,33 @@ class OpticalPruning(TrainingMethod):
 
     def scale(self, name: str, workload: Workload) -> Scale:
         """Adds the scale of the strength: that of offsets over the root of the elements."""
-        return strength_scale(workload) if name == "strength" else super().scale(name, workload)
+        if name != "strength":
+            return super().scale(name, workload)
+        elements = sum(layer.sensitivity().numel() for layer in workload.layers().values())
+        return workload.offset_scale.times(1.0 / math.sqrt(elements))
+
+    def penalty(self, workload: Workload, slopes: Iterable[Tensor]) -> Tensor:
+        """Strength times the sum over layers of the Euclidean norm of their slopes, a scalar."""
+        norms = torch.stack([torch.linalg.vector_norm(s) for s in slopes])
+        return self.amount("strength", workload) * norms.sum()
+
+
+class OpticalPruning(SlopePenalty):
+    """Optical pruning: L(Θ) + strength · Σ_layers ‖dw/du‖₂, u the offset.
+
+    The derivative is that of the ideal transfer with respect to an offset (detuning in HWHM for
+    rings); the penalty drives rings to where their weight is flat. Layers that are frozen have a
+    constant penalty.
+
+    Args:
+        strength: Weight of the penalty, >= 0. A plain number weighs the root mean square of the
+            slopes per `Workload.offset_scale`, whatever their number N: it is divided by sqrt(N).
+            A text is the published absolute weight (``"0.001 HWHM"``), which pulls harder the more
+            elements there are. See `PUBLISHED_STRENGTH`.
+        lr: Peak learning rate of the control parameters; see TrainingMethod.
+        lr_digital: Peak learning rate of the digital parameters.
+        optimizer: ``"adam"`` or ``"sgd"``.
+    """
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:
@@ -70,5 +78,5 @@ class OpticalPruning(TrainingMethod):
 
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss on the ideal device plus the penalty."""
-        slopes = slope_norms(layer.sensitivity() for layer in workload.layers().values())
-        return workload.loss(workload(batch[0]), batch) + self.amount("strength", workload) * slopes
+        slopes = [layer.sensitivity() for layer in workload.layers().values()]
+        return workload.loss(workload(batch[0]), batch) + self.penalty(workload, slopes)

@@ -109,7 +109,8 @@ def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) 
         return f"{words[0].capitalize()} errors", f"{name} ({unit})"
     title = ", ".join([words[0].capitalize(), *words[1:]])
     signed = any(group.level < 0 for group in groups)
-    return title, f"{quantity_text(words, offset=signed)} ({unit})"
+    quantity = quantity_text(words, offset=signed)
+    return title, f"{quantity} ({unit})" if unit else quantity
 
 
 def degradation(table: Table) -> Figure | None:

@@ -37,7 +37,9 @@ def earlier(table: Table) -> Figure | None:
         return None
     looks = style.method_styles(row.method for row in measured(table))
     metric, share = table.key["metric"], is_share(table.key["metric"])
-    legend = style.legend_width([*(row.method for row in rows), "95 % interval"])
+    spread = any(ends(score) for row in rows for score in _points(row).values())
+    intervals = ["95 % interval"] * spread
+    legend = style.legend_width([*(row.method for row in rows), *intervals])
     figure = style.new_figure(5.2 + legend, max(4.2, 1.7 + 0.2 * len(rows)))
     ax = figure.subplots()
     step = 2 * _BESIDE / max(len(rows) - 1, 1)
@@ -63,7 +65,7 @@ def earlier(table: Table) -> Figure | None:
         Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
     ]
     upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
-    handles.append(Line2D([], [], color=style.INK, label="95 % interval", **upright))
+    handles += [Line2D([], [], color=style.INK, label=text, **upright) for text in intervals]
     chance = rows[0].metric.get("chance")
     if chance is not None:
         ax.axhline(chance, zorder=1, **CHANCE)

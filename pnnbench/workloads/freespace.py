@@ -20,6 +20,7 @@ from pnnbench.workloads.grid import (
 )
 from pnnbench.workloads.misaligned import ALONE, Levels, MisalignmentGrid, displaced
 from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
+from pnnbench.workloads.tiers import DIGITS_TIERS, MNIST_TIERS
 
 #: How far weights stand from the light that belongs to them, root mean square over the modulator,
 #: in weights: a row is one pixel, a column `Layout.column_pixels`; see `misalignment`. All levels
@@ -184,17 +185,7 @@ class FreeSpaceDigits(FreeSpaceWorkload):
     data: ClassVar[str] = "digits"
     layout: ClassVar[Layout] = Layout((8, 8), cell=(12, 10))
     environment_ranges: ClassVar[Mapping[str, float]] = misalignments(layout).training_ranges()
-    tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=32,
-            n_devices=2,
-            train_images=256,
-            test_images=64,
-            validation_images=50,
-        ),
-        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
-    }
+    tiers: ClassVar[Mapping[str, Tier]] = DIGITS_TIERS
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network for 8 x 8 digits."""
@@ -215,23 +206,7 @@ class FreeSpaceMNIST(FreeSpaceWorkload):
     layout: ClassVar[Layout] = Layout((28, 28))
     environment_ranges: ClassVar[Mapping[str, float]] = misalignments(layout).training_ranges()
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=64,
-            n_devices=2,
-            train_images=640,
-            test_images=200,
-            validation_images=100,
-        ),
-        "quick": Tier(
-            epochs=2,
-            batch_size=64,
-            n_devices=5,
-            train_images=10_000,
-            test_images=2_000,
-            sharpness_images=2_000,
-            validation_images=1000,
-        ),
+        **MNIST_TIERS,
         "standard": Tier(epochs=5, batch_size=64, n_devices=20, validation_images=5000),
         "paper": Tier(epochs=15, batch_size=64, n_devices=100, validation_images=5000),
     }

@@ -35,6 +35,7 @@ from pnnbench.workloads.networks import (
     LinearFactory,
     PhysicalNetwork,
 )
+from pnnbench.workloads.tiers import DIGITS_TIERS, MNIST_TIERS
 
 #: Levels of the grid. Which of them count was chosen, for networks as trained (frozen) and for
 #: devices that have taken their batch-norm statistics again (calibrated), from BP and NAT on
@@ -202,17 +203,7 @@ class MRRDigits(MRRWorkload):
 
     name: ClassVar[str] = "mrr-digits"
     data: ClassVar[str] = "digits"
-    tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=32,
-            n_devices=2,
-            train_images=256,
-            test_images=64,
-            validation_images=50,
-        ),
-        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
-    }
+    tiers: ClassVar[Mapping[str, Tier]] = DIGITS_TIERS
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network for 8 x 8 digits."""
@@ -225,23 +216,7 @@ class MRRMNIST(MRRWorkload):
     name: ClassVar[str] = "mrr-mnist"
     data: ClassVar[str] = "mnist"
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=64,
-            n_devices=2,
-            train_images=640,
-            test_images=200,
-            validation_images=100,
-        ),
-        "quick": Tier(
-            epochs=2,
-            batch_size=64,
-            n_devices=5,
-            train_images=10_000,
-            test_images=2_000,
-            sharpness_images=2_000,
-            validation_images=1000,
-        ),
+        **MNIST_TIERS,
         "standard": Tier(epochs=12, batch_size=64, n_devices=20, validation_images=5000),
         "paper": Tier(epochs=20, batch_size=64, n_devices=100, validation_images=5000),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from pnnbench.workloads.networks import (
     OpticalNet,
     PhysicalNetwork,
 )
+from pnnbench.workloads.tiers import DIGITS_TIERS, MNIST_TIERS
 
 #: Levels of the grid on one mesh. Which of them count was chosen from BP and NAT on held-out
 #: training images and validation devices: those at which the mean of the two lies between 20 and
@@ -119,17 +121,7 @@ class MZIDigits(MZIWorkload):
     data: ClassVar[str] = "digits"
     counted: ClassVar[tuple[float, ...]] = COUNTED_DIGITS
     imbalances_counted: ClassVar[tuple[float, ...]] = IMBALANCES_COUNTED_DIGITS
-    tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=32,
-            n_devices=2,
-            train_images=256,
-            test_images=64,
-            validation_images=50,
-        ),
-        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
-    }
+    tiers: ClassVar[Mapping[str, Tier]] = DIGITS_TIERS
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network for 8 x 8 digits."""
@@ -137,23 +129,8 @@ class MZIDigits(MZIWorkload):
 
 
 _MNIST_TIERS = {
-    "smoke": Tier(
-        epochs=1,
-        batch_size=64,
-        n_devices=2,
-        train_images=640,
-        test_images=200,
-        validation_images=100,
-    ),
-    "quick": Tier(
-        epochs=2,
-        batch_size=100,
-        n_devices=5,
-        train_images=10_000,
-        test_images=2_000,
-        sharpness_images=2_000,
-        validation_images=1000,
-    ),
+    **MNIST_TIERS,
+    "quick": dataclasses.replace(MNIST_TIERS["quick"], batch_size=100),
 }
 
 

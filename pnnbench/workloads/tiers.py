@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,3 +31,41 @@ class Tier:
     calibration_images: int = 10_000
     sharpness_images: int = 10_000
     validation_images: int = 0
+
+
+#: Tiers of the embedded digits, where a pass over them takes seconds.
+DIGITS_TIERS: Mapping[str, Tier] = MappingProxyType(
+    {
+        "smoke": Tier(
+            epochs=1,
+            batch_size=32,
+            n_devices=2,
+            train_images=256,
+            test_images=64,
+            validation_images=50,
+        ),
+        "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
+    }
+)
+#: The small tiers of MNIST.
+MNIST_TIERS: Mapping[str, Tier] = MappingProxyType(
+    {
+        "smoke": Tier(
+            epochs=1,
+            batch_size=64,
+            n_devices=2,
+            train_images=640,
+            test_images=200,
+            validation_images=100,
+        ),
+        "quick": Tier(
+            epochs=2,
+            batch_size=64,
+            n_devices=5,
+            train_images=10_000,
+            test_images=2_000,
+            sharpness_images=2_000,
+            validation_images=1000,
+        ),
+    }
+)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,19 +10,13 @@ from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.grid import arrange, counted_cells, curve_areas, read_grid
 
 from ..record_factory import DEVICES, RECALIBRATED, make_later_record, make_record
-
-ROOT = Path(__file__).resolve().parents[2]
+from ..scripts import load_script
 
 
 @pytest.fixture(scope="module")
 def search() -> ModuleType:
     """The script of the search."""
-    spec = importlib.util.spec_from_file_location("search", ROOT / "scripts" / "search.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("scripts/search.py")
 
 
 @pytest.mark.parametrize("name", ["mzi-digits", "freespace-digits"])

@@ -57,8 +57,6 @@ class Restless(MRRDigits):
     "cls", [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits, Restless]
 )
 def test_training_is_the_same_to_the_bit_with_and_without_it(cls, rule, tmp_path) -> None:
-    if not rule.supports(cls(0)):
-        pytest.skip("the method cannot train the workload")
     found = []
     for watched in (False, True):
         workload, method = cls(3), rule()
