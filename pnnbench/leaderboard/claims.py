@@ -139,6 +139,11 @@ class Claims:
     claims: tuple[Claim, ...]
 
     @property
+    def boards(self) -> tuple[str, ...]:
+        """Names of the suites whose boards decide something."""
+        return tuple(dict.fromkeys(t.board for claim in self.claims for t in claim.tests))
+
+    @property
     def family(self) -> int:
         """Number of tests, measured or not: the intervals of all of them hold together."""
         return sum(len(claim.tests) for claim in self.claims)

@@ -140,7 +140,7 @@ def _decide(claim: Claim, claims: Claims, tables: Sequence[Table], found: Found)
     if claim.not_testable:
         return Decided(claim, NOT_TESTABLE, claim.not_testable)
     if claim.waits_for:
-        return Decided(claim, NOT_MEASURED, f"waits for {claim.waits_for}")
+        return Decided(claim, NOT_MEASURED, claim.waits_for)
     outcomes = tuple(_judge(test, claims, tables, found) for test in claim.tests)
     deciding = [outcome for outcome in outcomes if not outcome.test.beside]
     reasons = dict.fromkeys(outcome.reason for outcome in deciding if outcome.reason)
@@ -278,11 +278,12 @@ def _correlation(
     bounds = None if rho.mean is None else correlation_bounds(rho.mean, len(points), level)
     if bounds is None:
         raise NotMeasuredError(f"all rows of {test.board} have one {test.other}, or one λmax")
+    alone = correlation_bounds(bounds.mean, len(points), st.CONFIDENCE) or bounds
     return Outcome(
         test,
         _verdict(test, bounds),
         bounds=bounds,
-        plain=rho,
+        plain=st.Interval(alone.mean, alone.low, alone.high, ("rows",)),
         seeds=len(row_of(table, test.rows[0]).seeds),
         reproduced=reproduced,
         revision=table.key["revision"],
