@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pnnbench.leaderboard.claims import ALONE, CORRELATION, Claims, Comparison
-from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, NOT_SHOWN, VERDICTS, Decided, Outcome
 from pnnbench.report.formatting import NONE
 
@@ -193,7 +192,18 @@ def _rule(test: Comparison) -> str:
 def _number(test: Comparison, value: float, *, printed: bool = False) -> str:
     if printed:  # with the digits that were printed
         return str(value)
-    return f"{value:.3g}" if test.ratio else f"{value:.1f}".replace("-", "−")
+    return _factor(value) if test.ratio else _signed(value, ".1f")
+
+
+def _factor(value: float) -> str:
+    """Three digits, without an exponent where there is room for the number."""
+    return f"{value:.0f}" if 1e3 <= value < 1e6 else f"{value:.3g}"
+
+
+def _signed(value: float, form: str) -> str:
+    """A number with a true minus sign; none on what rounds to zero."""
+    text = format(value, form)
+    return text.lstrip("+-") if not text.strip("+-0.") else text.replace("-", "−")
 
 
 def _pair(
@@ -212,16 +222,13 @@ def _difference(outcome: Outcome) -> str:
     bounds = outcome.bounds
     if bounds is None:
         return NONE
-    return _interval(outcome.test, Interval(bounds.mean, bounds.low, bounds.high))
-
-
-def _interval(test: Comparison, found: Interval) -> str:
-    ends = (found.mean, found.low, found.high)
-    if test.ratio:
-        mean, low, high = (f"{x:.3g}" for x in ends)
+    ends = (bounds.mean, bounds.low, bounds.high)
+    if outcome.test.ratio:
+        mean, low, high = map(_factor, ends)
         return f"× {mean} ({low} to {high})"
-    form, unit = ("+.2f", "") if test.figure == CORRELATION else ("+.1f", " points")
-    mean, low, high = (format(x, form).replace("-", "−") for x in ends)
+    correlation = outcome.test.figure == CORRELATION
+    form, unit = ("+.2f", "") if correlation else ("+.1f", " points")
+    mean, low, high = (_signed(x, form) for x in ends)
     return f"{mean} ({low} to {high}){unit}"
 
 
@@ -230,7 +237,7 @@ def _seen(outcome: Outcome) -> str:
     if outcome.verdict != NOT_SHOWN or outcome.bounds is None or outcome.bounds.seen is None:
         return ""
     if outcome.test.ratio:
-        return f"a factor of {outcome.bounds.seen:.3g}"
+        return f"a factor of {_factor(outcome.bounds.seen)}"
     return f"{outcome.bounds.seen:.1f} points"
 
 
