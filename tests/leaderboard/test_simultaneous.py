@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy import stats
 
+from pnnbench.leaderboard.claims import read_claims
 from pnnbench.leaderboard.simultaneous import POWER, correlation_bounds, mean_bounds
 
 LEVEL = 0.99
@@ -40,6 +41,25 @@ def test_it_covers_at_least_as_often_as_it_says(seeds: int, spread) -> None:
         found = mean_bounds(drawn(rng, seeds, 20, spread), LEVEL)
         inside += found.low <= 0.0 <= found.high
     assert inside / trials >= LEVEL - 3 * np.sqrt(LEVEL * (1 - LEVEL) / trials)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_claims_of_equal_rows_get_a_wrong_verdict_in_at_most_a_twentieth_of_files(
+    seeds: int,
+) -> None:
+    """All tests of the file that ships at once, half of them on devices, half without."""
+    claims, trials = read_claims(), 200
+    rng = np.random.default_rng(seeds)
+    wrong = 0
+    for _ in range(trials):
+        found = [
+            mean_bounds(drawn(rng, seeds, devices, (1.0, own, 0.5)), claims.level)
+            for i in range(claims.family)
+            for devices, own in [(20, i % 3) if i % 2 else (1, 0)]
+        ]
+        wrong += any(not bounds.low <= 0.0 <= bounds.high for bounds in found)
+    error = 1.0 - claims.confidence
+    assert wrong / trials <= error + 3 * np.sqrt(error * (1 - error) / trials)
 
 
 def test_what_would_have_been_seen_is_seen_that_often() -> None:
