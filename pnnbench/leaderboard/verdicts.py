@@ -46,6 +46,8 @@ class Outcome:
         devices: Number of devices; 0 where the figure has none.
         reproduced: Values of the authors' files; None where there are none.
         revision: Revision of the protocol; empty where nothing was measured.
+        excluded: Whether the interval excludes half of the published effect, so that it is known to
+            be smaller; False where none was printed.
     """
 
     test: Comparison
@@ -58,6 +60,7 @@ class Outcome:
     devices: int = 0
     reproduced: tuple[float | None, float | None] = (None, None)
     revision: str = ""
+    excluded: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the comparison as plain JSON types."""
@@ -85,6 +88,7 @@ class Outcome:
             else {"mean": bounds.mean, "low": bounds.low, "high": bounds.high},
             "plain": self.plain.as_dict(),
             "smallest_seen": None if bounds is None else bounds.seen,
+            "half_of_published_excluded": self.excluded,
             "seeds": self.seeds,
             "devices": self.devices,
             "revision": self.revision or None,
@@ -208,7 +212,7 @@ def _difference(
     bounds = mean_bounds(values, level)
     if bounds is None:
         raise NotMeasuredError(f"{test.board} has one seed, which says nothing of others")
-    verdict = _verdict(test, bounds)
+    verdict, excluded = _verdict(test, bounds), _excludes_half(test, bounds)
     plain = st.crossed(values)
     means = [float(row.mean()), None if against is None else float(against.mean())]
     if test.ratio:
@@ -228,7 +232,25 @@ def _difference(
         devices=values.shape[1] if values.shape[1] > 1 else 0,
         reproduced=reproduced,
         revision=table.key["revision"],
+        excluded=excluded,
     )
+
+
+def _effect(test: Comparison) -> float | None:
+    """The published effect in points, or as a natural logarithm; None where none was printed."""
+    if test.published is None:
+        return None
+    first, second = test.published
+    return math.log(first / second) if test.ratio else first - second
+
+
+def _excludes_half(test: Comparison, bounds: Bounds) -> bool:
+    """Whether an interval lies below half of the effect that was printed."""
+    effect = _effect(test)
+    if effect is None or test.rule not in ("higher", "lower"):
+        return False
+    sign = 1.0 if test.rule == "higher" else -1.0
+    return max(sign * bounds.low, sign * bounds.high) < abs(effect) / 2.0
 
 
 def _verdict(test: Comparison, bounds: Bounds) -> str:
@@ -237,10 +259,7 @@ def _verdict(test: Comparison, bounds: Bounds) -> str:
         if bounds.low >= -test.margin:
             return HOLDS
         return DOES_NOT_HOLD if bounds.high < -test.margin else NOT_SHOWN
-    effect = None
-    if test.published is not None:
-        first, second = test.published
-        effect = math.log(first / second) if test.ratio else first - second
+    effect = _effect(test)
     if test.rule == "at_most":
         limit = (effect or 0.0) + math.log(test.tolerance)
         if bounds.high <= limit:

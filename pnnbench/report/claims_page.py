@@ -17,7 +17,7 @@ from pnnbench.leaderboard.verdicts import (
 )
 from pnnbench.records.store import write_whole
 from pnnbench.report.claims_text import render_json, render_markdown
-from pnnbench.report.claims_view import counts, heading, rules, views
+from pnnbench.report.claims_view import counts, heading, views
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LOOKS = {HOLDS: "good", IN_PART: "part", NOT_SHOWN: "open", DOES_NOT_HOLD: "bad"}
@@ -44,7 +44,7 @@ def render_html(claims: Claims, decided: Sequence[Decided]) -> str:
         heading=heading(claims),
         counts=counts(decided),
         claims=views(decided),
-        rules=rules(claims),
+        rules=claims.verdicts,
         looks=_LOOKS,
     )
     return page if page.endswith("\n") else page + "\n"

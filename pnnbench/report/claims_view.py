@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pnnbench.leaderboard.claims import ALONE, CORRELATION, Claims, Comparison
@@ -131,18 +131,6 @@ def heading(claims: Claims) -> str:
     )
 
 
-def rules(claims: Claims) -> Mapping[str, str]:
-    """The rule of each verdict.
-
-    Args:
-        claims: The file of claims.
-
-    Returns:
-        Verdict to rule, as the file has it.
-    """
-    return claims.verdicts
-
-
 def _test(outcome: Outcome) -> ComparisonView:
     test = outcome.test
     there = outcome.bounds is not None
@@ -233,12 +221,12 @@ def _difference(outcome: Outcome) -> str:
 
 
 def _seen(outcome: Outcome) -> str:
-    """The smallest difference that would have been seen, where none was."""
+    """The smallest difference that would have been seen, where none was, and what is excluded."""
     if outcome.verdict != NOT_SHOWN or outcome.bounds is None or outcome.bounds.seen is None:
         return ""
-    if outcome.test.ratio:
-        return f"a factor of {_factor(outcome.bounds.seen)}"
-    return f"{outcome.bounds.seen:.1f} points"
+    seen = outcome.bounds.seen
+    text = f"a factor of {_factor(seen)}" if outcome.test.ratio else f"{seen:.1f} points"
+    return text + ("; half of the published effect is excluded" if outcome.excluded else "")
 
 
 def _over(outcome: Outcome) -> str:

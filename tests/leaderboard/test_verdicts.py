@@ -96,6 +96,7 @@ def test_a_clear_gain_as_large_as_published_holds() -> None:
 def test_a_clear_gain_of_less_than_half_of_the_published_holds_in_part() -> None:
     records = rings({"SAT": 0.1, "BP": 0.0})
     assert one(records, published(CELLS, 90.0, 60.0)).verdict == IN_PART
+    assert one(records, published(CELLS, 75.0, 60.0)).verdict == HOLDS
     assert one(records, CELLS).verdict == HOLDS  # without a published size
 
 
@@ -104,6 +105,9 @@ def test_equal_rows_show_nothing_and_say_what_would_have_been_seen() -> None:
     assert found.verdict == NOT_SHOWN
     bounds = found.outcomes[0].bounds
     assert 0.0 < bounds.high < bounds.seen < 5.0
+    assert found.outcomes[0].excluded  # 15 points, half of what was printed
+    small = one(rings({"SAT": 0.0, "BP": 0.0}), published(CELLS, 60.0 + bounds.high, 60.0))
+    assert (small.verdict, small.outcomes[0].excluded) == (NOT_SHOWN, False)
 
 
 def test_a_clear_loss_does_not_hold() -> None:
