@@ -179,12 +179,12 @@ def _said(folder: Path, name: str) -> list[str]:
     """A sentence for each comparison of a decided claim that was made on the board."""
     lines = []
     for view in views(verdicts(folder)[1]):
-        made = [test for test in view.tests if test.board == name and test.measured_at_all]
+        made = [test for test in view.tests if test.board == name and test.decides]
         if view.verdict == NOT_MEASURED or not made:
             continue
         parts = []
         for test in made:
-            seen = f", would have been seen: {test.seen}" if test.seen else ""
+            seen = f" (would have been seen: {test.seen})" if test.seen else ""
             figure = test.figure.partition(":")[0]
             parts.append(f"{test.rows}, {figure}: {test.difference}, {test.verdict}{seen}")
         told = escaped("; ".join(parts))

@@ -51,6 +51,7 @@ class ComparisonView:
         board: The board.
         over: What the interval spans.
         measured_at_all: Whether there is a value.
+        decides: Whether it does more than stand beside.
     """
 
     rows: str
@@ -65,6 +66,7 @@ class ComparisonView:
     board: str
     over: str
     measured_at_all: bool
+    decides: bool
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def _test(outcome: Outcome) -> ComparisonView:
         board=test.board,
         over=_over(outcome),
         measured_at_all=there and outcome.verdict != NOT_MEASURED,
+        decides=not test.beside,
     )
 
 
@@ -223,6 +226,8 @@ def _difference(outcome: Outcome) -> str:
 def _seen(outcome: Outcome) -> str:
     """The smallest difference that would have been seen, where none was, and what is excluded."""
     if outcome.verdict != NOT_SHOWN or outcome.bounds is None or outcome.bounds.seen is None:
+        return ""
+    if outcome.test.rule not in ("higher", "lower"):  # held against a margin, not against nothing
         return ""
     seen = outcome.bounds.seen
     text = f"a factor of {_factor(seen)}" if outcome.test.ratio else f"{seen:.1f} points"
