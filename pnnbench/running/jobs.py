@@ -41,6 +41,7 @@ from pnnbench.registry import method_class, workload_class
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, measure, no_share, require_measured
 from pnnbench.running.provenance import git_state, part_of_run, provenance
+from pnnbench.running.resources import keep_memory
 from pnnbench.running.stages import EVERY, measure_stages
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, fit
@@ -177,6 +178,7 @@ def run_job(
     """
     started = datetime.now(UTC)
     begun = time.perf_counter()
+    keep_memory()
     (folder / TRACEBACK).unlink(missing_ok=True)
     base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
 
