@@ -27,6 +27,7 @@ from safetensors.torch import save as to_safetensors
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.gaps import Gaps
+from pnnbench.evaluation.quick import noted
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -254,22 +255,24 @@ def run_job(
             fresh = partial(build, job)
             return measure_stages(stages, data, job.tier, cells, fresh, calibrated, gaps)
 
-        measured = measure(
-            job,
-            trained,
-            data,
-            say,
-            measuring,
-            method.figures,
-            folder,
-            earlier if early else None,
-            device,
-        )
+        with noted() as ways:
+            measured = measure(
+                job,
+                trained,
+                data,
+                say,
+                measuring,
+                method.figures,
+                folder,
+                earlier if early else None,
+                device,
+            )
         cost |= measured.pop("cost")
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)
-        done = {"status": "ok", "provenance": provenance(job, started, state.parts)}
+        whence = provenance(job, started, state.parts, ways.as_dict())
+        done = {"status": "ok", "provenance": whence}
         return write_record(folder / "record.json", {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)

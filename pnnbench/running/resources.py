@@ -73,4 +73,4 @@ def keep_memory() -> bool:
         ctypes.CDLL(None).gnu_get_libc_version  # noqa: B018 - other libraries have an idle mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(*setting) == 1 for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD)])
+    return all(mallopt(*setting) == 1 for setting in (_TRIM_THRESHOLD, _MMAP_THRESHOLD))
