@@ -110,6 +110,14 @@ class Workload(pl.LightningModule):
         self.gradient_evaluations = 0
         self.hardware_queries = 0
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes some fifty times a step which of its hooks is running. A text is no
+        # parameter, buffer or module, and torch need not look whether it is.
+        if type(value) is str:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def build_network(self) -> PhysicalNetwork:
         """Builds the network with fresh parameters from torch's global generator."""
         raise NotImplementedError
