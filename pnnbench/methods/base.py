@@ -225,9 +225,7 @@ class TrainingMethod(pl.Callback):
             {"params": digital, "lr": self.lr_digital},
         ]
         optimizer: torch.optim.Optimizer = (
-            Adam(groups)
-            if self.optimizer == "adam"
-            else torch.optim.SGD(groups, momentum=0.5)
+            Adam(groups) if self.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.5)
         )
         why = f"the schedule {self.schedule!r} of the learning rate"
         steps = None if self.schedule == "constant" else self.total_steps(workload, why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -463,6 +464,10 @@ class Workload(pl.LightningModule):
                 next_step="give the Trainer one: Trainer(callbacks=[BP()])",
             )
         return self.method
+
+
+# Lightning asks for it at each step; here it is written down.
+setattr(Workload.training_step, "__signature__", signature(Workload.training_step))  # noqa: B010
 
 
 class _Part(nn.Module):
