@@ -16,8 +16,10 @@ def evaluate(options: Any) -> int:
     folder, record = finished(options.run, options.runs)
     from pnnbench.report.run_text import cells_csv, cells_text
     from pnnbench.running.jobs import load_trained
+    from pnnbench.running.resources import keep_memory
     from pnnbench.submitting.submissions import remeasure
 
+    keep_memory()
     workload, data = load_trained(folder, record), data_of(record, options.data)
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
@@ -45,7 +47,9 @@ def sharpness(options: Any) -> int:
     from pnnbench.report.run_text import gap_text, sharpness_text
     from pnnbench.running.jobs import load_trained, own_device
     from pnnbench.running.measuring import measure_job_sharpness
+    from pnnbench.running.resources import keep_memory
 
+    keep_memory()
     workload, data = load_trained(folder, record), data_of(record, options.data)
     found = Gaps()
     result = measure_job_sharpness(

@@ -123,6 +123,10 @@ class TrainingLoader(DataLoader[Batch]):
         if self._resumed and self.batches_done is not None:
             self._resumed = False
             batches.first_batch = self.batches_done()
+        if self.num_workers == 0:  # as torch would, without its own book-keeping for each batch
+            for index in batches:
+                yield self.dataset[index]
+            return
         iterator = super().__iter__()
         # The sampler is read lazily, so first_batch stays until the next iteration starts.
         yield from iterator

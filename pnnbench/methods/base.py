@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
+from pnnbench.methods.adam import Adam
 from pnnbench.platforms.base import derive_seed
 from pnnbench.workloads.amounts import Amount as Amount  # for the authors of methods
 from pnnbench.workloads.amounts import Scale, absolute
@@ -224,9 +225,7 @@ class TrainingMethod(pl.Callback):
             {"params": digital, "lr": self.lr_digital},
         ]
         optimizer: torch.optim.Optimizer = (
-            torch.optim.Adam(groups)
-            if self.optimizer == "adam"
-            else torch.optim.SGD(groups, momentum=0.5)
+            Adam(groups) if self.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.5)
         )
         why = f"the schedule {self.schedule!r} of the learning rate"
         steps = None if self.schedule == "constant" else self.total_steps(workload, why)

@@ -98,6 +98,11 @@ class PhysicalLayer(nn.Module):
         return self._weight_override[0]
 
     @property
+    def recording(self) -> bool:
+        """Whether the read-out's full scale is being calibrated."""
+        return self._recorded_peak is not None
+
+    @property
     def deployed(self) -> bool:
         """Whether the layer stands for what is deployed, not for the digital model in training.
 
@@ -320,10 +325,15 @@ class PhysicalLayer(nn.Module):
                 scale = _peak(signal.flatten(1)).view(-1, *[1] * (blocks.dim() - 1))
                 y = (blocks + noise * scale * z).flatten(0, 1)
             else:
-                y = torch.add(blocks, z, alpha=noise * self._known_scale()).flatten(0, 1)
+                y = torch.add(blocks, z, alpha=noise * self.known_scale()).flatten(0, 1)
         return y if self.read_out_tap is None else self.read_out_tap(y)
 
-    def _known_scale(self) -> float:
+    def known_scale(self) -> float:
+        """The calibrated full scale of the read-out.
+
+        Raises:
+            UserError: If there is none above 0.
+        """
         scale = float(self.full_scale)
         if not (math.isfinite(scale) and scale > 0.0):
             raise UserError(

@@ -1,81 +1,26 @@
 """The product of the columns of a mesh in C, built on demand; plain PyTorch is its oracle.
 
-The source lies beside this file. It is compiled with the machine's C compiler on first use, into
-the user's cache folder, and called through ctypes. Where there is no compiler the plain build of
-`mesh` takes its place. ``PNNBENCH_MESH=plain`` switches it off.
+The source lies beside this file; `native` compiles it on first use. Where there is no compiler the
+plain build of `mesh` takes its place. ``PNNBENCH_MESH=plain`` switches it off.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pnnbench.errors import UserError
+from pnnbench.platforms.native import build
 
 _SOURCE = Path(__file__).with_name("mesh_op.c")
-# Sums may be reordered. Not -ffast-math: that links start-up code which makes the whole process
-# flush denormal numbers to zero.
-_FLAGS = (
-    *("-O3", "-march=native", "-shared", "-fPIC"),
-    *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
-)
+#: Sums may be reordered.
+_FLAGS = ("-fassociative-math", "-fno-signed-zeros")
 _SUFFIX = {torch.complex64: "float", torch.complex128: "double"}
-
-
-def _machine() -> str:
-    """What code for this very processor depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.platform() + platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
-
-
-def _cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "pnnbench" / "ops"
-
-
-def _compile() -> Path:
-    """Builds the library if it is not in the cache; returns its path.
-
-    Raises:
-        OSError: If there is no compiler, or it fails.
-    """
-    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
-    if not compiler:
-        raise OSError("there is no C compiler: neither cc nor gcc is on the path")
-    source = _SOURCE.read_bytes()
-    key = hashlib.sha256(
-        source + " ".join((*_FLAGS, compiler, platform.machine(), _machine())).encode()
-    ).hexdigest()[:16]
-    target = _cache() / f"mesh_{key}.so"
-    if target.is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        built = Path(folder) / target.name
-        command = [*compiler.split(), *_FLAGS, "-o", str(built), str(_SOURCE), "-lm"]
-        try:
-            done = subprocess.run(  # noqa: S603 - the machine's compiler on our own source
-                command, capture_output=True, text=True, timeout=120, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise OSError("the C compiler took more than 120 s") from None
-        if done.returncode != 0:
-            raise OSError(f"the C compiler failed: {done.stderr.strip()[-500:]}")
-        built.replace(target)
-    return target
 
 
 @functools.cache
@@ -84,7 +29,7 @@ def _library() -> ctypes.CDLL | str:
     if os.environ.get("PNNBENCH_MESH", "") == "plain":
         return "PNNBENCH_MESH=plain switches it off"
     try:
-        library = ctypes.CDLL(str(_compile()))
+        library = build(_SOURCE, *_FLAGS)
     except OSError as error:
         return str(error)
     pointer, number = ctypes.c_void_p, ctypes.c_int64

@@ -27,6 +27,7 @@ from safetensors.torch import save as to_safetensors
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.gaps import Gaps
+from pnnbench.evaluation.quick import noted
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -41,6 +42,7 @@ from pnnbench.registry import method_class, workload_class
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, measure, no_share, require_measured
 from pnnbench.running.provenance import git_state, part_of_run, provenance
+from pnnbench.running.resources import keep_memory
 from pnnbench.running.stages import EVERY, measure_stages
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, fit
@@ -177,6 +179,7 @@ def run_job(
     """
     started = datetime.now(UTC)
     begun = time.perf_counter()
+    keep_memory()
     (folder / TRACEBACK).unlink(missing_ok=True)
     base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
 
@@ -252,22 +255,24 @@ def run_job(
             fresh = partial(build, job)
             return measure_stages(stages, data, job.tier, cells, fresh, calibrated, gaps)
 
-        measured = measure(
-            job,
-            trained,
-            data,
-            say,
-            measuring,
-            method.figures,
-            folder,
-            earlier if early else None,
-            device,
-        )
+        with noted() as ways:
+            measured = measure(
+                job,
+                trained,
+                data,
+                say,
+                measuring,
+                method.figures,
+                folder,
+                earlier if early else None,
+                device,
+            )
         cost |= measured.pop("cost")
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         require_measured(measured)
-        done = {"status": "ok", "provenance": provenance(job, started, state.parts)}
+        whence = provenance(job, started, state.parts, ways.as_dict())
+        done = {"status": "ok", "provenance": whence}
         return write_record(folder / "record.json", {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)

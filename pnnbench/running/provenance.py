@@ -38,7 +38,10 @@ _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def provenance(
-    job: Job, started: datetime, parts: Sequence[Mapping[str, Any]] = ()
+    job: Job,
+    started: datetime,
+    parts: Sequence[Mapping[str, Any]] = (),
+    evaluation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Sources of the job's code, what its method knows, versions, git state and machine.
 
@@ -46,6 +49,7 @@ def provenance(
         job: The job.
         started: When this process took it up.
         parts: Parts of its training, more than one if it was interrupted; see `RunState.parts`.
+        evaluation: How its grids were computed; see `pnnbench.evaluation.quick.Ways`.
 
     Returns:
         Plain values, for the record. ``changed_between_parts`` names what was not the same in all
@@ -64,7 +68,10 @@ def provenance(
             "cores": os.cpu_count() or 0,
             "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
         },
-        "arithmetic": arithmetic(),
+        "arithmetic": {
+            **arithmetic(),
+            **({"evaluation": dict(evaluation)} if evaluation else {}),
+        },
         "threads": torch.get_num_threads(),
         "parts": [dict(part) for part in parts],
         **({"changed_between_parts": differing} if differing else {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -109,6 +110,14 @@ class Workload(pl.LightningModule):
         self.method: LossMethod | None = None
         self.gradient_evaluations = 0
         self.hardware_queries = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes some fifty times a step which of its hooks is running. A text is no
+        # parameter, buffer or module, and torch need not look whether it is.
+        if type(value) is str:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network with fresh parameters from torch's global generator."""
@@ -463,6 +472,10 @@ class Workload(pl.LightningModule):
                 next_step="give the Trainer one: Trainer(callbacks=[BP()])",
             )
         return self.method
+
+
+# Lightning asks for it at each step; here it is written down.
+setattr(Workload.training_step, "__signature__", signature(Workload.training_step))  # noqa: B010
 
 
 class _Part(nn.Module):

@@ -72,11 +72,16 @@ class _Calls:
     Args:
         found: Norm and moments of each call that is settled, in the order of the network.
         conditions: Conditions that each input holds, one after another.
+        whole: Whether one batch holds all images. Its call is settled as soon as it is reached, and
+            the pass goes on.
     """
 
-    def __init__(self, found: list[tuple[_BatchNorm, _Moments]], conditions: int) -> None:
+    def __init__(
+        self, found: list[tuple[_BatchNorm, _Moments]], conditions: int, whole: bool
+    ) -> None:
         self.found = found
         self.conditions = conditions
+        self.whole = whole
         self.call = 0
         self.pooled: tuple[_BatchNorm, _Moments] | None = None
 
@@ -85,6 +90,9 @@ class _Calls:
         x: Tensor = args[0] if args else kwargs["input"]
         if self.call == len(self.found):
             moments = _Moments.of(_folded(x, self.conditions))
+            if self.whole:
+                self.found.append((norm, moments))
+        if self.call == len(self.found):
             if self.pooled is not None:
                 self._same(norm, self.pooled[0])
                 moments = self.pooled[1].join(moments)
@@ -143,9 +151,10 @@ def _pass(
     batches: Sequence[Tensor],
     found: list[tuple[_BatchNorm, _Moments]],
     conditions: int,
+    whole: bool,
 ) -> tuple[_BatchNorm, _Moments] | None:
     """Pools the inputs of the first call of a norm that is not settled; None if all are."""
-    calls = _Calls(found, conditions)
+    calls = _Calls(found, conditions, whole)
     hooks = [norm.register_forward_pre_hook(calls, with_kwargs=True) for norm in norms]
     stopped = []
     try:
@@ -169,11 +178,13 @@ def _measured(
     norms: list[_BatchNorm],
     batches: Sequence[Tensor],
     conditions: int = 1,
+    *,
+    whole: bool = False,
 ) -> list[tuple[_BatchNorm, _Moments]]:
-    """Norm and moments of each call, in the order of the network."""
+    """Norm and moments of each call, in the order of the network; see `_Calls` for ``whole``."""
     found: list[tuple[_BatchNorm, _Moments]] = []
     with _borrowed(norms):
-        while (pooled := _pass(forward, norms, batches, found, conditions)) is not None:
+        while (pooled := _pass(forward, norms, batches, found, conditions, whole)) is not None:
             found.append(pooled)
     return found
 
@@ -236,6 +247,9 @@ def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int
     order of the network, on the devices that the network is operated on. Norms before the first
     physical layer, and read-out full scales, stay as they are.
 
+    One pass does, since all images are in one batch: noise must follow its place in the network
+    alone, as it does where several passes would draw it again.
+
     Args:
         network: A network in evaluation mode, inside `operate` with so many conditions.
         features: Inputs of the first physical layer (N, ...), N at least 2.
@@ -259,7 +273,7 @@ def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int
                 norm.running_var = norm.running_var.repeat(conditions)
         inputs = features.repeat(conditions, *[1] * (features.dim() - 1))
         with torch.no_grad():
-            found = _measured(network.physical, norms, [inputs], conditions)
+            found = _measured(network.physical, norms, [inputs], conditions, whole=True)
         for norm in norms:
             statistics = _statistics(norm, found)
             if statistics:

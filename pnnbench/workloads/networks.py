@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.diffractive import DiffractiveStack
+from pnnbench.platforms.fused import pooled_block
 
 #: (in_channels, out_channels, kernel_size, padding) -> layer.
 ConvFactory = Callable[[int, int, int, int], nn.Module]
@@ -29,6 +30,12 @@ def max_pool_2x2(x: Tensor) -> Tensor:
     x = x[..., : x.shape[-2] // 2 * 2, : x.shape[-1] // 2 * 2]
     rows = torch.maximum(x[..., ::2, :], x[..., 1::2, :])
     return torch.maximum(rows[..., ::2], rows[..., 1::2])
+
+
+def conv_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+    """Convolution, batch norm, ReLU and 2 x 2 pooling; (B, C, H, W) -> (B, outputs, H', W')."""
+    fused = pooled_block(conv, norm, x)
+    return max_pool_2x2(F.relu(norm(conv(x)))) if fused is None else fused
 
 
 class PhysicalNetwork(nn.Module):
@@ -78,8 +85,8 @@ class LeNet5(PhysicalNetwork):
 
     def physical(self, h: Tensor) -> Tensor:
         """Logits (B, 10) from images (B, 1, 28, 28)."""
-        h = max_pool_2x2(F.relu(self.norm1(self.conv1(h))))
-        h = max_pool_2x2(F.relu(self.norm2(self.conv2(h))))
+        h = conv_block(self.conv1, self.norm1, h)
+        h = conv_block(self.conv2, self.norm2, h)
         activation = F.relu if self.fc_relu else nn.Identity()
         h = activation(self.norm3(self.fc1(h.flatten(1))))
         h = activation(self.norm4(self.fc2(h)))
@@ -104,7 +111,7 @@ class DigitsNet(PhysicalNetwork):
 
     def physical(self, h: Tensor) -> Tensor:
         """Logits (B, 10) from images (B, 1, 8, 8)."""
-        h = max_pool_2x2(F.relu(self.norm1(self.conv1(h))))
+        h = conv_block(self.conv1, self.norm1, h)
         h = F.relu(self.norm2(self.fc1(h.flatten(1))))
         return self.fc2(h)
 
