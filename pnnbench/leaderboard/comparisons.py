@@ -68,30 +68,47 @@ class Effects:
         return len(self.mean)
 
 
-def effects(pairs: Sequence[tuple[st.Scores, st.Scores]]) -> Effects:
-    """Means and variances of paired differences.
+Pair = tuple[st.Scores, st.Scores]
+"""Scores of the one and of the other row; what they have in common is compared."""
 
-    Args:
-        pairs: Scores of the one and of the other row. What they have in common is compared.
+
+def _layouts(pairs: Sequence[Pair]) -> tuple[list[tuple[list[int], Array]], NDArray[np.bool_]]:
+    """Paired differences of one shape at a time.
 
     Returns:
-        One entry per pair; mean 0 and unknown where they have nothing in common.
+        Places of the pairs and their differences, shape (n, n_seeds, n_devices), those that are
+        rounding being 0; and per pair whether the variance of its mean is known: without devices
+        seeds are enough.
     """
-    n = len(pairs)
-    table = np.zeros((4, n))
-    df = np.ones((2, n))
-    known = np.zeros(n, dtype=bool)
-    layouts: dict[tuple[int, ...], list[int]] = {}
+    known = np.zeros(len(pairs), dtype=bool)
+    shapes: dict[tuple[int, ...], list[int]] = {}
     found = []
     for k, (a, b) in enumerate(pairs):
         values = st.differences(a, b)
         if values.size:
-            values = np.where(np.abs(values) <= _rounding(a, b), 0.0, values)
-            known[k] = _known(a, b, values)
-            layouts.setdefault(values.shape, []).append(k)
+            scale = max(float(np.abs(a.values).max()), float(np.abs(b.values).max()))
+            values = np.where(np.abs(values) <= _ROUNDING * scale, 0.0, values)
+            bare = None in a.devices and None in b.devices
+            known[k] = values.shape[0] > 1 and (values.shape[1] > 1 or bare)
+            shapes.setdefault(values.shape, []).append(k)
         found.append(values)
-    for (n_seeds, n_devices), where in layouts.items():
-        squares = st.mean_squares(np.stack([found[k] for k in where]))
+    return [(where, np.stack([found[k] for k in where])) for where in shapes.values()], known
+
+
+def effects(pairs: Sequence[Pair]) -> Effects:
+    """Means and variances of paired differences.
+
+    Args:
+        pairs: The rows that are compared.
+
+    Returns:
+        One entry per pair; mean 0 and unknown where they have nothing in common.
+    """
+    table, df = np.zeros((4, len(pairs))), np.ones((2, len(pairs)))
+    layouts, known = _layouts(pairs)
+    for where, values in layouts:
+        n_seeds, n_devices = values.shape[1:]
+        squares = st.mean_squares(values)
         parts = (squares.seeds, squares.devices, squares.both)
         table[0, where] = squares.mean
         table[1:, where] = np.stack(parts) / (n_seeds * n_devices)
@@ -212,7 +229,7 @@ class Superiority:
         return {"share": self.share, "low": self.low, "high": self.high}
 
 
-def superiority(pairs: Sequence[tuple[st.Scores, st.Scores]], sign: float) -> list[Superiority]:
+def superiority(pairs: Sequence[Pair], sign: float) -> list[Superiority]:
     """Probability that the one beats the other where both meet the same fresh seed and device.
 
     The share of the crossed cells, no model of their distribution. Its interval is that of Clopper
@@ -221,35 +238,19 @@ def superiority(pairs: Sequence[tuple[st.Scores, st.Scores]], sign: float) -> li
     seeds or devices, whichever are fewer. So ten of ten seeds say 69 % and more, three of three 29.
 
     Args:
-        pairs: Scores of the one and of the other row.
+        pairs: The rows that are compared.
         sign: 1 where higher scores are better, -1 elsewhere.
 
     Returns:
         One per pair.
     """
-    return [_superiority(a, b, sign) for a, b in pairs]
-
-
-def _superiority(a: st.Scores, b: st.Scores, sign: float) -> Superiority:
-    values = st.differences(a, b)
-    if not values.size:
-        return Superiority(None)
-    equal = np.abs(values) <= _rounding(a, b)
-    share, low, high = win_interval(np.where(equal, 0.5, sign * values > 0.0)[None])
-    if not _known(a, b, values):
-        return Superiority(float(share[0]))
-    return Superiority(float(share[0]), float(low[0]), float(high[0]))
-
-
-def _rounding(a: st.Scores, b: st.Scores) -> float:
-    """The largest difference that is rounding."""
-    return _ROUNDING * max(float(np.abs(a.values).max()), float(np.abs(b.values).max()))
-
-
-def _known(a: st.Scores, b: st.Scores, values: Array) -> bool:
-    """Whether the variance of a mean difference is known; without devices seeds are enough."""
-    bare = None in a.devices and None in b.devices
-    return values.shape[0] > 1 and (values.shape[1] > 1 or bare)
+    made = [Superiority(None) for _ in pairs]
+    layouts, known = _layouts(pairs)
+    for where, values in layouts:
+        ends = win_interval(np.where(values == 0.0, 0.5, sign * values > 0.0))
+        for k, share, low, high in zip(where, *(end.tolist() for end in ends), strict=True):
+            made[k] = Superiority(share, low, high) if known[k] else Superiority(share)
+    return made
 
 
 def win_interval(wins: Array) -> tuple[Array, Array, Array]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,12 @@ def student(df: ArrayLike, level: ArrayLike = 1.0 - CONFIDENCE) -> Array:
     return np.asarray(-special.stdtrit(df, half), dtype=np.float64)
 
 
+@lru_cache(maxsize=4096)
+def _student(df: int) -> float:
+    """`student` at 95 %, remembered: a board asks for few of them, often."""
+    return float(student(df))
+
+
 @dataclass(frozen=True)
 class MeanSquares:
     """Two-way analysis of variance without replication, of one layout or of many.
@@ -115,7 +122,7 @@ def crossed_half(found: MeanSquares, n_seeds: int, n_devices: int) -> Array:
         One per layout, in the unit of the values.
     """
     df_s, df_d = n_seeds - 1, n_devices - 1
-    t_s, t_d, t_e = student([df_s, df_d, df_s * df_d])
+    t_s, t_d, t_e = (_student(df) for df in (df_s, df_d, df_s * df_d))
     # An exact layout leaves rounding in the interaction alone.
     shared = SHARED * found.both
     squares = (
@@ -142,7 +149,7 @@ def one_way(values: ArrayLike, *, axis: str = "seeds") -> Interval:
     mean = float(x.mean())
     if x.size == 1:
         return Interval(mean)
-    half = float(student(x.size - 1)) * float(x.std(ddof=1)) / math.sqrt(x.size)
+    half = _student(x.size - 1) * float(x.std(ddof=1)) / math.sqrt(x.size)
     return Interval(mean, mean - half, mean + half, (axis,))
 
 
