@@ -1,8 +1,8 @@
 """Measures by simulation what the comparisons of a board promise, and writes docs/statistics.md.
 
-Run: python benchmarks/statistics [--boards 4000] [--text]
+Run: python benchmarks/statistics [--boards 16000] [--text]
 
-Four minutes on one core. The figures go to benchmarks/statistics/results.json; the page and the
+A quarter of an hour on one core. The figures go to benchmarks/statistics/results.json; the page and the
 line of the README are written from them. ``--text`` writes them again without measuring.
 """
 
@@ -33,7 +33,7 @@ def _write(path: Path, text: str) -> None:
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--boards", type=int, default=4000, help="boards per case, at least 400")
+    parser.add_argument("--boards", type=int, default=16_000, help="boards per case, at least 400")
     parser.add_argument("--text", action="store_true", help="write the texts without measuring")
     args = parser.parse_args()
     if args.boards < 400:

@@ -15,6 +15,8 @@ from pnnbench.leaderboard import statistics as st
 ROWS = (8, 17)
 SEEDS = (3, 5, 10)
 DEVICES = 20
+LAYOUTS, POWER_BOARDS, CHECKED_BOARDS = 20_000, 1000, 200
+"""Layouts per case of coverage; boards per case of power and of what boards state."""
 _CHUNK = 200
 SPREADS = ((0.6, 0.0), (2.0, 0.0), (4.0, 0.0), (0.6, 8.0), (2.0, 8.0), (4.0, 8.0))
 """Spreads of paired differences between seeds and between devices, in points."""
@@ -168,13 +170,18 @@ def measure(boards: int, say: Any) -> dict[str, Any]:
     """Measures everything.
 
     Args:
-        boards: Boards per case of false orders; a quarter of them per case of power.
+        boards: Boards per case of false orders.
         say: Told about progress.
 
     Returns:
         Plain JSON types.
     """
-    result: dict[str, Any] = {"boards": boards, "devices": DEVICES}
+    result: dict[str, Any] = {
+        "boards": boards,
+        "power_boards": POWER_BOARDS,
+        "layouts": LAYOUTS,
+        "devices": DEVICES,
+    }
     result["false_orders"] = []
     for law in EQUAL_BOARDS:
         for rows in ROWS:
@@ -188,10 +195,9 @@ def measure(boards: int, say: Any) -> dict[str, Any]:
             found = equal_boards(EQUAL_BOARDS[4], (boards, 8, seeds, devices), 2)
             case = {"law": EQUAL_BOARDS[4].name, "rows": 8, "seeds": seeds, "devices": devices}
             result["false_orders"].append(case | found)
-    result["layouts"] = 5 * boards
     result["coverage"] = [
         {"law": law.name, "skewness": skewness, "seeds": seeds}
-        | coverage(law, skewness, (5 * boards, seeds, DEVICES), 3)
+        | coverage(law, skewness, (LAYOUTS, seeds, DEVICES), 3)
         for skewness in (0.0, 1.0, 2.0)
         for law in SINGLE
         for seeds in SEEDS
@@ -201,13 +207,13 @@ def measure(boards: int, say: Any) -> dict[str, Any]:
     for rows in ROWS:
         for spread in SPREADS:
             for seeds in SEEDS:
-                found = power_at(2.0, spread, (boards // 4, rows, seeds, DEVICES), 4)
+                found = power_at(2.0, spread, (POWER_BOARDS, rows, seeds, DEVICES), 4)
                 case = {"rows": rows, "spread": list(spread), "seeds": seeds}
                 result["power"].append(case | found)
         say(f"power: {rows} rows")
     result["resolution"] = [
         {"rows": rows, "spread": list(spread), "seeds_had": seeds}
-        | resolution_check(spread, (boards // 20, rows, seeds, DEVICES), 5)
+        | resolution_check(spread, (CHECKED_BOARDS, rows, seeds, DEVICES), 5)
         for rows in ROWS
         for spread in SPREADS[:4]
         for seeds in SEEDS
