@@ -2,8 +2,8 @@
 
 Run: python benchmarks/statistics [--boards 16000] [--text]
 
-A quarter of an hour on one core. The figures go to benchmarks/statistics/results.json; the page and the
-line of the README are written from them. ``--text`` writes them again without measuring.
+A quarter of an hour on one core. The figures go to benchmarks/statistics/results.json; the page
+and the line of the README are written from them. ``--text`` writes them again without measuring.
 """
 
 from __future__ import annotations

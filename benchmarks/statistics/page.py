@@ -78,8 +78,8 @@ def readme_line(results: Found) -> str:
     return (
         f"{_LINE} 95 %, over training seeds and devices as crossed random effects. Ranks are "
         "ranges that hold together over all pairs of rows: on boards whose rows are all equal an "
-        "order appears in at most 5 % of cases, by proof with normal seeds and devices; measured, in "
-        f"the worst of many cases, in {percent(eight)} % (8 rows) and {percent(many)} % (17 rows); "
+        "order appears in at most 5 % of cases, by proof with normal seeds and devices; measured, "
+        f"in the worst of many cases, in {percent(eight)} % (8 rows), {percent(many)} % (17 rows); "
         f"intervals of rows cover {percent(low)} % and more, {percent(skewed)} % with "
         "skewed seeds; "
         f"2 points between two of 8 rows are seen in {percent(ten)} % of boards of 10 seeds where "

@@ -132,6 +132,21 @@ def half_widths(found: Effects, level: float | Array) -> Array:
     return np.where(found.known, half, np.inf)
 
 
+def plain_widths(found: Effects) -> Array:
+    """Half widths of the plain 95 % intervals, as `statistics.crossed` has them.
+
+    Args:
+        found: Paired differences.
+
+    Returns:
+        Shape (n,); not a number where the variance of the mean is not known.
+    """
+    both = found.df_seeds * found.df_devices
+    quantiles = [st.student(df) for df in (found.df_seeds, found.df_devices, both)]
+    half = st.plain_half(found.seeds, found.devices, found.both, quantiles)
+    return np.where(found.known, half, np.nan)
+
+
 def p_values(found: Effects) -> Array:
     """Two-sided p-values: the level at which the interval of `half_widths` just reaches zero.
 

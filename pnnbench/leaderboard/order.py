@@ -102,12 +102,16 @@ def _compared(
             adjusted[i, j] = p
             above[j, i] = p <= cmp.FAMILY
     level = cmp.FAMILY / max(len(pairs), 1)
-    halves = cmp.half_widths(found, level)
+    halves, plains = cmp.half_widths(found, level), cmp.plain_widths(found)
     wins = cmp.superiority([(a[1], b[1]) for a, b in pairs], sign)
     made = []
     for k, ((i, j), (a, b)) in enumerate(zip(places, pairs, strict=True)):
-        plain = st.paired_difference(a[1], b[1])
         known = bool(found.known[k])
+        if known:
+            spans = ("seeds",) if None in a[1].devices else ("seeds", "devices")
+            plain = cmp.interval(found, k, plains, spans)
+        else:
+            plain = st.paired_difference(a[1], b[1])
         made.append(
             Comparison(
                 a=a[0].method,

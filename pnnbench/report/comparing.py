@@ -86,7 +86,7 @@ def ties(table: Table) -> list[str]:
                 f"{rank(row)} {row.method}: not told apart from {'; '.join(row.tied_with)}"
             )
         else:
-            lines.append(f"{rank(row)} {row.method}: told apart from {'; '.join(others)} alone")
+            lines.append(f"{rank(row)} {row.method}: told apart only from {'; '.join(others)}")
     if unknown:
         lines.append(f"not told apart from any row: {'; '.join(unknown)}")
     return lines
@@ -141,7 +141,7 @@ def rank_text(table: Table) -> str:
         "which is better, which does not make them equal."
     )
     if baseline is not None:
-        text += f" The ± of vs {baseline} holds for all complete rows at once."
+        text += f" The interval of vs {baseline} holds for all complete rows at once."
     return text
 
 

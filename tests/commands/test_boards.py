@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,18 @@ def test_a_published_board_is_found_by_the_suite(ran: Ran, tmp_path: Path) -> No
     assert "4 jobs were finished elsewhere: taken over" in done.err
     assert ": start" not in done.err
     assert done.out == first.out
+
+
+def test_what_lies_beside_a_board_is_not_read(ran: Ran, tmp_path: Path) -> None:
+    shutil.copytree(ran[0] / "runs" / "tiny", tmp_path / "runs" / "tiny")
+    broken = tmp_path / "runs" / "other" / "0123456789abcdef"
+    broken.mkdir(parents=True)
+    (broken / "record.json").write_text("torn")
+    (broken.parent / "suite.json").write_text("torn")
+    alone = command("leaderboard", "runs/tiny", "--format", "json", cwd=tmp_path)
+    assert alone.out == command("leaderboard", "runs/tiny", "--format", "json", cwd=ran[0]).out
+    assert "torn" not in alone.err
+    command("leaderboard", "runs", cwd=tmp_path, status=2)
 
 
 def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:

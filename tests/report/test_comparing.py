@@ -47,8 +47,8 @@ def test_ties_say_each_pair_once_and_truly(table) -> None:
                 assert not any(name in pair for pair in apart)
             continue
         said.add(method)
-        if rest.startswith("told apart from "):
-            found = set(rest.removeprefix("told apart from ").removesuffix(" alone").split("; "))
+        if rest.startswith("told apart only from "):
+            found = set(rest.removeprefix("told apart only from ").split("; "))
         else:
             tied = set(rest.removeprefix("not told apart from ").split("; "))
             found = labels - tied - {method}
