@@ -176,10 +176,15 @@ def attainable(rows: int) -> tuple[int, ...]:
     Returns:
         Numbers of unequal pairs, ascending, from 0 to ``rows (rows - 1) / 2``.
     """
-    equal: list[set[int]] = [{0}]
+    # Bit e of entry n: n rows can be in groups with e equal pairs.
+    equal = [1]
     for n in range(1, rows + 1):
-        equal.append({g * (g - 1) // 2 + rest for g in range(1, n + 1) for rest in equal[n - g]})
-    return tuple(sorted(rows * (rows - 1) // 2 - e for e in equal[rows]))
+        found = 0
+        for g in range(1, n + 1):
+            found |= equal[n - g] << (g * (g - 1) // 2)
+        equal.append(found)
+    pairs = rows * (rows - 1) // 2
+    return tuple(pairs - e for e in range(pairs, -1, -1) if equal[rows] >> e & 1)
 
 
 def step_down(p: Array, unequal: Sequence[int] | None = None) -> Array:

@@ -55,6 +55,8 @@ def amount(value: float, *, share: bool) -> str:
     points = 100 * value
     if points > 100:
         return "more than 100 points"
+    if points < 0.01:
+        return "less than 0.01 points"
     return f"{points:.2g} points" if points < 10 else f"{points:.0f} points"
 
 

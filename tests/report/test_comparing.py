@@ -90,3 +90,17 @@ def test_claims_of_rows_that_are_left_out_are_not_shown_and_no_figure_changes() 
     whole = ranking.build(records, claims=CLAIMS)[0]
     kept = ranking.without(whole, ("tested law",))
     assert kept.claims == whole.claims[:2]
+
+
+@pytest.mark.parametrize(
+    ("value", "share", "words"),
+    [
+        (0.0823, True, "8.2 points"),
+        (0.345, True, "34 points"),
+        (1.5, True, "more than 100 points"),
+        (1e-9, True, "less than 0.01 points"),
+        (0.0123, False, "0.012"),
+    ],
+)
+def test_amounts_have_a_unit(value: float, share: bool, words: str) -> None:
+    assert comparing.amount(value, share=share) == words

@@ -328,7 +328,9 @@ def score_tables(page: Page) -> list[list[list[str]]]:
         if row and row[0].strip() == "Rank":
             found.append([])
         elif found and len(row) == 10:
-            found[-1].append([cell.strip() for cell in row])
+            # On narrow screens the rank stands below the method.
+            row = [re.sub(r" rank \d+(–\d+)?(?= |$)", "", cell).strip() for cell in row]
+            found[-1].append(row)
     return found
 
 
