@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pnnbench.leaderboard.model import Table
 
 _FIRST_RUN = "pnnbench run quickstart"
+_BOARD = ("suite", "protocol", "workload", "tier")
 
 
 def _sources(given: list[str]) -> list[Path]:
@@ -42,14 +43,14 @@ def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
     """
     from pnnbench.leaderboard.joining import join
     from pnnbench.leaderboard.ranking import build
-    from pnnbench.records.index import read_index
+    from pnnbench.records.index import read_claims, read_index
     from pnnbench.records.store import read_records
 
     records, current = read_records(sources), read_index(sources)
-    if joined:
+    if joined:  # claims are those of one suite
         together, asked = join(records, current)
         return build(together, current=asked)
-    return build(records, current=current)
+    return build(records, current=current, claims=read_claims(sources))
 
 
 def write_board(
@@ -138,6 +139,7 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 
 
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
+    from pnnbench.records.index import read_claims, read_index, write_index
     from pnnbench.records.published import publish_records
     from pnnbench.records.store import read_placed, write_whole
     from pnnbench.registry import PROTOCOL
@@ -153,6 +155,11 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     older = {job["hash"] for table in tables for job in table.older}
     placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
     publish_records(placed, folder / "records")
+    boards = {tuple(table.key[k] for k in _BOARD) for table in tables}
+    index = {key: jobs for key, jobs in read_index(sources).items() if key in boards}
+    if index:
+        claims = read_claims(sources).get(names[0], ())
+        write_index(folder, names[0], index, claims=claims)
     page = write_board(tables, folder, wandb, Path("runs") / "leaderboard")
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")

@@ -7,8 +7,11 @@ from typing import Any
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.choice import Chosen, Current
+from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
+from pnnbench.leaderboard.resolution import Resolution
+from pnnbench.records.index import Claim
 
 PUBLISHED = "published"
 """Protocol of the authors' own procedure, which is shown and never ranked."""
@@ -58,11 +61,15 @@ class Row:
         without_value: Cells that count and have no value, over all seeds; they count as guessing.
         undefined: Seeds whose score is undefined: a condition that counts has no value, and the
             metric has no chance level to count instead.
-        rank: 1 + number of significantly better complete methods; None if not ranked or
-            incomplete. A table of the published protocol has neither ranks nor robust scores.
-        tied_with: Labels of the methods that cannot be told from this one.
+        rank_low: Best place that the row can have: 1 + number of complete rows that are told to be
+            better; None if not ranked or incomplete. The ranges of all rows hold together at 95 %.
+            A table of the published protocol has neither ranks nor robust scores.
+        rank_high: Worst place: number of complete rows less those told to be worse.
+        tied_with: Labels of the complete rows that cannot be told from this one.
         baseline: Label of the baseline, if the table has one.
-        difference: Paired difference of the robust score to the baseline.
+        difference: Paired difference of the robust score to the baseline, the plain interval.
+        simultaneous: The same difference; its interval holds for all complete rows at once.
+        superiority: How often the row beats the baseline; None for the baseline itself.
         scores: Robust score per seed and device, for paired comparisons.
     """
 
@@ -94,10 +101,13 @@ class Row:
     missing: tuple[int, ...] = ()
     without_value: int = 0
     undefined: tuple[int, ...] = ()
-    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
     tied_with: tuple[str, ...] = ()
     baseline: str | None = None
     difference: st.Interval = st.NOTHING
+    simultaneous: st.Interval = st.NOTHING
+    superiority: Superiority | None = None
     scores: st.Scores | None = None
 
     @property
@@ -114,7 +124,12 @@ class Row:
         real = [device for device in self.devices if device is not None]
         difference = None
         if self.baseline is not None and self.baseline != self.method:
-            difference = {"baseline": self.baseline, **self.difference.as_dict()}
+            difference = {
+                "baseline": self.baseline,
+                **self.difference.as_dict(),
+                "simultaneous": {"low": self.simultaneous.low, "high": self.simultaneous.high},
+                "superiority": None if self.superiority is None else self.superiority.as_dict(),
+            }
         more: dict[str, Any] = {}
         if self.reference is not None:
             more = {
@@ -145,7 +160,8 @@ class Row:
             "tier": self.key["tier"],
             "data": {"name": self.key["data"], "fingerprint": self.key["fingerprint"]},
             "higher_is_better": self.metric["higher_is_better"],
-            "rank": self.rank,
+            "rank_low": self.rank_low,
+            "rank_high": self.rank_high,
             "tied_with": list(self.tied_with),
             "difference_to_baseline": difference,
             "auc": {axis: interval.as_dict() for axis, interval in self.auc.items()},
@@ -200,6 +216,80 @@ class GroupLine:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Two complete rows of a table, paired by seed and device.
+
+    Attributes:
+        a: Label of the row with the better score.
+        b: Label of the other.
+        difference: Score of ``a`` less that of ``b``, the plain interval.
+        simultaneous: The same; its interval holds for all pairs of the table at once.
+        p: Adjusted p-value over all pairs, or of the weakest step on a way down from ``a`` to
+            ``b``; None where the variance is not known.
+        separated: Whether the two are told apart: ``p`` is 5 % or less.
+        superiority: How often ``a`` beats ``b`` on a fresh seed and device.
+    """
+
+    a: str
+    b: str
+    difference: st.Interval
+    simultaneous: st.Interval
+    p: float | None
+    separated: bool
+    superiority: Superiority
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the comparison as plain JSON types."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "difference": self.difference.mean,
+            "plain": [self.difference.low, self.difference.high],
+            "simultaneous": [self.simultaneous.low, self.simultaneous.high],
+            "p_adjusted": self.p,
+            "separated": self.separated,
+            "superiority": self.superiority.as_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """A claim of a suite and what its table says of it.
+
+    Attributes:
+        better: Label of the row that is said to be better.
+        than: Label of the other.
+        verdict: ``"shown"``, ``"not shown"``, ``"the other way round"``, or ``"not measured"``
+            where a row is not complete.
+        difference: Score of the one less that of the other, the plain interval.
+        simultaneous: The same; its interval holds for all claims of the suite at once.
+        p: p-value adjusted over the claims; None where the variance is not known.
+        smallest: Difference that this comparison shows with 80 % power, in the unit of the score.
+    """
+
+    better: str
+    than: str
+    verdict: str
+    difference: st.Interval = st.NOTHING
+    simultaneous: st.Interval = st.NOTHING
+    p: float | None = None
+    smallest: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the claim as plain JSON types."""
+        return {
+            "better": self.better,
+            "than": self.than,
+            "verdict": self.verdict,
+            "difference": self.difference.mean,
+            "plain": [self.difference.low, self.difference.high],
+            "simultaneous": [self.simultaneous.low, self.simultaneous.high],
+            "p_adjusted": self.p,
+            "smallest_difference": self.smallest,
+        }
+
+
+@dataclass(frozen=True)
 class Table:
     """Everything that may be compared: rows, groups, correlations, provenance.
 
@@ -218,8 +308,12 @@ class Table:
             of the steps; None if there are none.
         without: What the rows know that were left out of the table.
         left_out: Their labels.
+        comparisons: All pairs of complete rows, the one with the better score first.
+        resolution: What the table could have seen; None with fewer than two complete rows.
+        claims: What the table says of the claims of its suite.
         chosen: The jobs of the table.
         asked: The jobs that the suite consists of, if it has said so.
+        claimed: The claims of the suite.
     """
 
     key: dict[str, str]
@@ -233,8 +327,12 @@ class Table:
     small_part: dict[str, Any] | None = None
     without: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    resolution: Resolution | None = None
+    claims: tuple[ClaimLine, ...] = ()
     chosen: Chosen = field(default_factory=lambda: Chosen({}, {}, ()), repr=False)
     asked: Current | None = field(default=None, repr=False)
+    claimed: tuple[Claim, ...] = field(default=(), repr=False)
 
     @property
     def headline(self) -> bool:
@@ -273,6 +371,11 @@ class Table:
                     for share, (changed, pairs) in changes
                 ],
             }
+        if self.ranked:
+            more["comparisons"] = [pair.as_dict() for pair in self.comparisons]
+            more["resolution"] = None if self.resolution is None else self.resolution.as_dict()
+        if self.claims:
+            more["claims"] = [line.as_dict() for line in self.claims]
         if self.without:
             more |= {"without": list(self.without), "left_out": list(self.left_out)}
         return {

@@ -1,4 +1,4 @@
-"""From records to tables: robust scores, intervals, ranks with ties, correlations.
+"""From records to tables: robust scores, intervals, rank ranges, correlations.
 
 Scores of one table are comparable by construction: one suite, protocol, workload, tier, data
 fingerprint and metric, the same grid and the same devices for every method.
@@ -8,30 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.choice import Board, Chosen, Current, choose
 from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of, headline_of
 from pnnbench.leaderboard.earlier import small_part, stages
 from pnnbench.leaderboard.grid import Record, read_grid, require_equal, revision_of
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
+from pnnbench.leaderboard.order import BASELINE, Placed, in_order, judged
 from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.summary import correlations, provenance
-from pnnbench.leaderboard.transfer import (
-    REFERENCE_LABEL,
-    device_figures,
-    training_severity,
-    with_time_ratios,
-)
+from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
+from pnnbench.records.index import Claim
 from pnnbench.records.store import canonical, record_order
 
 __all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows", "without"]
-
-BASELINE = "bp"
-"""Method that the others are compared with; of several, the one labelled ``BP``."""
 
 
 def _key(record: Record) -> dict[str, str]:
@@ -57,7 +49,10 @@ def _coarse(record: Record) -> Board:
 
 
 def build(
-    records: Sequence[Record], *, current: Mapping[Board, Current] | None = None
+    records: Sequence[Record],
+    *,
+    current: Mapping[Board, Current] | None = None,
+    claims: Mapping[str, Sequence[Claim]] | None = None,
 ) -> list[Table]:
     """Makes the tables of a set of records.
 
@@ -66,6 +61,7 @@ def build(
         current: Per board (suite, protocol, workload, tier) the jobs it consists of, as
             ``read_index`` gives them: of a board named here no others count, and those without a
             record show as missing. Elsewhere the newest job of each row and seed counts.
+        claims: Suite to its claims, as ``read_claims`` gives them.
 
     Returns:
         One table per suite, protocol, workload, tier, data fingerprint, metric and deployment, of
@@ -82,6 +78,7 @@ def build(
     result = []
     for key, members in coarse.items():
         wanted = (current or {}).get(key)
+        claimed = tuple((claims or {}).get(key[0], ()))
         tables: dict[bytes, list[Record]] = {}
         for record in members:
             if record["status"] == "ok":
@@ -92,11 +89,11 @@ def build(
                 failed.setdefault(revision_of(record), []).append(record)
         for done in tables.values():
             bad = failed.pop(revision_of(done[0]), [])
-            result += _tables(_key(done[0]), [*done, *bad], wanted)
+            result += _tables(_key(done[0]), [*done, *bad], wanted, claimed)
         for revision, bad in failed.items():
             nothing = {"data": "none", "fingerprint": "none", "metric": "none"}
             nothing["revision"] = str(revision)
-            result += _tables(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted)
+            result += _tables(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted, claimed)
     # Deployments of one board keep their order: the headline first.
     return sorted(result, key=lambda t: tuple(v for k, v in t.key.items() if k != "deployment"))
 
@@ -142,7 +139,7 @@ def without(table: Table, names: Sequence[str]) -> Table:
     )
     if asked is not None:
         asked = {label: jobs for label, jobs in asked.items() if label not in gone}
-    made = _table(table.key, kept, asked, table.deployments)
+    made = _table(table.key, kept, asked, table.deployments, ())
     # Training times stay relative to the row they were, shown or not.
     before = {row.method: row for row in table.rows}
     rows = tuple(
@@ -150,21 +147,36 @@ def without(table: Table, names: Sequence[str]) -> Table:
         for row in made.rows
         for old in (before[row.method],)
     )
-    return replace(made, rows=rows, without=tuple(names), left_out=gone)
+    # Claims stay the family that the suite has, whatever rows are shown.
+    claims = tuple(line for line in table.claims if not {line.better, line.than} & set(gone))
+    return replace(
+        made,
+        rows=rows,
+        without=tuple(names),
+        left_out=gone,
+        claims=claims,
+        claimed=table.claimed,
+    )
 
 
-def _tables(key: dict[str, str], records: list[Record], asked: Current | None) -> list[Table]:
+def _tables(
+    key: dict[str, str], records: list[Record], asked: Current | None, claimed: tuple[Claim, ...]
+) -> list[Table]:
     """The tables of one board: one for each deployment, the headline first."""
     chosen = choose(records, asked)
     done = [record for members in chosen.finished.values() for record in members]
     stated = [record for record in done if "headline" in record]
     require_equal("headline deployment", stated, [headline_of(record) for record in stated])
     names = deployment_names(done)
-    return [_table({**key, "deployment": name}, chosen, asked, names) for name in names]
+    return [_table({**key, "deployment": name}, chosen, asked, names, claimed) for name in names]
 
 
 def _table(
-    key: dict[str, str], chosen: Chosen, asked: Current | None, deployments: tuple[str, ...]
+    key: dict[str, str],
+    chosen: Chosen,
+    asked: Current | None,
+    deployments: tuple[str, ...],
+    claimed: tuple[Claim, ...],
 ) -> Table:
     deployment = key["deployment"]
     done = [record for members in chosen.finished.values() for record in members]
@@ -201,10 +213,10 @@ def _table(
                     (r, by_seed[r["job"]["seed"]]) for r in members if r["job"]["seed"] in by_seed
                 ]
         made.append(Row(**row))
-    ordered = _ranked(made, metric["higher_is_better"]) if ranked else tuple(made)
+    placed = in_order(made, metric["higher_is_better"]) if ranked else Placed(tuple(made))
     return Table(
         key=key,
-        rows=with_time_ratios(ordered, chosen.finished),
+        rows=with_time_ratios(placed.rows, chosen.finished),
         groups=group_lines(every[0], stacks) if every else (),
         correlations=correlations(jobs, metric["higher_is_better"]),
         provenance=provenance(having),
@@ -221,58 +233,10 @@ def _table(
         ),
         deployments=deployments,
         small_part=small_part(having) if frozen else None,
+        comparisons=placed.comparisons,
+        resolution=placed.resolution,
+        claims=judged(placed.rows, claimed) if ranked else (),
         chosen=chosen,
         asked=asked,
+        claimed=claimed,
     )
-
-
-def _ranked(made: list[Row], higher_is_better: bool) -> tuple[Row, ...]:
-    whole = [row for row in made if row.complete and row.scores is not None]
-    ranks = dict(
-        zip(
-            [row.method for row in whole],
-            st.rank_with_ties([row.scores for row in whole], higher_is_better=higher_is_better),
-            strict=True,
-        )
-    )
-    candidates = [
-        row for row in made if row.name == BASELINE and row.epochs_factor == 1.0 and row.scores
-    ]
-    if len(candidates) > 1:
-        candidates = [row for row in candidates if row.method == REFERENCE_LABEL]
-    baseline = candidates[0] if candidates else None
-    result = []
-    for row in made:
-        changes: dict[str, Any] = {"rank": ranks.get(row.method)}
-        if baseline is not None and baseline.scores is not None:
-            changes["baseline"] = baseline.method
-            if row.scores is not None:
-                changes["difference"] = st.paired_difference(row.scores, baseline.scores)
-        if row.method in ranks and row.scores is not None:
-            changes["tied_with"] = tuple(
-                other.method
-                for other in whole
-                if other is not row
-                and other.scores is not None
-                and _tied(st.paired_difference(row.scores, other.scores))
-            )
-        result.append(replace(row, **changes))
-    sign = -1.0 if higher_is_better else 1.0
-    # By score, never by how many others are worse: a third row would turn the order of two.
-    return tuple(
-        sorted(
-            result,
-            key=lambda row: (
-                not row.complete,
-                row.robust.mean is None,
-                sign * (row.robust.mean or 0.0),
-                row.method,
-            ),
-        )
-    )
-
-
-def _tied(difference: st.Interval) -> bool:
-    if difference.low is None or difference.high is None:
-        return True
-    return difference.low <= 0.0 <= difference.high

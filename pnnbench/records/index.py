@@ -1,14 +1,15 @@
 """Which jobs a suite consists of at present: ``suite.json`` in its run folder.
 
 A run folder also keeps jobs of earlier versions of a suite or of a method; the index says which of
-them count.
+them count. It also carries what the suite sets out to show.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ Jobs = str | tuple[str, ...]
 """Hash of the job of a row and seed; of several, where the row trains on several devices."""
 Index = dict[Key, dict[str, dict[int, Jobs]]]
 """Board to row label to seed to hash."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a suite sets out to show: one of its rows is better than another.
+
+    Attributes:
+        better: Label of the one.
+        than: Label of the other.
+    """
+
+    better: str
+    than: str
 
 
 def hashes(jobs: Jobs) -> tuple[str, ...]:
@@ -41,24 +55,51 @@ def read_index(sources: Path | str | Iterable[Path | str]) -> Index:
         UserError: If an index is not what `write_index` writes.
     """
     found: Index = {}
+    for path in _paths(sources):
+        found |= _read(path)[0]
+    return found
+
+
+def read_claims(sources: Path | str | Iterable[Path | str]) -> dict[str, tuple[Claim, ...]]:
+    """Reads the claims of the suites that have an index in folders of runs.
+
+    Args:
+        sources: As for `read_index`.
+
+    Returns:
+        Suite to its claims; suites without claims are left out.
+
+    Raises:
+        UserError: If an index is not what `write_index` writes.
+    """
+    found: dict[str, tuple[Claim, ...]] = {}
+    for path in _paths(sources):
+        index, claims = _read(path)
+        if claims:
+            found |= {suite: claims for suite, *_ in index}
+    return found
+
+
+def _paths(sources: Path | str | Iterable[Path | str]) -> Iterator[Path]:
     for source in [sources] if isinstance(sources, (str, Path)) else sources:
         folder = Path(source)
         for path in sorted({folder / NAME, *folder.glob(f"*/{NAME}")}):
             if path.is_file():
-                found |= _read(path)
-    return found
+                yield path
 
 
-def _read(path: Path) -> Index:
+def _read(path: Path) -> tuple[Index, tuple[Claim, ...]]:
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {
+        index: Index = {
             (content["suite"], board["protocol"], board["workload"], board["tier"]): {
                 str(label): {int(seed): _jobs(found) for seed, found in jobs.items()}
                 for label, jobs in board["rows"].items()
             }
             for board in content["boards"]
         }
+        claims = [Claim(str(c["better"]), str(c["than"])) for c in content.get("claims", [])]
+        return index, tuple(claims)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: is not the index of a suite ({type(error).__name__}: {error})",
@@ -75,7 +116,7 @@ def _jobs(found: Any) -> Jobs:
 
 
 def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mapping[int, Jobs]]],
-                *, keep: bool = False) -> None:  # fmt: skip
+                *, keep: bool = False, claims: Sequence[Claim] = ()) -> None:  # fmt: skip
     """Writes the index of a suite in one step; leaves an equal one as it is.
 
     Args:
@@ -84,16 +125,17 @@ def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mappi
         index: Its boards.
         keep: Whether jobs that the index names already stay where the new one has no others,
             as after a run of some rows or seeds.
+        claims: What the suite sets out to show.
     """
     path = folder / NAME
     merged: Index = {}
     if keep and path.is_file():
-        merged = _read(path)
+        merged = _read(path)[0]
     for key, rows in index.items():
         board = merged.setdefault(key, {})
         for label, jobs in rows.items():
             board[label] = {**(board.get(label, {}) if keep else {}), **jobs}
-    content = {
+    content: dict[str, Any] = {
         "suite": suite,
         "boards": [
             {
@@ -108,6 +150,8 @@ def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mappi
             for (_, protocol, workload, tier), rows in sorted(merged.items())
         ],
     }
+    if claims:
+        content["claims"] = [{"better": c.better, "than": c.than} for c in claims]
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         return

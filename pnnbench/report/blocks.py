@@ -10,7 +10,16 @@ from pnnbench.leaderboard.earlier import WHOLE
 from pnnbench.leaderboard.knowledge import knowledge_text
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING
-from pnnbench.report.formatting import NONE, count, eigenvalue, further, is_share, plus_minus
+from pnnbench.report.comparing import CLAIMS_TITLE, beats, claim_lines, rank
+from pnnbench.report.formatting import (
+    NONE,
+    count,
+    eigenvalue,
+    further,
+    is_share,
+    number,
+    plus_minus,
+)
 
 Column = tuple[str, Callable[[Row], str]]
 """Heading and what stands below it for a row."""
@@ -33,20 +42,6 @@ class Block:
     lines: list[list[str]]
     method: int
     wide: bool
-
-
-def rank(row: Row) -> str:
-    """Formats a rank, ``=`` marking that it is shared.
-
-    Args:
-        row: A row.
-
-    Returns:
-        Such as ``"3="``.
-    """
-    if row.rank is None:
-        return NONE
-    return f"{row.rank}=" if row.tied_with else f"{row.rank}"
 
 
 def level(group: GroupLine, *, signed: bool) -> str:
@@ -232,8 +227,9 @@ def lay_out(table: Table) -> list[Block]:
         table: The table.
 
     Returns:
-        Scores in order of rank, the training device where the records have it, cost, and scores
-        after shares of the steps where rows have them. Without ranks: the figures of each row, then
+        Scores in order, claims of the suite where it has any, each row against the baseline, the
+        training device where the records have it, cost, and scores after shares of the steps where
+        rows have them. Without ranks: the figures of each row, then
         what each measured over the grid.
     """
     devices, cost = _device_columns(table), _cost_columns(table)
@@ -241,6 +237,12 @@ def lay_out(table: Table) -> list[Block]:
         own = [_METHOD, _KNOWS, _clean(table), *devices, _LAMBDA, *cost]
         return [_block(table, "", own, wide=True), _grid(table)]
     made = [_block(table, "", _score_columns(table))]
+    if table.claims:
+        made.append(Block(CLAIMS_TITLE, *claim_lines(table), method=0, wide=True))
+    baseline = _baseline(table)
+    if baseline is not None and len(table.rows) > 1:
+        title = f"Against {baseline}, each row by itself; beats: on a fresh seed and device"
+        made.append(_block(table, title, [_METHOD, *_against(table)], wide=True))
     made.append(_block(table, cost_title(table), [_METHOD, *devices, *cost], wide=True))
     if shares(table):
         columns = [_METHOD, *(_stage_column(table, share) for share in shares(table))]
@@ -273,13 +275,16 @@ def _clean(table: Table) -> Column:
 
 
 def _score_columns(table: Table) -> list[Column]:
-    baseline = next((row.baseline for row in table.rows if row.baseline), None)
+    baseline = _baseline(table)
     unit, share = _unit(table), is_share(table.key["metric"])
 
     def difference(row: Row) -> str:
         if row.baseline == row.method:
             return "baseline"
-        return plus_minus(row.difference, share=share, sign=True)
+        found = row.difference if row.simultaneous.mean is None else row.simultaneous
+        if found is row.difference:  # of an incomplete row: no interval holds beside the others'
+            return number(found.mean, share=share, sign=True)
+        return plus_minus(found, share=share, sign=True)
 
     return [
         ("rank", rank),
@@ -290,6 +295,25 @@ def _score_columns(table: Table) -> list[Column]:
         (f"worst tenth{unit}", lambda row: plus_minus(row.worst_decile, share=share)),
         (f"vs {baseline}" if baseline else "vs baseline", difference),
         _LAMBDA,
+    ]
+
+
+def _baseline(table: Table) -> str | None:
+    return next((row.baseline for row in table.rows if row.baseline), None)
+
+
+def _against(table: Table) -> list[Column]:
+    """The plain interval of the difference to the baseline, and how often a row beats it."""
+    share = is_share(table.key["metric"])
+
+    def difference(row: Row) -> str:
+        if row.baseline == row.method:
+            return "baseline"
+        return plus_minus(row.difference, share=share, sign=True)
+
+    return [
+        (f"difference{_unit(table)}", difference),
+        (f"beats {_baseline(table)} %", lambda row: beats(row.superiority)),
     ]
 
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pnnbench.leaderboard.model import Row, Table
+from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
-from pnnbench.report.blocks import rank
+from pnnbench.report.comparing import rank, widest
 from pnnbench.report.degradation import degradation
 from pnnbench.report.earlier_figure import earlier
 from pnnbench.report.figure_parts import CHANCE, measured, remark, row_axis, sample
@@ -162,14 +162,8 @@ def _rho(value: float) -> str:
 # --- scores ------------------------------------------------------------------------------------
 
 
-def _rank(row: Row) -> str:
-    """The rank, as wide with a tie mark as without."""
-    text = rank(row)
-    return text if text.endswith("=") else text + "\u2007"
-
-
 def scores(table: Table) -> Figure:
-    """Clean metric, robust score and worst tenth of the devices, by method in order of rank.
+    """Clean metric, robust score and worst tenth of the devices, by method in order of the score.
 
     Args:
         table: A table with at least one finished job.
@@ -185,7 +179,9 @@ def scores(table: Table) -> Figure:
     figure = style.new_figure(7.2, 1.75 + 0.46 * len(rows))
     ax = figure.subplots()
     shapes = {"clean": ("o", "none"), "robust score": ("o", "full"), "worst tenth": ("v", "full")}
-    row_axis(ax, [f"{style.plain(row.method)}   {_rank(row)}" for row in rows])
+    width = widest(rows)  # all as wide as the widest: figure spaces are as wide as digits
+    ranks = [rank(row).rjust(width, "\u2007") for row in rows]
+    row_axis(ax, [f"{style.plain(row.method)}   {r}" for row, r in zip(rows, ranks, strict=True)])
     for i, row in enumerate(rows):
         color = looks[row.method].color
         figures = (row.clean, row.robust, row.worst_decile)
@@ -209,5 +205,7 @@ def scores(table: Table) -> Figure:
         ax.axvline(chance, zorder=1, **CHANCE)
         handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
-    style.heading(figure, "Scores in order of rank", remark(table, sample(table)))
+    style.heading(
+        figure, "Scores, and the places that each row can have", remark(table, sample(table))
+    )
     return figure

@@ -252,7 +252,7 @@ def _row_scalars(row: Row) -> dict[str, float]:
         base = f"{PUBLISHED}/{base}"
     if row.key["deployment"] != FROZEN:
         base = f"{row.key['deployment']}/{base}"
-    figures = {name: getattr(row, name) for name in (*_ROW_FIGURES, "difference")}
+    figures = {name: getattr(row, name) for name in (*_ROW_FIGURES, "difference", "simultaneous")}
     scalars: dict[str, float] = {}
     for name, interval in figures.items():
         for end in ("mean", "low", "high"):
@@ -262,8 +262,12 @@ def _row_scalars(row: Row) -> dict[str, float]:
     for name, value in row.cost.items():
         if value is not None:
             scalars[f"{base}/cost/{name}"] = value
-    if row.rank is not None:
-        scalars[f"{base}/rank"] = row.rank
+    for end in ("low", "high"):
+        place = getattr(row, f"rank_{end}")
+        if place is not None:
+            scalars[f"{base}/rank_{end}"] = place
+    if row.superiority is not None and row.superiority.share is not None:
+        scalars[f"{base}/superiority"] = row.superiority.share
     return scalars
 
 
@@ -273,7 +277,8 @@ _ROW_COLUMNS = (
     "workload",
     "tier",
     "deployment",
-    "rank",
+    "rank_low",
+    "rank_high",
     "method",
     "metric",
 )

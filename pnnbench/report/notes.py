@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import phrase
 from pnnbench.leaderboard.model import Table
-from pnnbench.report.blocks import order_texts, rank, training_severity
+from pnnbench.report.blocks import order_texts, training_severity
+from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
 
 NOT_RANKED = (
     "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
@@ -58,9 +59,11 @@ def remarks(table: Table) -> list[str]:
     lines = []
     if not table.ranked:
         lines.append(NOT_RANKED)
-    for row in table.rows:
-        if row.tied_with:
-            lines.append(f"{rank(row)} {row.method}: tied with {'; '.join(row.tied_with)}")
+    lines.extend(ties(table))
+    if found := resolution_text(table):
+        lines.append(found)
+    if table.claims:
+        lines.append(CLAIMS_NOTE)
     for row in table.rows:
         if row.missing:
             total = len(row.seeds) + len(row.missing)
@@ -204,7 +207,7 @@ def footnote(table: Table) -> str:
         )
     return (
         f"± is half a 95 % interval: robust and differences over {over}, clean, worst tenth and "
-        f"λmax over seeds; {size}. Methods that share = are not told apart. {worst_text(table)}"
+        f"λmax over seeds; {size}. {rank_text(table)} {worst_text(table)}"
         f"{more}"
     )
 

@@ -18,7 +18,7 @@ from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING, Interval
-from pnnbench.report import blocks, notes, text
+from pnnbench.report import blocks, comparing, notes, text
 from pnnbench.report import formatting as fmt
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -145,10 +145,14 @@ def _count(value: float | int | None) -> dict[str, Any]:
 def _row(row: Row, low: float, high: float) -> dict[str, Any]:
     share = fmt.is_share(row.metric)
     devices = len([device for device in row.devices if device is not None])
-    better = _told_apart(row.difference, row.metric["higher_is_better"])
+    better = _told_apart(row.simultaneous, row.metric["higher_is_better"])
+    whole = row.simultaneous.mean is not None
+    # Of an incomplete row no interval holds beside the others'.
+    shown = row.simultaneous if whole else Interval(row.difference.mean)
+    plain = fmt.ends(row.difference, share=share, clip=False, sign=True) if whole else ""
     return {
-        "rank": blocks.rank(row),
-        "rank_sort": row.rank or "",
+        "rank": comparing.rank(row),
+        "rank_sort": "" if row.rank_low is None else 1000 * row.rank_low + (row.rank_high or 0),
         "tied_with": "; ".join(row.tied_with),
         "method": row.method,
         "name": row.name,
@@ -162,7 +166,12 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "clean": _cell(row.clean, share=share),
         "robust": _cell(row.robust, share=share, low=low, high=high),
         "worst": _cell(row.worst_decile, share=share),
-        "difference": {**_cell(row.difference, share=share, sign=True), "better": better},
+        "difference": {
+            **_cell(shown, share=share, sign=True),
+            "better": better,
+            "plain": plain,
+        },
+        "beats": _beats(row),
         "lambda_max": _eigenvalue(row.lambda_max),
         "auc": {axis: _cell(interval, share=share) for axis, interval in row.auc.items()},
         "gradients": fmt.count(row.cost.get("gradient_evaluations")),
@@ -183,6 +192,35 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "extra": {name: _extra(name, row.extra.get(name, NOTHING)) for name in EXTRAS},
         "earlier": {stage.share: _cell(stage.score, share=share) for stage in row.earlier},
     }
+
+
+def _beats(row: Row) -> dict[str, Any]:
+    """How often a row beats the baseline, in percent."""
+    found = row.superiority
+    if found is None or found.share is None:
+        return {"text": fmt.NONE, "ends": "", "sort": ""}
+    ends = "" if found.low is None else comparing.beats(found).split("(")[1].rstrip(")")
+    return {"text": f"{100 * found.share:.0f} %", "ends": ends, "sort": repr(found.share)}
+
+
+def _claims(table: Table) -> list[dict[str, Any]]:
+    share = fmt.is_share(table.key["metric"])
+    return [
+        {
+            "text": comparing.claim_text(line),
+            "verdict": line.verdict,
+            "p": comparing.p_text(line.p),
+            "difference": {
+                **_cell(line.simultaneous, share=share, sign=True),
+                "better": {"shown": True, "the other way round": False}.get(line.verdict),
+                "plain": fmt.ends(line.difference, share=share, clip=False, sign=True),
+            },
+            "smallest": fmt.NONE
+            if line.smallest is None
+            else comparing.amount(line.smallest, share=share),
+        }
+        for line in table.claims
+    ]
 
 
 def _extra(name: str, interval: Interval) -> dict[str, Any]:
@@ -309,6 +347,11 @@ def _view(table: Table) -> dict[str, Any]:
             if row.missing
         ],
         "notes": [*notes.table_notes(table), *notes.notes(table)],
+        "rank_text": comparing.rank_text(table) if table.ranked else "",
+        "resolution": _sentence(comparing.resolution_text(table)),
+        "told_apart": [_sentence(line) for line in comparing.ties(table)],
+        "claims": _claims(table),
+        "claims_note": _sentence(comparing.CLAIMS_NOTE.removeprefix("claims: ")),
         "deployment": notes.deployment_text(table) if len(table.deployments) > 1 else "",
         "calibrated": table.key["deployment"] != FROZEN,
         "switched": _switched(table, low, high),
@@ -317,6 +360,10 @@ def _view(table: Table) -> dict[str, Any]:
         "earlier_title": blocks.earlier_title(table),
         "order": ". ".join(blocks.order_texts(table)),
     }
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _rho(entry: dict[str, Any]) -> dict[str, Any]:

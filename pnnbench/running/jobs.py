@@ -328,7 +328,9 @@ def run_suite(
         The records of all jobs, in suite order.
     """
     git_state()
-    write_index(runs / suite.name, suite.name, index_of(suite.jobs), keep=suite.partial)
+    index = index_of(suite.jobs)
+    folder = runs / suite.name
+    write_index(folder, suite.name, index, keep=suite.partial, claims=suite.claims)
     taken = adopt(suite.jobs, runs)
     if taken:
         say(f"{taken} jobs were finished elsewhere: taken over")

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from pnnbench.errors import UserError, kind_word, unknown_name
+from pnnbench.records.index import Claim
 from pnnbench.records.store import canonical, job_hash
 from pnnbench.registry import (
     SUITES,
@@ -22,6 +23,7 @@ from pnnbench.registry import (
     workload_class,
 )
 from pnnbench.running.sources import Source, files_opened, source_of
+from pnnbench.running.suite_claims import claims_of
 from pnnbench.seeds import check_seed
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
@@ -38,6 +40,7 @@ _KEYS = {
     "training_devices",
     "methods",
     "timeout_s",
+    "claims",
 }
 _METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
 
@@ -159,6 +162,7 @@ class Suite:
         partial: Whether the jobs are only some of the suite's: the others stay in its index.
         training_devices: Numbers of the devices that rows in situ train on at each seed; none for
             one a seed.
+        claims: What the suite sets out to show, a family of comparisons of their own.
     """
 
     name: str
@@ -167,6 +171,7 @@ class Suite:
     timeout_s: float | None
     partial: bool = False
     training_devices: tuple[int, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
 
 def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
@@ -201,9 +206,10 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
 
     Args:
         path: YAML file with the keys ``suite``, ``protocol``, ``tier``, ``workloads``, ``seeds``,
-            ``methods`` and optionally ``description``, ``timeout_s`` and ``training_devices``, the
-            numbers of the devices on each of which rows in situ train at every seed, such as
-            ``[0, 1, 2]``. Without it each seed has a device of its own. Rows in silico train once.
+            ``methods`` and optionally ``description``, ``timeout_s``, ``claims``, a list of
+            ``{better: LABEL, than: LABEL}`` over its rows, and ``training_devices``, the numbers
+            of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
+            Without it each seed has a device of its own. Rows in silico train once.
         root: Data folder; None for the default place.
 
     Returns:
@@ -253,13 +259,14 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         if not timeout > 0:
             raise UserError(f"{where}: timeout_s is {timeout}", allowed="a number of seconds > 0")
     entries = _method_entries(where, text["methods"])
+    claims = claims_of(f"{where}: claims", text.get("claims", []), [e.label for e in entries])
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
     jobs = make_jobs(
         name, protocol, tier, workloads, seeds, entries, where=where, root=root, devices=devices
     )
     description = str(text.get("description", ""))
-    return Suite(name, description, jobs, timeout, training_devices=devices)
+    return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
 
 
 def _different_seeds(where: str, given: Sequence[Any]) -> None:

@@ -14,6 +14,7 @@ TINY = {
     "workloads": ["mzi-digits"],
     "seeds": [0, 1],
     "methods": [{"method": "bp", "label": "BP"}, {"method": "nat", "label": "NAT, small"}],
+    "claims": [{"better": "NAT, small", "than": "BP"}],
 }
 QUIET = ("--wandb", "disabled", "--pictures", "false")
 

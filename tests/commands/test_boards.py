@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,27 @@ def test_a_published_board_is_found_by_the_suite(ran: Ran, tmp_path: Path) -> No
     assert (board / "index.html").is_file()
     assert "BP" in (board / "README.md").read_text()
     again = command("leaderboard", board, "--format", "json", cwd=tmp_path).out
-    assert (
-        json.loads(again)["rows"]
-        == json.loads(command("leaderboard", "runs/tiny", "--format", "json", cwd=folder).out)[
-            "rows"
-        ]
-    )
+    before = command("leaderboard", "runs/tiny", "--format", "json", cwd=folder).out
+    assert json.loads(again) == json.loads(before)
+    (claim,) = json.loads(again)["tables"][0]["claims"]
+    assert (claim["better"], claim["than"]) == ("NAT, small", "BP")
     (tmp_path / "tiny.yaml").write_text((folder / "tiny.yaml").read_text())
     done = command("run", "tiny.yaml", *QUIET, cwd=tmp_path)
     assert "4 jobs were finished elsewhere: taken over" in done.err
     assert ": start" not in done.err
     assert done.out == first.out
+
+
+def test_what_lies_beside_a_board_is_not_read(ran: Ran, tmp_path: Path) -> None:
+    shutil.copytree(ran[0] / "runs" / "tiny", tmp_path / "runs" / "tiny")
+    broken = tmp_path / "runs" / "other" / "0123456789abcdef"
+    broken.mkdir(parents=True)
+    (broken / "record.json").write_text("torn")
+    (broken.parent / "suite.json").write_text("torn")
+    alone = command("leaderboard", "runs/tiny", "--format", "json", cwd=tmp_path)
+    assert alone.out == command("leaderboard", "runs/tiny", "--format", "json", cwd=ran[0]).out
+    assert "torn" not in alone.err
+    command("leaderboard", "runs", cwd=tmp_path, status=2)
 
 
 def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:
@@ -96,11 +107,11 @@ def test_without_leaves_out_the_rows_that_know_and_ranks_the_others(ran: Ran) ->
     found = json.loads(command(*asked, "--format", "json", cwd=ran[0]).out)
     (kept,) = found["rows"]
     before = next(row for row in whole if row["method"] == "BP")
-    place = {"rank", "tied_with"}
+    place = {"rank_low", "rank_high", "tied_with"}
     assert {k: v for k, v in kept.items() if k not in place} == {
         k: v for k, v in before.items() if k not in place
     }
-    assert (kept["rank"], kept["tied_with"]) == (1, [])
+    assert [kept[name] for name in ("rank_low", "rank_high", "tied_with")] == [1, 1, []]
     assert found["tables"][0]["left_out"] == ["NAT, small"]
     shown = command(*asked, cwd=ran[0]).out.replace("\n  ", " ")
     assert "left out, as they know a Gaussian on the controls: NAT, small" in shown

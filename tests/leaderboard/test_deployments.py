@@ -22,7 +22,7 @@ def test_each_deployment_is_a_table_of_all_rows_the_headline_first(headline: str
     for table in tables:
         for row in table.rows:
             assert row.complete
-            assert row.rank is not None
+            assert row.rank_low is not None
             assert row.robust.spans == ("seeds", "devices")
             assert row.difference.mean is not None or row.method == "BP"
         assert table.correlations["lambda_max"]["n_jobs"] == 20
@@ -55,7 +55,7 @@ def test_a_record_without_the_deployment_is_missing_there() -> None:
     rows = {row.method: row for row in lifted.rows}
     assert (rows["BP"].seeds, rows["BP"].missing) == ((0,), (1,))
     assert (rows["NAT"].seeds, rows["NAT"].missing) == ((), (0, 1))
-    assert {row.rank for row in lifted.rows} == {None}
+    assert {row.rank_low for row in lifted.rows} == {None}
     assert rows["NAT"].robust.mean is None
 
 

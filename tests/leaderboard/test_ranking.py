@@ -88,7 +88,7 @@ def test_what_counts_is_what_the_records_declare(table) -> None:
 
 def figures_of(row: ranking.Row) -> dict:
     """What a row says of itself: everything but where it stands among others."""
-    others = ("rank", "tied_with", "difference_to_baseline", "time_ratio")
+    others = ("rank_low", "rank_high", "tied_with", "difference_to_baseline", "time_ratio")
     return {k: v for k, v in row.as_dict().items() if k not in others}
 
 
@@ -282,23 +282,23 @@ def test_a_cell_without_a_device_counts_for_every_device() -> None:
 def test_ranks_follow_paired_differences_to_the_baseline(table) -> None:
     by_label = {row.method: row for row in table.rows}
     assert table.rows[0].method == "SAT"
-    assert by_label["SAT"].rank == 1
     assert "BP 2x" in by_label["BP"].tied_with
     assert "BP" in by_label["BP 2x"].tied_with
     for row in table.rows:
-        better = [
-            other
-            for other in table.rows
-            if other is not row and st.paired_difference(other.scores, row.scores).low > 0
-        ]
-        assert row.rank == 1 + len(better)
+        apart = [c for c in table.comparisons if c.separated and row.method in (c.a, c.b)]
+        assert row.rank_low == 1 + sum(c.b == row.method for c in apart)
+        assert row.rank_high == len(table.rows) - sum(c.a == row.method for c in apart)
+        assert len(row.tied_with) == len(table.rows) - 1 - len(apart)
     assert {row.baseline for row in table.rows} == {"BP"}
     sat = by_label["SAT"]
     assert sat.difference.mean == pytest.approx(sat.robust.mean - by_label["BP"].robust.mean)
     assert sat.difference.low > 0 > by_label["BP on weights"].difference.high
     assert sat.difference == st.paired_difference(sat.scores, by_label["BP"].scores)
-    ranks = [row.rank for row in table.rows]
-    assert ranks == sorted(ranks)
+    assert sat.simultaneous.mean == sat.difference.mean
+    assert sat.simultaneous.low < sat.difference.low
+    assert [row.robust.mean for row in table.rows] == sorted(
+        (row.robust.mean for row in table.rows), reverse=True
+    )
 
 
 def test_sharpness_correlates_with_robustness_over_jobs(table) -> None:
@@ -356,7 +356,12 @@ def test_another_metric_makes_another_table_and_lower_can_be_better() -> None:
     tables = ranking.build([*make_suite(["SAT", "BP"]), *errors])
     assert [table.key["metric"] for table in tables] == ["accuracy", "mse"]
     mse = tables[1]
-    assert [(row.method, row.rank) for row in mse.rows] == [("SAT", 1), ("BP", 2)]
+    assert [(row.method, row.rank_low) for row in mse.rows] == [("SAT", 1), ("BP", 2)]
+    assert [row.rank_high for row in mse.rows] == [1, 2]
+    (pair,) = mse.comparisons
+    assert (pair.a, pair.separated) == ("SAT", True)
+    assert pair.difference.mean < 0.0
+    assert pair.superiority.share > 0.5
     assert [g.counted for g in mse.groups] == [g.counted for g in tables[0].groups]
     assert mse.rows[0].worst_decile.mean > mse.rows[0].robust.mean
     # Sharper still means worse, whichever way the metric points.
@@ -365,7 +370,8 @@ def test_another_metric_makes_another_table_and_lower_can_be_better() -> None:
 
 def test_the_published_protocol_is_never_ranked() -> None:
     table = ranking.build(make_suite(protocol="published"))[0]
-    assert {row.rank for row in table.rows} == {None}
+    assert {row.rank_low for row in table.rows} == {None}
+    assert (table.comparisons, table.resolution) == ((), None)
     assert all(not row.tied_with for row in table.rows)
     # No score either, so that nothing can be sorted by one: rows stand by name.
     assert [row.method for row in table.rows] == sorted(METHODS)
@@ -458,11 +464,14 @@ def test_failed_seeds_count_as_guessing_and_the_row_stands_last() -> None:
     lucky = [make_record("SAT", 0), make_failure("SAT", 1), make_failure("SAT", 2)]
     table = ranking.build([*whole, *lucky])[0]
     row = table.rows[-1]
-    assert (row.method, row.rank, row.complete) == ("SAT", None, False)
+    assert (row.method, row.rank_low, row.complete) == ("SAT", None, False)
     alone = ranking.rows([make_record("SAT", 0)])[0]
     assert row.robust.mean == pytest.approx((alone.robust.mean + 2 * 0.1) / 3)
     assert row.clean == st.one_way([make_record("SAT", 0)["clean"]])
-    assert {r.rank for r in table.rows[:-1]} == {1, 2}
+    assert all(1 <= r.rank_low <= r.rank_high <= 2 for r in table.rows[:-1])
+    assert {row.simultaneous.low, row.rank_high} == {None}
+    assert row.difference.mean is not None
+    assert [(c.a, c.b) for c in table.comparisons] == [tuple(r.method for r in table.rows[:-1])]
     assert all("SAT" not in r.tied_with for r in table.rows)
 
 
@@ -488,7 +497,7 @@ def test_an_undefined_cell_counts_as_guessing() -> None:
         rows.append(resealed(make_record(label), lambda r: r.update(metric=rows[0]["metric"])))
     table = ranking.build(rows)[0]
     row = table.rows[-1]
-    assert (row.method, row.undefined, row.complete, row.rank) == ("SAT", (0,), False, None)
+    assert (row.method, row.undefined, row.complete, row.rank_low) == ("SAT", (0,), False, None)
     assert row.robust == st.NOTHING
     assert row.clean.mean is not None
 
@@ -569,7 +578,7 @@ def test_failed_jobs_are_listed_and_never_counted() -> None:
     assert rows["SAT"].failed[0]["status"] == "diverged"
     assert rows["SAT"].failed[0]["seed"] == 2
     assert rows["NAT"].seeds == ()
-    assert rows["NAT"].rank is None
+    assert rows["NAT"].rank_low is None
     assert rows["NAT"].robust == st.NOTHING
     assert rows["NAT"].as_dict()["n_seeds"] == 0
     assert rows["BP"].complete
@@ -591,7 +600,7 @@ def test_failures_alone_make_a_table_without_figures() -> None:
     tables = ranking.build([make_failure("SAT", 0, "timeout")])
     assert len(tables) == 1
     row = tables[0].rows[0]
-    assert (row.method, row.failed[0]["status"], row.rank) == ("SAT", "timeout", None)
+    assert (row.method, row.failed[0]["status"], row.rank_low) == ("SAT", "timeout", None)
     assert ranking.build([]) == []
 
 
@@ -650,14 +659,10 @@ def test_a_table_without_some_rows_ranks_the_others_and_changes_no_figure() -> N
         assert figures_of(row) == figures_of(before[row.method])
         assert row.difference == before[row.method].difference
         assert row.time_ratio == before[row.method].time_ratio
-        better = [
-            other
-            for other in kept.rows
-            if other is not row and st.paired_difference(other.scores, row.scores).low > 0
-        ]
-        assert row.rank == 1 + len(better)
+        assert row.rank_high <= len(kept.rows)
         assert not set(row.tied_with) & set(kept.left_out)
-    assert kept.rows[0].rank == 1
+    assert len(kept.comparisons) == 3
+    assert kept.rows[0].rank_low == 1
     assert whole.rows[0].method in kept.left_out
     assert kept.provenance["jobs"] == 12
     assert kept.correlations["lambda_max"]["n_jobs"] == 12
@@ -665,7 +670,8 @@ def test_a_table_without_some_rows_ranks_the_others_and_changes_no_figure() -> N
     rest = [r for r in make_later_suite() if r["job"]["method"]["label"] not in kept.left_out]
     (alone, _) = ranking.build(rest)
     for row, same in zip(kept.rows, alone.rows, strict=True):
-        assert (row.method, row.rank, row.tied_with) == (same.method, same.rank, same.tied_with)
+        assert (row.rank_low, row.rank_high) == (same.rank_low, same.rank_high)
+        assert (row.method, row.tied_with) == (same.method, same.tied_with)
 
 
 def test_times_stay_relative_to_a_row_that_is_left_out() -> None:

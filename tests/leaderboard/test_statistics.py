@@ -17,16 +17,10 @@ layouts = hs.tuples(hs.integers(2, 5), hs.integers(2, 8)).flatmap(
 )
 
 
-@pytest.mark.parametrize("df", [0.7, 1, 1.7, 2, 3, 5.5, 19, 38, 100, 1e4, 1e6])
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99])
-def test_student_quantile_is_scipys(df: float, confidence: float) -> None:
-    expected = stats.t.ppf(0.5 + confidence / 2, df)
-    assert st.student_quantile(df, confidence) == pytest.approx(expected, rel=1e-9)
-
-
-@given(hs.floats(0.5, 1e5), hs.floats(0, 30))
-def test_student_tail_is_scipys(df: float, t: float) -> None:
-    assert st.student_tail(t, df) == pytest.approx(stats.t.sf(t, df), rel=1e-7, abs=1e-13)
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 19, 38, 10_000])
+@pytest.mark.parametrize("level", [0.5, 0.05, 1e-3, 1e-9])
+def test_student_is_the_two_sided_quantile(df: float, level: float) -> None:
+    assert float(st.student(df, level)) == pytest.approx(stats.t.isf(level / 2, df), rel=1e-6)
 
 
 @given(hs.lists(finite, min_size=2, max_size=12))
@@ -74,9 +68,9 @@ def test_crossed_by_hand() -> None:
     ms_d = 2 * ((per_device - mean) ** 2).sum() / 2
     ms_e = ((x - per_seed[:, None] - per_device + mean) ** 2).sum() / 2
     assert (ms_s, ms_d, ms_e) == pytest.approx((24.0, 8.166667, 0.5), rel=1e-6)
-    variance = (ms_s + ms_d - ms_e) / 6
-    df = (ms_s + ms_d - ms_e) ** 2 / (ms_s**2 / 1 + ms_d**2 / 2 + ms_e**2 / 2)
-    half = stats.t.ppf(0.975, df) * math.sqrt(variance)
+    t_s, t_d, t_e = stats.t.ppf(0.975, [1, 2, 2])
+    left = t_s**2 * (ms_s - 0.8 * ms_e) + t_d**2 * (ms_d - 0.8 * ms_e) + t_e**2 * ms_e
+    half = math.sqrt(left / 6)
     interval = st.crossed(x)
     assert interval.mean == pytest.approx(mean)
     assert interval.high - interval.mean == pytest.approx(half, rel=1e-9)
@@ -157,8 +151,6 @@ def test_pairing_sees_a_difference_that_device_spread_would_hide() -> None:
     difference = st.paired_difference(a, b)
     assert difference.low > 0.008
     assert difference.high < 0.012
-    assert st.rank_with_ties([b, a]) == [2, 1]
-    assert st.rank_with_ties([b, a], higher_is_better=False) == [1, 2]
 
 
 def test_pairing_uses_the_cells_that_both_have() -> None:
@@ -168,23 +160,6 @@ def test_pairing_uses_the_cells_that_both_have() -> None:
     assert st.paired_difference(a, b) == st.Interval(0.0, 0.0, 0.0, ("seeds", "devices"))
     nobody = st.Scores((5,), (7,), np.zeros((1, 1)))
     assert st.paired_difference(a, nobody) == st.NOTHING
-
-
-def test_methods_that_cannot_be_told_apart_share_a_rank() -> None:
-    rng = np.random.default_rng(4)
-    noise = [0.01 * rng.normal(size=(3, 20)) for _ in range(4)]
-    rows = [scores(mean + noise[i]) for i, mean in enumerate((0.5, 0.9, 0.9, 0.2))]
-    assert st.rank_with_ties([*rows, None]) == [3, 1, 1, 4, None]
-    single = [scores(np.array([[0.2]])), scores(np.array([[0.9]]))]
-    assert st.rank_with_ties(single) == [1, 1]
-
-
-@settings(max_examples=40)
-@given(hs.lists(arrays(np.float64, (3, 4), elements=hs.floats(0, 1)), min_size=1, max_size=5))
-def test_ranks_are_in_range_and_someone_is_first(values: list[np.ndarray]) -> None:
-    ranks = st.rank_with_ties([scores(x) for x in values])
-    assert all(1 <= rank <= len(values) for rank in ranks)
-    assert min(ranks) == 1
 
 
 coarse = hs.lists(hs.tuples(hs.integers(0, 6), hs.integers(0, 6)), min_size=5, max_size=30).filter(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.records.index import NAME, read_index, write_index
+from pnnbench.records.index import NAME, Claim, read_claims, read_index, write_index
 
 BOARD = ("mine", "pnnbench-2", "mrr-digits", "smoke")
 OTHER = ("mine", "pnnbench-2", "mzi-digits", "smoke")
@@ -37,6 +37,20 @@ def test_a_run_of_some_rows_keeps_the_others_and_a_whole_run_does_not(tmp_path: 
     assert read_index(tmp_path) == some
 
 
+def test_claims_travel_with_the_index(tmp_path: Path) -> None:
+    claims = (Claim("SAT", "BP"), Claim("NAT", "BP"))
+    write_index(tmp_path / "mine", "mine", {BOARD: {"BP": {0: "a"}}}, claims=claims)
+    other = (OTHER[0] + "-2", *OTHER[1:])
+    write_index(tmp_path / "other", other[0], {other: {"BP": {0: "a"}}})
+    assert read_claims(tmp_path) == {"mine": claims}
+    assert read_index(tmp_path)[BOARD] == {"BP": {0: "a"}}
+    # Some jobs more leave them; a suite file without claims takes them away.
+    write_index(tmp_path / "mine", "mine", {BOARD: {"BP": {1: "b"}}}, keep=True, claims=claims)
+    assert read_claims(tmp_path / "mine") == {"mine": claims}
+    write_index(tmp_path / "mine", "mine", {BOARD: {"BP": {0: "a"}}})
+    assert read_claims(tmp_path) == {}
+
+
 def test_an_equal_index_is_not_written_again(tmp_path: Path) -> None:
     write_index(tmp_path, "mine", {BOARD: {"BP": {0: "a"}}})
     before = (tmp_path / NAME).stat().st_mtime_ns
@@ -54,6 +68,7 @@ def test_an_equal_index_is_not_written_again(tmp_path: Path) -> None:
         '{"suite": "x", "boards": [{"protocol": "p", "workload": "w", "tier": "t", '
         '"rows": {"BP": {"0": []}}}]}',
         "\x00",
+        '{"suite": "x", "boards": [], "claims": [{"better": "SAT"}]}',
     ],
 )
 def test_what_is_no_index_gives_one_readable_error(tmp_path: Path, text: str) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pnnbench.leaderboard import ranking
-from pnnbench.report import blocks
+from pnnbench.report import blocks, comparing
 from pnnbench.report import formatting as fmt
 
 from ..record_factory import RECALIBRATED, make_later_suite, make_mesh_suite, make_suite
@@ -15,7 +15,7 @@ def table() -> ranking.Table:
 
 
 def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
-    scores, beside = blocks.lay_out(table)
+    scores, against, beside = blocks.lay_out(table)
     assert scores.columns[:4] == ["rank", "method", "knows", "clean %"]
     assert beside.columns == [
         "method",
@@ -29,6 +29,13 @@ def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
     ]
     assert "same severity (0.15 rad)" in beside.title
     row = next(row for row in table.rows if row.method == "SAT in situ")
+    assert against.columns == ["method", "difference %", "beats BP %"]
+    assert next(line for line in against.lines if line[0] == "SAT in situ") == [
+        "SAT in situ",
+        fmt.plus_minus(row.difference, share=True, sign=True),
+        comparing.beats(row.superiority),
+    ]
+    assert next(line for line in against.lines if line[0] == "BP")[1:] == ["baseline", "–"]
     line = next(line for line in beside.lines if line[0] == "SAT in situ")
     assert line == [
         "SAT in situ",
@@ -44,7 +51,7 @@ def test_scores_come_first_and_device_and_cost_beside_them(table) -> None:
 
 
 def test_older_records_have_scores_and_what_training_took() -> None:
-    scores, beside = blocks.lay_out(ranking.build(make_suite())[0])
+    scores, _, beside = blocks.lay_out(ranking.build(make_suite())[0])
     assert scores.columns[-1] == "λmax"
     assert not scores.wide
     assert {line[2] for line in scores.lines} == {"–"}  # they do not say what they know
@@ -53,14 +60,14 @@ def test_older_records_have_scores_and_what_training_took() -> None:
 
 def test_a_later_board_shows_deployment_light_power_and_earlier_scores() -> None:
     calibrated, frozen = ranking.build(make_later_suite(headline=RECALIBRATED))
-    scores, beside = blocks.lay_out(calibrated)
+    scores, _, beside = blocks.lay_out(calibrated)
     known = {line[1]: line[2] for line in scores.lines}
     assert known["SAT"] == "tested law"
     assert (known["NAT"], known["BP"], known["Pruning"]) == ("Gaussian", "nothing", "one device")
     assert beside.columns[-3:] == ["queries/device", "light %", "power W"]
     assert {(line[-3], line[-1]) for line in beside.lines} == {("512", "21 ±0")}
     row = frozen.rows[0]
-    _, beside, earlier = blocks.lay_out(frozen)
+    _, _, beside, earlier = blocks.lay_out(frozen)
     assert "queries/device" not in beside.columns
     assert earlier.columns == ["method", "a quarter %", "half %", "all %"]
     assert earlier.title.endswith("on 24 cells that count, seeds 0, 3")
@@ -73,7 +80,7 @@ def test_hardware_queries_alone_show_the_cost() -> None:
     for record in records:
         del record["training_device"], record["checksum"]
         del record["cost"]["forward_evaluations"]
-    (_, beside) = blocks.lay_out(ranking.build(records)[0])
+    (_, _, beside) = blocks.lay_out(ranking.build(records)[0])
     assert beside.title == "Training cost"
     assert beside.columns == ["method", "gradients", "queries", "time / BP"]
 

@@ -166,7 +166,9 @@ def test_the_leaderboard_is_a_run_with_summary_table_and_artifact(tmp_path: Path
     best = tables[0].rows[0]
     base = f"mrr_mnist/mrr-mnist/{best.method}"
     assert run.summary["n_rows"] == 5
-    assert run.summary[f"{base}/rank"] == 1
+    assert run.summary[f"{base}/rank_low"] == 1
+    assert run.summary[f"{base}/rank_high"] == best.rank_high
+    assert run.summary[f"{base}/superiority"] == best.superiority.share
     assert run.summary[f"{base}/robust/mean"] == pytest.approx(best.robust.mean)
     assert run.summary[f"{base}/robust/low"] == pytest.approx(best.robust.low)
     media = next(line for line in run.history if "leaderboard/path" in line)
@@ -224,7 +226,7 @@ def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
     mine = next(line for line in lines if line["method"] == "PAT")
     assert mine["transfer_mean"] == pytest.approx(row.transfer.mean)
     assert (mine["hardware_queries"], mine["time_ratio_reference"]) == (5620 * 60, "BP")
-    assert lines[2]["rank"] is None
+    assert lines[2]["rank_low"] is None
 
 
 def test_a_job_on_a_mesh_is_mirrored_with_its_training_device(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.records.store import read_records
-from pnnbench.report import blocks, notes, text
+from pnnbench.report import comparing, notes, text
 from pnnbench.report import formatting as fmt
 from pnnbench.report.page import write_page
 from pnnbench.report.render import render
@@ -101,14 +101,16 @@ def test_table_is_aligned_and_fits_a_terminal(tables) -> None:
         # Every gap between columns is blank on every line.
         assert all(line[end] == " " for end in ends[:-1])
     best = tables[1].rows[0]
-    assert (best.rank, best.method) == (1, "SAT")
-    assert body[0].split()[:2] == [blocks.rank(best), "SAT"]
+    assert (best.rank_low, best.method) == (1, "SAT")
+    assert body[0].split()[:2] == [comparing.rank(best), "SAT"]
 
 
 def test_table_marks_ties_missing_seeds_failures_and_silent_groups(tables) -> None:
     shown = render(tables, "table")
-    assert re.search(r"^ *\d+=  BP 2x", shown, re.M)
-    assert re.search(r"^\d+= BP: tied with .*BP 2x", shown, re.M)
+    assert re.search(r"^ *\d–\d  BP 2x", shown, re.M)
+    assert re.search(r"^\d–\d BP: (not told apart from .*BP 2x|told apart only from )", shown, re.M)
+    assert re.search(r"^told apart: \d+ of 10 pairs of complete rows", shown, re.M)
+    assert "smallest difference that shows with 80 % power: " in shown
     assert "NAT *" in shown
     assert "incomplete: NAT has 2 of 3 seeds (missing: 2)" in shown
     assert "failed: NAT, seed 2: diverged (Diverged: the loss is not finite at step 412)" in shown
@@ -140,7 +142,7 @@ def test_the_published_protocol_says_that_it_is_not_ranked() -> None:
     assert max(map(len, shown.splitlines())) <= text.WIDTH
     assert "protocol published · not ranked" in shown
     assert notes.NOT_RANKED in shown
-    for words in ("rank  ", "robust", "worst tenth", "vs BP", "share ="):
+    for words in ("rank  ", "robust", "worst tenth", "vs BP", "told apart"):
         assert words not in shown
     # What does not fit beside goes below, with the methods in front again.
     heads = [line.split() for line in shown.splitlines() if line.startswith("method")]
@@ -153,7 +155,8 @@ def test_the_published_protocol_says_that_it_is_not_ranked() -> None:
     assert "not ranked" in markdown
     assert "| rank" not in markdown
     data = json.loads(render(tables, "json"))
-    assert {row["rank"] for row in data["rows"]} == {None}
+    assert {row["rank_low"] for row in data["rows"]} == {None}
+    assert "comparisons" not in data["tables"][0]
     assert data["tables"][0]["ranked"] is False
 
 
@@ -217,9 +220,9 @@ def test_markdown_has_one_cell_per_column(tables) -> None:
     lines = render(tables, "markdown").splitlines()
     rows = [line for line in lines if line.startswith("|")]
     counts = {len(re.findall(r"(?<!\\)\|", line)) for line in rows}
-    # Scores, and below them what training took.
+    # Scores, and below them each row against the baseline and what training took.
     assert counts == {9, 4}
-    assert len(rows) == 2 * (2 * 2 + 6 + 2)
+    assert len(rows) == 3 * (2 + 6) + 3 * (2 + 2)
 
 
 def test_markdown_escapes_a_label() -> None:
@@ -292,18 +295,21 @@ def test_page_loads_nothing_and_embeds_its_own_data(tables) -> None:
 def test_page_shows_the_figures_of_the_rows(tables) -> None:
     page = Page(render(tables, "html"))
     row = tables[0].rows[0]
-    line = next(r for r in page.rows if len(r) == 9 and "SAT" in r[1] and "rho = 0.05" in r[1])
+    line = next(r for r in page.rows if len(r) == 10 and "SAT" in r[1] and "rho = 0.05" in r[1])
     share = {"share": True}
     assert fmt.number(row.robust.mean, **share) in line[2]
     assert fmt.ends(row.robust, **share) in line[2]
     assert fmt.number(row.difference.mean, **share, sign=True) in line[3]
-    assert line[7].strip() == "–"  # the records do not say what they know
-    assert "3 × 20" in line[8]
+    assert fmt.ends(row.simultaneous, **share, clip=False, sign=True) in line[3]
+    assert "alone " + fmt.ends(row.difference, **share, clip=False, sign=True) in line[3]
+    assert f"{100 * row.superiority.share:.0f} %" in line[4]
+    assert line[8].strip() == "–"  # the records do not say what they know
+    assert "3 × 20" in line[9]
     everything = " ".join(piece for pieces in page.data.values() for piece in pieces)
     for words in ("no weight", "Diverged: the loss is not finite", "torch 2.15.0", "0123456789ab"):
         assert words in everything
     titles = [a.get("title", "") for tag, a in page.tags if tag == "td" and a.get("title")]
-    assert any(title.startswith("tied with") and "BP 2x" in title for title in titles)
+    assert any(title.startswith("not told apart from") and "BP 2x" in title for title in titles)
     assert "95 % interval over seeds and devices" in titles
     grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
     silent = sum(not group.counted for table in tables for group in table.groups)
@@ -321,27 +327,31 @@ def score_tables(page: Page) -> list[list[list[str]]]:
     for row in page.rows:
         if row and row[0].strip() == "Rank":
             found.append([])
-        elif found and len(row) == 9:
-            found[-1].append([cell.strip() for cell in row])
+        elif found and len(row) == 10:
+            # On narrow screens the rank stands below the method.
+            row = [re.sub(r" rank \d+(–\d+)?(?= |$)", "", cell).strip() for cell in row]
+            found[-1].append(row)
     return found
 
 
 def test_page_has_a_switch_without_script_for_rows_that_know_the_tested_law(later) -> None:
     page = Page(render(later, "html"))
-    assert [tag for tag, _ in page.tags].count("details") == 2  # one per deployment
+    assert [tag for tag, _ in page.tags].count("details") == 4  # two per deployment
     whole, kept = score_tables(page)[:2]
     assert {row[1] for row in whole} - {row[1] for row in kept} == {
-        row[1] for row in whole if row[7] == "tested law"
+        row[1] for row in whole if row[8] == "tested law"
     }
-    # The figures are the same; ranks are those among the rows shown.
-    figures = {row[1]: row[2:] for row in whole}
-    assert all(row[2:] == figures[row[1]] for row in kept)
-    assert (whole[0][0], whole[0][7]) == ("1", "tested law")
-    assert kept[0][0] == "1"
+    # The figures are the same; ranks and what holds for all rows at once are of the rows shown.
+    figures = {row[1]: row for row in whole}
+    for row in kept:
+        assert row[2:3] + row[4:] == figures[row[1]][2:3] + figures[row[1]][4:]
+        assert row[3].split()[0] == figures[row[1]][3].split()[0]
+    assert (whole[0][0][0], whole[0][8]) == ("1", "tested law")
+    assert kept[0][0][0] == "1"
     assert [row[0] for row in kept] == [
-        blocks.rank(row) for row in ranking.without(later[0], ("tested law",)).rows
+        comparing.rank(row) for row in ranking.without(later[0], ("tested law",)).rows
     ]
-    assert "337 k queries" in next(row for row in whole if row[1] == "Pruning")[7]
+    assert "337 k queries" in next(row for row in whole if row[1] == "Pruning")[8]
 
 
 def test_every_format_shows_both_deployments_with_their_queries(later) -> None:
@@ -516,7 +526,7 @@ def test_the_whole_leaderboard_needs_no_heavy_imports(tmp_path: Path) -> None:
         "import pnnbench.report.mirror\n"
         "tables = ranking.build(store.read_records(sys.argv[1]))\n"
         "out = render.render(tables, 'table')\n"
-        "heavy = {'torch', 'lightning', 'pandas', 'matplotlib', 'wandb', 'scipy', 'jinja2'}\n"
+        "heavy = {'torch', 'lightning', 'pandas', 'matplotlib', 'wandb', 'scipy.stats', 'jinja2'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
         "assert sum(len(row.seeds) for row in tables[0].rows) == 30\n"
     )
