@@ -96,7 +96,7 @@ def whole() -> list[Choice]:
             "levels at which the mean of BP and NAT lies between 20 and 90 %",
             "others tell no rows apart; chosen on held-out training images and validation devices "
             "with benchmarks/reference_rows.py, the measured rows stand beside the levels",
-            T + "leaderboard/test_grid.py::test_search_and_board_give_one_record_one_score",
+            T + "running/test_trials.py::test_search_and_board_give_one_record_one_score",
         ),
         Choice(
             "Worst tenth",

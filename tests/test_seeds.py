@@ -30,7 +30,9 @@ def test_the_ranges_do_not_meet() -> None:
     assert len(set(validation)) == len(set(tests)) == 100_000
 
 
-@pytest.mark.parametrize("seed", [-1, FIRST_TUNING, REPETITIONS, FIRST_TEST_DEVICE, 0.5, True, "3", None])
+@pytest.mark.parametrize(
+    "seed", [-1, FIRST_TUNING, REPETITIONS, FIRST_TEST_DEVICE, 0.5, True, "3", None]
+)
 def test_what_is_no_repetition_is_refused(seed: object) -> None:
     with pytest.raises(UserError, match="89999"):
         check_seed("--seed", seed)
