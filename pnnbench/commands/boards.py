@@ -25,20 +25,26 @@ def _sources(given: list[str]) -> list[Path]:
     raise UserError("no records: neither runs/ nor leaderboards/ is here", next_step=_FIRST_RUN)
 
 
-def tables_of(sources: Sequence[Path]) -> list[Table]:
+def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
     """Makes the tables of folders of records, of the jobs that their suites consist of.
 
     Args:
         sources: Folders with records.
+        joined: Whether suites that measure the same share a table.
 
     Returns:
         What ``ranking.build`` makes.
     """
+    from pnnbench.leaderboard.joining import join
     from pnnbench.leaderboard.ranking import build
     from pnnbench.records.index import read_index
     from pnnbench.records.store import read_records
 
-    return build(read_records(sources), current=read_index(sources))
+    records, current = read_records(sources), read_index(sources)
+    if joined:
+        together, asked = join(records, current)
+        return build(together, current=asked)
+    return build(records, current=current)
 
 
 def write_board(
@@ -74,7 +80,11 @@ def leaderboard(options: Any) -> int:
     from pnnbench.report.render import render
 
     sources = _sources(options.records)
-    tables = tables_of(sources)
+    if options.join and options.publish:
+        raise UserError(
+            "--join and --publish are given together", allowed="one of them: a board is one suite's"
+        )
+    tables = tables_of(sources, joined=options.join)
     if not tables:
         raise UserError(f"no records in {', '.join(map(str, sources))}", next_step=_FIRST_RUN)
     if options.without:

@@ -72,6 +72,12 @@ DECLARED = (
                 many=True,
             ),
             Argument("--dry-run", "Say what would run, and for how long, and stop."),
+            Argument(
+                "--baselines",
+                "Show a suite of your own beside the finished rows of suites that ship.",
+                yes_or_no(),
+                True,
+            ),
             _RUNS,
             _DATA,
             _THREADS,
@@ -160,6 +166,10 @@ DECLARED = (
                 "Output.",
                 choice("table", "json", "csv", "markdown", "html"),
                 "table",
+            ),
+            Argument(
+                "--join",
+                "Show suites of the same workload, tier, protocol and data on one table.",
             ),
             Argument(
                 "--without",

@@ -90,7 +90,8 @@ def run(options: Any) -> int:
     added = [check_name("methods", name, where="--add") for name in options.add or []]
     from pnnbench.running.suites import load_suite, suite_path
 
-    whole = load_suite(suite_path(options.suite), root=options.data)
+    path = suite_path(options.suite)
+    whole = load_suite(path, root=options.data)
     from pnnbench.running.selection import select, supported
 
     suite, skipped = supported(
@@ -108,8 +109,17 @@ def run(options: Any) -> int:
     page = write_board(tables, folder, options.wandb, folder)
     from pnnbench.report.render import render
 
-    out(render(tables, options.format, width=width()))
-    say_page(page, options.format)
+    pages, shown = [page], list(tables)
+    if options.baselines and path.resolve().parent != SUITES.resolve():
+        from pnnbench.commands.baselines import beside_baselines
+
+        joined = beside_baselines(tables, folder)
+        if joined:
+            pages.append(write_board(joined, folder / "beside", "disabled", folder))
+            shown += joined
+    out(render(shown, options.format, width=width()))
+    for page in pages:
+        say_page(page, options.format)
     return 0 if all(r["status"] == "ok" for r in records) else 1
 
 
@@ -236,16 +246,12 @@ def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
 
 def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> str:
     """The command that shows most after a run: beside the rows of a suite, where one fits."""
-    import yaml
+    from pnnbench.commands.baselines import shipped_suites
 
     job = record["job"]
     name = job["method"]["name"]
-    fitting: list[tuple[int, str]] = []
-    for path in sorted(SUITES.glob("*.yaml")):
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if job["workload"] in text["workloads"] and job["tier"] == text["tier"]:
-            size = len(text["workloads"]) * len(text["methods"]) * len(text["seeds"])
-            fitting.append((size, path.stem))
+    place = (record["protocol"], job["workload"], job["tier"])
+    fitting = [(n, suite) for suite, (places, n) in shipped_suites().items() if place in places]
     if fitting and "." in name and not settings:
         return f"pnnbench run {min(fitting)[1]} --add {name}"
     return f"pnnbench leaderboard {runs / 'train'}"

@@ -73,20 +73,11 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
     for record in records:
         by_label.setdefault(record["job"]["method"]["label"], []).append(record)
     for label, mine in sorted(by_label.items()):
-        if current is not None:
-            asked = {name for jobs in current.get(label, {}).values() for name in hashes(jobs)}
-            kept = [r for r in mine if r["job"]["hash"] in asked]
-        else:
-            tried = [r for r in mine if r["status"] != "killed"] or mine
-            newest = kind(max(tried, key=_age))
-            kept = [r for r in mine if kind(r) == newest]
-        last: dict[tuple[int, int | None], Record] = {}
-        # A failure never takes the place of a finished job of the same kind.
-        for record in sorted(kept, key=lambda r: (r["status"] == "ok", _age(r))):
-            last[_repetition(record)] = record
-        older += [r for r in mine if all(r is not k for k in last.values())]
+        asked = None if current is None else current.get(label, {})
+        last = counted(mine, asked)
+        older += [r for r in mine if all(r is not k for k in last)]
         by_seed: dict[int, list[Record]] = {}
-        for record in sorted(last.values(), key=_age):
+        for record in sorted(last, key=_age):
             by_seed.setdefault(record["job"]["seed"], []).append(record)
         for seed, devices in sorted(by_seed.items()):
             bad = [record for record in devices if record["status"] != "ok"]
@@ -99,6 +90,30 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
             elif len(devices) == len(wanted):
                 finished.setdefault(label, []).append(mean_record(devices))
     return Chosen(finished, failed, tuple(older))
+
+
+def counted(records: Sequence[Record], asked: Mapping[int, Jobs] | None) -> list[Record]:
+    """The jobs of one row that count, one for each seed and training device.
+
+    Args:
+        records: Finished and failed records of one row.
+        asked: Seed to the jobs that the suite consists of; None goes by age, as `choose` does.
+
+    Returns:
+        The newest of those asked for, or of the newest kind; a finished job before a failure.
+    """
+    if asked is not None:
+        names = {name for jobs in asked.values() for name in hashes(jobs)}
+        kept = [r for r in records if r["job"]["hash"] in names]
+    else:
+        tried = [r for r in records if r["status"] != "killed"] or records
+        newest = kind(max(tried, key=_age))
+        kept = [r for r in records if kind(r) == newest]
+    last: dict[tuple[int, int | None], Record] = {}
+    # A failure never takes the place of a finished job of the same kind.
+    for record in sorted(kept, key=lambda r: (r["status"] == "ok", _age(r))):
+        last[_repetition(record)] = record
+    return list(last.values())
 
 
 def _repetition(record: Record) -> tuple[int, int | None]:

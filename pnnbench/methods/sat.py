@@ -21,8 +21,9 @@ from pnnbench.workloads.base import Access, Batch, Workload
 class SAT(TrainingMethod):
     """Sharpness-aware training: L(Θ + stopgrad(ε)), ε = r g / ‖g‖, two gradients per step.
 
-    Adaptive (ASAM): ε = r Θ² g / ‖Θ g‖, elementwise, which scales the ball with the controls.
-    The first pass leaves batch-norm statistics alone. What is frozen is not moved.
+    Adaptive (ASAM): ε = r Θ² g / ‖Θ g‖, elementwise, which scales the ball with the controls, or
+    with their distance from where the platform counts them. The first pass leaves batch-norm
+    statistics alone. What is frozen is not moved.
 
     The literature's ρ is r, a Euclidean norm over all that is moved, which moves each of many
     controls less than each of few. A plain number is the displacement of one control instead, its
@@ -40,6 +41,9 @@ class SAT(TrainingMethod):
         lr: Peak learning rate of the control parameters; see TrainingMethod.
         lr_digital: Peak learning rate of the digital parameters.
         optimizer: ``"adam"`` or ``"sgd"``.
+        origin: From where the adaptive ball counts the controls: ``"zero"``, or ``"platform"``, its
+            `PhysicalLayer.control_origins`, which are the resonances of rings: the published code
+            scales with the distance from the dip, where the ball vanishes.
     """
 
     amounts: ClassVar[tuple[str, ...]] = ("lr", "rho")
@@ -56,13 +60,22 @@ class SAT(TrainingMethod):
         lr: Amount = 0.1,
         lr_digital: float = 1e-3,
         optimizer: str = "adam",
+        origin: str = "zero",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
         self.rho = check_amount("rho", rho)
         if perturb not in ("controls", "all"):
             raise UserError(f"perturb is {perturb!r}", allowed="controls, all")
+        if origin not in ("zero", "platform"):
+            raise UserError(f"origin is {origin!r}", allowed="zero, platform")
+        if origin == "platform" and not adaptive:
+            raise UserError(
+                "origin is 'platform' and adaptive is false",
+                allowed="adaptive true: only then does the ball follow the controls",
+            )
         self.adaptive = bool(adaptive)
         self.perturb = perturb
+        self.origin = origin
 
     def scale(self, name: str, workload: Workload) -> Scale:
         """Adds the scale of the radius; see the class."""
@@ -71,9 +84,9 @@ class SAT(TrainingMethod):
         ball = workload.control_scale.times(math.sqrt(workload.n_controls))
         if not self.adaptive:
             return ball
-        controls = workload.controls().values()
         with torch.no_grad():
-            squares = sum(float(p.square().sum()) for p in controls)
+            sizes = self.sizes(workload, workload.controls())
+            squares = sum(float(size.square().sum()) for size in sizes.values())
         size = math.sqrt(squares / workload.n_controls)
         return ball.times(1.0 / max(size, 1e-12), "relative")
 
@@ -83,6 +96,18 @@ class SAT(TrainingMethod):
         if self.perturb == "all":
             group.update(workload.digital_parameters(trainable=True))
         return group
+
+    def sizes(self, workload: Workload, parameters: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """What the adaptive ball scales with: parameters, from where they are counted.
+
+        Args:
+            workload: The workload.
+            parameters: Parameters by name; digital ones are counted from 0.
+        """
+        if self.origin == "zero":
+            return parameters
+        origins = workload.control_origins()
+        return {name: p - origins.get(name, 0.0) for name, p in parameters.items()}
 
     def step_to_worst(
         self, workload: Workload, first: Tensor, group: Mapping[str, Tensor]
@@ -100,7 +125,8 @@ class SAT(TrainingMethod):
             first, list(group.values()), allow_unused=True, materialize_grads=True
         )
         radius = self.amount("rho", workload)
-        epsilon = self.perturbation(group, dict(zip(group, gradients, strict=True)), radius)
+        sizes = self.sizes(workload, group)
+        epsilon = self.perturbation(sizes, dict(zip(group, gradients, strict=True)), radius)
         return {name: p + epsilon[name] for name, p in group.items()}
 
     def perturbation(
@@ -109,7 +135,7 @@ class SAT(TrainingMethod):
         """The step ε to the worst point of the ball, to first order.
 
         Args:
-            parameters: Perturbed parameters by name, at least one.
+            parameters: Perturbed parameters by name, at least one; adaptive, what `sizes` gives.
             gradients: Their gradients of the task loss.
             radius: r of the class: in the unit of the controls, adaptive without a unit.
 

@@ -116,6 +116,13 @@ class PhysicalLayer(nn.Module):
         control: Tensor = getattr(self, self.control_names[0])
         return control
 
+    def control_origins(self) -> dict[str, float]:
+        """Where the platform counts its controls from: name -> value in `control_unit`.
+
+        A relative change of a control is one of its distance from there. Here 0 for all.
+        """
+        return dict.fromkeys(self.control_names, 0.0)
+
     def static_errors(self) -> dict[str, StaticError]:
         """Declares the errors that a device may have in this layer: name -> what it may be.
 

@@ -121,6 +121,10 @@ class MRRWeightBank(PhysicalLayer):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
 
+    def control_origins(self) -> dict[str, float]:
+        """The current in mA at which the ideal ring is on resonance (u = 0), the dip."""
+        return {"current": self.calibration.resonance_current()}
+
     def ideal_weight(self) -> Tensor:
         """Ideal weights, shape of `current`, differentiable."""
         return self.calibration.weight(self.current)

@@ -133,6 +133,11 @@ class RingCalibration:
         """Detuning u of an ideal ring in HWHM, from currents in mA; same shape."""
         return (self.rest_detuning_nm - self.tuning * self.drive(current)) / self.hwhm_nm
 
+    def resonance_current(self) -> float:
+        """Current in mA that puts an ideal ring on resonance; 0 where no heater current does."""
+        drive = self.rest_detuning_nm / self.tuning
+        return math.sqrt(max(drive, 0.0)) if self.exponent == 2 else drive
+
     def drive(self, current: Tensor) -> Tensor:
         """Current to the power `exponent`, to which the resonance shift is proportional."""
         return current.square() if self.exponent == 2 else current

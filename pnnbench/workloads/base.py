@@ -308,6 +308,14 @@ class Workload(pl.LightningModule):
             if not trainable or getattr(module, name).requires_grad
         }
 
+    def control_origins(self) -> dict[str, float]:
+        """Where the platform counts the `controls` from, by name; see `PhysicalLayer`."""
+        return {
+            f"network.{layer}.{name}": origin
+            for layer, module in self.layers().items()
+            for name, origin in module.control_origins().items()
+        }
+
     def digital_parameters(self, *, trainable: bool = False) -> dict[str, nn.Parameter]:
         """Parameters that are not controls: biases, batch norm, digital layers.
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from pnnbench.data import ImageDataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
 from pnnbench.methods.sat import SAT
+from pnnbench.platforms.mrr import MRRLinear
+from pnnbench.platforms.rings import PUBLISHED_CALIBRATION, RingCalibration
 from pnnbench.workloads.mrr import MRRDigits
 
 X, Y = (t[:20] for t in ImageDataModule(load("digits")).train_tensors())
@@ -142,3 +146,50 @@ def test_wrong_parameters_are_refused(params: dict[str, Any], text: str) -> None
     with pytest.raises(UserError) as error:
         SAT(**params)
     assert text in str(error.value)
+
+
+def test_about_the_dip_the_step_is_that_of_the_published_normalised_currents() -> None:
+    """The same rings in normalised units, counted from the dip, and in mA, counted from zero."""
+    normalised = MRRLinear(6, 4, bias=False, calibration=PUBLISHED_CALIBRATION)
+    # I = 4 - 4 x mA, so that u = x / 0.15 = (1 - I / 4) / 0.15.
+    shifted = dataclasses.replace(PUBLISHED_CALIBRATION, rest_detuning_nm=1.0, tuning=0.25)
+    heated = MRRLinear(6, 4, bias=False, calibration=shifted)
+    with torch.no_grad():
+        heated.current.copy_(4.0 - 4.0 * normalised.current)
+    slopes = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    moved = []
+    for layer in (normalised, heated):
+        origin = layer.control_origins()["current"]
+        workload = SimpleNamespace(control_origins=lambda origin=origin: {"c": origin})
+        loss = (layer.ideal_weight() * slopes).sum()
+        gradients = {"c": torch.autograd.grad(loss, layer.current)[0]}
+        method = SAT(rho="0.5 relative", adaptive=True, origin="platform")
+        sizes = method.sizes(cast(Any, workload), {"c": layer.current})
+        epsilon = method.perturbation(sizes, gradients, 0.5)["c"]
+        moved.append(layer.calibration.weight(layer.current + epsilon).detach())
+    assert float((moved[0] - normalised.ideal_weight().detach()).abs().max()) > 0.01
+    torch.testing.assert_close(moved[0], moved[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_ring_at_the_dip_is_not_moved() -> None:
+    workload = MRRDigits(0)
+    dip = workload.control_origins()
+    controls = workload.controls()
+    assert set(dip) == set(controls)
+    current = next(iter(dip.values()))
+    assert float(RingCalibration().weight(torch.tensor(current))) == pytest.approx(1.116 - 2.117)
+    with torch.no_grad():
+        next(iter(controls.values()))[0] = current
+    method = SAT(adaptive=True, origin="platform")
+    gradients = {n: torch.ones_like(p) for n, p in controls.items()}
+    epsilon = method.perturbation(method.sizes(workload, controls), gradients, 0.5)
+    first = next(iter(epsilon.values()))
+    assert float(first[0].abs().max()) == pytest.approx(0.0, abs=1e-10)
+    assert float(first[1:].abs().min()) > 0.0
+
+
+def test_an_origin_without_an_adaptive_ball_is_refused() -> None:
+    with pytest.raises(UserError, match="origin is 'platform' and adaptive is false"):
+        SAT(origin="platform")
+    with pytest.raises(UserError, match="origin is 'dip'"):
+        SAT(origin="dip", adaptive=True)

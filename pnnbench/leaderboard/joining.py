@@ -1,0 +1,120 @@
+"""Rows of several suites on one table: what suites of one workload and protocol have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pnnbench.leaderboard.choice import Board, Current, counted, kind
+from pnnbench.leaderboard.grid import Record, revision_of
+from pnnbench.records.index import Jobs, hashes
+
+Place = tuple[str, str, str]
+"""Protocol, workload and tier."""
+Rows = dict[str, list[Record]]
+"""Row label to the jobs that count."""
+
+SIGN = " + "
+"""Between the names of joined suites."""
+
+
+def join(
+    records: Sequence[Record], current: Mapping[Board, Current] | None = None
+) -> tuple[list[Record], dict[Board, Current]]:
+    """Makes one board of the boards that measure the same.
+
+    These have protocol, workload, tier, revision and data in common, and something finished. Rows
+    with the same settings are one row, with the seeds of all suites and the label of the first;
+    rows with the same label and other settings get the name of their suite in parentheses. A figure
+    of a row changes only where the row gains seeds.
+
+    Args:
+        records: Records as ``read_records`` returns them, of several suites.
+        current: Per board the jobs it consists of, as ``read_index`` gives them; the newest jobs of
+            each row where it has not said so.
+
+    Returns:
+        The records under the names of the joined boards, and the jobs of these. A board that no
+        other joins is as it was.
+    """
+    wanted: dict[Board, Current] = dict(current or {})
+    boards: dict[Board, list[Record]] = {}
+    for record in records:
+        job = record["job"]
+        board = (job["suite"], record["protocol"], job["workload"], job["tier"])
+        boards.setdefault(board, []).append(record)
+    groups: dict[tuple[Place, frozenset[tuple[int, str]]], dict[str, Rows]] = {}
+    kept: list[Record] = []
+    for board, mine in boards.items():
+        rows = _rows(mine, wanted.get(board))
+        alike = frozenset(
+            (revision_of(r), r["data"]["fingerprint"])
+            for jobs in rows.values()
+            for r in jobs
+            if r["status"] == "ok"
+        )
+        if len(alike) == 1:
+            groups.setdefault((board[1:], alike), {})[board[0]] = rows
+        else:
+            kept += mine
+    for (place, _), suites in groups.items():
+        if len(suites) == 1:
+            kept += boards[next(iter(suites)), *place]
+            continue
+        name = SIGN.join(sorted(suites))
+        asked = {suite: wanted.pop((suite, *place), None) for suite in suites}
+        made, jobs = _joined(name, suites, asked)
+        kept += made
+        wanted[name, *place] = jobs
+    return kept, wanted
+
+
+def _rows(records: Sequence[Record], index: Current | None) -> Rows:
+    """The jobs that count of one board, by row."""
+    rows: Rows = {}
+    for record in records:
+        rows.setdefault(record["job"]["method"]["label"], []).append(record)
+    return {
+        label: found
+        for label, mine in rows.items()
+        if (found := counted(mine, None if index is None else index.get(label, {})))
+    }
+
+
+def _joined(
+    name: str, suites: Mapping[str, Rows], asked: Mapping[str, Current | None]
+) -> tuple[list[Record], Current]:
+    """The records of some suites under one name, each job once, and what the board consists of."""
+    kinds: dict[str, set[bytes]] = {}
+    for rows in suites.values():
+        for label, mine in rows.items():
+            kinds.setdefault(label, set()).update(map(kind, mine))
+    shown: dict[bytes, str] = {}
+    found: dict[str, Record] = {}
+    jobs: dict[str, dict[int, Jobs]] = {}
+    for suite, rows in sorted(suites.items()):
+        index = asked[suite] or {}
+        for label in [*rows, *(label for label in index if label not in rows)]:
+            mine = rows.get(label, [])
+            own = f"{label} ({suite})"
+            known = kinds.get(label, set())
+            name_of_row = label if len(known) == bool(mine) else own
+            if mine:
+                name_of_row = shown.setdefault(kind(mine[0]), name_of_row)
+            row = jobs.setdefault(name_of_row, {})
+            for seed, names in (index.get(label) or _seeds(mine)).items():
+                row[seed] = tuple(dict.fromkeys((*hashes(row.get(seed, ())), *hashes(names))))
+            for record in mine:
+                job = record["job"]
+                other = found.get(job["hash"])
+                if other is None or (other["status"] != "ok" and record["status"] == "ok"):
+                    method = {**job["method"], "label": name_of_row}
+                    found[job["hash"]] = {**record, "job": {**job, "suite": name, "method": method}}
+    return list(found.values()), jobs
+
+
+def _seeds(records: Sequence[Record]) -> dict[int, Jobs]:
+    seeds: dict[int, tuple[str, ...]] = {}
+    for record in records:
+        job = record["job"]
+        seeds[job["seed"]] = (*seeds.get(job["seed"], ()), job["hash"])
+    return dict(seeds)
