@@ -73,7 +73,7 @@ def tune(options: Any) -> int:
 
 def _show(search: SearchFile, rows: Mapping[str, Job], changed: Path | None, form: str) -> None:
     """Prints what was chosen, and where it stands."""
-    found = row_tuning(search.content, list(rows))
+    found = row_tuning([search.content], dict.fromkeys(rows))
     if form == "json":
         out_json(
             {
@@ -154,8 +154,9 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     out("\n".join(aligned(_plan_lines(found), right=(2, 3), width=width())))
     beyond = search.budget.beyond + search.budget.finalists * search.budget.more_seeds
     out(
-        f"{jobs} trials would run, about {duration(seconds)} at the speed of finished jobs; up to "
-        f"{beyond} more for a row whose winner is on the edge of its range"
+        f"{jobs} trials would run"
+        + (f", about {duration(seconds)} at the speed of finished jobs" if jobs > unknown else "")
+        + f"; up to {beyond} more for a row whose winner is on the edge of its range"
         + (f"; nothing is known of the time of {unknown}" if unknown else "")
     )
     return 0

@@ -9,6 +9,7 @@ from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.choice import Chosen, Current
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
+from pnnbench.leaderboard.tuning import RowTuning
 
 PUBLISHED = "published"
 """Protocol of the authors' own procedure, which is shown and never ranked."""
@@ -218,6 +219,7 @@ class Table:
             of the steps; None if there are none.
         without: What the rows know that were left out of the table.
         left_out: Their labels.
+        tuning: What a search says of each row, in their order; empty without its record.
         chosen: The jobs of the table.
         asked: The jobs that the suite consists of, if it has said so.
     """
@@ -233,6 +235,7 @@ class Table:
     small_part: dict[str, Any] | None = None
     without: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    tuning: tuple[RowTuning, ...] = ()
     chosen: Chosen = field(default_factory=lambda: Chosen({}, {}, ()), repr=False)
     asked: Current | None = field(default=None, repr=False)
 
@@ -273,6 +276,8 @@ class Table:
                     for share, (changed, pairs) in changes
                 ],
             }
+        if self.tuning:
+            more["tuning"] = [row.as_dict() for row in self.tuning]
         if self.without:
             more |= {"without": list(self.without), "left_out": list(self.left_out)}
         return {

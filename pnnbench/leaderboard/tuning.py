@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 Search = dict[str, Any]
@@ -129,21 +129,24 @@ class RowTuning:
         edge: Names of those that lie on the edge of what was searched, although the range was
             doubled there -> ``"low"`` or ``"high"``.
         deviates: Whether the search had another budget than the protocol's.
+        applied: Whether the row was run with the settings that were chosen. A row that is like
+            another one may fix some itself.
     """
 
     method: str
     tried: int = 0
     like: str | None = None
     curve: tuple[CurvePoint, ...] = ()
-    chosen: Mapping[str, float] | None = None
+    chosen: Mapping[str, float] = field(default_factory=dict)
     rule: str = ""
-    edge: Mapping[str, str] | None = None
+    edge: Mapping[str, str] = field(default_factory=dict)
     deviates: bool = False
+    applied: bool = True
 
     @property
     def tuned(self) -> bool:
-        """Whether a search has chosen the row's settings."""
-        return bool(self.chosen)
+        """Whether the row has the settings that a search chose."""
+        return bool(self.chosen) and self.applied
 
     def after(self, count: int) -> CurvePoint | None:
         """The curve at a number of trials; None where there were fewer."""
@@ -157,30 +160,42 @@ class RowTuning:
             "settings_tried": self.tried,
             **({"like": self.like} if self.like is not None else {}),
             **({"chosen": dict(self.chosen), "rule": self.rule} if self.chosen else {}),
+            **({} if self.applied else {"applied": False}),
             **({"edge": dict(self.edge)} if self.edge else {}),
             **({"deviates": True} if self.deviates else {}),
             "curve": [point.as_dict() for point in self.curve],
         }
 
 
-def row_tuning(search: Search, labels: Sequence[str]) -> tuple[RowTuning, ...]:
-    """What a search says of the rows of a board.
+def row_tuning(
+    searches: Sequence[Search], rows: Mapping[str, Mapping[str, Any] | None]
+) -> tuple[RowTuning, ...]:
+    """What searches say of the rows of a board.
 
     Args:
-        search: Its record.
-        labels: Labels of the rows.
+        searches: Their records, one for each suite that the board is of.
+        rows: Label of each row -> its hyper-parameters, None where they do not matter. A row of a
+            board of several suites may have the name of its suite behind its label.
 
     Returns:
         One entry a row, also of those that are not tuned.
     """
-    return tuple(_of_row(search, label) for label in labels)
+    return tuple(_of_row(searches, label, params) for label, params in rows.items())
 
 
-def _of_row(search: Search, label: str) -> RowTuning:
-    like = search["like"].get(label)
-    row = search["rows"].get(label if like is None else like)
+def _of_row(searches: Sequence[Search], label: str, params: Mapping[str, Any] | None) -> RowTuning:
+    for search in searches:
+        own = label.removesuffix(f" ({search['suite']})")
+        if own in search["rows"] or own in search["like"]:
+            return _found(search, label, own, params)
+    return RowTuning(label)
+
+
+def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | None) -> RowTuning:
+    like = search["like"].get(own)
+    row = search["rows"].get(own if like is None else like)
     if row is None:
-        return RowTuning(label)
+        return RowTuning(label, like=like)
     first = first_trials(row)
     found: tuple[CurvePoint, ...] = ()
     # The trials of another row say what that row reaches, not this one.
@@ -190,17 +205,20 @@ def _of_row(search: Search, label: str) -> RowTuning:
             [trial[TEST]["score"] for trial in first],
             higher_is_better=search["metric"]["higher_is_better"],
         )
-    chosen = row.get("chosen")
-    points = {str(sorted(trial["params"].items())) for trial in row["trials"]}
+    chosen = row.get("chosen", {})
+    settings = chosen.get("params", {})
     return RowTuning(
         label,
-        len(points) + row.get("tried_before", 0),
+        len({trial["point"] for trial in row["trials"]}) + row.get("tried_before", 0),
         like,
         found,
-        chosen and chosen["params"],
+        settings,
         row["definition"]["rule"],
-        chosen and chosen["edge"],
+        chosen.get("edge", {}),
         search["deviates"],
+        params is None
+        or like is not None
+        or all(params.get(name) == value for name, value in settings.items()),
     )
 
 
