@@ -153,7 +153,7 @@ def laws_of(cls: type[Any], params: Mapping[str, Any]) -> dict[str, Law]:
         if name not in declared:
             continue
         law = declared[name]
-        law = law if isinstance(law, Law) else law(params)
+        law = law(params) if callable(law) else law
         if not isinstance(law, Law):
             raise UserError(
                 f"the law of {name} of {cls.__name__} is {law!r}",

@@ -72,7 +72,7 @@ def tuning_blocks(table: Table) -> list[Block]:
 
 NOTE = (
     "expected test score of the setting that validation would choose after so many trials of one "
-    "seed, the defaults first, in parentheses from the 10 to the 90 % quantile over the orders of "
-    "the trials; tried: settings that were ever tried for the row"
+    "seed, the defaults first, with the 10 and the 90 % quantile over the orders of the trials; "
+    "tried: settings that were ever tried for the row"
 )
 """What the block says of itself."""

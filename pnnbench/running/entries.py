@@ -169,9 +169,10 @@ def _like_another(where: str, entry: MethodEntry, rows: Mapping[str, MethodEntry
     seen, other = [entry.label], entry
     while other.like is not None:
         if other.like not in rows:
+            others = [label for label in rows if label != entry.label]
             raise UserError(
-                f"{where}: like: there is no row {other.like!r}{did_you_mean(other.like, rows)}",
-                allowed="; ".join(label for label in rows if label != entry.label),
+                f"{where}: like: there is no row {other.like!r}{did_you_mean(other.like, others)}",
+                allowed="; ".join(others),
             )
         other = rows[other.like]
         if other.label in seen:

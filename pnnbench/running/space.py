@@ -30,6 +30,19 @@ def space_of(entry: MethodEntry) -> dict[str, Law]:
     return {name: laws[name] for name in entry.tune}
 
 
+def laws_in_words(cls: type[Any], params: Mapping[str, Any]) -> dict[str, str]:
+    """The laws of a method in words, by name.
+
+    Args:
+        cls: The class of the method.
+        params: All hyper-parameters, on which a law may depend.
+    """
+    return {
+        name: f"{law}, on request" if law.on_request else str(law)
+        for name, law in laws_of(cls, params).items()
+    }
+
+
 def defaults_of(entry: MethodEntry) -> Point:
     """What the row has where nothing is searched.
 
