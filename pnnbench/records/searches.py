@@ -20,6 +20,8 @@ from pnnbench.records.store import canonical, write_whole
 FORMAT = 1
 #: Name of a search record beside the records of a board.
 NAME = "tuning.json"
+#: Name of a trial's record: none of a board's, so that no board counts it.
+TRIAL = "trial.json"
 #: Folder of the search records of the suites that ship, below that of the suites.
 FOLDER = "search"
 

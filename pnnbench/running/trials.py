@@ -21,7 +21,7 @@ from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.leaderboard.grid import arrange
 from pnnbench.leaderboard.tuning import TEST
 from pnnbench.methods.base import TrainingMethod
-from pnnbench.records.searches import read_sealed, write_sealed
+from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
 from pnnbench.running.cases import Trained
 from pnnbench.running.measuring import Share, measure_training_device
 from pnnbench.running.resources import clock, peak_memory, spent
@@ -31,8 +31,6 @@ from pnnbench.seeds import validation_devices
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import OFFSET_CALIBRATED, Cell
 
-#: Name of a trial's record: none of a board's, so that no board counts it.
-NAME = "trial.json"
 #: Test images of a trial, where there are so many.
 TEST_IMAGES = 1000
 #: What stands on disk as a result. Other failures stand once a search record has them, and are
@@ -209,7 +207,7 @@ class TrialCase:
 
     def write(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         """Writes ``trial.json``."""
-        write_sealed(folder / NAME, content)
+        write_sealed(folder / TRIAL, content)
         return content
 
     def outcome(self, record: dict[str, Any]) -> str:
@@ -222,7 +220,7 @@ class TrialCase:
 
 def read_trial(folder: Path) -> dict[str, Any] | None:
     """The record of a trial that stands; None where there is none, see `FINAL`."""
-    path = folder / NAME
+    path = folder / TRIAL
     if not path.is_file():
         return None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -16,35 +17,18 @@ import yaml
 
 from pnnbench.records.searches import read_search
 from pnnbench.records.store import read_records
+from pnnbench.registry import SUITES
+from pnnbench.running.suites import load_suite
 
 from ..command import Done, command
 from .conftest import QUIET, write_suite
 
 SHORT = ("--trials", "4", "--finalists", "1", "--more-seeds", "1")
-OWN = '''
-from types import MappingProxyType
-
-from pnnbench.methods.base import TrainingMethod
-from pnnbench.methods.laws import Law
-
-
-class Damped(TrainingMethod):
-    """The task loss times a factor.
-
-    Args:
-        factor: What the loss is multiplied with, > 0.
-        lr: Peak learning rate.
-    """
-
-    laws = MappingProxyType({"factor": Law(0.1, 10.0)})
-
-    def __init__(self, factor: float = 1.0, lr: float = 0.1) -> None:
-        super().__init__(lr)
-        self.factor = factor
-
-    def loss(self, workload, batch):
-        return self.factor * workload.loss(workload(batch[0]), batch)
-'''
+#: The page that users follow; its method is the one that is tuned here.
+PAGE = (SUITES.parent / "docs" / "tuning.md").read_text(encoding="utf-8")
+OWN, SUITE = (
+    re.findall(rf"```{kind}\n(.*?)```", PAGE, re.DOTALL)[0] for kind in ("python", "yaml")
+)
 ROWS = [
     {"method": "damped.Damped", "label": "Damped", "tune": True},
     {"method": "bp", "label": "BP", "params": {"lr": 0.05}},
@@ -75,6 +59,24 @@ def test_a_method_of_ones_own_is_tuned_by_the_law_in_its_class(tuned: tuple[Path
     suite = yaml.safe_load((folder / "tiny.yaml").read_text())
     assert suite["methods"][0] == {**ROWS[0], "tuned": row["chosen"]}
     assert suite["methods"][1:] == ROWS[1:]
+
+
+def test_the_page_for_users_is_right(tmp_path: Path) -> None:
+    (tmp_path / "damped.py").write_text(OWN)
+    (tmp_path / "mine.yaml").write_text(SUITE)
+    command("check", "damped.Damped", "--workload", "mrr-digits", cwd=tmp_path)
+    words = [line.split()[1:] for line in PAGE.splitlines() if line.startswith("pnnbench tune")]
+    assert len(words) == 2
+    told = command(*words[0], cwd=tmp_path).out
+    assert "64 trials would run" in told
+    command(*words[1], "--only", "Damped", cwd=tmp_path)
+    suite = load_suite(tmp_path / "mine.yaml")
+    rows = {job.method.label: job.method for job in suite.jobs}
+    assert rows["Damped"].tuned
+    assert rows["Damped, slow"].params == {
+        **rows["Damped"].params,
+        "lr": 0.01,
+    }
 
 
 def test_no_board_counts_a_trial(tuned: tuple[Path, Done]) -> None:

@@ -17,10 +17,11 @@ from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.tuning import TEST
 from pnnbench.methods.bp import BP
+from pnnbench.records.searches import TRIAL
 from pnnbench.registry import registered, workload_class
 from pnnbench.running.jobs import data_module, run_jobs
 from pnnbench.running.suites import Job, load_suite
-from pnnbench.running.trials import NAME, Trial, TrialCase, read_trial, result_of, scored
+from pnnbench.running.trials import Trial, TrialCase, read_trial, result_of, scored
 from pnnbench.running.trials import validation_cells as cells_of
 from pnnbench.seeds import (
     FIRST_TEST_DEVICE,
@@ -129,7 +130,7 @@ def test_a_trial_has_what_it_is_chosen_by_and_apart_its_test(tmp_path: Path, met
     assert found["validation"]["images"] == job.config["tier"]["validation_images"]
     assert 0.0 <= found["validation"]["own_device"] <= 1.0
     assert "sharpness" not in record
-    (folder / NAME).write_text((folder / NAME).read_text().replace('"ok"', '"okay"'))
+    (folder / TRIAL).write_text((folder / TRIAL).read_text().replace('"ok"', '"okay"'))
     assert read_trial(folder) is None  # what was changed does not count
 
 
