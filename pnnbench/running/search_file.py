@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from pnnbench.errors import UserError
 from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
+from pnnbench.records.store import write_whole
 from pnnbench.registry import SUITES, method_class, workload_class
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.provenance import git_state, versions
@@ -148,17 +149,14 @@ class SearchFile:
         Raises:
             UserError: If the record is of another search than the suite asks for.
         """
-        kept: Path | None = None
 
         def begin(content: dict[str, Any]) -> None:
-            nonlocal kept
+            stand = {} if anew else rows
+            others = [label for label in content.get("rows", {}) if label not in rows]
+            self._refuse_changes(content, stand, common=bool(others) or not anew)
+            if anew and content.get("rows", {}).keys() & rows.keys():
+                self._set_aside()
             content.update(self._frame(content))
-            if anew and content["rows"].keys() & rows.keys():
-                kept = self._set_aside()
-            else:
-                self._refuse_changes(content, rows)
-            content["budget"] = self.budget.as_dict()
-            content["deviates"] = self.budget != PROTOCOL_BUDGET
             for label, job in rows.items():
                 old = content["rows"].get(label)
                 if old is None or anew:
@@ -203,21 +201,37 @@ class SearchFile:
                 "higher_is_better": cls.higher_is_better,
                 **({} if cls.chance is None else {"chance": cls.chance}),
             },
-            "budget": content.get("budget", self.budget.as_dict()),
+            "budget": self.budget.as_dict(),
+            "deviates": self.budget != PROTOCOL_BUDGET,
             "like": {e.label: searched(e, entries) for e in entries.values() if e.like},
             "not_tuned": [e.label for e in entries.values() if not (e.tune or e.like)],
             "rows": content.get("rows", {}),
             "made_by": content.get("made_by", []),
         }
 
-    def _refuse_changes(self, content: Mapping[str, Any], rows: Mapping[str, Job]) -> None:
+    def _refuse_changes(
+        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, common: bool
+    ) -> None:
+        """Refuses another search than the record's.
+
+        Args:
+            content: The record.
+            rows: The rows whose definitions must stand.
+            common: Whether what all rows share must stand too.
+        """
+        if not content:
+            return
         differing = []
         present = {label: content["rows"][label] for label in rows if label in content["rows"]}
-        if content["rows"] and content["budget"] != self.budget.as_dict():
+        if common and content["rows"]:
+            now = self._frame(content)
             differing += [
-                f"{name} {content['budget'].get(name)} -> {value}"
-                for name, value in self.budget.as_dict().items()
-                if content["budget"].get(name) != value
+                f"{name} {old} -> {value}"
+                for name, old, value in (
+                    *((key, content[key], now[key]) for key in ("protocol", "workload", "tier")),
+                    *((k, content["budget"].get(k), v) for k, v in now["budget"].items()),
+                )
+                if old != value
             ]
         for label, row in present.items():
             now = definition(rows[label])
@@ -233,13 +247,12 @@ class SearchFile:
                 "record beside, or take back what was changed",
             )
 
-    def _set_aside(self) -> Path | None:
+    def _set_aside(self) -> None:
         """Keeps the present file under the first free number."""
         number = 1
         while (target := self.path.with_suffix(f".{number}.json")).exists():
             number += 1
-        target.write_bytes(self.path.read_bytes())
-        return target
+        write_whole(target, self.path.read_bytes())
 
     def _new_row(self, job: Job, old: Mapping[str, Any] | None) -> dict[str, Any]:
         points = draw_points(job.method, job.protocol, self.budget.trials)
@@ -273,8 +286,3 @@ def _change(name: str, old: Any, new: Any) -> str:
 
 def _law(law: Mapping[str, Any] | None) -> str:
     return "none" if law is None else f"{law['low']:g} to {law['high']:g} ({law['scale']})"
-
-
-def rows_in(content: Mapping[str, Any], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The rows of a record that are searched now."""
-    return {label: content["rows"][label] for label in labels}

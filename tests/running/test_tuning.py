@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -283,6 +284,32 @@ def test_another_search_is_refused_and_begun_anew_only_when_asked(
     assert again.content["rows"]["BP"]["trials"] == []
     assert again.content["rows"]["BP"]["tried_before"] == 6
     assert read_search(tmp_path / "own.tuning.1.json") == before
+
+
+def test_rows_of_one_record_have_one_budget_and_one_workload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, near(0.1))
+    bp, nat = ({"method": m, "label": m, "tune": True} for m in ("bp", "nat"))
+    search = opened(tmp_path, bp, nat)
+    before = searched(search)
+    suite, rows = search.suite, searched_rows(search.suite)
+    only = {"nat": rows["nat"]}
+    larger = SearchFile(search.path, suite, tmp_path / "runs", Budget())
+    for anew in (False, True):
+        with pytest.raises(UserError, match="trials 6 -> 16"):
+            larger.open(only, anew=anew)
+    moved = dataclasses.replace(
+        suite, jobs=tuple(dataclasses.replace(job, tier="quick") for job in suite.jobs)
+    )
+    with pytest.raises(UserError, match="tier smoke -> quick"):
+        SearchFile(search.path, moved, tmp_path / "runs", SMALL).open(only, anew=True)
+    assert read_search(search.path) == before
+    # Begun anew alone, a row leaves the others as they are.
+    SearchFile(search.path, suite, tmp_path / "runs", SMALL).open(only, anew=True)
+    after = read_search(search.path)["rows"]
+    assert after["bp"] == before["rows"]["bp"]
+    assert after["nat"]["trials"] == []
 
 
 def test_a_row_that_comes_later_is_added_and_the_others_stand(
