@@ -124,7 +124,7 @@ def table(found: dict[str, dict[str, dict[float, st.Interval]]]) -> str:
 def main() -> None:
     """Reads, writes and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    folder = Path("leaderboards/freespace_mnist")
+    folder = Path("leaderboards/pnnbench-1/freespace_mnist")
     parser.add_argument("records", type=Path, nargs="?", default=folder / "records")
     parser.add_argument("--out", type=Path, default=folder)
     args = parser.parse_args()

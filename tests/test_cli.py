@@ -170,7 +170,7 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 
 def test_a_reader_who_has_seen_enough_and_a_terminal_without_signs(tmp_path: Path) -> None:
-    board = ROOT / "leaderboards" / "mrr_mnist"
+    board = ROOT / "leaderboards" / "pnnbench-1" / "mrr_mnist"
     line = f"'{COMMAND}' leaderboard '{board}' | head -n 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True, env=ENVIRONMENT

@@ -25,7 +25,9 @@ from common import interleaved, report
 from pnnbench.records.store import job_hash, read_record, read_records, write_record
 from pnnbench.script import run_script
 
-SOURCE = Path(__file__).resolve().parents[2] / "leaderboards" / "mrr_mnist" / "records"
+SOURCE = (
+    Path(__file__).resolve().parents[2] / "leaderboards" / "pnnbench-1" / "mrr_mnist" / "records"
+)
 FORMS = {"one by one": 2, "columns": 3}
 """Name of the form -> version of the schema that has it."""
 

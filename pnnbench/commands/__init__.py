@@ -15,6 +15,7 @@ _FUNCTIONS = {
     "sharpness": "measuring:sharpness",
     "plot": "measuring:plot",
     "leaderboard": "boards:leaderboard",
+    "claims": "claims:claims",
     "reproduce": "checking:reproduce",
     "list": "listing:list_all",
     "check": "checking:check",

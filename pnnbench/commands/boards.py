@@ -19,10 +19,15 @@ _FIRST_RUN = "pnnbench run quickstart"
 def _sources(given: list[str]) -> list[Path]:
     if given:
         return [Path(g) for g in given]
-    for default in (Path("runs"), Path("leaderboards")):
-        if default.is_dir():
-            return [default]
-    raise UserError("no records: neither runs/ nor leaderboards/ is here", next_step=_FIRST_RUN)
+    if Path("runs").is_dir():
+        return [Path("runs")]
+    # Boards of older protocols lie a folder deeper and are shown where they are named.
+    boards = sorted(folder.parent for folder in Path("leaderboards").glob("*/records"))
+    if not boards:
+        raise UserError(
+            "no records: neither runs/ nor a board in leaderboards/ is here", next_step=_FIRST_RUN
+        )
+    return boards
 
 
 def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:

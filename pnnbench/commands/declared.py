@@ -191,6 +191,25 @@ DECLARED = (
         ),
     ),
     Command(
+        "claims",
+        "Decide the published claims from records.",
+        (
+            Argument(
+                "records",
+                "Folders with records; without any the committed leaderboards/.",
+                text("folders with records", "FOLDER"),
+                default=[],
+                many=True,
+            ),
+            Argument("--format", "Output.", choice("table", "json", "markdown", "html"), "table"),
+            Argument(
+                "--publish",
+                "Folder for the page, its Markdown and JSON, such as leaderboards.",
+                text("a folder", "FOLDER"),
+            ),
+        ),
+    ),
+    Command(
         "reproduce",
         "Check the published tables of a platform.",
         (

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pnnbench.records.store import write_record
+
 from ..command import Done, command
+from ..record_factory import make_suite
 from .conftest import QUIET
 
 Ran = tuple[Path, Done]
@@ -115,3 +118,22 @@ def test_without_refuses_what_it_does_not_know_and_what_would_be_published(
             f"--without and {flag} are given together" in command(*words, cwd=ran[0], status=2).err
         )
     assert not (tmp_path / "board").exists()
+
+
+def test_without_runs_the_committed_boards_are_shown_and_older_ones_where_named(
+    tmp_path: Path,
+) -> None:
+    def commit(place: str, protocol: str) -> None:
+        folder = tmp_path / "leaderboards" / place / "records"
+        for record in make_suite(["BP"], protocol=protocol):
+            write_record(folder / f"{record['job']['hash']}.json", record)
+
+    commit("pnnbench-1/mrr_mnist", "pnnbench-1")
+    told = command("leaderboard", cwd=tmp_path, status=2).err
+    assert "neither runs/ nor a board in leaderboards/ is here" in told
+    named = command("leaderboard", "leaderboards/pnnbench-1/mrr_mnist", cwd=tmp_path).out
+    assert "protocol pnnbench-1" in named
+    commit("mrr_mnist", "pnnbench-2")
+    shown = command("leaderboard", cwd=tmp_path).out
+    assert "protocol pnnbench-2" in shown
+    assert "protocol pnnbench-1" not in shown
