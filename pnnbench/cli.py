@@ -64,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _refuse(f"{name}: {error}")
     except KeyboardInterrupt:
-        again = "; run the same command again to go on" if command in ("run", "train") else ""
+        again = (
+            "; run the same command again to go on" if command in ("run", "train", "tune") else ""
+        )
         _refuse(f"{name}: interrupted{again}")
         return 130
     except BrokenPipeError:  # whoever read the output has seen enough

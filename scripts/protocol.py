@@ -24,13 +24,16 @@ from pnnbench.platforms.freespace import FreeSpaceLayer
 from pnnbench.platforms.mrr import MIN_DEPTH, MIN_LINEWIDTH, MRRLinear
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.platforms.rings import EXPERIMENT_GAP_HWHM, RingCalibration
-from pnnbench.registry import registered, workload_class
+from pnnbench.registry import method_class, method_parameters, registered, workload_class
 from pnnbench.running import measuring, stages, watching
+from pnnbench.running.search_file import PROTOCOL_BUDGET
+from pnnbench.running.space import EDGE, laws_in_words
 from pnnbench.running.suites import PROTOCOLS
 from pnnbench.script import run_script
 from pnnbench.seeds import (
     FIRST_TEST_DEVICE,
     FIRST_TRAINING_DEVICE,
+    FIRST_TUNING,
     FIRST_VALIDATION_DEVICE,
     REPETITIONS,
 )
@@ -96,7 +99,7 @@ def whole() -> list[Choice]:
             "levels at which the mean of BP and NAT lies between 20 and 90 %",
             "others tell no rows apart; chosen on held-out training images and validation devices "
             "with benchmarks/reference_rows.py, the measured rows stand beside the levels",
-            T + "leaderboard/test_grid.py::test_search_and_board_give_one_record_one_score",
+            T + "running/test_trials.py::test_search_and_board_give_one_record_one_score",
         ),
         Choice(
             "Worst tenth",
@@ -107,8 +110,9 @@ def whole() -> list[Choice]:
         ),
         Choice(
             "Repetitions",
-            f"seeds 0 to {REPETITIONS - 1:,}",
-            "a seed names initial parameters, data order and the method's draws",
+            f"seeds 0 to {FIRST_TUNING - 1:,}; from there to {REPETITIONS - 1:,} those of searches",
+            "a seed names initial parameters, data order and the method's draws; no suite has a "
+            "seed in which settings were searched",
             T + "test_seeds.py::test_the_ranges_do_not_meet",
         ),
         Choice(
@@ -202,6 +206,86 @@ def whole() -> list[Choice]:
             T + "evaluation/test_harness.py::test_each_reading_says_which_images_are_right",
         ),
     ]
+
+
+def search() -> list[Choice]:
+    """How settings are searched."""
+    tests, budget = T + "running/test_tuning.py::", PROTOCOL_BUDGET
+    return [
+        Choice(
+            "Space",
+            "the law of each hyper-parameter, on the class of the method (table below)",
+            "multiples of the workload's scale, so that one space serves all platforms; methods "
+            "with one optimiser share the law of the step; optimiser and placement are rows",
+            T + "methods/test_laws.py::test_methods_with_one_optimiser_share_the_law_of_the_step",
+        ),
+        Choice(
+            "Step of the digital parameters",
+            "searched where a suite names it, else the same for all rows",
+            "a step of its own for each row would be part of the comparison",
+            T + "running/test_entries.py::"
+            "test_what_is_fixed_is_not_searched_and_the_digital_step_only_where_it_is_named",
+        ),
+        Choice(
+            "Points",
+            f"{budget.trials} scrambled Sobol points, the first replaced by the defaults",
+            "seeded by protocol, method and names; written, with a hash, before the first trial",
+            tests + "test_spaces_and_points_stand_in_the_file_before_the_first_trial",
+        ),
+        Choice(
+            "Budget",
+            f"one seed each, another for each trial, at the suite's own length; the best "
+            f"{budget.finalists} with {budget.more_seeds} more seeds, the same for all",
+            "in simulation on earlier searches this halves the loss of one seed alone",
+            tests + "test_every_point_once_then_the_best_with_the_same_seeds",
+        ),
+        Choice(
+            "Images and devices of the choice",
+            f"the tier's held-out training images, {budget.devices} validation devices, the "
+            "conditions that count in the headline",
+            "none of them trains or tests",
+            T + "running/test_trials.py::"
+            "test_images_and_devices_of_training_choice_and_test_do_not_meet",
+        ),
+        Choice(
+            "Choice",
+            "the highest mean robust score over the seeds; of methods in situ, the metric on their "
+            "own device; of equal ones the earlier point",
+            "methods made for one device are not made for the others; both choices are recorded",
+            tests + "test_methods_made_for_one_device_are_chosen_by_their_own",
+        ),
+        Choice(
+            "Failed and diverged trials",
+            "count as guessing",
+            "a setting that fails is no good setting",
+            tests + "test_a_failed_trial_counts_as_guessing_and_a_row_of_failures_is_not_chosen",
+        ),
+        Choice(
+            "Edges",
+            f"a winner within {EDGE:.0%} of an end, on the law's scale: the range is doubled "
+            f"there on that scale, and {budget.beyond} more points lie in its new half, once",
+            "what is not on the edge keeps the winner's value; still on the edge, the board says "
+            "so; a limit such as 0 is no edge",
+            tests + "test_a_winner_on_the_edge_is_looked_for_beyond_it_once",
+        ),
+        Choice(
+            "Test score of trials",
+            f"at most {budget.test_images:,} test images, the tier's test devices; for the curve",
+            "no choice reads it",
+            tests + "test_changed_test_figures_change_no_choice",
+        ),
+    ]
+
+
+def laws() -> list[tuple[str, str, str]]:
+    """Registered method, its laws in words, and the rule by which its settings are chosen."""
+    rows = []
+    for name in registered("methods"):
+        cls = method_class(name)
+        words = laws_in_words(cls, method_parameters(cls, {}))
+        told = ", ".join(f"{key} {law}" for key, law in words.items())
+        rows.append((name, told, cls.chosen_by))
+    return rows
 
 
 def knowledge() -> list[tuple[str, str, str]]:
@@ -642,6 +726,7 @@ SECTIONS = (
     ("Meshes", meshes),
     ("Free space", free_space),
     ("Diffraction", masks),
+    ("Search of settings", search),
     ("Sharpness", sharpness_figures),
 )
 
@@ -670,6 +755,16 @@ def page() -> str:
         "What a method is told besides training data and digital model, computed from its class. "
         'Boards are read without the rows that know the tested law by `--without "tested law"`.',
         "\n".join(("| Method | Access | Told |", "| - | - | - |", *told)),
+        "## Laws of hyper-parameters",
+        "Where `pnnbench tune` searches, in multiples of the workload's scale, for Adam; see "
+        "[tuning](tuning.md).",
+        "\n".join(
+            (
+                "| Method | Searched | Chosen by |",
+                "| - | - | - |",
+                *(f"| {name} | {words} | {rule} |" for name, words, rule in laws()),
+            )
+        ),
         "## What the models leave out",
         _left_out(),
     ]

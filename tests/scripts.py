@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_script(path: str) -> ModuleType:
-    """The module of a script, such as ``"scripts/search.py"``."""
+    """The module of a script, such as ``"scripts/protocol.py"``."""
     name = "script_" + Path(path).stem
     spec = importlib.util.spec_from_file_location(name, ROOT / path)
     assert spec is not None

@@ -20,7 +20,10 @@ ALLOWED = {
     "evaluation": {"platforms", "data", "workloads"},
     "leaderboard": {"records"},
     "report": {"records", "leaderboard", "evaluation", "workloads", "platforms", "data"},
-    "running": {"records", "data", "platforms", "workloads", "methods", "evaluation"},
+    # From leaderboard the score: what chooses settings is what ranks rows.
+    "running": {
+        "records", "data", "platforms", "workloads", "methods", "evaluation", "leaderboard",
+    },
     "submitting": {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "running",
     },

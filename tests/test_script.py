@@ -69,7 +69,6 @@ def test_every_script_runs_through_it(script: str) -> None:
         ["benchmarks/speed/misalignment.py"],
         ["benchmarks/dat_margins.py"],
         ["benchmarks/beside_figure_4.py"],
-        ["scripts/search.py", "benchmarks/search/mrr_mnist.yaml"],
     ],
     ids=lambda command: Path(command[0]).stem,
 )
@@ -85,12 +84,3 @@ def test_without_mnist_a_script_says_so_before_it_works(
     assert (status, out) == (2, "")
     assert said.startswith(f"{Path(command[0]).name}: MNIST is not there")
     assert "pnnbench data mnist --download" in said
-
-
-def test_a_search_that_is_not_there_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = ["scripts/search.py", str(tmp_path / "none.yaml")]
-    status, _, said = run(command, monkeypatch, capsys)
-    assert status == 2
-    assert "none.yaml: there is no such file" in said

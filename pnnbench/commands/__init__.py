@@ -10,6 +10,7 @@ from typing import Any
 _FUNCTIONS = {
     "run": "training:run",
     "train": "training:train",
+    "tune": "tuning:tune",
     "evaluate": "measuring:evaluate",
     "sharpness": "measuring:sharpness",
     "plot": "measuring:plot",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,50 @@ def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
     records, current = read_records(sources), read_index(sources)
     if joined:  # claims are those of one suite
         together, asked = join(records, current)
-        return build(together, current=asked)
-    return build(records, current=current, claims=read_claims(sources))
+        return with_tuning(build(together, current=asked), sources)
+    made = build(records, current=current, claims=read_claims(sources))
+    return with_tuning(made, sources)
+
+
+def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]:
+    """The tables with what the records of searches say of their rows.
+
+    Args:
+        tables: What ``ranking.build`` made.
+        sources: Folders with records, beside which a search's may be; else those that ship.
+
+    Returns:
+        The same tables. Only the headline of a ranked board has it, since trials are measured so,
+        and only where the search is of the same protocol, revision, workload and tier.
+    """
+    from dataclasses import replace
+
+    from pnnbench.leaderboard.joining import SIGN
+    from pnnbench.leaderboard.tuning import row_tuning
+    from pnnbench.records.searches import find_search, read_search
+    from pnnbench.registry import SUITES
+
+    found: dict[str, dict[str, Any] | None] = {}
+    made = []
+    for table in tables:
+        fitting = []
+        for name in table.key["suite"].split(SIGN) if table.ranked and table.headline else ():
+            if name not in found:
+                path = find_search(name, sources, SUITES)
+                found[name] = None if path is None else read_search(path)
+            search = found[name]
+            if search is not None and _same_board(search, table):
+                fitting.append(search)
+        rows = {row.method: row.params for row in table.rows}
+        told = row_tuning(fitting, rows) if fitting else ()
+        made.append(replace(table, tuning=told) if told else table)
+    return made
+
+
+def _same_board(search: Mapping[str, Any], table: Table) -> bool:
+    same = all(search[key] == table.key[key] for key in ("protocol", "workload", "tier"))
+    revisions = {str(row["definition"]["revision"]) for row in search["rows"].values()}
+    return same and revisions == {table.key["revision"]}
 
 
 def write_board(
@@ -141,8 +183,9 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
     from pnnbench.records.index import read_claims, read_index, write_index
     from pnnbench.records.published import publish_records
+    from pnnbench.records.searches import NAME, find_search
     from pnnbench.records.store import read_placed, write_whole
-    from pnnbench.registry import PROTOCOL
+    from pnnbench.registry import PROTOCOL, SUITES
     from pnnbench.report.render import render
 
     names = sorted({table.key["suite"] for table in tables})
@@ -153,6 +196,9 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
             next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
         )
     older = {job["hash"] for table in tables for job in table.older}
+    search = find_search(names[0], sources, SUITES)
+    if search is not None:
+        write_whole(folder / NAME, search.read_bytes())
     placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
     publish_records(placed, folder / "records")
     boards = {tuple(table.key[k] for k in _BOARD) for table in tables}

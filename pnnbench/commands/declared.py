@@ -16,7 +16,7 @@ from pnnbench.arguments import (
 from pnnbench.commands import names as known
 from pnnbench.leaderboard.knowledge import KNOWLEDGE
 from pnnbench.records.schema import TIERS
-from pnnbench.seeds import REPETITIONS
+from pnnbench.seeds import FIRST_TUNING
 
 _TABLE_OR_JSON = Argument("--format", "Output.", choice("table", "json"), "table")
 _DATA = Argument(
@@ -45,7 +45,7 @@ _RUN = Argument(
 )
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
-_SEED = REPETITIONS - 1
+_SEED = FIRST_TUNING - 1
 
 #: Every subcommand, in the order of the help.
 DECLARED = (
@@ -101,6 +101,32 @@ DECLARED = (
             _THREADS,
             _PICTURES,
             _WANDB,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "tune",
+        "Search the settings of a suite's rows, and write them into it.",
+        (
+            Argument(
+                "suite",
+                "Suite file, or the name of one that ships.",
+                text("a suite file, or the name of one that ships", "SUITE", known.suites),
+            ),
+            Argument(
+                "--only",
+                "Search these rows only; repeatable.",
+                text("labels of rows", "ROW[,ROW]"),
+                many=True,
+            ),
+            Argument("--trials", "Points of each row, else the protocol's 16.", integer(1, 1024)),
+            Argument("--finalists", "Best of them that are tried again, else 4.", integer(1, 64)),
+            Argument("--more-seeds", "Further seeds of each finalist, else 4.", integer(0, 100)),
+            Argument("--anew", "Begin anew; the earlier record is kept beside."),
+            Argument("--dry-run", "Say what would run, and for how long, and stop."),
+            _RUNS,
+            _DATA,
+            _THREADS,
             _TABLE_OR_JSON,
         ),
     ),

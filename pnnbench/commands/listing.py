@@ -11,6 +11,7 @@ from pnnbench.commands.names import LISTED
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.registry import SUITES, method_class, method_parameters, registered, workload_class
 from pnnbench.report.run_text import aligned
+from pnnbench.running.space import laws_in_words
 
 #: Width of the column of names.
 _NAME = 24
@@ -37,7 +38,9 @@ def _methods(runs: Path) -> list[Entry]:
                 "access": cls.access,
                 "knows": ", ".join(cls.told()) or "nothing",
                 "source": cls.source,
-                "parameters": method_parameters(cls, {}),
+                "parameters": (params := method_parameters(cls, {})),
+                "laws": laws_in_words(cls, params),
+                "chosen_by": cls.chosen_by,
                 "workloads": supported,
                 "all_workloads": len(supported) == len(workloads),
             }
@@ -128,7 +131,13 @@ _READERS: dict[str, Callable[[Path], list[Entry]]] = {
 #: Keys that are not shown below a name in the table, each for its own reason: it stands beside the
 #: name, or is said in other words.
 _BESIDE = {"name", "summary", "all_workloads"}
-_WORDS = {"unit": "controls in", "scale": "scale of steps", "severity_unit": "severity in"}
+_WORDS = {
+    "laws": "searched in",
+    "chosen_by": "settings chosen by",
+    "unit": "controls in",
+    "scale": "scale of steps",
+    "severity_unit": "severity in",
+}
 
 
 def _line(entry: Entry) -> str:

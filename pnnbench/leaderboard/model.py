@@ -11,6 +11,7 @@ from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
 from pnnbench.leaderboard.resolution import Resolution
+from pnnbench.leaderboard.tuning import RowTuning
 from pnnbench.records.index import Claim
 
 PUBLISHED = "published"
@@ -311,6 +312,7 @@ class Table:
         comparisons: All pairs of complete rows, the one with the better score first.
         resolution: What the table could have seen; None with fewer than two complete rows.
         claims: What the table says of the claims of its suite.
+        tuning: What a search says of each row, in their order; empty without its record.
         chosen: The jobs of the table.
         asked: The jobs that the suite consists of, if it has said so.
         claimed: The claims of the suite.
@@ -330,6 +332,7 @@ class Table:
     comparisons: tuple[Comparison, ...] = ()
     resolution: Resolution | None = None
     claims: tuple[ClaimLine, ...] = ()
+    tuning: tuple[RowTuning, ...] = ()
     chosen: Chosen = field(default_factory=lambda: Chosen({}, {}, ()), repr=False)
     asked: Current | None = field(default=None, repr=False)
     claimed: tuple[Claim, ...] = field(default=(), repr=False)
@@ -376,6 +379,8 @@ class Table:
             more["resolution"] = None if self.resolution is None else self.resolution.as_dict()
         if self.claims:
             more["claims"] = [line.as_dict() for line in self.claims]
+        if self.tuning:
+            more["tuning"] = [row.as_dict() for row in self.tuning]
         if self.without:
             more |= {"without": list(self.without), "left_out": list(self.left_out)}
         return {

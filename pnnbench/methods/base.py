@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
@@ -13,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.adam import Adam
+from pnnbench.methods.laws import LawOf, Rule, digital_step_law, step_law
 from pnnbench.platforms.base import derive_seed
 from pnnbench.workloads.amounts import Amount as Amount  # for the authors of methods
 from pnnbench.workloads.amounts import Scale, absolute
@@ -60,6 +63,10 @@ class TrainingMethod(pl.Callback):
             the environment's parameters to numbers.
         knows: What its law of training draws on, besides the device that `access` gives; see
             `told`.
+        laws: Name of a hyper-parameter -> the range in which ``pnnbench tune`` searches it. A
+            subclass names its own; those of its bases stand. See `pnnbench.methods.laws`.
+        chosen_by: The rule by which ``pnnbench tune`` chooses: the robust score, or for methods
+            made for one device the metric on that device.
         train_device: Number of the device that a method in situ trains on; None for its seed.
         calls: Number of losses computed since training started; part of the checkpoint.
         schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
@@ -71,6 +78,10 @@ class TrainingMethod(pl.Callback):
     amounts: ClassVar[tuple[str, ...]] = ("lr",)
     per_parameter: ClassVar[tuple[str, ...]] = ()
     knows: ClassVar[tuple[Knowledge, ...]] = ()
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType(
+        {"lr": step_law, "lr_digital": digital_step_law}
+    )
+    chosen_by: ClassVar[Rule] = "robust score"
 
     def __init__(self, lr: Amount, lr_digital: float = 1e-3, optimizer: str = "adam") -> None:
         self.lr = check_amount("lr", lr, low_open=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.methods.pat import check_placement, straight_through
 from pnnbench.methods.sepn import SEPNs
 from pnnbench.platforms.base import PhysicalLayer, Tap, derive_seed, tapped
@@ -78,6 +80,8 @@ class DAT(TrainingMethod):
     """
 
     access: ClassVar[Access] = "in_situ"
+    chosen_by: ClassVar[Rule] = "own device"
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"lr_sepn": Law(1e-4, 0.1, most=100.0)})
     source = "Zheng et al., Nature Machine Intelligence 5, 1119 (2023)"
 
     def __init__(

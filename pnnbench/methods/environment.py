@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import Knowledge, TrainingMethod
+from pnnbench.methods.laws import Law, LawOf
 from pnnbench.methods.positions import (
     ALL,
     PerParameter,
@@ -113,6 +115,7 @@ class RandomEnvironment(AgainstEnvironment):
             `Workload.environment_ranges`.
     """
 
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"probe": Law(0.1, 1.0, most=1.0)})
     source = "baseline of this project: domain randomisation of the environment"
     per_parameter: ClassVar[tuple[str, ...]] = ("outward",)
 
@@ -193,6 +196,9 @@ class SATEnvironment(AgainstEnvironment, SAT):
         ranges: As in RandomEnvironment.
     """
 
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType(
+        {"probe": Law(0.1, 1.0, most=1.0), "step": Law(0.0, 1.0, "linear", least=0.0)}
+    )
     source = "free-space experiments of the sharpness-aware-training paper"
     per_parameter: ClassVar[tuple[str, ...]] = ("step",)
     #: Whether the slope is measured.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from pnnbench.methods.base import Knowledge, TrainingMethod
+from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.methods.pat import check_placement, in_situ_outputs
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
@@ -29,6 +32,8 @@ class NAT(TrainingMethod):
         optimizer: ``"adam"`` or ``"sgd"``.
     """
 
+    # Best so far: 0.5 to 1.5, the largest or the smallest tried.
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"sigma": Law(0.03, 10.0)})
     source = "Joshi et al., Nature Communications 11, 2473 (2020)"
     knows: ClassVar[tuple[Knowledge, ...]] = ("gaussian on controls",)
     amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
@@ -76,6 +81,9 @@ class NATInSitu(TrainingMethod):
 
     access: ClassVar[Access] = "in_situ"
     knows: ClassVar[tuple[Knowledge, ...]] = ("gaussian on controls",)
+    chosen_by: ClassVar[Rule] = "own device"
+    # Best so far: 0.4, the largest tried.
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"sigma": Law(0.01, 3.0)})
     source = "noise-aware training on the measurements of Wright et al., Nature 601, 549 (2022)"
     amounts: ClassVar[tuple[str, ...]] = ("lr", "sigma")
 

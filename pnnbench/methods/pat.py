@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.laws import Rule
 from pnnbench.platforms.base import tapped
 from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Access, Batch, Workload
@@ -83,6 +84,7 @@ class PAT(TrainingMethod):
     """
 
     access: ClassVar[Access] = "in_situ"
+    chosen_by: ClassVar[Rule] = "own device"
     source = "Wright et al., Nature 601, 549 (2022)"
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.methods.pat import check_placement, measured_outputs
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
@@ -45,6 +47,9 @@ class SAT(TrainingMethod):
     """
 
     amounts: ClassVar[tuple[str, ...]] = ("lr", "rho")
+    # Best so far: 0.006 (rings) to 0.08 (free space), most of them the largest or smallest tried.
+    # Adaptive, a plain number is a ball of the same size.
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"rho": Law(0.001, 0.3)})
     source = "Foret et al., ICLR 2021 (SAM); Kwon et al., ICML 2021 (ASAM)"
 
     def __init__(
@@ -190,6 +195,7 @@ class SATInSitu(SAT):
     """
 
     access: ClassVar[Access] = "in_situ"
+    chosen_by: ClassVar[Rule] = "own device"
     source = "in situ variant of the sharpness-aware-training paper"
 
     def __init__(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import NAME, read_index
+from pnnbench.records.searches import TRIAL
 from pnnbench.records.store import beside, file_problem, find_records, job_hash, read_record, walk
 
 _HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
@@ -88,7 +89,8 @@ def diagnose(folder: Path | str) -> list[Finding]:
                 words = error.what.removeprefix(f"{here / NAME}: ")
                 findings.append(Finding(here / NAME, "corrupt", words))
         published = here.with_suffix(".json").is_file()  # the tensors of that record
-        if _HASH_IN_NAME.fullmatch(here.name) and "record.json" not in files and not published:
+        done = published or not {"record.json", TRIAL}.isdisjoint(files)
+        if _HASH_IN_NAME.fullmatch(here.name) and not done:
             words = "holds no record: the job was interrupted and will resume when run again"
             findings.append(Finding(here, "incomplete", words))
         findings.extend(

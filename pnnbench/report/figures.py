@@ -19,6 +19,7 @@ from pnnbench.report.figure_parts import CHANCE, measured, remark, row_axis, sam
 from pnnbench.report.formatting import is_share
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
+from pnnbench.report.tuning_figure import tuning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
     ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
     environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
     and ``cost`` where the records have a training device, ``earlier`` where rows were measured
-    before the end of their steps.
+    before the end of their steps, ``tuning`` where a search of the suite is recorded.
 
     Args:
         tables: What ``ranking.build`` made; those without a finished job are left out.
@@ -61,6 +62,7 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
                 "transfer": transfer(table),
                 "cost": cost(table),
                 "earlier": earlier(table),
+                "tuning": tuning(table),
             }
             for name, figure in figures.items():
                 if figure is not None:

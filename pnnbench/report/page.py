@@ -18,7 +18,8 @@ from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING, Interval
-from pnnbench.report import blocks, comparing, notes, text
+from pnnbench.leaderboard.tuning import CurvePoint
+from pnnbench.report import blocks, comparing, notes, text, tuning_text
 from pnnbench.report import formatting as fmt
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -359,11 +360,41 @@ def _view(table: Table) -> dict[str, Any]:
         "shares": [(share, blocks.share_text(share)) for share in blocks.shares(table)],
         "earlier_title": blocks.earlier_title(table),
         "order": ". ".join(blocks.order_texts(table)),
+        "tuning": _tuning(table),
     }
 
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _tuning(table: Table) -> dict[str, Any] | None:
+    """What searches say of the rows; None without a record of one."""
+    if not table.tuning:
+        return None
+    share = fmt.is_share(table.key["metric"])
+    return {
+        "title": tuning_text.TITLE,
+        "note": tuning_text.NOTE,
+        "columns": list(tuning_text.COLUMNS.values()),
+        "rows": [
+            {
+                "method": row.method,
+                "cells": [_curve_cell(row.after(n), share=share) for n in tuning_text.COLUMNS],
+                "tried": row.tried,
+                "state": tuning_text.state_text(row),
+            }
+            for row in table.tuning
+        ],
+    }
+
+
+def _curve_cell(point: CurvePoint | None, *, share: bool) -> dict[str, Any]:
+    if point is None:
+        return {"text": fmt.NONE, "ends": "", "sort": ""}
+    low, high = (fmt.number(end, share=share) for end in (point.low, point.high))
+    ends = f"{low} to {high}" if point.high > point.low else ""
+    return {"text": fmt.number(point.mean, share=share), "ends": ends, "sort": repr(point.mean)}
 
 
 def _rho(entry: dict[str, Any]) -> dict[str, Any]:

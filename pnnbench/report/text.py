@@ -13,6 +13,7 @@ from typing import Any
 from pnnbench.leaderboard.model import Table
 from pnnbench.report.blocks import Block, lay_out
 from pnnbench.report.notes import footnote, heading, remarks
+from pnnbench.report.tuning_text import NOTE, tuning_blocks
 
 WIDTH = 120
 """Columns that the plain table fits into, unless something else is asked for."""
@@ -74,12 +75,13 @@ def render_table(tables: Sequence[Table], width: int = WIDTH) -> str:
     texts = []
     for table in tables:
         lines = [_wrap(heading(table), width), ""]
-        for block in lay_out(table):
+        for block in (*lay_out(table), *tuning_blocks(table)):
             if block.title:
                 lines += [_wrap(block.title, width), ""]
             for part in _parts(block, width):
                 lines += [*_aligned(part, width), ""]
-        lines.extend(_wrap(remark, width) for remark in remarks(table))
+        notes = [*remarks(table), *([NOTE] if table.tuning else [])]
+        lines.extend(_wrap(note, width) for note in notes)
         lines.append(_wrap(footnote(table), width))
         texts.append("\n".join(lines))
     return "\n\n".join(texts) + "\n"
@@ -202,7 +204,7 @@ def render_markdown(tables: Sequence[Table]) -> str:
     texts = []
     for table in tables:
         lines = [f"### {_escape(heading(table))}", ""]
-        for block in lay_out(table):
+        for block in (*lay_out(table), *tuning_blocks(table)):
             if block.title:
                 lines += [f"**{_escape(block.title)}**", ""]
             lines.append("| " + " | ".join(map(_escape, block.columns)) + " |")
@@ -210,7 +212,8 @@ def render_markdown(tables: Sequence[Table]) -> str:
             lines.append("| " + " | ".join(sides) + " |")
             lines += ["| " + " | ".join(map(_escape, line)) + " |" for line in block.lines]
             lines.append("")
-        lines.extend(f"- {_escape(remark)}" for remark in remarks(table))
+        notes = [*remarks(table), *([NOTE] if table.tuning else [])]
+        lines.extend(f"- {_escape(note)}" for note in notes)
         lines.extend(["", _escape(footnote(table))])
         texts.append("\n".join(lines))
     return "\n\n".join(texts) + "\n"

@@ -26,29 +26,25 @@ from safetensors.torch import save as to_safetensors
 
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
-from pnnbench.evaluation.gaps import Gaps
 from pnnbench.evaluation.quick import noted
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
     file_sha256,
-    is_finished,
     read_record,
-    write_record,
     write_whole,
 )
 from pnnbench.registry import method_class, workload_class
+from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
-from pnnbench.running.measuring import Share, calibrate, measure, no_share, require_measured
+from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.resources import keep_memory
-from pnnbench.running.stages import EVERY, measure_stages
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, fit
-from pnnbench.running.watching import EarlyStages, ValidationCurve
+from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.grid import Cell
 
 #: Called with one line about what is going on.
 Say = Callable[[str], None]
@@ -158,6 +154,7 @@ def run_job(
     root: str | None = None,
     timeout_s: float | None = None,
     share: Share = no_share,
+    case: Case = BOARD,
 ) -> dict[str, Any]:
     """Runs one job and writes its record, also when it fails.
 
@@ -168,6 +165,7 @@ def run_job(
         root: Data folder; None for the default place.
         timeout_s: Training time limit in s.
         share: Told which share of the job is done.
+        case: What is measured of it, and how its record is written.
 
     Returns:
         The sealed record. An error in somebody's own code is told with its place there; the whole
@@ -199,7 +197,7 @@ def run_job(
             "error": message,
             "provenance": provenance(job, started, state.parts),
         }
-        return write_record(folder / "record.json", {**base, **kept, **failure})
+        return case.write(folder, {**base, **kept, **failure})
 
     try:
         # For third-party methods that draw from the global generators; ours have their own seeds.
@@ -212,14 +210,13 @@ def run_job(
         if job.protocol == "published":  # the authors' schedules never fire
             method.schedule = "constant"
         curve = ValidationCurve(*data.validation_tensors())
-        early = [EarlyStages(folder / "stages", method)] if job.seed % EVERY == 0 else []
         fit(
             workload,
             method,
             data,
             epochs=job.epochs,
             folder=folder / "checkpoints",
-            watching=[curve, *early],
+            watching=[curve, *case.watching(job, method, folder)],
             state=state,
         )
         # Only tensors go on to the evaluation: nothing a method left on its object survives.
@@ -240,40 +237,26 @@ def run_job(
         }
         device = None if method.access == "in_silico" else trained.training_device(job.device)
 
-        def calibrated(workload: Workload) -> None:
-            calibrate(job, workload, data, device)
-
-        calibrated(trained)
+        calibrate(job, trained, data, device)
         cost["hardware_queries"] += trained.hardware_queries
         kept["parameters"] = save_parameters(trained, folder / "parameters.safetensors")
 
         def measuring(part: float) -> None:
             share(_TRAINED + (1.0 - _TRAINED) * part)
 
-        def earlier(cells: Sequence[Cell], gaps: Gaps) -> list[dict[str, Any]]:
-            stages = folder / "stages"
-            fresh = partial(build, job)
-            return measure_stages(stages, data, job.tier, cells, fresh, calibrated, gaps)
-
         with noted() as ways:
-            measured = measure(
-                job,
-                trained,
-                data,
+            measured = case.measure(
+                Trained(job, trained, data, method, folder, partial(build, job), device),
                 say,
                 measuring,
-                method.figures,
-                folder,
-                earlier if early else None,
-                device,
             )
         cost |= measured.pop("cost")
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
-        require_measured(measured)
+        case.require_measured(measured)
         whence = provenance(job, started, state.parts, ways.as_dict())
         done = {"status": "ok", "provenance": whence}
-        return write_record(folder / "record.json", {**base, **kept, **measured, **done})
+        return case.write(folder, {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)
         raise
@@ -327,29 +310,63 @@ def run_suite(
     Returns:
         The records of all jobs, in suite order.
     """
-    git_state()
     index = index_of(suite.jobs)
-    folder = runs / suite.name
-    write_index(folder, suite.name, index, keep=suite.partial, claims=suite.claims)
+    write_index(runs / suite.name, suite.name, index, keep=suite.partial, claims=suite.claims)
     taken = adopt(suite.jobs, runs)
     if taken:
         say(f"{taken} jobs were finished elsewhere: taken over")
     folders = [job_folder(runs, job) for job in suite.jobs]
+    run_jobs(
+        suite.jobs,
+        folders,
+        say=say,
+        root=root,
+        timeout_s=suite.timeout_s,
+        finished=finished,
+        share=share,
+    )
+    return [read_record(folder / "record.json") for folder in folders]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    folders: Sequence[Path],
+    *,
+    say: Say,
+    root: str | None = None,
+    timeout_s: float | None = None,
+    finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
+    share: Share = no_share,
+    case: Case = BOARD,
+) -> None:
+    """Runs the jobs that are not done, each under the lock of its folder.
+
+    Args:
+        jobs: The jobs.
+        folders: The folder of each.
+        say: Told about progress.
+        root: Data folder; None for the default place.
+        timeout_s: Training time limit of a job in s.
+        finished: Called after each job that ran here, with its record and folder.
+        share: Told which share of the present job is done.
+        case: What is measured of them.
+    """
+    git_state()
     total = len(folders)
-    waiting = [i for i in range(total) if not is_finished(folders[i] / "record.json")]
+    waiting = [i for i in range(total) if not case.is_finished(folders[i])]
     if len(waiting) < total:
         say(f"{total - len(waiting)} of {total} jobs are finished already")
     for timeout in (0.0, -1.0):  # first what is free, then wait for what others hold
         held: list[int] = []
         for i in waiting:
-            job, folder = suite.jobs[i], folders[i]
+            job, folder = jobs[i], folders[i]
             prefix = f"[{i + 1}/{total}] {job.title()}"
             folder.mkdir(parents=True, exist_ok=True)
             if timeout:
                 say(f"{prefix}: another process has it, waiting")
             try:
                 with FileLock(folder / ".lock", timeout=timeout):
-                    if is_finished(folder / "record.json"):
+                    if case.is_finished(folder):
                         continue
                     say(f"{prefix}: start")
                     record = run_job(
@@ -357,36 +374,20 @@ def run_suite(
                         folder,
                         say=partial(_say_for, say, prefix),
                         root=root,
-                        timeout_s=suite.timeout_s,
+                        timeout_s=timeout_s,
                         share=share,
+                        case=case,
                     )
                     # Trainer and workload refer to each other: their images would stay in memory
                     # until a collection happens to come.
                     gc.collect()
-                    say(f"{prefix}: {_outcome(record)}")
+                    say(f"{prefix}: {case.outcome(record)}")
                     if finished is not None:
                         finished(job, record, folder)
             except Timeout:
                 held.append(i)
         waiting = held
-    return [read_record(folder / "record.json") for folder in folders]
 
 
 def _say_for(say: Say, prefix: str, line: str) -> None:
     say(f"{prefix}: {line}")
-
-
-def _outcome(record: dict[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['error']['message']}"
-    values = [cell["value"] for cell in record["cells"] if cell["value"] is not None]
-    figures = {
-        f"{record['metric']['name']} {{:.4f}} clean": record["clean"],
-        "{:.4f} over the grid": sum(values) / len(values) if values else None,
-        "lambda_max {:.3g}": record["sharpness"].get("lambda_max"),
-    }
-    words = [form.format(value) for form, value in figures.items() if value is not None]
-    missing = [gap["part"] for gap in record.get("gaps", []) if gap["type"] != "left-out"]
-    if missing:
-        words.append(f"{len(missing)} parts missing, the first {missing[0]}")
-    return ", ".join(["done", *words])

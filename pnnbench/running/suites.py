@@ -11,17 +11,18 @@ from typing import Any
 
 import yaml
 
-from pnnbench.errors import UserError, kind_word, unknown_name
+from pnnbench.errors import UserError, unknown_name
 from pnnbench.records.index import Claim
 from pnnbench.records.store import canonical, job_hash
 from pnnbench.registry import (
     SUITES,
     method_class,
-    method_parameters,
     proper_name,
     registered_name,
     workload_class,
 )
+from pnnbench.running.entries import MethodEntry as MethodEntry
+from pnnbench.running.entries import known_keys, method_entries, typed
 from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
 from pnnbench.seeds import check_seed
@@ -42,24 +43,6 @@ _KEYS = {
     "timeout_s",
     "claims",
 }
-_METHOD_KEYS = {"method", "label", "params", "epochs_factor"}
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodEntry:
-    """One row of a suite.
-
-    Attributes:
-        name: Registered name or class path.
-        label: Name of the row.
-        params: Every hyper-parameter, defaults filled in.
-        epochs_factor: Multiple of the tier's epochs, for rows at equal gradient evaluations.
-    """
-
-    name: str
-    label: str
-    params: Mapping[str, Any]
-    epochs_factor: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +94,7 @@ class Job:
             "sources": {kind: source.sha256 for kind, source in self.sources.items()},
             "training_severity": self.training_severity,
         }
-        spec = {
+        spec: dict[str, Any] = {
             "suite": self.suite,
             "tier": self.tier,
             "workload": self.workload,
@@ -131,8 +114,13 @@ class Job:
             },
             "revision": PROTOCOLS[self.protocol],
             "content": hashlib.sha256(canonical(content)).hexdigest(),
+            **self.measured(),
         }
         return {"hash": job_hash(spec), **spec}
+
+    def measured(self) -> dict[str, Any]:
+        """What is measured of the job, where it is not the grid of its workload; in the hash."""
+        return {}
 
     @property
     def board(self) -> tuple[str, str, str, str]:
@@ -172,18 +160,6 @@ class Suite:
     partial: bool = False
     training_devices: tuple[int, ...] = ()
     claims: tuple[Claim, ...] = ()
-
-
-def _typed(where: str, value: Any, kind: type | tuple[type, ...], allowed: str) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{where} is {value!r}, {kind_word(value)}", allowed=allowed)
-    return value
-
-
-def _known_keys(where: str, given: Mapping[str, Any], known: set[str]) -> None:
-    for key in given:
-        if key not in known:
-            raise unknown_name("key", str(key), known, where=where, next_step="edit the suite file")
 
 
 def suite_path(name: str) -> Path:
@@ -227,38 +203,38 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         place = f", line {mark.line + 1}" if mark is not None else ""
         raise UserError(f"{path}{place}: is not YAML: {getattr(error, 'problem', error)}") from None
     where = path.name
-    _typed(where, text, dict, "a mapping with the keys " + ", ".join(sorted(_KEYS)))
-    _known_keys(where, text, _KEYS)
+    typed(where, text, dict, "a mapping with the keys " + ", ".join(sorted(_KEYS)))
+    known_keys(where, text, _KEYS)
     for key in ("suite", "protocol", "tier", "workloads", "seeds", "methods"):
         if key not in text:
             raise UserError(f"{where}: the key {key!r} is missing", next_step="add it")
-    name = _typed(f"{where}: suite", text["suite"], str, "a name")
+    name = typed(f"{where}: suite", text["suite"], str, "a name")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(
             f"{where}: suite is {name!r}",
             allowed="letters, digits, '_', '-' and '.', a letter or digit first",
         )
-    protocol = _typed(f"{where}: protocol", text["protocol"], str, ", ".join(PROTOCOLS))
+    protocol = typed(f"{where}: protocol", text["protocol"], str, ", ".join(PROTOCOLS))
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
-    tier = _typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
-    workloads = _typed(f"{where}: workloads", text["workloads"], list, "a list of names")
-    seeds = _typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
+    tier = typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
+    workloads = typed(f"{where}: workloads", text["workloads"], list, "a list of names")
+    seeds = typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
     _different_seeds(f"{where}: seeds", seeds)
     devices = text.get("training_devices")
     if devices is not None:
         key = f"{where}: training_devices"
-        _typed(key, devices, list, "a list of integers, e.g. [0, 1, 2]")
+        typed(key, devices, list, "a list of integers, e.g. [0, 1, 2]")
         if not devices:
             raise UserError(f"{key} is empty", allowed="at least one device", next_step="remove it")
         _different_seeds(key, devices)
     devices = tuple(devices or ())
     timeout = text.get("timeout_s")
     if timeout is not None:
-        _typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
+        typed(f"{where}: timeout_s", timeout, (int, float), "a number of seconds > 0")
         if not timeout > 0:
             raise UserError(f"{where}: timeout_s is {timeout}", allowed="a number of seconds > 0")
-    entries = _method_entries(where, text["methods"])
+    entries = method_entries(where, text["methods"])
     claims = claims_of(f"{where}: claims", text.get("claims", []), [e.label for e in entries])
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
@@ -352,42 +328,6 @@ def _refuse_repeated_rows(where: str, jobs: Sequence[Job]) -> None:
             )
 
 
-def _method_entries(where: str, given: Any) -> list[MethodEntry]:
-    _typed(f"{where}: methods", given, list, "a list of mappings with a key 'method'")
-    entries: list[MethodEntry] = []
-    for i, item in enumerate(given):
-        here = f"{where}: methods[{i}]"
-        item = {"method": item} if isinstance(item, str) else item
-        _typed(here, item, dict, "a mapping such as {method: sat, params: {rho: 2.0}}")
-        _known_keys(here, item, _METHOD_KEYS)
-        if "method" not in item:
-            raise UserError(
-                f"{here}: the key 'method' is missing", next_step="pnnbench list methods"
-            )
-        method = _typed(f"{here}.method", item["method"], str, "a name or a class path")
-        method = registered_name("methods", method)  # one spelling, one hash
-        label = _typed(f"{here}.label", item.get("label", method), str, "a text")
-        if not label.strip() or not label.isprintable() or len(label) > 100:
-            raise UserError(
-                f"{here}.label is {label[:100]!r}",
-                allowed="1 to 100 signs that can be seen, on one line",
-            )
-        params = _typed(f"{here}.params", item.get("params", {}), dict, "a mapping")
-        factor = _typed(
-            f"{here}.epochs_factor", item.get("epochs_factor", 1), (int, float), "a number > 0"
-        )
-        if not 0 < factor <= 1000:
-            raise UserError(f"{here}.epochs_factor is {factor}", allowed="a number in (0, 1000]")
-        if any(e.label == label for e in entries):
-            raise UserError(
-                f"{here}: two rows have the label {label!r}", next_step="give one a 'label'"
-            )
-        cls = method_class(method, where=here)
-        full = method_parameters(cls, params, where=here)
-        entries.append(MethodEntry(method, label, full, float(factor)))
-    return entries
-
-
 def _method_source(entry: MethodEntry) -> Source:
     cls = method_class(entry.name)
     with files_opened() as opened:
@@ -401,7 +341,7 @@ def _resolve(
     """Proper name, configuration, fingerprint of the data and source of a workload."""
     from pnnbench.data import load
 
-    _typed(f"{where}: workloads", name, str, "names of workloads")
+    typed(f"{where}: workloads", name, str, "names of workloads")
     name = registered_name("workloads", name)
     cls = workload_class(name, where=where)
     if tier not in cls.tiers:

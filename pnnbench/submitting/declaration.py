@@ -9,6 +9,7 @@ from typing import get_args
 
 from pnnbench.errors import UserError
 from pnnbench.methods.base import Access, TrainingMethod
+from pnnbench.methods.laws import Rule, laws_of
 from pnnbench.submitting.trial import (
     FaultError,
     Trial,
@@ -79,6 +80,40 @@ def check_ranges(trial: Trial) -> None:
             ) from error
         raise FaultError(
             f"{name} = {value} is accepted; check it with pnnbench.errors.check_range."
+        )
+
+
+@check("laws", "defaults")
+def check_laws(trial: Trial) -> None:
+    """The laws of what may be searched are ranges around the defaults."""
+    try:
+        laws = laws_of(trial.cls, {**trial.hyper, **trial.params})
+    except UserError as error:
+        raise FaultError(
+            f"{error.what}; allowed: {error.allowed or 'see docs/tuning.md'}."
+        ) from None
+    except Exception as error:
+        raise FaultError(
+            f"A law raises {type(error).__name__}: {error}; it is given all hyper-parameters."
+        ) from error
+    for name, law in laws.items():
+        default = trial.hyper[name]
+        if isinstance(default, bool) or not isinstance(default, (int, float)):
+            raise FaultError(
+                f"{name} has a law, and the default {default!r}; state it as a plain number."
+            )
+        if not 0.0 <= law.place(float(default)) <= 1.0:
+            raise FaultError(f"The default {name} = {default!r} is outside of its law, {law}.")
+        for value in (law.low, law.high):
+            try:
+                trial.cls(**{**trial.params, name: value})
+            except Exception as error:
+                raise FaultError(
+                    f"{name} = {value:g}, an end of its law, raises {type(error).__name__}: {error}"
+                ) from error
+    if trial.cls.chosen_by not in get_args(Rule):
+        raise FaultError(
+            f"chosen_by is {trial.cls.chosen_by!r}; set it to one of {', '.join(get_args(Rule))}."
         )
 
 

@@ -41,6 +41,13 @@ def figures(rows: list[dict[str, Any]]) -> Rows:
     }
 
 
+def without_ends(value: Any) -> Any:
+    """A part of a row without the ends of its intervals."""
+    if isinstance(value, dict):
+        return {k: without_ends(v) for k, v in value.items() if k not in ("low", "high")}
+    return [without_ends(entry) for entry in value] if isinstance(value, list) else value
+
+
 @lru_cache
 def records_of(board: Path) -> list[dict[str, Any]]:
     return read_records(board / "records")
@@ -82,9 +89,11 @@ def test_it_is_made_from_its_records_to_the_last_digit(board: Path) -> None:
     made, stated = made_of(board), figures(shown)
     assert made.keys() == stated.keys()
     assert stated
+    old = board.parent == OLD  # these show the intervals of the rule that they were published under
     for key, row in stated.items():
         assert {"clean", "robust", "worst_decile", "lambda_max", "auc", "cost"} <= row.keys()
-        assert row == {name: made[key][name] for name in row}
+        again = {name: made[key][name] for name in row}
+        assert (without_ends(row) == without_ends(again)) if old else (row == again)
 
 
 @of_each_board

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from types import ModuleType
-
 import numpy as np
 import pytest
 
@@ -9,56 +7,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.grid import arrange, counted_cells, curve_areas, read_grid
 
-from ..record_factory import DEVICES, RECALIBRATED, make_later_record, make_record
-from ..scripts import load_script
-
-
-@pytest.fixture(scope="module")
-def search() -> ModuleType:
-    """The script of the search."""
-    return load_script("scripts/search.py")
-
-
-@pytest.mark.parametrize("name", ["mzi-digits", "freespace-digits"])
-def test_search_and_board_give_one_record_one_score(search: ModuleType, name: str) -> None:
-    """A workload as it is made, measured by the search, and its cells as a board reads them."""
-    from pnnbench.data.datamodule import ImageDataModule
-    from pnnbench.evaluation.harness import evaluate_grid
-    from pnnbench.registry import workload_class
-
-    cls = workload_class(name)
-    workload = cls(0)
-    data = ImageDataModule(cls.data, limit_train=200, limit_test=200)
-    workload.calibrate(data.train_tensors()[0])
-    images, labels = data.test_tensors()
-    cells = workload.perturbation_grid("smoke")
-    assert len({cell.axis for cell in cells if cell.counts}) > (name != "mzi-digits")
-    found = search.figures(workload, images, labels, cells, data.train_tensors()[0])
-    record = make_record("BP", sealed=False)
-    record["job"]["revision"] = 2
-    record["cells"] = [
-        {**cell.as_dict(), "value": value, "counts": cell.counts}
-        for cell, value in zip(cells, evaluate_grid(workload, images, labels, cells), strict=True)
-    ]
-    (row,) = ranking.rows([record])
-    assert found["score"] == row.robust.mean
-
-
-def test_the_search_draws_its_devices_by_the_laws_of_the_grid(search: ModuleType) -> None:
-    """Validation cells are those of the grid, on other devices: law and weight included."""
-    from pnnbench.registry import workload_class
-
-    workload = workload_class("freespace-digits")(0)
-    tests = workload.perturbation_grid("smoke")
-    assert len({cell.law for cell in tests}) == 2
-    cells = search.validation_cells(workload, "smoke", [7, 8])
-
-    def told(cell) -> tuple:
-        return cell.axis, cell.level, cell.severity, cell.environment, cell.counts, cell.law
-
-    assert {told(cell) for cell in cells} == {told(cell) for cell in tests}
-    assert {cell.device_seed for cell in cells if cell.severity} == {7, 8}
-    assert {cell.device_seed for cell in cells if not cell.severity} <= {None}
+from ..record_factory import DEVICES, RECALIBRATED, make_later_record
 
 
 def test_the_score_of_a_record_is_that_of_its_cells() -> None:

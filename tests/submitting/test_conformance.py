@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
+from pnnbench.methods.laws import Law
 from pnnbench.platforms.base import Condition, Device
 from pnnbench.registry import method_class, registered, workload_class
 from pnnbench.submitting.conformance import CHECKS, CheckResult, check_method
@@ -210,6 +212,42 @@ class Crashes(Plain):
 
     def on_train_epoch_end(self, *args: Any) -> None:
         raise ValueError("out of paper")
+
+
+class LawOfNothing(BP):
+    """A law for a hyper-parameter that it does not have."""
+
+    laws = MappingProxyType({"gain": Law(0.1, 1.0)})
+
+
+class LawElsewhere(BP):
+    """A default outside of its law."""
+
+    laws = MappingProxyType({"lr": Law(1.0, 2.0)})
+
+
+class LawReversed(BP):
+    """A law whose ends are the wrong way round."""
+
+    laws = MappingProxyType({"lr": lambda params: Law(1.0, 0.01)})
+
+
+class LawOfZero(BP):
+    """A logarithmic law that includes zero."""
+
+    laws = MappingProxyType({"lr": lambda params: Law(0.0, 1.0)})
+
+
+class LawTooWide(BP):
+    """A law with values that the constructor refuses."""
+
+    laws = MappingProxyType({"lr_digital": Law(1e-4, 1e4)})
+
+
+class LawOfNobody(BP):
+    """A rule of the choice that there is not."""
+
+    chosen_by = "luck"  # type: ignore[assignment]
 
 
 class NeverPrograms(BPWeights):
@@ -476,6 +514,12 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (AcceptsNan, "ranges", "strength = nan is accepted"),
     (AcceptsNegativeLr, "ranges", "lr = -1.0 is accepted"),
     (RaisesValueError, "ranges", "lr = nan raises ValueError"),
+    (LawOfNothing, "laws", "'gain', which is no hyper-parameter"),
+    (LawElsewhere, "laws", "lr = 0.1 is outside of its law, 1 to 2 (log)"),
+    (LawReversed, "laws", "1 to 0.01"),
+    (LawOfZero, "laws", "numbers above 0"),
+    (LawTooWide, "laws", "lr_digital = 10000"),
+    (LawOfNobody, "laws", "chosen_by is 'luck'"),
     (Unitless, "units", "strength as a text raises UserError"),
     (AnyUnit, "units", "'1 furlong' is accepted"),
     (Thaws, "frozen", "network.conv1.current, network.conv1.bias was frozen"),

@@ -1,0 +1,172 @@
+"""``pnnbench tune``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.commands.output import out, out_json, width, writable
+from pnnbench.console import Console, duration
+from pnnbench.leaderboard.tuning import RowTuning, row_tuning
+
+if TYPE_CHECKING:
+    from pnnbench.running.search_file import SearchFile
+    from pnnbench.running.suites import Job
+
+
+def tune(options: Any) -> int:
+    """``pnnbench tune``."""
+    from pnnbench.running.search_file import PROTOCOL_BUDGET as FULL
+    from pnnbench.running.search_file import Budget, SearchFile, search_path, searched_rows
+    from pnnbench.running.selection import find_rows, supported
+    from pnnbench.running.suite_writer import write_tuned
+    from pnnbench.running.suites import load_suite, suite_path
+
+    path = suite_path(options.suite)
+    suite, skipped = supported(load_suite(path, root=options.data))
+    rows = searched_rows(suite)
+    if options.only:
+        kept = find_rows(options.only, list(rows))
+        rows = {label: rows[label] for label in kept}
+    budget = Budget(
+        options.trials or FULL.trials,
+        FULL.finalists if options.finalists is None else options.finalists,
+        FULL.more_seeds if options.more_seeds is None else options.more_seeds,
+    )
+    runs = writable("--runs", Path(options.runs))
+    search = SearchFile(search_path(path, suite.name), suite, runs, budget)
+    if options.dry_run:
+        return _dry_run(search, rows, options)
+    if options.threads is not None:
+        import torch
+
+        torch.set_num_threads(options.threads)
+    from pnnbench.running.tuning import require_chosen
+    from pnnbench.running.tuning import tune as search_settings
+
+    search.open(rows, anew=options.anew)
+    known = sum(len(search.content["rows"][label]["trials"]) for label in rows)
+    total = len(rows) * (budget.trials + budget.finalists * budget.more_seeds)
+    with Console(max(total, known), known) as console:
+        for line in skipped:
+            console.say(line)
+        search_settings(
+            search,
+            rows,
+            say=console.say,
+            root=options.data,
+            timeout_s=suite.timeout_s,
+            finished=console.advance,
+            share=console.share,
+        )
+    chosen = {
+        label: row["chosen"]["params"]
+        for label in rows
+        if "chosen" in (row := search.content["rows"][label])
+    }
+    changed = write_tuned(path, chosen)
+    _show(search, rows, path if changed else None, options.format)
+    require_chosen(search, list(rows))
+    return 0
+
+
+def _show(search: SearchFile, rows: Mapping[str, Job], changed: Path | None, form: str) -> None:
+    """Prints what was chosen, and where it stands."""
+    found = row_tuning([search.content], dict.fromkeys(rows))
+    if form == "json":
+        out_json(
+            {
+                "search": str(search.path),
+                "suite_file_changed": str(changed) if changed else None,
+                "rows": [{**row.as_dict(), **_chosen(search, row.method)} for row in found],
+            }
+        )
+        return
+    from pnnbench.report.run_text import aligned
+
+    lines = [["row", "untuned", "chosen", "score", "seeds", "rule", "edge"]]
+    lines += [_line(search, row) for row in found]
+    out("\n".join(aligned(lines, right=(1, 3, 4), width=width())))
+    out("scores on held-out training images and validation devices")
+    out(f"search: {search.path}")
+    if changed is not None:
+        out(f"settings written into {changed}")
+
+
+def _chosen(search: SearchFile, label: str) -> dict[str, Any]:
+    row = search.content["rows"][label]
+    untuned = next((t["value"] for t in row["trials"] if t["point"] == 0), None)
+    kept = row.get("chosen", {})
+    return {"untuned": untuned, **{k: kept[k] for k in ("value", "seeds") if k in kept}}
+
+
+def _line(search: SearchFile, row: RowTuning) -> list[str]:
+    from pnnbench.report.tuning_text import edge_text, settings_text
+
+    figures = _chosen(search, row.method)
+    untuned, value = figures["untuned"], figures.get("value")
+    return [
+        row.method,
+        "–" if untuned is None else f"{untuned:.4f}",
+        settings_text(row) or "–",
+        "–" if value is None else f"{value:.4f}",
+        str(figures.get("seeds", "–")),
+        row.rule,
+        edge_text(row) or "–",
+    ]
+
+
+def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
+    """Says how many trials would run and for how long, without the points beyond an edge."""
+    from pnnbench.commands.standing import LEADERBOARDS, finished_records
+    from pnnbench.records.searches import read_search
+    from pnnbench.report.run_text import aligned
+    from pnnbench.running.selection import estimate
+    from pnnbench.running.space import space_of
+
+    known: Mapping[str, Any] = {}
+    if search.path.is_file() and not options.anew:
+        known = read_search(search.path)["rows"]
+    records = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
+    each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
+    found: list[dict[str, Any]] = []
+    for label, job in rows.items():
+        trials = known[label]["trials"] if label in known else []
+        left = 0 if "chosen" in known.get(label, {}) else max(0, each - len(trials))
+        seconds = [trial["seconds"] for trial in trials]
+        one = sum(seconds) / len(seconds) if seconds else estimate(job, records)
+        found.append(
+            {
+                "row": label,
+                "space": {name: str(law) for name, law in space_of(job.method).items()},
+                "trials": left,
+                "finished": len(trials),
+                "seconds_each": one,
+            }
+        )
+    jobs = sum(row["trials"] for row in found)
+    unknown = sum(row["trials"] for row in found if row["seconds_each"] is None)
+    seconds = sum(row["trials"] * (row["seconds_each"] or 0.0) for row in found)
+    if options.format == "json":
+        out_json({"trials": jobs, "seconds": seconds, "unknown": unknown, "rows": found})
+        return 0
+    out("\n".join(aligned(_plan_lines(found), right=(2, 3), width=width())))
+    beyond = search.budget.beyond + search.budget.finalists * search.budget.more_seeds
+    out(
+        f"{jobs} trials would run"
+        + (f", about {duration(seconds)} at the speed of finished jobs" if jobs > unknown else "")
+        + f"; up to {beyond} more for a row whose winner is on the edge of its range"
+        + (f"; nothing is known of the time of {unknown}" if unknown else "")
+    )
+    return 0
+
+
+def _plan_lines(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    lines = [["row", "space", "trials", "finished", "time"]]
+    for row in found:
+        each = row["seconds_each"]
+        time = "unknown" if each is None else duration(each * row["trials"])
+        space = ", ".join(f"{name} {law}" for name, law in row["space"].items())
+        lines.append([row["row"], space, str(row["trials"]), str(row["finished"]), time])
+    return lines

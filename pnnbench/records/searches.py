@@ -1,0 +1,116 @@
+"""Search records: spaces, points, trials and choices of one suite, one sealed JSON file.
+
+The points are data: they stand in the file, with their hash, before the first trial. A finished
+trial that stands in it is never run again, also where no run folder is at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+from pnnbench.records.checks import plain
+from pnnbench.records.store import canonical, write_whole
+
+#: Version of the layout.
+FORMAT = 1
+#: Name of a search record beside the records of a board.
+NAME = "tuning.json"
+#: Name of a trial's record: none of a board's, so that no board counts it.
+TRIAL = "trial.json"
+#: Folder of the search records of the suites that ship, below that of the suites.
+FOLDER = "search"
+
+_KEYS = {"format", "suite", "protocol", "workload", "tier", "metric", "budget", "rows", "like"}
+
+
+def read_sealed(path: Path, again: str) -> dict[str, Any]:
+    """Reads a JSON file that carries its checksum.
+
+    Args:
+        path: The file.
+        again: What to do where something is wrong with it, for the message.
+
+    Returns:
+        Its content, the checksum left out.
+
+    Raises:
+        UserError: If it cannot be read, is no JSON, or does not match its checksum.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+    if not isinstance(content, dict) or "checksum" not in content:
+        raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
+    checksum = content.pop("checksum")
+    if checksum != _checksum(content):
+        raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
+    return content
+
+
+def write_sealed(path: Path, content: dict[str, Any]) -> None:
+    """Writes a JSON file with its checksum, in one step.
+
+    Raises:
+        UserError: If the content is not of plain JSON types with finite numbers.
+    """
+    content = plain({key: value for key, value in content.items() if key != "checksum"})
+    sealed = {**content, "checksum": _checksum(content)}
+    text = json.dumps(sealed, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, text.encode("utf-8"))
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return "sha256:" + hashlib.sha256(canonical(content)).hexdigest()
+
+
+def read_search(path: Path) -> dict[str, Any]:
+    """Reads a search record.
+
+    Raises:
+        UserError: If it is not whole, of another version, or its points are not those that were
+            written before the first trial.
+    """
+    again = f"take {path.name} from where it was committed, or begin anew: pnnbench tune ... --anew"
+    content = read_sealed(path, again)
+    if content.get("format") != FORMAT or content.keys() < _KEYS:
+        raise UserError(
+            f"{path}: is no search record of version {FORMAT}", next_step="see docs/tuning.md"
+        )
+    for label, row in content["rows"].items():
+        if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
+            raise UserError(f"{path}: the points of {label!r} are not those of its hash")
+    return content
+
+
+def find_search(suite: str, folders: Sequence[Path], shipped: Path) -> Path | None:
+    """Finds the search record of a suite.
+
+    Args:
+        suite: Name of the suite.
+        folders: Folders of records, of the suite or of several.
+        shipped: Folder of the suites that ship.
+
+    Returns:
+        The file: beside the records, else of the suites that ship; None if there is none.
+    """
+    places = [p for folder in folders for p in (folder / suite / NAME, folder / NAME)]
+    for path in (*places, shipped / FOLDER / f"{suite}.json"):
+        if path.is_file() and _suite_of(path) == suite:
+            return path
+    return None
+
+
+def _suite_of(path: Path) -> str | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        return None
+    return str(content.get("suite"))

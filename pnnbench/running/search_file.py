@@ -1,0 +1,288 @@
+"""The record of a search while it is made: opened, checked against the suite, written anew.
+
+Several processes may write it: each reads it again under a lock before it adds what it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pnnbench.errors import UserError
+from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
+from pnnbench.records.store import write_whole
+from pnnbench.registry import SUITES, method_class, workload_class
+from pnnbench.running.entries import MethodEntry
+from pnnbench.running.provenance import git_state, versions
+from pnnbench.running.space import draw_points, points_hash, space_of
+from pnnbench.running.suites import PROTOCOLS, Job, Suite
+from pnnbench.running.trials import TEST_IMAGES
+
+_ROUNDS = ("first", "beyond", "final")
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much a search tries, the same for every row. The defaults are the protocol's.
+
+    Attributes:
+        trials: Points, each trained with one seed of its own.
+        finalists: The best of them, tried again.
+        more_seeds: Further seeds of each finalist.
+        beyond: Points that are tried once more where a winner is on the edge.
+        devices: Validation devices.
+        test_images: Test images for the curve, at most; no choice reads them.
+    """
+
+    trials: int = 16
+    finalists: int = 4
+    more_seeds: int = 4
+    beyond: int = 4
+    devices: int = 20
+    test_images: int = TEST_IMAGES
+
+    def as_dict(self) -> dict[str, int]:
+        """Plain JSON types."""
+        return dataclasses.asdict(self)
+
+
+#: The budget of the protocol.
+PROTOCOL_BUDGET = Budget()
+
+
+def search_path(suite_file: Path, suite: str) -> Path:
+    """Where the record of a suite's search is.
+
+    Args:
+        suite_file: The suite file.
+        suite: Name of the suite.
+
+    Returns:
+        In `benchmarks/search` for suites that ship, else beside the suite file.
+    """
+    if suite_file.resolve().parent == SUITES:
+        return SUITES / FOLDER / f"{suite}.json"
+    return suite_file.with_name(f"{suite_file.stem}.{NAME}")
+
+
+def searched_rows(suite: Suite) -> dict[str, Job]:
+    """Label -> a job of each row that is searched.
+
+    Raises:
+        UserError: If there is none, or the suite has several workloads, whose settings would not be
+            one another's.
+    """
+    workloads = list(dict.fromkeys(job.workload for job in suite.jobs))
+    if len(workloads) > 1:
+        raise UserError(
+            f"{suite.name} has {len(workloads)} workloads: {', '.join(workloads)}",
+            allowed="one workload in a suite that is tuned",
+            next_step="split the suite file",
+        )
+    found: dict[str, Job] = {}
+    for job in suite.jobs:
+        if job.method.tune:
+            found.setdefault(job.method.label, job)
+    if not found:
+        raise UserError(
+            f"no row of {suite.name} is marked as tuned",
+            next_step="write 'tune: true' into a row of the suite file, see docs/tuning.md",
+        )
+    return found
+
+
+def definition(job: Job) -> dict[str, Any]:
+    """What a row's search is: if any of it changes, it is another search.
+
+    Args:
+        job: A job of the row.
+
+    Returns:
+        Method, fixed choices, space, rule of the choice, length, and the hash of everything else
+        that decides a result: configuration, data, code, revision of the protocol.
+    """
+    entry = job.method
+    return {
+        "method": entry.name,
+        "fixed": dict(entry.fixed),
+        "epochs_factor": entry.epochs_factor,
+        "space": {name: law.as_dict() for name, law in space_of(entry).items()},
+        "rule": method_class(entry.name).chosen_by,
+        "revision": PROTOCOLS[job.protocol],
+        "content": job.spec()["content"],
+    }
+
+
+class SearchFile:
+    """The record of a suite's search.
+
+    Args:
+        path: The file.
+        suite: The suite, with all its rows.
+        runs: Folder of all runs; a copy of the record is kept with the suite's, for its board.
+        budget: How much is tried.
+
+    Attributes:
+        content: The record as it was last read or written.
+    """
+
+    def __init__(self, path: Path, suite: Suite, runs: Path, budget: Budget) -> None:
+        self.path = path
+        self.suite = suite
+        self.budget = budget
+        self.folder = runs / suite.name / "tuning"
+        self.copy = runs / suite.name / NAME
+        self.content: dict[str, Any] = {}
+
+    def open(self, rows: Mapping[str, Job], *, anew: bool = False) -> None:
+        """Reads the record, or begins it: spaces and points stand in it before the first trial.
+
+        Args:
+            rows: Label -> a job of each row that is searched now.
+            anew: Whether to begin these rows anew. What there was is kept in a file beside.
+
+        Raises:
+            UserError: If the record is of another search than the suite asks for.
+        """
+
+        def begin(content: dict[str, Any]) -> None:
+            stand = {} if anew else rows
+            others = [label for label in content.get("rows", {}) if label not in rows]
+            self._refuse_changes(content, stand, common=bool(others) or not anew)
+            if anew and content.get("rows", {}).keys() & rows.keys():
+                self._set_aside()
+            content.update(self._frame(content))
+            for label, job in rows.items():
+                old = content["rows"].get(label)
+                if old is None or anew:
+                    content["rows"][label] = self._new_row(job, old)
+
+        self.update(begin)
+
+    def update(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Reads the record again, changes it and writes it, while no other process does.
+
+        Args:
+            change: Changes the content in place.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / ".lock"):
+            content = read_search(self.path) if self.path.is_file() else {}
+            before = json.dumps(content, sort_keys=True)
+            change(content)
+            for row in content["rows"].values():
+                row["trials"].sort(key=lambda t: (_ROUNDS.index(t["round"]), t["point"], t["seed"]))
+            maker = {"versions": versions(), "git": git_state()}
+            if json.dumps(content, sort_keys=True) != before:
+                if maker not in content["made_by"]:
+                    content["made_by"].append(maker)
+                write_sealed(self.path, content)
+            self.content = content
+            write_sealed(self.copy, content)
+
+    def _frame(self, content: Mapping[str, Any]) -> dict[str, Any]:
+        """What stands above the rows."""
+        job = self.suite.jobs[0]
+        cls = workload_class(job.workload)
+        entries = {job.method.label: job.method for job in self.suite.jobs}
+        return {
+            "format": FORMAT,
+            "suite": self.suite.name,
+            "protocol": job.protocol,
+            "workload": job.workload,
+            "tier": job.tier,
+            "metric": {
+                "name": cls.metric_name,
+                "higher_is_better": cls.higher_is_better,
+                **({} if cls.chance is None else {"chance": cls.chance}),
+            },
+            "budget": self.budget.as_dict(),
+            "deviates": self.budget != PROTOCOL_BUDGET,
+            "like": {e.label: searched(e, entries) for e in entries.values() if e.like},
+            "not_tuned": [e.label for e in entries.values() if not (e.tune or e.like)],
+            "rows": content.get("rows", {}),
+            "made_by": content.get("made_by", []),
+        }
+
+    def _refuse_changes(
+        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, common: bool
+    ) -> None:
+        """Refuses another search than the record's.
+
+        Args:
+            content: The record.
+            rows: The rows whose definitions must stand.
+            common: Whether what all rows share must stand too.
+        """
+        if not content:
+            return
+        differing = []
+        present = {label: content["rows"][label] for label in rows if label in content["rows"]}
+        if common and content["rows"]:
+            now = self._frame(content)
+            differing += [
+                f"{name} {old} -> {value}"
+                for name, old, value in (
+                    *((key, content[key], now[key]) for key in ("protocol", "workload", "tier")),
+                    *((k, content["budget"].get(k), v) for k, v in now["budget"].items()),
+                )
+                if old != value
+            ]
+        for label, row in present.items():
+            now = definition(rows[label])
+            differing += [
+                f"{label}: {_change(name, row['definition'].get(name), value)}"
+                for name, value in json.loads(json.dumps(now)).items()
+                if row["definition"].get(name) != value
+            ]
+        if differing:
+            raise UserError(
+                f"{self.path} is the record of another search: {'; '.join(differing)}",
+                next_step=f"pnnbench tune {self.suite.name} --anew begins a new one and keeps this "
+                "record beside, or take back what was changed",
+            )
+
+    def _set_aside(self) -> None:
+        """Keeps the present file under the first free number."""
+        number = 1
+        while (target := self.path.with_suffix(f".{number}.json")).exists():
+            number += 1
+        write_whole(target, self.path.read_bytes())
+
+    def _new_row(self, job: Job, old: Mapping[str, Any] | None) -> dict[str, Any]:
+        points = draw_points(job.method, job.protocol, self.budget.trials)
+        before = 0
+        if old is not None:
+            before = old.get("tried_before", 0) + len({t["point"] for t in old["trials"]})
+        return {
+            "definition": definition(job),
+            "points": points,
+            "points_sha256": points_hash(points),
+            **({"tried_before": before} if before else {}),
+            "trials": [],
+        }
+
+
+def searched(entry: MethodEntry, entries: Mapping[str, MethodEntry]) -> str:
+    """Label of the row whose search a row takes its settings from."""
+    while entry.like is not None:
+        entry = entries[entry.like]
+    return entry.label
+
+
+def _change(name: str, old: Any, new: Any) -> str:
+    if name == "content":
+        return "its configuration, its data or its code"
+    if name == "space" and isinstance(old, Mapping):
+        names = [n for n in {**old, **new} if old.get(n) != new.get(n)]
+        return "; ".join(f"space of {n} {_law(old.get(n))} -> {_law(new.get(n))}" for n in names)
+    return f"{name} {old} -> {new}"
+
+
+def _law(law: Mapping[str, Any] | None) -> str:
+    return "none" if law is None else f"{law['low']:g} to {law['high']:g} ({law['scale']})"

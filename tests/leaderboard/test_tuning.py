@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pnnbench.leaderboard.tuning import TEST, chances, curve, order, row_tuning
+
+SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), min_size=1, max_size=6)
+
+
+def by_hand(validation: list[float], count: int) -> list[float]:
+    """Chance of each trial, from all orders of the drawn ones."""
+    found = [0] * len(validation)
+    orders = list(itertools.permutations(range(1, len(validation))))
+    for drawn in orders:
+        tried = sorted([0, *drawn[: count - 1]])
+        found[max(tried, key=lambda i: (validation[i], -i))] += 1
+    return [n / len(orders) for n in found]
+
+
+@given(SCORES)
+@settings(max_examples=80)
+def test_chances_are_those_of_all_orders(validation: list[float]) -> None:
+    for count in range(1, len(validation) + 1):
+        found = chances(order(validation), count)
+        assert found == pytest.approx(by_hand(validation, count))
+
+
+@given(SCORES, st.data())
+def test_the_curve_begins_at_the_defaults_and_ends_at_the_choice(
+    validation: list[float], data: st.DataObject
+) -> None:
+    test = data.draw(
+        st.lists(st.floats(0.0, 1.0), min_size=len(validation), max_size=len(validation))
+    )
+    found = curve(validation, test)
+    assert found[0].trials == 1
+    assert found[0].mean == found[0].low == found[0].high == test[0]
+    best = max(range(len(validation)), key=lambda i: (validation[i], -i))
+    assert found[-1].trials == len(validation)
+    assert found[-1].mean == found[-1].low == found[-1].high == test[best]
+    for point in found:
+        assert min(test) <= point.low <= point.high <= max(test)
+        assert min(test) - 1e-9 <= point.mean <= max(test) + 1e-9
+
+
+@given(SCORES)
+def test_what_is_chosen_by_never_falls_with_more_trials(validation: list[float]) -> None:
+    means = [point.mean for point in curve(validation, validation)]
+    assert all(b >= a - 1e-12 for a, b in itertools.pairwise(means))
+
+
+def test_of_equal_trials_the_earlier_is_chosen() -> None:
+    assert order([0.5, 0.7, 0.7, 0.1]) == [1, 2, 0, 3]
+    assert order([0.5, 0.7, 0.7, 0.1], higher_is_better=False) == [3, 0, 1, 2]
+
+
+def test_errors_are_better_when_they_are_small() -> None:
+    found = curve([3.0, 1.0, 2.0], [30.0, 10.0, 20.0], higher_is_better=False)
+    assert [p.mean for p in found] == pytest.approx([30.0, 15.0, 10.0])
+
+
+def search(**row: Any) -> dict[str, Any]:
+    trials = [
+        {
+            "point": i,
+            "seed": 90_000 + i,
+            "round": "first",
+            "value": value,
+            "params": {"lr": 0.1 * (i + 1)},
+            TEST: {"score": value - 0.05},
+        }
+        for i, value in enumerate([0.5, 0.8, 0.6])
+    ]
+    chosen = {"params": {"lr": 0.2}, "edge": {"lr": "high"}, "rule": "robust score"}
+    content = {
+        "definition": {"rule": "robust score", "revision": 3},
+        "points": [t["params"] for t in trials],
+        "trials": trials,
+        "chosen": chosen,
+        "tried_before": 7,
+        **row,
+    }
+    return {
+        "suite": "s",
+        "metric": {"name": "accuracy", "higher_is_better": True},
+        "deviates": False,
+        "like": {"BP, more": "BP"},
+        "rows": {"BP": content},
+    }
+
+
+def test_a_board_says_of_each_row_whether_and_how_it_was_tuned() -> None:
+    rows = {"BP": {"lr": 0.2}, "BP, more": {"lr": 0.2}, "NAT": {"lr": 0.1}}
+    bp, more, nat = row_tuning([search()], rows)
+    assert bp.tuned
+    assert bp.tried == 3 + 7
+    assert bp.edge == {"lr": "high"}
+    assert bp.curve[0].mean == pytest.approx(0.45)
+    assert bp.curve[-1].mean == pytest.approx(0.75)
+    assert (more.like, more.curve, more.tried) == ("BP", (), 10)
+    assert not nat.tuned
+    assert nat.tried == 0
+
+
+def test_a_row_at_other_settings_than_the_search_chose_is_not_tuned() -> None:
+    (bp,) = row_tuning([search()], {"BP": {"lr": 0.3}})
+    assert bp.chosen
+    assert not bp.tuned
+    assert bp.as_dict()["applied"] is False
+
+
+def test_a_row_of_a_joined_board_finds_its_search_by_the_name_of_its_suite() -> None:
+    other = {**search(), "suite": "t", "rows": {}, "like": {}}
+    (found,) = row_tuning([other, search()], {"BP (s)": {"lr": 0.2}})
+    assert found.method == "BP (s)"
+    assert found.tuned
+
+
+def test_a_search_that_goes_on_has_no_curve() -> None:
+    half = search()
+    half["rows"]["BP"]["trials"].pop()
+    half["rows"]["BP"].pop("chosen")
+    (bp,) = row_tuning([half], {"BP": {"lr": 0.2}})
+    assert bp.curve == ()
+    assert not bp.tuned
+    assert not math.isnan(bp.tried)
