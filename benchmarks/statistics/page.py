@@ -50,6 +50,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}" if value < 0.0995 else f"{100 * value:.0f}"
 
 
+def tenths(value: float) -> str:
+    """Writes a share in percent with one decimal."""
+    return f"{100 * value:.1f}"
+
+
 def worst(results: Found, rule: str, **where: Any) -> float:
     """The largest share of false orders of a rule among the cases that have these values."""
     return max(
@@ -80,7 +85,7 @@ def readme_line(results: Found) -> str:
         "ranges that hold together over all pairs of rows: on boards whose rows are all equal an "
         "order appears in at most 5 % of cases, by proof with normal seeds and devices; measured, "
         f"in the worst of many cases, in {percent(eight)} % (8 rows), {percent(many)} % (17 rows); "
-        f"intervals of rows cover {percent(low)} % and more, {percent(skewed)} % with "
+        f"intervals of rows cover {tenths(low)} % and more, {tenths(skewed)} % with "
         "skewed seeds; "
         f"2 points between two of 8 rows are seen in {percent(ten)} % of boards of 10 seeds where "
         "seeds spread by 2 points. [How, and how it was measured](docs/statistics.md) |"
@@ -119,13 +124,13 @@ def _parts(results: Found) -> dict[str, str]:
         "plain_17": percent(worst(results, "plain", rows=17)),
         "pooled_17": percent(worst(results, "pooled", rows=17)),
         "coverage": _coverage(results),
-        "row_low": percent(low),
-        "row_high": percent(high),
-        "row_skewed": percent(covered(results, "row", skewness=1.0)[0]),
-        "row_very_skewed": percent(covered(results, "row", skewness=2.0)[0]),
-        "satterthwaite_low": percent(covered(results, "satterthwaite", skewness=0.0)[0]),
-        "satterthwaite_skewed": percent(covered(results, "satterthwaite", skewness=1.0)[0]),
-        "sure_high": percent(covered(results, "sure", skewness=0.0)[1]),
+        "row_low": tenths(low),
+        "row_high": tenths(high),
+        "row_skewed": tenths(covered(results, "row", skewness=1.0)[0]),
+        "row_very_skewed": tenths(covered(results, "row", skewness=2.0)[0]),
+        "satterthwaite_low": tenths(covered(results, "satterthwaite", skewness=0.0)[0]),
+        "satterthwaite_skewed": tenths(covered(results, "satterthwaite", skewness=1.0)[0]),
+        "sure_high": tenths(covered(results, "sure", skewness=0.0)[1]),
         "quantile": f"{float(student(2, 0.05 / 28)):.0f}",
         "power": _power_table(results),
         "resolution": _resolution(results),
