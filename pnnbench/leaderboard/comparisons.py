@@ -107,13 +107,33 @@ def effects(pairs: Sequence[Pair]) -> Effects:
     table, df = np.zeros((4, len(pairs))), np.ones((2, len(pairs)))
     layouts, known = _layouts(pairs)
     for where, values in layouts:
-        n_seeds, n_devices = values.shape[1:]
-        squares = st.mean_squares(values)
-        parts = (squares.seeds, squares.devices, squares.both)
-        table[0, where] = squares.mean
-        table[1:, where] = np.stack(parts) / (n_seeds * n_devices)
-        df[:, where] = [[max(n_seeds - 1, 1)], [max(n_devices - 1, 1)]]
+        found = layout_effects(values)
+        table[:, where] = [found.mean, found.seeds, found.devices, found.both]
+        df[:, where] = [found.df_seeds, found.df_devices]
     return Effects(table[0], table[1], table[2], table[3], df[0], df[1], known)
+
+
+def layout_effects(values: Array) -> Effects:
+    """Means and variances of differences of one shape.
+
+    Args:
+        values: Differences, shape (n, n_seeds, n_devices), finite.
+
+    Returns:
+        One entry per layout; known where there are two seeds. Whether one device stands for others
+        is not asked here.
+    """
+    n, n_seeds, n_devices = values.shape
+    squares, count = st.mean_squares(values), n_seeds * n_devices
+    return Effects(
+        squares.mean,
+        squares.seeds / count,
+        squares.devices / count,
+        squares.both / count,
+        np.full(n, float(max(n_seeds - 1, 1))),
+        np.full(n, float(max(n_devices - 1, 1))),
+        np.full(n, n_seeds > 1),
+    )
 
 
 def half_widths(found: Effects, level: float | Array) -> Array:

@@ -1,24 +1,15 @@
-"""Intervals at any level for differences over seeds and devices, and what they would have seen.
-
-Seeds and devices are crossed random effects. With the mean squares of seeds and of devices over the
-number of values, V_S and V_D, half the interval is the root of ``t_S^2 V_S + t_D^2 V_D``, where t
-are Student's quantiles of either's degrees of freedom at the same level (Banerjee 1961, Sankhya A
-23, 359). The variance of the mean is at most the expectation of
-V_S + V_D, since the interaction is counted twice, and the coverage is at least the level whatever
-the ratio of the variances, at few seeds and far in the tails.
-"""
+"""Intervals of claims at any level: of differences over seeds and devices, and of correlations."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
+from pnnbench.leaderboard.comparisons import half_widths, layout_effects
+from pnnbench.leaderboard.resolution import smallest
 from pnnbench.leaderboard.statistics import Array
-
-POWER = 0.8
-"""Probability with which `Bounds.seen` would have been seen."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +20,8 @@ class Bounds:
         mean: The estimate.
         low: Lower end.
         high: Upper end.
-        seen: The smallest difference whose interval would exclude zero with probability `POWER`;
-            None for a correlation.
+        seen: The smallest difference whose interval would exclude zero with probability
+            `resolution.POWER`; None for a correlation.
     """
 
     mean: float
@@ -40,7 +31,7 @@ class Bounds:
 
 
 def mean_bounds(values: Array, level: float) -> Bounds | None:
-    """Interval of the mean of differences over seeds and devices.
+    """Interval of the mean of differences over seeds and devices, see `comparisons.half_widths`.
 
     Args:
         values: One difference per seed and device, shape (n_seeds, n_devices), finite.
@@ -49,27 +40,11 @@ def mean_bounds(values: Array, level: float) -> Bounds | None:
     Returns:
         The interval; None for a single seed, which says nothing of others.
     """
-    n_seeds, n_devices = values.shape
-    if n_seeds < 2:
+    found = layout_effects(values[None])
+    if not found.known[0]:
         return None
-    mean = float(values.mean())
-    variances = [_variance(values.mean(axis=1))]
-    freedom = [n_seeds - 1]
-    if n_devices > 1:
-        variances.append(_variance(values.mean(axis=0)))
-        freedom.append(n_devices - 1)
-
-    def root(probability: float) -> float:
-        quantiles = [float(stdtrit(df, probability)) for df in freedom]
-        return math.sqrt(sum(q * q * v for q, v in zip(quantiles, variances, strict=True)))
-
-    half = root((1.0 + level) / 2.0)
-    return Bounds(mean, mean - half, mean + half, half + root(POWER))
-
-
-def _variance(means: Array) -> float:
-    """Estimated variance of the mean of independent means."""
-    return float(means.var(ddof=1)) / means.size
+    mean, half = float(found.mean[0]), float(half_widths(found, 1.0 - level)[0])
+    return Bounds(mean, mean - half, mean + half, float(smallest(found, 1.0 - level)[0]))
 
 
 def correlation_bounds(rho: float, n: int, level: float) -> Bounds | None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as some
 from scipy import stats
 
 from pnnbench.leaderboard.claims import read_claims
-from pnnbench.leaderboard.simultaneous import POWER, correlation_bounds, mean_bounds
+from pnnbench.leaderboard.resolution import POWER
+from pnnbench.leaderboard.simultaneous import correlation_bounds, mean_bounds
 
 LEVEL = 0.99
 
