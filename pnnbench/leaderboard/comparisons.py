@@ -28,7 +28,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.statistics import Array
@@ -282,6 +281,8 @@ def win_interval(wins: Array) -> tuple[Array, Array, Array]:
     Returns:
         Share, lower and upper end, each of shape (n,).
     """
+    from scipy import special
+
     n_seeds, n_devices = wins.shape[-2:]
     squares = st.mean_squares(wins)
     share = squares.mean

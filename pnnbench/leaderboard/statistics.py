@@ -4,7 +4,8 @@ Every method of a table meets the same devices, and every trained network is tes
 them, so measurements form a balanced crossed layout ``X[seed, device]`` with one value per cell.
 Seeds and devices are both random samples: an interval speaks of fresh seeds on fresh devices.
 
-What holds for many comparisons at once stands in `pnnbench.leaderboard.comparisons`.
+What holds for many comparisons at once stands in `pnnbench.leaderboard.comparisons`. scipy is
+imported where a quantile is asked for: it takes longer than a list of names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 CONFIDENCE = 0.95
 """Level of every interval, two-sided."""
@@ -64,6 +64,8 @@ def student(df: ArrayLike, level: ArrayLike = 1.0 - CONFIDENCE) -> Array:
     Returns:
         The t with P(|T| > t) = level.
     """
+    from scipy import special
+
     half = np.asarray(level, dtype=np.float64) / 2.0
     return np.asarray(-special.stdtrit(df, half), dtype=np.float64)
 
