@@ -5,11 +5,11 @@ Each pair of rows has paired differences ``d[seed, device]``. With the mean squa
 are independent of each other and of the mean, and their expectations add up to at least the
 variance of the mean: the interaction is counted twice. Then the interval ``mean +- sqrt(t_S^2 V_S +
 t_D^2 V_D)``, with Student's quantiles at one level for the degrees of freedom of each, covers at
-that level or more whatever the ratio of the variances (Banerjee 1961, Sankhya 23, 385,
-https://www.jstor.org/stable/25049125). Given the two mean squares, coverage is the distribution
-function of a chi-square of one degree at ``w A + (1 - w) B``; that function is concave, so its
-expectation is at least ``w`` times the level of the one Student interval plus ``1 - w`` times that
-of the other. The p-value is the level at which the interval just reaches zero.
+that level or more whatever the ratio of the variances (Banerjee 1961, Sankhya 23). Proof: given the
+two mean squares, coverage is the distribution function of a chi-square of one degree at ``w A + (1
+- w) B``; that function is concave, so its expectation is at least ``w`` times the level of the one
+Student interval plus ``1 - w`` times that of the other. The p-value is the level at which the
+interval just reaches zero.
 
 The family of a table is all pairs of complete rows, each with its two directions. Holm's step-down
 procedure over directions, with the constraints of all-pairs testing (Shaffer 1986,
@@ -28,7 +28,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.statistics import Array
@@ -302,6 +301,8 @@ def win_interval(wins: Array) -> tuple[Array, Array, Array]:
     Returns:
         Share, lower and upper end, each of shape (n,).
     """
+    from scipy import special
+
     n_seeds, n_devices = wins.shape[-2:]
     squares = st.mean_squares(wins)
     share = squares.mean

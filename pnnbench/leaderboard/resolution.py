@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.comparisons import FAMILY, Effects
@@ -68,6 +67,8 @@ def spread_of(found: Effects) -> Spread:
 
 def _median(df: Array) -> Array:
     """Median of a mean square in units of its expectation."""
+    from scipy import special
+
     return np.asarray(2.0 * special.gammaincinv(df / 2.0, 0.5) / df, dtype=np.float64)
 
 
@@ -82,6 +83,8 @@ def power(spread: Spread, difference: float | Array, level: float) -> Array:
     Returns:
         Shape (n,).
     """
+    from scipy import special
+
     square = (
         st.student(spread.df_seeds, level)[:, None, None] ** 2
         * spread.seeds[:, None, None]
@@ -97,6 +100,8 @@ def power(spread: Spread, difference: float | Array, level: float) -> Array:
 
 def _slices(df: Array, count: int) -> Array:
     """Mean squares in units of their expectation at the middles of slices, shape (n, count)."""
+    from scipy import special
+
     middles = (np.arange(count) + 0.5) / count
     half = df[:, None] / 2.0
     return np.asarray(special.gammaincinv(half, middles) / half, dtype=np.float64)

@@ -4,7 +4,8 @@ Every method of a table meets the same devices, and every trained network is tes
 them, so measurements form a balanced crossed layout ``X[seed, device]`` with one value per cell.
 Seeds and devices are both random samples: an interval speaks of fresh seeds on fresh devices.
 
-What holds for many comparisons at once stands in `pnnbench.leaderboard.comparisons`.
+What holds for many comparisons at once stands in `pnnbench.leaderboard.comparisons`. scipy is
+imported where a quantile is asked for: it takes longer than a list of names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 
 CONFIDENCE = 0.95
 """Level of every interval, two-sided."""
@@ -64,6 +64,8 @@ def student(df: ArrayLike, level: ArrayLike = 1.0 - CONFIDENCE) -> Array:
     Returns:
         The t with P(|T| > t) = level.
     """
+    from scipy import special
+
     half = np.asarray(level, dtype=np.float64) / 2.0
     return np.asarray(-special.stdtrit(df, half), dtype=np.float64)
 
@@ -199,7 +201,7 @@ def crossed(values: ArrayLike) -> Interval:
     variance of the grand mean is that of ``(MS_S + MS_D - MS_E) / (n_S n_D)``. The half width is
     ``sqrt((t_S^2 (MS_S - c MS_E)+ + t_D^2 (MS_D - c MS_E)+ + t_E^2 MS_E) / (n_S n_D))``, with
     Student's quantiles of each mean square and ``c`` = `SHARED`: the sum of Banerjee (1961,
-    https://www.jstor.org/stable/25049125), which is conservative for ``c = 0``, without most of
+    Sankhya 23), which is conservative for ``c = 0``, without most of
     the interaction that it counts twice. ``benchmarks/statistics`` measures its coverage. One sum
     of mean squares with degrees of freedom after Satterthwaite covers 93 % where this covers 95,
     at three seeds.
