@@ -11,7 +11,6 @@ from pnnbench.commands.names import LISTED
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.registry import SUITES, method_class, method_parameters, registered, workload_class
 from pnnbench.report.run_text import aligned
-from pnnbench.running.space import laws_in_words
 
 #: Width of the column of names.
 _NAME = 24
@@ -26,6 +25,8 @@ def _summary(cls: type[Any]) -> str:
 
 
 def _methods(runs: Path) -> list[Entry]:
+    from pnnbench.running.space import laws_in_words
+
     workloads = {name: workload_class(name)() for name in registered("workloads")}
     found = []
     for name in registered("methods"):

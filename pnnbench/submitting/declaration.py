@@ -83,7 +83,7 @@ def check_ranges(trial: Trial) -> None:
         )
 
 
-@check("laws", "defaults")
+@check("laws", "ranges")
 def check_laws(trial: Trial) -> None:
     """The laws of what may be searched are ranges around the defaults."""
     try:

@@ -215,37 +215,37 @@ class Crashes(Plain):
 
 
 class LawOfNothing(BP):
-    """A law for a hyper-parameter that it does not have."""
+    __doc__ = BP.__doc__  # a law for a hyper-parameter that it does not have
 
     laws = MappingProxyType({"gain": Law(0.1, 1.0)})
 
 
 class LawElsewhere(BP):
-    """A default outside of its law."""
+    __doc__ = BP.__doc__  # a default outside of its law
 
     laws = MappingProxyType({"lr": Law(1.0, 2.0)})
 
 
 class LawReversed(BP):
-    """A law whose ends are the wrong way round."""
+    __doc__ = BP.__doc__  # a law whose ends are the wrong way round
 
     laws = MappingProxyType({"lr": lambda params: Law(1.0, 0.01)})
 
 
 class LawOfZero(BP):
-    """A logarithmic law that includes zero."""
+    __doc__ = BP.__doc__  # a logarithmic law that includes zero
 
     laws = MappingProxyType({"lr": lambda params: Law(0.0, 1.0)})
 
 
 class LawTooWide(BP):
-    """A law with values that the constructor refuses."""
+    __doc__ = BP.__doc__  # a law with values that the constructor refuses
 
     laws = MappingProxyType({"lr_digital": Law(1e-4, 1e4)})
 
 
 class LawOfNobody(BP):
-    """A rule of the choice that there is not."""
+    __doc__ = BP.__doc__  # a rule of the choice that there is not
 
     chosen_by = "luck"  # type: ignore[assignment]
 
