@@ -236,14 +236,21 @@ class Unprofiled(PassThroughProfiler):
         return self._nothing
 
 
+#: Hooks of Lightning that change a batch on its way to the device.
+_ON_THE_WAY = ("transfer_batch_to_device", "on_after_batch_transfer")
+
+
 class OnTheSpot(SingleDeviceStrategy):
-    """One device, on which the batches are already."""
+    """One device, on which the batches are already, unless the workload changes them on the way."""
 
     def batch_to_device(
         self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
     ) -> Any:
-        """The batch as it is."""
-        return batch
+        """The batch, as it is if the workload leaves it so."""
+        cls = type(self.lightning_module)
+        if all(getattr(cls, name) is getattr(pl.LightningModule, name) for name in _ON_THE_WAY):
+            return batch
+        return super().batch_to_device(batch, device, dataloader_idx)
 
 
 class TrainingData(pl.LightningDataModule):

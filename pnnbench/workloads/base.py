@@ -112,9 +112,9 @@ class Workload(pl.LightningModule):
         self.hardware_queries = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning notes some fifty times a step which of its hooks is running. A text is no
-        # parameter, buffer or module, and torch need not look whether it is.
-        if type(value) is str:
+        # Some fifty times a step Lightning notes which of its hooks is running: a text, or None,
+        # of which torch need not look whether it is a parameter, a buffer or a module.
+        if name == "_current_fx_name":
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

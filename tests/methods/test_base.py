@@ -94,7 +94,8 @@ def test_the_optimiser_holds_every_parameter_once(
 
     workload = MRRDigits(0)
     fit(workload, Keep(), BP(optimizer=name))
-    assert [type(o) for o in found] == [cls]
+    assert len(found) == 1
+    assert isinstance(found[0], cls)
     controls, digital = found[0].param_groups
     assert {k: controls[k] for k in extra} == extra
     held = [id(p) for p in [*controls["params"], *digital["params"]]]

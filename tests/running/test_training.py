@@ -381,3 +381,20 @@ def test_the_parts_of_a_run_say_their_epochs_and_sum_their_costs(tmp_path: Path)
     third = run("c", stop_after=0)
     assert (third.parts, third.cpu_seconds) == (second.parts, second.cpu_seconds)
     assert fit(MRRDigits(0), BP(), data(), epochs=2).parts == [{"epochs": [0, 1]}]
+
+
+def test_a_workload_may_change_batches_on_their_way_to_the_device() -> None:
+    class Dark(MRRDigits):
+        seen = 0.0
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return 0.0 * batch[0], batch[1]
+
+        def loss(self, outputs: Tensor, batch: Any) -> Tensor:
+            self.seen += float(batch[0].abs().sum())
+            return super().loss(outputs, batch)
+
+    workload = Dark(0)
+    fit(workload, BP(), ImageDataModule(load("digits"), limit_train=64), epochs=1)
+    assert workload.gradient_evaluations == 1
+    assert workload.seen == 0.0
