@@ -20,9 +20,9 @@ from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
 from pnnbench.records.store import write_whole
-from pnnbench.report.blocks import rank
 from pnnbench.report.claims_text import escaped
 from pnnbench.report.claims_view import counts, views
+from pnnbench.report.comparing import rank
 from pnnbench.report.formatting import count, eigenvalue, is_share, plus_minus
 from pnnbench.report.text import render_table
 from pnnbench.script import run_script

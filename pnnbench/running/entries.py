@@ -165,7 +165,10 @@ def _searched(
 
 
 def _like_another(where: str, entry: MethodEntry, rows: Mapping[str, MethodEntry]) -> MethodEntry:
-    """The row with the tuned settings of the row that it is like; its own choices stand."""
+    """The row with the tuned settings, of those it has, of the row that it is like.
+
+    Its own choices stand.
+    """
     seen, other = [entry.label], entry
     while other.like is not None:
         if other.like not in rows:
@@ -185,14 +188,15 @@ def _like_another(where: str, entry: MethodEntry, rows: Mapping[str, MethodEntry
             f"{where}: like: the row {other.label!r} is not tuned",
             allowed="; ".join(e.label for e in rows.values() if e.tune) or "a row with 'tune'",
         )
-    taken = {k: v for k, v in other.tuned.items() if k not in entry.fixed}
     cls = method_class(entry.name)
-    for name in other.tune:
-        if name not in entry.params:
-            raise UserError(
-                f"{where}: like: {other.label!r} is tuned in {name!r}, which {cls.__name__} lacks",
-                allowed="a row whose searched hyper-parameters this method has",
-            )
+    shared = [name for name in other.tune if name in entry.params]
+    if not shared:
+        raise UserError(
+            f"{where}: like: {cls.__name__} has nothing of what {other.label!r} is tuned in, "
+            + ", ".join(other.tune),
+            allowed="a row whose searched hyper-parameters this method has",
+        )
+    taken = {k: v for k, v in other.tuned.items() if k in shared and k not in entry.fixed}
     full = method_parameters(cls, {**entry.fixed, **taken}, where=where)
     return dataclasses.replace(entry, params=full, tuned=taken)
 

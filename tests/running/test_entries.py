@@ -54,8 +54,8 @@ def test_a_row_takes_the_tuned_settings_of_another_and_keeps_its_own() -> None:
         ),
         ([{"method": "bp", "like": "nat"}, {"method": "nat"}], "'nat' is not tuned"),
         (
-            [{"method": "bp", "like": "S"}, {"method": "sat", "label": "S", "tune": True}],
-            "tuned in 'rho', which BP lacks",
+            [{"method": "bp", "like": "S"}, {"method": "sat", "label": "S", "tune": ["rho"]}],
+            "nothing of what 'S' is tuned in, rho",
         ),
         ([{"method": "bp", "like": "BP", "tune": True}, BP], "'like' and 'tune'"),
         ([{"method": "bp", "tuned": {"lr": 0.2}}], "not searched"),
