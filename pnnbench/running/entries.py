@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pnnbench.errors import UserError, did_you_mean, kind_word, unknown_name
@@ -199,8 +199,3 @@ def _like_another(where: str, entry: MethodEntry, rows: Mapping[str, MethodEntry
     taken = {k: v for k, v in other.tuned.items() if k in shared and k not in entry.fixed}
     full = method_parameters(cls, {**entry.fixed, **taken}, where=where)
     return dataclasses.replace(entry, params=full, tuned=taken)
-
-
-def tuned_rows(entries: Sequence[MethodEntry]) -> list[MethodEntry]:
-    """The rows that are searched themselves."""
-    return [entry for entry in entries if entry.tune]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.running.entries import method_entries, tuned_rows
+from pnnbench.running.entries import method_entries
 
 
 def rows(*given: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +20,6 @@ def test_tuned_settings_are_the_rows_settings() -> None:
     assert found["BP"].params == {"lr": 0.7, "lr_digital": 0.001, "optimizer": "adam"}
     assert found["BP"].tune == ("lr",)
     assert found["nat"].tune == ()
-    assert tuned_rows(list(found.values())) == [found["BP"]]
 
 
 def test_what_is_fixed_is_not_searched_and_the_digital_step_only_where_it_is_named() -> None:
