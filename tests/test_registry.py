@@ -129,7 +129,8 @@ def test_a_method_is_not_a_workload() -> None:
 
 def test_parameters_are_resolved_to_the_full_set() -> None:
     full = registry.method_parameters(SAT, {"rho": 0.125, "lr": 0.25})
-    assert list(full) == ["rho", "adaptive", "perturb", "lr", "lr_digital", "optimizer"]
+    names = ["rho", "adaptive", "perturb", "lr", "lr_digital", "optimizer", "origin"]
+    assert list(full) == names
     assert (full["rho"], full["lr"]) == (0.125, 0.25)
     default = SAT()
     assert {k: v for k, v in full.items() if k not in ("rho", "lr")} == {
@@ -137,6 +138,7 @@ def test_parameters_are_resolved_to_the_full_set() -> None:
         "perturb": default.perturb,
         "lr_digital": default.lr_digital,
         "optimizer": default.optimizer,
+        "origin": default.origin,
     }
     assert registry.method_parameters(BP, {"lr": 1})["lr"] == 1
 
