@@ -25,6 +25,7 @@ from torch import Tensor
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
+from pnnbench.running.lean import make_lean
 from pnnbench.running.resources import clock, peak_memory
 from pnnbench.workloads.base import Workload
 
@@ -340,6 +341,7 @@ def fit(
             deterministic=True,
             plugins=[WholeCheckpointIO()],
         )
+        make_lean(trainer)
         trainer.callbacks = callbacks  # type: ignore[attr-defined]
         last = folder / "last.ckpt" if folder is not None else None
         resume = str(last) if last is not None and last.exists() else None

@@ -463,6 +463,10 @@ class Workload(pl.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Steps, then lets the method put parameters back into their range."""
         super().optimizer_step(*args, **kwargs)
+        self.after_step()
+
+    def after_step(self) -> None:
+        """Lets the method do what it does after each optimiser step."""
         self._attached().after_step(self)
 
     def _attached(self) -> LossMethod:
