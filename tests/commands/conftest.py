@@ -22,7 +22,9 @@ QUIET = ("--wandb", "disabled", "--pictures", "false")
 def write_suite(folder: Path, **changes: object) -> Path:
     """Writes ``tiny.yaml``; other rows come without the claims on these."""
     path = folder / "tiny.yaml"
-    suite = {key: value for key, value in TINY.items() if key != "claims" or "methods" not in changes}
+    suite = {
+        key: value for key, value in TINY.items() if key != "claims" or "methods" not in changes
+    }
     path.write_text(yaml.safe_dump({**suite, **changes}))
     return path
 
