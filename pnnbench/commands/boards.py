@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -212,6 +213,11 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     temporary.write_text(render(tables, "markdown"), encoding="utf-8")
     temporary.replace(readme)
     if PROTOCOL.is_file():  # beside the project's sources, not in an installed package
-        text = PROTOCOL.read_text(encoding="utf-8").replace("](../", "](../../")
-        write_whole(folder / PROTOCOL.name, text.encode())
+        write_whole(folder / PROTOCOL.name, _two_folders_down(PROTOCOL).encode())
     return page
+
+
+def _two_folders_down(page: Path) -> str:
+    """A page of ``docs/`` with its links as they lead on from ``leaderboards/SUITE/``."""
+    text = page.read_text(encoding="utf-8").replace("](../", "](../../")
+    return re.sub(r"\]\((?![./#]|\w+:)", f"](../../{page.parent.name}/", text)

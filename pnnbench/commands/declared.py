@@ -73,6 +73,12 @@ DECLARED = (
             ),
             Argument("--dry-run", "Say what would run, and for how long, and stop."),
             Argument(
+                "--adopt",
+                "Take over finished jobs of other suites and of published boards.",
+                yes_or_no(),
+                True,
+            ),
+            Argument(
                 "--baselines",
                 "Show a suite of your own beside the finished rows of suites that ship.",
                 yes_or_no(),

@@ -28,7 +28,8 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
         import torch
 
         torch.set_num_threads(options.threads)
-    adopted = adopt(suite.jobs, runs)
+    elsewhere = getattr(options, "adopt", True)
+    adopted = adopt(suite.jobs, runs, elsewhere=elsewhere)
     done = sum(is_finished(job_folder(runs, job) / "record.json") for job in suite.jobs)
     with Console(len(suite.jobs), done) as console:
 
@@ -45,6 +46,7 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
             root=options.data,
             finished=finished,
             share=console.share,
+            elsewhere=elsewhere,
         )
         # Jobs whose process ended between the record and what is drawn and mirrored from it.
         for job, record in zip(suite.jobs, records, strict=True):

@@ -31,7 +31,9 @@ def index_of(jobs: Sequence[Job]) -> Index:
     return index
 
 
-def adopt(jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS) -> int:
+def adopt(
+    jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS, *, elsewhere: bool = True
+) -> int:
     """Takes over finished jobs that another suite has run, or that were published.
 
     A row that was given another label keeps its jobs: the record is written again, renamed.
@@ -40,6 +42,7 @@ def adopt(jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS) -> i
         jobs: The jobs of a suite.
         runs: Folder of all runs.
         boards: Folder of published boards.
+        elsewhere: Whether to look beyond the suite's own folder.
 
     Returns:
         How many were taken over from elsewhere.
@@ -48,8 +51,8 @@ def adopt(jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS) -> i
     for job in jobs:
         spec = job.spec()
         path = job_folder(runs, job) / "record.json"
-        found = find_finished(job, runs, boards)
-        if found is None:
+        found = find_finished(job, runs, boards) if elsewhere else path
+        if found is None or not is_finished(found):
             continue
         record = read_record(found)
         if found != path:

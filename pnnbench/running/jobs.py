@@ -296,6 +296,7 @@ def run_suite(
     root: str | None = None,
     finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
     share: Share = no_share,
+    elsewhere: bool = True,
 ) -> list[dict[str, Any]]:
     """Runs all jobs of a suite that are not done; jobs another process holds come last.
 
@@ -306,13 +307,15 @@ def run_suite(
         root: Data folder; None for the default place.
         finished: Called after each job that ran here, with its record and folder.
         share: Told which share of the present job is done.
+        elsewhere: Whether jobs that other suites have finished, or that are published, are taken
+            over.
 
     Returns:
         The records of all jobs, in suite order.
     """
     index = index_of(suite.jobs)
     write_index(runs / suite.name, suite.name, index, keep=suite.partial, claims=suite.claims)
-    taken = adopt(suite.jobs, runs)
+    taken = adopt(suite.jobs, runs, elsewhere=elsewhere)
     if taken:
         say(f"{taken} jobs were finished elsewhere: taken over")
     folders = [job_folder(runs, job) for job in suite.jobs]

@@ -80,6 +80,9 @@ def test_published_records_are_found_without_their_parameters(runs: Path, tmp_pa
     board = tmp_path / "leaderboards" / "any" / "records"
     write_record(board / f"{record['job']['hash']}.json", record)
     own = suite(tmp_path, suite="own")
+    boards = tmp_path / "leaderboards"
+    assert adopt(own.jobs, tmp_path / "runs", boards, elsewhere=False) == 0
+    assert not job_folder(tmp_path / "runs", own.jobs[0]).exists()
     assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 1
     assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 0
     assert (
