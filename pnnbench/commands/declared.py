@@ -43,6 +43,14 @@ _RUN = Argument(
     "SUITE/ROW/SEED, its folder, or the beginning of its hash.",
     text("SUITE/ROW/SEED, a run folder, or the beginning of a hash", "RUN", known.runs),
 )
+_SUITE = Argument(
+    "suite",
+    "Suite file, or the name of one that ships.",
+    text("a suite file, or the name of one that ships", "SUITE", known.suites),
+)
+_ONLY = Argument(
+    "--only", "These rows only; repeatable.", text("labels of rows", "ROW[,ROW]"), many=True
+)
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
 _SEED = FIRST_TUNING - 1
@@ -53,17 +61,8 @@ DECLARED = (
         "run",
         "Run a suite and print its leaderboard.",
         (
-            Argument(
-                "suite",
-                "Suite file, or the name of one that ships.",
-                text("a suite file, or the name of one that ships", "SUITE", known.suites),
-            ),
-            Argument(
-                "--only",
-                "Run these rows only; repeatable.",
-                text("labels of rows", "ROW[,ROW]"),
-                many=True,
-            ),
+            _SUITE,
+            _ONLY,
             Argument("--seeds", "Run these seeds in place of the suite's.", integers(0, _SEED)),
             Argument(
                 "--add",
@@ -114,17 +113,8 @@ DECLARED = (
         "tune",
         "Search the settings of a suite's rows, and write them into it.",
         (
-            Argument(
-                "suite",
-                "Suite file, or the name of one that ships.",
-                text("a suite file, or the name of one that ships", "SUITE", known.suites),
-            ),
-            Argument(
-                "--only",
-                "Search these rows only; repeatable.",
-                text("labels of rows", "ROW[,ROW]"),
-                many=True,
-            ),
+            _SUITE,
+            _ONLY,
             Argument("--trials", "Points of each row, else the protocol's 16.", integer(1, 1024)),
             Argument("--finalists", "Best of them that are tried again, else 4.", integer(1, 64)),
             Argument("--more-seeds", "Further seeds of each finalist, else 4.", integer(0, 100)),

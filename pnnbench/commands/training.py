@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pnnbench.running.suites import Job, Suite
 
 
-def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
+def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[dict[str, Any]]:
     from pnnbench.records.store import is_finished
     from pnnbench.running.finished import adopt, job_folder
     from pnnbench.running.jobs import run_suite
@@ -28,7 +28,6 @@ def _run_suite(suite: Suite, options: Any) -> list[dict[str, Any]]:
         import torch
 
         torch.set_num_threads(options.threads)
-    elsewhere = getattr(options, "adopt", True)
     adopted = adopt(suite.jobs, runs, elsewhere=elsewhere)
     done = sum(is_finished(job_folder(runs, job) / "record.json") for job in suite.jobs)
     with Console(len(suite.jobs), done) as console:
@@ -104,7 +103,7 @@ def run(options: Any) -> int:
             console.say(line)
     if options.dry_run:
         return _dry_run(suite, options)
-    records = _run_suite(suite, options)
+    records = _run_suite(suite, options, elsewhere=options.adopt)
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])

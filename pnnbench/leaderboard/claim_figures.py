@@ -9,7 +9,7 @@ import numpy as np
 
 from pnnbench.leaderboard.claims import RATIOS, Comparison
 from pnnbench.leaderboard.deployments import FROZEN
-from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, read_grid
+from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, is_share, read_grid
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Array
 
@@ -64,7 +64,7 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
     records = table.chosen.finished[label]
     if test.figure in RATIOS:
         return np.log(_column(records, _positive(test.figure), label, test.figure))
-    unit = 100.0 if row.metric["name"] == "accuracy" else 1.0
+    unit = 100.0 if is_share(row.metric) else 1.0
     return unit * _share(table, test, row, records)
 
 

@@ -126,6 +126,18 @@ def guessing(metric: Mapping[str, Any]) -> float:
     return float(metric.get("chance", math.nan))
 
 
+def is_share(metric: Mapping[str, Any] | str) -> bool:
+    """Whether a metric is a share of images, shown in percent.
+
+    Args:
+        metric: The metric or its name.
+
+    Returns:
+        True for accuracy.
+    """
+    return (metric if isinstance(metric, str) else metric["name"]) == "accuracy"
+
+
 def arrange(
     cells: Iterable[Mapping[str, Any]],
     *,

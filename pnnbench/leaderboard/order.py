@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pnnbench.leaderboard import comparisons as cmp
 from pnnbench.leaderboard import statistics as st
+from pnnbench.leaderboard.grid import is_share
 from pnnbench.leaderboard.model import ClaimLine, Comparison, Row
 from pnnbench.leaderboard.resolution import Resolution, resolution, smallest
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
@@ -75,7 +76,7 @@ def in_order(made: Sequence[Row], higher_is_better: bool) -> Placed:
     if not pairs:
         return Placed(tuple(rows))
     real = [device for device in whole[0][0].devices if device is not None]
-    share = rows[0].metric["name"] == "accuracy"
+    share = is_share(rows[0].metric)
     seen = resolution(found, to_baseline, devices=len(real), share=share)
     return Placed(tuple(rows), compared, seen)
 

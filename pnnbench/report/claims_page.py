@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
-
 from pnnbench.leaderboard.claims import Claims
 from pnnbench.leaderboard.verdicts import (
     DOES_NOT_HOLD,
@@ -18,8 +16,8 @@ from pnnbench.leaderboard.verdicts import (
 from pnnbench.records.store import write_whole
 from pnnbench.report.claims_text import render_json, render_markdown
 from pnnbench.report.claims_view import counts, heading, views
+from pnnbench.report.templating import fill
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _LOOKS = {HOLDS: "good", IN_PART: "part", NOT_SHOWN: "open", DOES_NOT_HOLD: "bad"}
 
 
@@ -33,21 +31,14 @@ def render_html(claims: Claims, decided: Sequence[Decided]) -> str:
     Returns:
         One HTML document without any external reference; boards are linked beside it.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("claims.html.j2").render(
+    return fill(
+        "claims.html.j2",
         heading=heading(claims),
         counts=counts(decided),
         claims=views(decided),
         rules=claims.verdicts,
         looks=_LOOKS,
     )
-    return page if page.endswith("\n") else page + "\n"
 
 
 def write_claims(folder: Path, claims: Claims, decided: Sequence[Decided]) -> Path:

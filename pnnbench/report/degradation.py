@@ -17,9 +17,11 @@ from pnnbench.report import style
 from pnnbench.report.figure_parts import (
     BAND,
     CHANCE,
+    chance_handles,
     ends,
     is_surface,
     measured,
+    method_handles,
     quantity_text,
     remark,
     sample,
@@ -182,17 +184,14 @@ def degradation(table: Table) -> Figure | None:
         ax.spines["left"].set_visible(False)
     for ax in axes[::across]:
         ax.set_ylabel(style.plain(table.key["metric"]))
-    handles: list[Any] = [
-        Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
-    ]
+    handles = method_handles([row.method for row in rows], looks)
     name = "95 % interval of the mean"
     if alone:
         upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
         handles.append(Line2D([], [], color=style.INK, label=name, **upright))
     else:
         handles.append(Patch(facecolor=style.INK, alpha=0.16, lw=0, label=name))
-    if chance is not None:
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    handles += chance_handles(chance)
     if silent:
         handles.append(Patch(label="no weight in the score", **_SILENT))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)

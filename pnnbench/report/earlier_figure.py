@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.report import style
 from pnnbench.report.blocks import order_texts, shares
-from pnnbench.report.figure_parts import BAND, CHANCE, ends, measured, remark
+from pnnbench.report.figure_parts import (
+    BAND,
+    CHANCE,
+    chance_handles,
+    ends,
+    measured,
+    method_handles,
+    remark,
+)
 from pnnbench.report.formatting import is_share
 
 if TYPE_CHECKING:
@@ -61,15 +69,13 @@ def earlier(table: Table) -> Figure | None:
     ax.set_ylabel(style.plain(f"{metric} on a part of the cells"))
     ax.grid(axis="y")
     style.share_axis(ax, "y", share=share)
-    handles: list[Any] = [
-        Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
-    ]
+    handles = method_handles([row.method for row in rows], looks)
     upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
     handles += [Line2D([], [], color=style.INK, label=text, **upright) for text in intervals]
     chance = rows[0].metric.get("chance")
     if chance is not None:
         ax.axhline(chance, zorder=1, **CHANCE)
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    handles += chance_handles(chance)
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     part = table.small_part
     seeds = f"{len(part['seeds'])} seed{'' if len(part['seeds']) == 1 else 's'}"

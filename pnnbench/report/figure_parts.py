@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.leaderboard.model import GroupLine, Row, Table
@@ -98,6 +98,25 @@ def measured(table: Table) -> list[Row]:
         The rows, in order.
     """
     return [row for row in table.rows if row.seeds]
+
+
+def method_handles(labels: Sequence[str], looks: Mapping[str, style.MethodStyle]) -> list[Any]:
+    """Entries of a legend for methods that are lines.
+
+    Args:
+        labels: Their labels, in order.
+        looks: Label to look.
+    """
+    from matplotlib.lines import Line2D
+
+    return [Line2D([], [], label=style.plain(label), **looks[label].line()) for label in labels]
+
+
+def chance_handles(chance: float | None) -> list[Any]:
+    """The entry of a legend for the line at the chance level; none where there is no such level."""
+    from matplotlib.lines import Line2D
+
+    return [] if chance is None else [Line2D([], [], label=f"chance ({chance:g})", **CHANCE)]
 
 
 def row_axis(axes: Axes, labels: Sequence[str]) -> None:

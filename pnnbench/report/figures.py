@@ -15,7 +15,14 @@ from pnnbench.report import style
 from pnnbench.report.comparing import rank, widest
 from pnnbench.report.degradation import degradation
 from pnnbench.report.earlier_figure import earlier
-from pnnbench.report.figure_parts import CHANCE, measured, remark, row_axis, sample
+from pnnbench.report.figure_parts import (
+    CHANCE,
+    chance_handles,
+    measured,
+    remark,
+    row_axis,
+    sample,
+)
 from pnnbench.report.formatting import is_share
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
@@ -205,7 +212,7 @@ def scores(table: Table) -> Figure:
     chance = rows[0].metric.get("chance")
     if chance is not None:
         ax.axvline(chance, zorder=1, **CHANCE)
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    handles += chance_handles(chance)
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
     style.heading(
         figure, "Scores, and the places that each row can have", remark(table, sample(table))

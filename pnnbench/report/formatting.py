@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
+from pnnbench.leaderboard.grid import is_share as is_share
 from pnnbench.leaderboard.statistics import Interval
 
 NONE = "–"
 """Stands where nothing was measured."""
-
-
-def is_share(metric: Mapping[str, Any] | str) -> bool:
-    """Whether a metric is a share of images, shown in percent.
-
-    Args:
-        metric: The metric or its name.
-
-    Returns:
-        True for accuracy.
-    """
-    return (metric if isinstance(metric, str) else metric["name"]) == "accuracy"
 
 
 def number(value: float | None, *, share: bool = False, sign: bool = False) -> str:

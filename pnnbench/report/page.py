@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from pnnbench.leaderboard import ranking
@@ -21,8 +20,8 @@ from pnnbench.leaderboard.statistics import NOTHING, Interval
 from pnnbench.leaderboard.tuning import CurvePoint
 from pnnbench.report import blocks, comparing, notes, text, tuning_text
 from pnnbench.report import formatting as fmt
+from pnnbench.report.templating import fill
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _UNITS = {"light_on_detectors": "%", "accuracy_without_absorbers": "%", "control_power_mw": "W"}
 _SYMBOLS = {"degc": "°C", "deg": "°", "px": "px", "nm": "nm", "ma": "mA", "mw": "mW"}
 
@@ -41,22 +40,14 @@ def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = No
     Raises:
         ValueError: If a picture is not SVG text.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("leaderboard.html.j2")
     data = json.dumps(text.as_json(tables), ensure_ascii=False, allow_nan=False)
-    page = template.render(
+    return fill(
+        "leaderboard.html.j2",
         tables=[{**_view(table), "others": _others(table, tables)} for table in tables],
         pictures=[(title, _data_uri(title, svg)) for title, svg in (pictures or {}).items()],
         # "<" cannot stand in the element, or a method called "</script>" would end it.
         data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
     )
-    return page if page.endswith("\n") else page + "\n"
 
 
 def write_page(

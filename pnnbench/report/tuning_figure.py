@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
-from pnnbench.report.figure_parts import CHANCE, measured, remark
+from pnnbench.report.figure_parts import CHANCE, chance_handles, measured, method_handles, remark
 from pnnbench.report.formatting import is_share
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ def tuning(table: Table) -> Figure | None:
     Returns:
         The figure; None where no row has a curve.
     """
-    from matplotlib.lines import Line2D
-
     rows = [row for row in table.tuning if len(row.curve) > 1]
     if not rows:
         return None
@@ -50,13 +48,11 @@ def tuning(table: Table) -> Figure | None:
     ax.set_ylabel(style.plain(f"robust {metric} on test devices"))
     ax.grid(axis="y")
     style.share_axis(ax, "y", share=share)
-    handles: list[Any] = [
-        Line2D([], [], label=style.plain(row.method), **looks[row.method].line()) for row in rows
-    ]
+    handles = method_handles([row.method for row in rows], looks)
     chance = table.rows[0].metric.get("chance")
     if chance is not None:
         ax.axhline(chance, zorder=1, **CHANCE)
-        handles.append(Line2D([], [], label=f"chance ({chance:g})", **CHANCE))
+    handles += chance_handles(chance)
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     what = "setting that validation chooses, one seed a trial; bands: 10 to 90 % of the orders"
     style.heading(figure, "How much does tuning give?", remark(table, what))

@@ -1,0 +1,30 @@
+"""Pages are filled in from the templates of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def fill(template: str, /, **values: object) -> str:
+    """Fills in a template.
+
+    Args:
+        template: Name of the file.
+        values: What it names; text is escaped, a name without a value is an error.
+
+    Returns:
+        The page, with a final newline.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(template).render(**values)
+    return page if page.endswith("\n") else page + "\n"
