@@ -24,7 +24,7 @@ from pnnbench.errors import UserError
 
 #: Images of a subset of KID, at most, and the number of subsets where there are more.
 KID_SUBSET, KID_SUBSETS = 5000, 4
-#: Neighbour whose distance is the radius around an image. Source: Kynkäänniemi et al., NeurIPS 2019.
+#: Neighbour whose distance is the radius around an image. Kynkäänniemi et al., 2019.
 NEIGHBOUR = 3
 
 

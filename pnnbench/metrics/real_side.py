@@ -20,7 +20,7 @@ _MEMORY: OrderedDict[str, Tensor] = OrderedDict()
 
 
 def cache_folder() -> Path:
-    """Where features are kept: ``PNNBENCH_CACHE``, else ``~/.cache/pnnbench``; then ``features``."""
+    """Where features are kept: ``features`` in ``PNNBENCH_CACHE`` or ``~/.cache/pnnbench``."""
     named = os.environ.get("PNNBENCH_CACHE", "")
     root = Path(named).expanduser() if named else Path.home() / ".cache" / "pnnbench"
     return root / "features"

@@ -127,7 +127,7 @@ def test_the_limit_does_not_depend_on_the_number_of_images() -> None:
 
 
 def test_precision_and_recall_tell_what_is_missing() -> None:
-    """Generated images are one of two clusters: all look real, half of the real ones are missing."""
+    """Generated images are one of two clusters: all look real, half of the real ones lack."""
     one, two = normal(100, 4, 9), normal(100, 4, 10) + 50.0
     precision, recall = precision_recall(normal(200, 4, 11) * 0.5, torch.cat([one, two]))
     assert precision > 0.9
