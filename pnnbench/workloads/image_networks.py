@@ -65,7 +65,7 @@ class ResNet(PhysicalNetwork):
 
     Stages of basic blocks, each of twice the width of the one before and half its side; then the
     mean over space and a linear layer. ``blocks=(2, 2, 2, 2)`` and ``width=64`` is ResNet-18, with
-    11,164,352 weights in convolutions and 5,120 in the last layer for 3 channels and 10 classes.
+    11,159,232 weights in convolutions and 5,120 in the last layer for 3 channels and 10 classes.
 
     Args:
         conv: Makes the convolutions.

@@ -51,7 +51,7 @@ def test_resnet18_is_that_of_torchvision_with_the_small_stem() -> None:
 def test_every_weight_of_resnet18_is_physical() -> None:
     network = ResNet(conv, MRRLinear)
     rings = sum(m.current.numel() for m in network.modules() if isinstance(m, MRRWeightBank))
-    assert rings == 11_164_352 + 5_120
+    assert rings == 11_159_232 + 5_120
     left = {type(m) for m in network.modules() if not list(m.children())}
     assert left == {MRRConv2d, MRRLinear, nn.BatchNorm2d}
 
@@ -65,7 +65,7 @@ def test_images_come_back_in_their_shape(side: int, channels: int, depth: int) -
     assert coder.encode(x).shape == (5, 6)
     y = coder(x)
     assert y.shape == x.shape
-    assert 0.0 <= float(y.min()) <= float(y.max()) <= 1.0
+    assert bool(((y >= 0.0) & (y <= 1.0)).all())
     physical = {n for n, m in coder.named_modules() if isinstance(m, MRRWeightBank)}
     assert all(n.startswith(("encoder", "code")) for n in physical)
     assert len(physical) == depth + 1
