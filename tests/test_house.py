@@ -15,7 +15,7 @@ ALLOWED = {
     "platforms": set(),
     "data": set(),
     "records": set(),
-    "workloads": {"platforms"},
+    "workloads": {"platforms", "data"},
     "methods": {"platforms", "workloads"},
     "evaluation": {"platforms", "data", "workloads"},
     "leaderboard": {"records"},
@@ -34,7 +34,7 @@ ALLOWED = {
     },
 }  # fmt: skip
 #: Files at the top that every room may import.
-COMMON = {"errors", "registry", "seeds", ""}
+COMMON = {"errors", "lookup", "registry", "seeds", ""}
 #: Files at the top for one room alone.
 TOP = {"commands": {"arguments", "console"}}
 

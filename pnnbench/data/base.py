@@ -34,12 +34,16 @@ class DataSet:
         n_classes: Number of classes, at least 2; None for real-valued targets.
         balanced: Whether the classes count as equally frequent, so that guessing reaches
             1 / ``n_classes``; if not, it is the share of the most frequent one.
+        takes: What stands behind the name and a colon, such as ``PATH``; nothing for most sets.
+        argument: What stands there, the one argument of the class.
     """
 
     name: str = ""
     input_shape: tuple[int, ...] = cast(Any, _Read())
     n_classes: int | None = cast(Any, _Read())
     balanced: ClassVar[bool] = False
+    takes: ClassVar[str] = ""
+    argument: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -226,8 +226,9 @@ class ImageDataModule(pl.LightningDataModule):
         """The whole set, read at first use."""
         if self._loaded is None:
             given = self._given
-            whole = isinstance(given, Arrays)
-            self._loaded = given if whole else resolve_data(given).arrays(self._root)
+            if not isinstance(given, Arrays):
+                given = resolve_data(given).arrays(self._root)
+            self._loaded = given
         return self._loaded
 
     @property
@@ -313,7 +314,7 @@ class ImageDataModule(pl.LightningDataModule):
         return self._fixed_loader("test")
 
     def train_tensors(self) -> Batch:
-        """Returns all training inputs (N, ...), images as float32 in [0, 1], and targets (N, ...)."""
+        """Returns all training inputs (N, ...), pixels as float32 in [0, 1], and targets."""
         return self._part("train")[:]
 
     def validation_tensors(self) -> Batch:

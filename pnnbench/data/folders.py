@@ -19,7 +19,7 @@ TEST_FOLDERS = ("test", "val")
 
 
 class ImageFolder(DataSet):
-    """Images of one size under PATH/train/CLASS and PATH/test/CLASS (or val), as torchvision has it.
+    """Images of one size under PATH/train/CLASS and PATH/test/CLASS (or val), as in torchvision.
 
     Classes are numbered in the order of their names, and images come in the order of theirs. Grey
     images give one channel, and three where any image has colours. The fingerprint is that of the
@@ -28,6 +28,8 @@ class ImageFolder(DataSet):
     Args:
         path: The folder.
     """
+
+    takes = "PATH"
 
     def __init__(self, path: str | Path = "") -> None:
         self.argument = str(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +86,7 @@ def reference_of(data: DataSet) -> str:
         A registered name, such a name with its argument, or a class path.
     """
     name = proper_name("data", data.source())
-    argument = getattr(data, "argument", "")
-    return f"{name}:{argument}" if argument else name
+    return f"{name}:{data.argument}" if data.argument else name
 
 
 def load(name: Any, root: str | Path | None = None, download: bool = False) -> Arrays:
@@ -134,15 +132,18 @@ def _is_data_module(cls: type) -> bool:
 
 
 def _with_argument(cls: type[Any], name: str, argument: str) -> DataSet:
-    try:
-        made = cls(argument)
-    except TypeError:
-        raise UserError(f"the data set {name!r} takes no argument, and has {argument!r}") from None
-    return resolve_data(made)
+    if not getattr(cls, "takes", ""):
+        raise UserError(f"the data set {name!r} takes no argument, and has {argument!r}")
+    return resolve_data(cls(argument))
 
 
-@cache
+#: The one object of each class.
+_MADE: dict[Any, DataSet] = {}
+
+
 def _of_class(cls: type[Any]) -> DataSet:
+    if cls in _MADE:
+        return _MADE[cls]
     if not (issubclass(cls, DataSet) or _is_data_module(cls)):
         raise UserError(f"{cls.__name__} is not a data set", allowed=_ALLOWED)
     try:
@@ -153,4 +154,4 @@ def _of_class(cls: type[Any]) -> DataSet:
             allowed="a class whose arguments have defaults; in Python an object of it, in a suite "
             "file a subclass that fills them in",
         ) from None
-    return resolve_data(made)
+    return _MADE.setdefault(cls, resolve_data(made))

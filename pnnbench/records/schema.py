@@ -134,6 +134,8 @@ _JOB = shape(
     {
         "content": checks.pattern(SHA256, "64 hexadecimal digits"),
         "revision": checks.count,
+        # A data set that is not the workload's own: its name, and the text that finds it.
+        "data": shape({"name": checks.text, "set": checks.text}),
     },
 )
 _ALWAYS: dict[str, Check] = {
