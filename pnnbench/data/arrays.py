@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
 
+#: Seed of the order in which sets are mixed.
+MIXING_SEED = 20250101
 #: Names under which the parts enter the fingerprint; they are those of the first data sets.
 _DIGESTED = {
     "train_inputs": "train_images",
@@ -123,6 +126,19 @@ class Arrays:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input; channels, height and width of an image."""
         return tuple(self.train_inputs.shape[1:])
+
+    def mixed(self) -> Arrays:
+        """The same set with the items of each part in another order, always the same.
+
+        Tiers take the first training and test inputs, and hold out the last: in a set that is
+        sorted, by class say, those would be no sample of it.
+        """
+        moved = {}
+        for stream, part in enumerate(self._parts()):
+            order = permutation(len(getattr(self, f"{part}_targets")), MIXING_SEED, stream)
+            for kind in ("inputs", "targets"):
+                moved[f"{part}_{kind}"] = getattr(self, f"{part}_{kind}")[order]
+        return replace(self, **moved)
 
     def _parts(self) -> tuple[str, ...]:
         return ("train", "test") if self.validation_inputs is None else (

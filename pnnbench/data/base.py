@@ -34,6 +34,8 @@ class DataSet:
         n_classes: Number of classes, at least 2; None for real-valued targets.
         balanced: Whether the classes count as equally frequent, so that guessing reaches
             1 / ``n_classes``; if not, it is the share of the most frequent one.
+        mixed: Whether `load` gives each part in an order of which any head or tail is a fair
+            sample, so that it stays; if not, `read` mixes the parts, always in the same way.
         takes: What stands behind the name and a colon, such as ``PATH``; nothing for most sets.
         argument: What stands there, the one argument of the class.
     """
@@ -42,6 +44,7 @@ class DataSet:
     input_shape: tuple[int, ...] = cast(Any, _Read())
     n_classes: int | None = cast(Any, _Read())
     balanced: ClassVar[bool] = False
+    mixed: ClassVar[bool] = False
     takes: ClassVar[str] = ""
     argument: str = ""
 
@@ -81,7 +84,7 @@ class DataSet:
         return type(self)
 
     def arrays(self, root: str | Path | None = None) -> Arrays:
-        """What `load` gives, read once for each data folder.
+        """What `read` gives, once for each data folder.
 
         Args:
             root: Data folder. None takes what was read already, whatever the folder, else the
@@ -96,11 +99,17 @@ class DataSet:
         return kept[key]
 
     def read(self, root: str | Path | None = None, download: bool = False) -> Arrays:
-        """Calls `load`, and says in a `UserError` what went wrong in it.
+        """Calls `load`, and mixes the items of each part if they are not.
 
         Args:
             root: As for `load`.
             download: As for `load`.
+
+        Returns:
+            The set, with its fingerprint.
+
+        Raises:
+            UserError: As `load`, or if it fails in another way; it says what went wrong.
         """
         from pnnbench.data.arrays import Arrays
 
@@ -118,7 +127,7 @@ class DataSet:
                 f"load() of the data set {self.name!r} gives {kind_word(found)}",
                 allowed="pnnbench.data.Arrays",
             )
-        return found
+        return found if self.mixed else found.mixed()
 
     def constant_score(self) -> float:
         """What one answer for all inputs reaches, learnt from the training targets.

@@ -64,6 +64,7 @@ class Digits(DataSet):
     input_shape = (1, 8, 8)
     n_classes = 10
     balanced = True
+    mixed = True
 
     def load(self, root: str | Path | None = None, download: bool = False) -> Arrays:
         """Reads the set; there are no files to look for.

@@ -67,6 +67,7 @@ class IDXSet(DataSet):
     input_shape = (1, 28, 28)
     n_classes = 10
     balanced = True
+    mixed = True
     title: ClassVar[str]
 
     @property

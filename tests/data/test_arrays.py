@@ -119,6 +119,19 @@ def test_classes_of_any_integers_are_one_set(dtype: type):
     assert Arrays("w", **{**given, **wide}, n_classes=3).fingerprint == a.fingerprint
 
 
+def test_mixing_keeps_pairs_and_makes_heads_and_tails_fair():
+    targets = torch.arange(3000) // 1000  # sorted by class
+    inputs = torch.stack([torch.arange(3000.0), targets.float()], 1)
+    found = Arrays("s", inputs, targets, inputs[::2], targets[::2], 3).mixed()
+    assert torch.equal(found.train_inputs[:, 1].long(), found.train_targets)
+    assert sorted(found.train_inputs[:, 0].tolist()) == list(range(3000))
+    for part in (found.train_targets[:300], found.train_targets[-300:], found.test_targets[:300]):
+        # Each class is expected 100 times, give or take 8; five times that is never met.
+        assert (part.bincount(minlength=3) - 100).abs().max() < 40
+    again = Arrays("s", inputs, targets, inputs[::2], targets[::2], 3).mixed()
+    assert again.fingerprint == found.fingerprint
+
+
 def test_a_validation_split_is_in_the_fingerprint_and_its_absence_is_not():
     a = parts()
     without = Arrays("a", **a, n_classes=3)

@@ -33,7 +33,7 @@ def flowers(tmp_path: Path) -> Path:
 
 
 def test_images_come_in_the_order_of_their_names(flowers: Path):
-    found = load(f"image-folder:{flowers}")
+    found = ImageFolder(flowers).load()
     assert (found.name, found.n_classes, found.input_shape) == ("flowers", 3, (1, 6, 4))
     assert found.train_targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     for i, path in enumerate(sorted((flowers / "train").glob("*/*.png"))):
@@ -51,25 +51,25 @@ def test_the_fingerprint_is_that_of_the_contents(flowers: Path, tmp_path: Path):
 
 
 def test_colours_anywhere_give_three_channels(flowers: Path):
-    grey = load(f"image-folder:{flowers}").train_inputs
+    grey = ImageFolder(flowers).load().train_inputs
     coloured = np.zeros((*SIZE, 3), dtype=np.uint8)
     coloured[..., 2] = 7
     write(flowers / "test" / "rose" / "9.png", coloured)
-    found = load(f"image-folder:{flowers}")
+    found = ImageFolder(flowers).load()
     assert found.input_shape == (3, 6, 4)
     assert torch.equal(found.train_inputs, grey.repeat(1, 3, 1, 1))
     assert found.test_inputs[4].sum((1, 2)).tolist() == [0, 0, 7 * 24]
 
 
 def test_val_is_the_test_where_there_is_no_other_and_held_out_beside_one(flowers: Path):
-    test = load(f"image-folder:{flowers}")
+    test = ImageFolder(flowers).load()
     shutil.copytree(flowers / "test", flowers / "val")
-    both = load(f"image-folder:{flowers}")
+    both = ImageFolder(flowers).load()
     assert both.validation_inputs is not None
     assert torch.equal(both.validation_inputs, test.test_inputs)
     assert torch.equal(both.train_inputs, test.train_inputs)
     shutil.rmtree(flowers / "test")
-    assert load(f"image-folder:{flowers}").fingerprint == test.fingerprint
+    assert ImageFolder(flowers).load().fingerprint == test.fingerprint
 
 
 def test_mistakes_read(flowers: Path):

@@ -52,7 +52,8 @@ def test_a_module_is_read_whole_in_one_order_and_moves_no_generator():
     first = resolve_data(Vectors()).load()
     assert generators() == before
     torch.manual_seed(2)
-    assert load(Vectors).fingerprint == first.fingerprint
+    assert resolve_data(Vectors).load().fingerprint == first.fingerprint
+    assert load(Vectors).fingerprint == load(Vectors()).fingerprint
     assert (first.name, first.n_classes, first.input_shape) == ("Vectors", 3, (5,))
     assert len(first.train_inputs) == 14
     assert first.validation_inputs is not None
@@ -122,7 +123,7 @@ def picture(i: int) -> tuple[Image.Image, int]:
 def test_items_may_be_images_arrays_tensors_or_numbers(
     dataset: Any, shape: tuple[int, ...], dtype: torch.dtype, n_classes: int | None
 ):
-    found = load(module(dataset))
+    found = resolve_data(module(dataset)).load()
     assert (found.input_shape, found.n_classes) == (shape, n_classes)
     assert found.train_inputs.dtype == dtype
     assert len(found.train_inputs) == 6
@@ -135,7 +136,7 @@ def test_an_own_collation_is_followed():
     def collate(items: list[Any]) -> tuple[Tensor, Tensor]:
         return torch.stack([2 * x for x, _ in items]), torch.tensor([y for _, y in items])
 
-    found = load(module(TensorDataset(X, Y), batch_size=5, collate_fn=collate))
+    found = resolve_data(module(TensorDataset(X, Y), batch_size=5, collate_fn=collate)).load()
     assert torch.equal(found.train_inputs, 2 * X)
 
 

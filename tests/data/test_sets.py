@@ -103,6 +103,19 @@ def test_the_constant_score_of_real_targets_is_the_mean_square_around_the_traini
     assert Real().constant_score() == 2.0
 
 
+def test_sets_are_mixed_unless_they_say_that_they_are():
+    class Sorted(DataSet):
+        def load(self, root=None, download=False):
+            x = np.arange(40.0)[:, None]
+            return Arrays(self.name, x, np.arange(40) // 20, x, np.arange(40) // 20, 2)
+
+    class Kept(Sorted):
+        mixed = True
+
+    assert set(Sorted().arrays().train_targets[:12].tolist()) == {0, 1}
+    assert set(Kept().arrays().train_targets[:12].tolist()) == {0}
+
+
 def test_digits_need_no_fetching():
     assert set(names()) == {"digits", "fashion-mnist", "image-folder", "kmnist", "mnist"}
     assert fetch("digits") is None
