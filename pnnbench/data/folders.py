@@ -21,9 +21,9 @@ TEST_FOLDERS = ("test", "val")
 class ImageFolder(DataSet):
     """Images of one size under PATH/train/CLASS and PATH/test/CLASS (or val), as in torchvision.
 
-    Classes are numbered in the order of their names, and images are read in the order of
-    theirs. Grey images give one channel, and three where any image has colours. The fingerprint is that of the
-    decoded pixels: a copy elsewhere is the same set. All of it is kept in memory.
+    Classes are numbered in the order of their names, and images are read in the order of theirs.
+    Grey images give one channel, and three where any image has colours. The fingerprint is that of
+    the decoded pixels: a copy elsewhere is the same set. All of it is kept in memory.
 
     Args:
         path: The folder.
