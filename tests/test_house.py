@@ -16,7 +16,7 @@ ALLOWED = {
     "data": set(),
     "records": set(),
     "metrics": set(),
-    "workloads": {"platforms", "metrics"},
+    "workloads": {"platforms", "data", "metrics"},
     "methods": {"platforms", "workloads"},
     "evaluation": {"platforms", "data", "workloads"},
     "leaderboard": {"records"},
@@ -35,7 +35,7 @@ ALLOWED = {
     },
 }  # fmt: skip
 #: Files at the top that every room may import.
-COMMON = {"errors", "registry", "seeds", ""}
+COMMON = {"errors", "lookup", "registry", "seeds", ""}
 #: Files at the top for one room alone.
 TOP = {"commands": {"arguments", "console"}}
 

@@ -9,7 +9,7 @@ from typing import Any
 from pnnbench.commands.finished import finished
 from pnnbench.commands.output import out, out_json, writable
 from pnnbench.console import Console
-from pnnbench.errors import UserError, fold
+from pnnbench.errors import UserError
 from pnnbench.registry import check_name
 
 
@@ -88,24 +88,28 @@ def doctor(options: Any) -> int:
 
 def data(options: Any) -> int:
     """``pnnbench data``."""
-    from pnnbench.data import NAMES, fetch, load
+    from pnnbench.data import check_data, resolve_data
 
-    name = next((known for known in NAMES if fold(known) == fold(options.name)), options.name)
+    data_set = resolve_data(check_data(options.name))
     if options.download:
-        fetch(name, options.root)
-    arrays = load(name, root=options.root)
+        data_set.fetch(options.root)
+    arrays = data_set.arrays(options.root)
     found = {
         "name": arrays.name,
-        "train_images": len(arrays.train_labels),
-        "test_images": len(arrays.test_labels),
+        "n_train": len(arrays.train_targets),
+        "n_test": len(arrays.test_targets),
+        "input_shape": list(arrays.input_shape),
+        "n_classes": arrays.n_classes,
         "fingerprint": arrays.fingerprint,
     }
     if options.format == "json":
         out_json(found)
     else:
         out(
-            f"{found['name']}: {found['train_images']} training and {found['test_images']} test "
-            f"images, {found['fingerprint']}"
+            f"{arrays.name}: {found['n_train']} training and {found['n_test']} test inputs of "
+            f"{' x '.join(map(str, arrays.input_shape))}, "
+            + (f"{arrays.n_classes} classes" if arrays.n_classes else "real targets")
+            + f", {arrays.fingerprint}"
         )
     return 0
 

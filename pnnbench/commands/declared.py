@@ -53,6 +53,7 @@ _ONLY = Argument(
 )
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
+_DATA_SET = text("a registered name, image-folder:PATH or a class path", "NAME", known.data)
 _SEED = FIRST_TUNING - 1
 
 #: Every subcommand, in the order of the help.
@@ -98,6 +99,7 @@ DECLARED = (
             Argument("workload", "Registered name or class path.", _WORKLOAD),
             Argument("method", "Registered name or class path.", _METHOD),
             _PARAMS,
+            Argument("--data-set", "Another data set than the workload's own.", _DATA_SET),
             Argument("--tier", "Size.", choice(*TIERS), "quick"),
             Argument("--seed", "Repetition.", integer(0, _SEED), 0),
             Argument("--epochs-factor", "Multiple of the epochs.", factor(1000), 1.0),
@@ -283,7 +285,7 @@ DECLARED = (
         "data",
         "Check a data set, or download it.",
         (
-            Argument("name", "Data set.", text("a name", "NAME", known.data)),
+            Argument("name", "Registered name, image-folder:PATH or class path.", _DATA_SET),
             Argument("--download", "Download what is missing."),
             Argument("--root", _DATA.help, _DATA.kind),
             _TABLE_OR_JSON,

@@ -49,7 +49,7 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
 
 
 def data_of(record: dict[str, Any], root: str | None) -> Any:
-    """The image data of a record, limited as its job was.
+    """The data of a record, limited as its job was.
 
     Args:
         record: A record of status ok.
@@ -88,8 +88,8 @@ def draw(
 
 def control_unit(record: dict[str, Any]) -> str:
     """Unit of the controls of a record's workload; empty where its layers differ."""
-    from pnnbench.registry import workload_class
+    from pnnbench.running.jobs import untrained
 
-    layers = workload_class(record["job"]["workload"])().layers().values()
+    layers = untrained(record).layers().values()
     units = {layer.control_unit for layer in layers}
     return units.pop() if len(units) == 1 else ""

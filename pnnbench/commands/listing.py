@@ -9,7 +9,14 @@ from typing import Any
 
 from pnnbench.commands.names import LISTED
 from pnnbench.commands.output import out, out_json, width
-from pnnbench.registry import SUITES, method_class, method_parameters, registered, workload_class
+from pnnbench.registry import (
+    SUITES,
+    method_class,
+    method_parameters,
+    registered,
+    resolve,
+    workload_class,
+)
 from pnnbench.report.run_text import aligned
 
 #: Width of the column of names.
@@ -68,7 +75,7 @@ def _workloads(runs: Path) -> list[Entry]:
                 "name": name,
                 "summary": _summary(cls),
                 "platform": cls.platform,
-                "data": cls.data,
+                "data": workload.data_set.name,
                 "metric": cls.metric_name,
                 "unit": " and ".join(sorted({layer.control_unit for layer in layers})),
                 "scale": f"{scale.value:.4g} {scale.unit}",
@@ -80,9 +87,13 @@ def _workloads(runs: Path) -> list[Entry]:
 
 
 def _data(runs: Path) -> list[Entry]:
-    from pnnbench.data import NAMES
-
-    return [{"name": name, "check": f"pnnbench data {name}"} for name in NAMES]
+    found = []
+    for name in registered("data"):
+        cls = resolve("data", name)
+        argument = getattr(cls, "takes", "")
+        shown = f"{name}:{argument}" if argument else name
+        found.append({"name": name, "summary": _summary(cls), "check": f"pnnbench data {shown}"})
+    return found
 
 
 def _suites(runs: Path) -> list[Entry]:

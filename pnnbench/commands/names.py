@@ -18,19 +18,13 @@ def _registered(kind: str) -> Sequence[str]:
 
 methods = partial(_registered, "methods")
 workloads = partial(_registered, "workloads")
+data = partial(_registered, "data")
 published = partial(_registered, "published")
 
 
 def suites() -> Sequence[str]:
     """Names of the suites that ship."""
     return [path.stem for path in sorted(SUITES.glob("*.yaml"))]
-
-
-def data() -> Sequence[str]:
-    """Names of the data sets."""
-    from pnnbench.data import NAMES
-
-    return NAMES
 
 
 def runs() -> Sequence[str]:

@@ -173,6 +173,11 @@ def train(options: Any) -> int:
     """``pnnbench train``."""
     workload = check_name("workloads", options.workload)
     name = check_name("methods", options.method)
+    data_set = options.data_set
+    if data_set is not None:
+        from pnnbench.data import check_data
+
+        data_set = check_data(data_set, where="--data-set")
     given = merged(options.params)
     from pnnbench.registry import method_class, method_parameters
     from pnnbench.running.selection import supported
@@ -188,7 +193,7 @@ def train(options: Any) -> int:
         "train",
         "pnnbench-2",
         options.tier,
-        [workload],
+        [(workload, data_set)],
         [options.seed],
         [MethodEntry(name, label, params, options.epochs_factor)],
         where="train",

@@ -1,24 +1,42 @@
-"""Image sets by name. Importing this module loads neither torchvision nor scikit-learn."""
+"""Data sets: those that ship, and the user's own. Importing this loads no torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.data.sets import NAMES, fetch, load
+from pnnbench.data.base import DataSet
+from pnnbench.data.sets import (
+    check_data,
+    fetch,
+    load,
+    names,
+    reference_of,
+    resolve_data,
+)
 
 if TYPE_CHECKING:
-    from pnnbench.data.arrays import ImageArrays
+    from pnnbench.data.arrays import Arrays
     from pnnbench.data.datamodule import ImageDataModule
 
-__all__ = ["NAMES", "ImageArrays", "ImageDataModule", "fetch", "load"]
+__all__ = [
+    "Arrays",
+    "DataSet",
+    "ImageDataModule",
+    "check_data",
+    "fetch",
+    "load",
+    "names",
+    "reference_of",
+    "resolve_data",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the classes at first use, so that the command line starts fast."""
-    if name == "ImageArrays":
-        from pnnbench.data.arrays import ImageArrays
+    if name == "Arrays":
+        from pnnbench.data.arrays import Arrays
 
-        return ImageArrays
+        return Arrays
     if name == "ImageDataModule":
         from pnnbench.data.datamodule import ImageDataModule
 

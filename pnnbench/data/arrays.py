@@ -1,15 +1,30 @@
-"""One image classification set in memory, checked once and named by a fingerprint."""
+"""One data set in memory, checked once and named by a fingerprint of its contents."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
+
+#: Seed of the order in which sets are mixed.
+MIXING_SEED = 20250101
+#: Names under which the parts enter the fingerprint; they are those of the first data sets.
+_DIGESTED = {
+    "train_inputs": "train_images",
+    "train_targets": "train_labels",
+    "test_inputs": "test_images",
+    "test_targets": "test_labels",
+    "validation_inputs": "validation_images",
+    "validation_targets": "validation_labels",
+}
 
 
 def digest_arrays(arrays: Iterable[tuple[str, Tensor]]) -> str:
@@ -33,72 +48,162 @@ def digest_arrays(arrays: Iterable[tuple[str, Tensor]]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-@dataclass(frozen=True, eq=False)
-class ImageArrays:
-    """A training set and a test set of labelled images.
+def as_tensor(values: Any) -> Tensor:
+    """Makes a CPU tensor of a tensor or of an array.
 
-    Nothing is normalised: the pixels are the stored bytes, and no mean or standard deviation has
-    been applied.
+    Args:
+        values: A tensor, which keeps its precision; or a NumPy array or a nesting of numbers, whose
+            64-bit floats, NumPy's default, become the 32-bit floats that networks compute in.
+
+    Returns:
+        The tensor, without gradients.
+    """
+    if isinstance(values, Tensor):
+        found = values.detach().cpu()
+        return found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no such type
+    array = np.asarray(values)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """Inputs and targets of a training set and a test set.
+
+    Nothing is normalised. Tensors and NumPy arrays are taken, see `as_tensor`.
 
     Attributes:
         name: Name of the set, such as ``"mnist"``.
-        train_images: uint8, shape (N, C, H, W), 0 to 255.
-        train_labels: int64, shape (N,), 0 to ``n_classes - 1``.
-        test_images: uint8, shape (M, C, H, W), with the same C, H, W.
-        test_labels: int64, shape (M,).
-        n_classes: Number of classes, at least 2.
-        fingerprint: ``"sha256:..."`` over the four arrays with their shapes and data types.
+        train_inputs: Shape (N, ...). uint8 are pixels, 0 to 255, divided by 255 on their way to the
+            network; other numbers reach it as they are.
+        train_targets: Classes, integers of shape (N,) from 0 to ``n_classes - 1``, kept as int64;
+            or real values of shape (N, ...).
+        test_inputs: Shape (M, ...), of the same data type and the same shape behind M.
+        test_targets: Shape (M, ...), as for the training.
+        n_classes: Number of classes, at least 2; None for real-valued targets.
+        validation_inputs: The set's own validation split, shape (V, ...); None where it has none,
+            and what is held out comes from the end of the training set.
+        validation_targets: Shape (V, ...).
+        fingerprint: ``"sha256:..."`` over the arrays with their shapes and data types.
 
     Raises:
-        UserError: If a shape, a data type or a label does not fit.
+        UserError: If a shape, a data type or a class does not fit, or a number is not finite.
     """
 
     name: str
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    n_classes: int
+    train_inputs: Tensor
+    train_targets: Tensor
+    test_inputs: Tensor
+    test_targets: Tensor
+    n_classes: int | None
+    validation_inputs: Tensor | None = None
+    validation_targets: Tensor | None = None
     fingerprint: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.n_classes < 2:
+        if self.n_classes is not None and self.n_classes < 2:
             raise UserError(f"data {self.name!r}: n_classes is {self.n_classes}", allowed=">= 2")
-        self._check_part("train", self.train_images, self.train_labels)
-        self._check_part("test", self.test_images, self.test_labels)
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+        if (self.validation_inputs is None) != (self.validation_targets is None):
             raise UserError(
-                f"data {self.name!r}: training images are {tuple(self.train_images.shape[1:])} "
-                f"and test images are {tuple(self.test_images.shape[1:])}",
-                allowed="one image shape (C, H, W) for both",
+                f"data {self.name!r}: a validation set has inputs and targets",
+                allowed="both of validation_inputs and validation_targets, or none",
             )
-        digest = digest_arrays(
-            (part, getattr(self, part))
-            for part in ("train_images", "train_labels", "test_images", "test_labels")
-        )
+        parts = [f"{part}_{kind}" for part in self._parts() for kind in ("inputs", "targets")]
+        for name in parts:
+            object.__setattr__(self, name, self._tensor(name))
+        for part in self._parts():
+            self._check_part(
+                part, getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
+            )
+        for part in self._parts()[1:]:
+            self._check_alike(part, "inputs")
+            self._check_alike(part, "targets")
+        digest = digest_arrays((_DIGESTED[name], getattr(self, name)) for name in parts)
         object.__setattr__(self, "fingerprint", digest)
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image."""
-        channels, height, width = self.train_images.shape[1:]
-        return channels, height, width
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input; channels, height and width of an image."""
+        return tuple(self.train_inputs.shape[1:])
 
-    def _check_part(self, part: str, images: Tensor, labels: Tensor) -> None:
-        """Checks one set of images with its labels; raises UserError."""
+    def mixed(self) -> Arrays:
+        """The same set with the items of each part in another order, always the same.
+
+        Tiers take the first training and test inputs, and hold out the last: in a set that is
+        sorted, by class say, those would be no sample of it.
+        """
+        moved = {}
+        for stream, part in enumerate(self._parts()):
+            order = permutation(len(getattr(self, f"{part}_targets")), MIXING_SEED, stream)
+            for kind in ("inputs", "targets"):
+                moved[f"{part}_{kind}"] = getattr(self, f"{part}_{kind}")[order]
+        return replace(self, **moved)
+
+    def _parts(self) -> tuple[str, ...]:
+        return ("train", "test") if self.validation_inputs is None else (
+            "train", "test", "validation",
+        )  # fmt: skip
+
+    def _tensor(self, name: str) -> Tensor:
+        try:
+            found = as_tensor(getattr(self, name))
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"data {self.name!r}: {name} are no array: {error}",
+                allowed="a tensor or a NumPy array of numbers, all items of one shape",
+            ) from None
+        whole = not (found.is_floating_point() or found.is_complex())
+        return found.long() if name.endswith("targets") and whole else found
+
+    def _check_part(self, part: str, inputs: Tensor, targets: Tensor) -> None:
+        """Checks one set of inputs with its targets; raises UserError."""
         where = f"data {self.name!r}: {part}"
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.numel() == 0:
+        if inputs.ndim < 2 or inputs.numel() == 0:
             raise UserError(
-                f"{where} images are {images.dtype} of shape {tuple(images.shape)}",
-                allowed="torch.uint8 of shape (N, C, H, W), not empty",
+                f"{where} inputs have the shape {tuple(inputs.shape)}",
+                allowed="(N, ...) with at least one dimension behind N, not empty",
             )
-        if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        if targets.shape[:1] != inputs.shape[:1]:
             raise UserError(
-                f"{where} labels are {labels.dtype} of shape {tuple(labels.shape)}",
-                allowed=f"torch.int64 of shape ({len(images)},), one label for each image",
+                f"{where} has {len(inputs)} inputs and targets of shape {tuple(targets.shape)}",
+                allowed=f"({len(inputs)}, ...), one target for each input",
             )
-        low, high = int(labels.min()), int(labels.max())
+        for what, values in (("inputs", inputs), ("targets", targets)):
+            lost = values.numel() - int(torch.isfinite(values).sum())
+            if lost:
+                raise UserError(
+                    f"{where} {what}: {lost} of {values.numel()} numbers are not finite",
+                    allowed="finite numbers",
+                    next_step="fill or remove what is missing before the set is handed over",
+                )
+        if self.n_classes is None:
+            if not targets.is_floating_point() or targets.numel() == 0:
+                raise UserError(
+                    f"{where} targets are {targets.dtype} of shape {tuple(targets.shape)}, and "
+                    "n_classes is None",
+                    allowed="floating-point targets, or classes and their number",
+                )
+            return
+        if targets.dtype != torch.int64 or targets.ndim != 1:
+            raise UserError(
+                f"{where} targets are {targets.dtype} of shape {tuple(targets.shape)}",
+                allowed=f"classes, integers of shape ({len(inputs)},), one for each input; or "
+                "real values with n_classes None",
+            )
+        low, high = int(targets.min()), int(targets.max())
         if low < 0 or high >= self.n_classes:
             raise UserError(
-                f"{where} labels run from {low} to {high}", allowed=f"0 to {self.n_classes - 1}"
+                f"{where} targets run from {low} to {high}", allowed=f"0 to {self.n_classes - 1}"
+            )
+
+    def _check_alike(self, part: str, kind: str) -> None:
+        """Refuses a part whose items are not like those of the training set."""
+        here, there = getattr(self, f"train_{kind}"), getattr(self, f"{part}_{kind}")
+        if here.shape[1:] != there.shape[1:] or here.dtype != there.dtype:
+            raise UserError(
+                f"data {self.name!r}: training {kind} are {here.dtype} of shape "
+                f"{tuple(here.shape[1:])} and {part} {kind} are {there.dtype} of shape "
+                f"{tuple(there.shape[1:])}",
+                allowed="one shape and one data type for both",
             )

@@ -1,4 +1,4 @@
-"""Lightning DataModule over one image set: float images, reproducible order, exact resume."""
+"""Lightning DataModule over one data set: float inputs, reproducible order, exact resume."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
-from pnnbench.data.arrays import ImageArrays
+from pnnbench.data.arrays import Arrays
+from pnnbench.data.base import DataSet
 from pnnbench.data.order import EpochBatches
-from pnnbench.data.sets import load
+from pnnbench.data.sets import resolve_data
 from pnnbench.errors import UserError
 
 Batch = tuple[Tensor, Tensor]
@@ -21,38 +22,37 @@ Batch = tuple[Tensor, Tensor]
 FLOAT_LIMIT_BYTES = 256 * 2**20
 
 
-def to_float(images: Tensor) -> Tensor:
+def to_float(inputs: Tensor) -> Tensor:
     """Converts uint8 pixels to float32 in [0, 1] by division by 255, without normalisation.
 
     Args:
-        images: uint8 tensor of any shape.
+        inputs: Tensor of any shape.
 
     Returns:
-        float32 tensor of the same shape.
+        float32 tensor of the same shape; what is not uint8 as it is.
     """
-    return images.to(torch.float32).div_(255.0)
+    return inputs.to(torch.float32).div_(255.0) if inputs.dtype == torch.uint8 else inputs
 
 
-class IndexedImages(Dataset[Batch]):
-    """Images that are cut into batches by index tensors.
+class IndexedArrays(Dataset[Batch]):
+    """Inputs and targets that are cut into batches by index tensors.
 
     Args:
-        images: uint8 (N, C, H, W), or float32 when already converted.
-        labels: int64 (N,).
+        inputs: Shape (N, ...); pixels as uint8, or as float32 when already converted.
+        targets: Shape (N, ...).
     """
 
-    def __init__(self, images: Tensor, labels: Tensor) -> None:
-        self.images = images
-        self.labels = labels
+    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+        self.inputs = inputs
+        self.targets = targets
 
     def __getitem__(self, index: Any) -> Batch:
-        """Returns float32 images (B, C, H, W) in [0, 1] and int64 labels (B,)."""
-        images = self.images[index]
-        return images if images.is_floating_point() else to_float(images), self.labels[index]
+        """Returns inputs (B, ...), pixels as float32 in [0, 1], and targets (B, ...)."""
+        return to_float(self.inputs[index]), self.targets[index]
 
     def __len__(self) -> int:
-        """Returns the number of images."""
-        return len(self.labels)
+        """Returns the number of inputs."""
+        return len(self.targets)
 
 
 class FixedBatches(SequentialSampler):
@@ -156,25 +156,27 @@ class TrainingLoader(DataLoader[Batch]):
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Training, validation and test loaders over one image set.
+    """Training, validation and test loaders over one data set.
 
-    Inputs are float32 in [0, 1], shape (B, C, H, W), without normalisation; labels are int64,
-    shape (B,). The order of epoch e is a pure function of (``seed``, e), whatever else draws
+    Images of uint8 come as float32 in [0, 1], without normalisation; other inputs and the targets
+    come as they are. The order of epoch e is a pure function of (``seed``, e), whatever else draws
     random numbers, so that a resumed run meets the batches of an uninterrupted one, also in the
-    middle of an epoch. A last training batch of a single image is left out (see
-    `EpochBatches`); validation and test always cover every image in a fixed order.
+    middle of an epoch. A last training batch of a single input is left out (see
+    `EpochBatches`); validation and test always cover every input in a fixed order.
 
     Args:
-        arrays: The image set, or its name (see `pnnbench.data.NAMES`), read at first use.
-        batch_size: Training images per batch, at least 1.
+        arrays: The data, or what `pnnbench.data.resolve_data` takes, read at first use.
+        batch_size: Training inputs per batch, at least 1.
         seed: Seed of the data order, >= 0.
-        holdout: Number of last training images kept out for validation; 0 for none.
-        limit_train: Use only the first so many of the remaining training images; None for all.
-        limit_test: Use only the first so many test images; None for all.
-        eval_batch_size: Images per validation and test batch, at least 1.
+        holdout: Number of inputs kept out for validation, 0 for none: the first of the set's own
+            validation split, all of it if it is smaller; of a set that has none, the last training
+            inputs.
+        limit_train: Use only the first so many of the remaining training inputs; None for all.
+        limit_test: Use only the first so many test inputs; None for all.
+        eval_batch_size: Inputs per validation and test batch, at least 1.
         num_workers: Worker processes of the loaders; the batches do not depend on it. 0 is
             fastest for sets in memory.
-        root: Data folder for a set given by name; None for the default place.
+        root: Data folder for a set that needs files; None for the default place.
 
     Raises:
         UserError: If a number is out of range, or at first use if it does not fit the set.
@@ -182,7 +184,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        arrays: ImageArrays | str,
+        arrays: Arrays | DataSet | str | Any,
         batch_size: int = 64,
         seed: int = 0,
         holdout: int = 0,
@@ -216,20 +218,22 @@ class ImageDataModule(pl.LightningDataModule):
         self.num_workers = num_workers
         self._root = root
         self._given = arrays
-        self._loaded: ImageArrays | None = None
-        self._parts: dict[str, IndexedImages] = {}
+        self._loaded: Arrays | None = None
+        self._parts: dict[str, IndexedArrays] = {}
 
     @property
-    def arrays(self) -> ImageArrays:
-        """The whole image set, read at first use."""
+    def arrays(self) -> Arrays:
+        """The whole set, read at first use."""
         if self._loaded is None:
             given = self._given
-            self._loaded = load(given, root=self._root) if isinstance(given, str) else given
+            if not isinstance(given, Arrays):
+                given = resolve_data(given).arrays(self._root)
+            self._loaded = given
         return self._loaded
 
     @property
     def n_train(self) -> int:
-        """Number of training images after ``holdout`` and ``limit_train``."""
+        """Number of training inputs after ``holdout`` and ``limit_train``."""
         return len(self._part("train"))
 
     def setup(self, stage: str | None = None) -> None:
@@ -268,7 +272,7 @@ class ImageDataModule(pl.LightningDataModule):
             raise UserError(
                 f"the checkpoint was written with other data or another order: "
                 f"{'; '.join(differing)}",
-                allowed="the data, training images, batch size and seed of the interrupted run",
+                allowed="the data, training inputs, batch size and seed of the interrupted run",
                 next_step="resume with the configuration of the interrupted run, or start anew",
             )
 
@@ -302,23 +306,23 @@ class ImageDataModule(pl.LightningDataModule):
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | list[Any]:
-        """Returns the loader of the held-out training images; an empty list if there are none."""
+        """Returns the loader of the held-out inputs; an empty list if there are none."""
         return self._fixed_loader("validation") if self.holdout else []
 
     def test_dataloader(self) -> DataLoader[Batch]:
-        """Returns the loader of the test images in their fixed order."""
+        """Returns the loader of the test inputs in their fixed order."""
         return self._fixed_loader("test")
 
     def train_tensors(self) -> Batch:
-        """Returns all training images, float32 (N, C, H, W) in [0, 1], and labels, int64 (N,)."""
+        """Returns all training inputs (N, ...), pixels as float32 in [0, 1], and targets."""
         return self._part("train")[:]
 
     def validation_tensors(self) -> Batch:
-        """Returns all held-out images and labels; the tensors are empty if ``holdout`` is 0."""
+        """Returns all held-out inputs and targets; the tensors are empty if ``holdout`` is 0."""
         return self._part("validation")[:]
 
     def test_tensors(self) -> Batch:
-        """Returns all test images and labels in the order of the test loader."""
+        """Returns all test inputs and targets in the order of the test loader."""
         return self._part("test")[:]
 
     def _batches_done(self) -> int:
@@ -338,29 +342,40 @@ class ImageDataModule(pl.LightningDataModule):
             generator=torch.Generator().manual_seed(0),
         )
 
-    def _part(self, name: str) -> IndexedImages:
+    def _part(self, name: str) -> IndexedArrays:
         """Returns one of ``train``, ``validation`` and ``test``; cuts them at first use."""
         if not self._parts:
             arrays = self.arrays
-            n = len(arrays.train_labels)
-            if self.holdout > n - 2:
-                raise UserError(
-                    f"holdout is {self.holdout}, and {arrays.name!r} has {n} training images",
-                    allowed=f"0 to {n - 2}",
-                )
-            keep = n - self.holdout
-            last = keep if self.limit_train is None else min(keep, self.limit_train)
-            images = {
-                "train": (arrays.train_images[:last], arrays.train_labels[:last]),
-                "validation": (arrays.train_images[keep:], arrays.train_labels[keep:]),
+            train, held_out = self._split(arrays)
+            parts = {
+                "train": tuple(part[: self.limit_train] for part in train),
+                "validation": held_out,
                 "test": (
-                    arrays.test_images[: self.limit_test],
-                    arrays.test_labels[: self.limit_test],
+                    arrays.test_inputs[: self.limit_test],
+                    arrays.test_targets[: self.limit_test],
                 ),
             }
-            small = 4 * sum(part.numel() for part, _ in images.values()) <= FLOAT_LIMIT_BYTES
+            small = 4 * sum(inputs.numel() for inputs, _ in parts.values()) <= FLOAT_LIMIT_BYTES
             self._parts = {
-                key: IndexedImages(to_float(part) if small else part, labels)
-                for key, (part, labels) in images.items()
+                key: IndexedArrays(to_float(inputs) if small else inputs, targets)
+                for key, (inputs, targets) in parts.items()
             }
         return self._parts[name]
+
+    def _split(self, arrays: Arrays) -> tuple[Batch, Batch]:
+        """What is trained on, before any limit, and what is held out."""
+        inputs, targets = arrays.train_inputs, arrays.train_targets
+        if arrays.validation_inputs is not None and arrays.validation_targets is not None:
+            own = (
+                arrays.validation_inputs[: self.holdout],
+                arrays.validation_targets[: self.holdout],
+            )
+            return (inputs, targets), own
+        n = len(targets)
+        if self.holdout > n - 2:
+            raise UserError(
+                f"holdout is {self.holdout}, and {arrays.name!r} has {n} training inputs",
+                allowed=f"0 to {n - 2}",
+            )
+        keep = n - self.holdout
+        return (inputs[:keep], targets[:keep]), (inputs[keep:], targets[keep:])

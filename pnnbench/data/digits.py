@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
-from pnnbench.data.arrays import ImageArrays, digest_arrays
+from pnnbench.data.arrays import Arrays, digest_arrays
+from pnnbench.data.base import DataSet
 from pnnbench.data.manifest import manifest
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
@@ -47,38 +50,50 @@ def stratified_split(labels: Tensor, n_test: int, seed: int) -> tuple[Tensor, Te
     return order[~chosen], order[chosen]
 
 
-def load_digits() -> ImageArrays:
-    """Reads the 1797 digits of 8x8 pixels: 1437 for training, 360 for the test.
+class Digits(DataSet):
+    """The 1797 digits of 8 x 8 pixels: 1437 for training, 360 for the test.
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits (UCI), test part, as
     shipped by ``sklearn.datasets.load_digits``. The stored grey values 0 to 16 become
     ``value * 255 / 16`` rounded to the nearest integer (127.5 becomes 128), so that division by
     255 gives [0, 1]. The split is stratified and the same on every machine and with every
     version of scikit-learn.
-
-    Returns:
-        The set ``"digits"`` with images of shape (N, 1, 8, 8) and 10 classes.
-
-    Raises:
-        UserError: If scikit-learn ships other digits than the ones that the results rest on.
     """
-    from sklearn import datasets
 
-    pixels, target = datasets.load_digits(return_X_y=True)
-    values = torch.from_numpy(pixels).reshape(-1, 1, 8, 8).to(torch.uint8)
-    labels = torch.from_numpy(target).to(torch.int64)
-    expected = manifest("digits")
-    found = digest_arrays([("images", values), ("labels", labels)])
-    if found != expected["source"]:
-        _refuse("the digits inside scikit-learn", found, expected["source"])
-    images = ((values.to(torch.int32) * 255 + 8) // 16).to(torch.uint8)
-    train, test = stratified_split(labels, N_TEST, SPLIT_SEED)
-    arrays = ImageArrays(
-        "digits", images[train], labels[train], images[test], labels[test], n_classes=10
-    )
-    if arrays.fingerprint != expected["fingerprint"]:
-        _refuse("the split of the digits", arrays.fingerprint, expected["fingerprint"])
-    return arrays
+    name = "digits"
+    input_shape = (1, 8, 8)
+    n_classes = 10
+    balanced = True
+    mixed = True
+
+    def load(self, root: str | Path | None = None, download: bool = False) -> Arrays:
+        """Reads the set; there are no files to look for.
+
+        Args:
+            root: Not used.
+            download: Not used.
+
+        Returns:
+            The set with images of shape (N, 1, 8, 8).
+
+        Raises:
+            UserError: If scikit-learn ships other digits than the ones that the results rest on.
+        """
+        from sklearn import datasets
+
+        pixels, target = datasets.load_digits(return_X_y=True)
+        values = torch.from_numpy(pixels).reshape(-1, 1, 8, 8).to(torch.uint8)
+        labels = torch.from_numpy(target).to(torch.int64)
+        expected = manifest(self.name)
+        found = digest_arrays([("images", values), ("labels", labels)])
+        if found != expected["source"]:
+            _refuse("the digits inside scikit-learn", found, expected["source"])
+        images = ((values.to(torch.int32) * 255 + 8) // 16).to(torch.uint8)
+        train, test = stratified_split(labels, N_TEST, SPLIT_SEED)
+        arrays = Arrays(self.name, images[train], labels[train], images[test], labels[test], 10)
+        if arrays.fingerprint != expected["fingerprint"]:
+            _refuse("the split of the digits", arrays.fingerprint, expected["fingerprint"])
+        return arrays
 
 
 def _refuse(what: str, found: str, expected: str) -> None:

@@ -18,21 +18,23 @@ def manifest(name: str) -> dict[str, Any]:
         name: Name of the set.
 
     Returns:
-        The entry; ``"fingerprint"`` is that of the resulting `ImageArrays`.
+        The entry. ``"files"`` has the digest of each file; ``"fingerprint"``, where it is known,
+        is that of the resulting `Arrays`.
     """
     text = resources.files("pnnbench.data").joinpath("manifest.json").read_text(encoding="utf-8")
     entry: dict[str, Any] = json.loads(text)[name]
     return entry
 
 
-def file_sha256(path: Path) -> str:
+def file_digest(path: Path, algorithm: str) -> str:
     """Hashes a file.
 
     Args:
         path: The file.
+        algorithm: ``"sha256"``, or ``"md5"`` for files whose publishers give no other.
 
     Returns:
-        ``"sha256:"`` and 64 hexadecimal digits.
+        The algorithm, a colon and hexadecimal digits.
     """
     with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+        return f"{algorithm}:{hashlib.file_digest(stream, algorithm).hexdigest()}"

@@ -1,21 +1,35 @@
-"""MNIST from the four original IDX files, each checked against our own hashes.
+"""MNIST and the sets of its format, from their four original IDX files, each checked by its hash.
 
-torchvision parses the files. It looks only at whether they exist, so damaged pixels would pass
-unseen; therefore every file is hashed before it is parsed.
+torchvision downloads and parses the files. It looks only at whether they exist, so damaged pixels
+would pass unseen; therefore every file is hashed before it is parsed. MNIST is known by the SHA-256
+of its files and by the fingerprint of what they hold. FashionMNIST and KMNIST are known by the MD5
+that their publishers give for the packed files, so that the packed files are the ones that are kept
+and read.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import shlex
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
-from pnnbench.data.arrays import ImageArrays
-from pnnbench.data.manifest import file_sha256, manifest
+from pnnbench.data.arrays import Arrays
+from pnnbench.data.base import DataSet
+from pnnbench.data.manifest import file_digest, manifest
 from pnnbench.errors import UserError
 
-LAYOUT = "MNIST/raw"
+#: The files of every set, in the order of `Arrays`; packed ones end in ``.gz``.
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 
 
 def data_root(root: str | Path | None = None) -> tuple[Path, str]:
@@ -35,129 +49,188 @@ def data_root(root: str | Path | None = None) -> tuple[Path, str]:
     return Path.home() / ".cache" / "pnnbench" / "data", "default, PNNBENCH_DATA is not set"
 
 
-def missing_files(root: Path) -> list[str]:
-    """Lists the IDX files that are not under ``root/MNIST/raw``."""
-    return [name for name in manifest("mnist")["files"] if not (root / LAYOUT / name).is_file()]
+def download_allowed() -> bool:
+    """Reads PNNBENCH_DOWNLOAD; raises UserError for anything but 0, 1 or nothing."""
+    value = os.environ.get("PNNBENCH_DOWNLOAD", "")
+    if value not in ("", "0", "1"):
+        raise UserError(f"PNNBENCH_DOWNLOAD is {value!r}", allowed="0 or 1")
+    return value == "1"
 
 
-def check_files(root: Path) -> None:
-    """Compares the four IDX files with the manifest.
+class IDXSet(DataSet):
+    """A set in the format of MNIST: 10 balanced classes of 28 x 28 grey images in four IDX files.
 
-    Args:
-        root: Data folder that holds ``MNIST/raw``.
-
-    Raises:
-        UserError: If a file differs from the original.
+    Attributes:
+        title: The set's class in ``torchvision.datasets``, and the folder of its files.
     """
-    for name, entry in manifest("mnist")["files"].items():
-        path = root / LAYOUT / name
-        found = file_sha256(path)
-        if found != entry["sha256"]:
+
+    input_shape = (1, 28, 28)
+    n_classes = 10
+    balanced = True
+    mixed = True
+    title: ClassVar[str]
+
+    @property
+    def entry(self) -> Mapping[str, Any]:
+        """What the set is known by; see `manifest`."""
+        return manifest(self.name)
+
+    def missing_files(self, root: Path) -> list[str]:
+        """Lists the files that are not in the set's folder under ``root``."""
+        return [name for name in self.entry["files"] if not (self._raw(root) / name).is_file()]
+
+    def check_files(self, root: Path) -> None:
+        """Compares the four files with the manifest.
+
+        Args:
+            root: Data folder that holds the set's.
+
+        Raises:
+            UserError: If a file differs from the original.
+        """
+        for name, known in self.entry["files"].items():
+            path = self._raw(root) / name
+            algorithm = "sha256" if "sha256" in known else "md5"
+            found = file_digest(path, algorithm)
+            if found != known[algorithm]:
+                size = f" ({known['bytes']} bytes)" if "bytes" in known else ""
+                raise UserError(
+                    f"{path} is not the original {self.title} file: its hash is {found} "
+                    f"({path.stat().st_size} bytes)",
+                    allowed=f"{known[algorithm]}{size}",
+                    next_step=f"replace it with {self._download_command(root)}",
+                )
+
+    def load(self, root: str | Path | None = None, download: bool = False) -> Arrays:
+        """Reads the set: 60,000 training and 10,000 test images of 28 x 28 pixels.
+
+        Args:
+            root: Data folder; see `data_root`.
+            download: Whether missing files may be downloaded; PNNBENCH_DOWNLOAD=1 says so too.
+
+        Returns:
+            The set with images of shape (N, 1, 28, 28) and 10 classes.
+
+        Raises:
+            UserError: If files are missing, damaged or cannot be downloaded.
+        """
+        folder, named_by = data_root(root)
+        download = download_allowed() or download
+        if missing := self.missing_files(folder):
+            if not download:
+                names = list(self.entry["files"])
+                kept = "as they are published" if names[0].endswith(".gz") else "unpacked"
+                raise UserError(
+                    f"{self.title} is not there: {', '.join(missing)} not found in "
+                    f"{self._raw(folder)} ({named_by})",
+                    allowed=f"<root>/{self.title}/raw/ with {', '.join(names)} ({kept}, where "
+                    "torchvision lays them); <root> is PNNBENCH_DATA or ~/.cache/pnnbench/data",
+                    next_step=self._download_command(folder),
+                )
+            self.fetch(folder)
+        self.check_files(folder)
+        arrays = self._parsed(self._raw(folder))
+        expected = self.entry.get("fingerprint", arrays.fingerprint)
+        if arrays.fingerprint != expected:
             raise UserError(
-                f"{path} is not the original MNIST file: its hash is {found} "
-                f"({path.stat().st_size} bytes)",
-                allowed=f"{entry['sha256']} ({entry['bytes']} bytes)",
-                next_step=f"replace it with {_download_command(root)}",
+                f"{self.title} under {folder} was parsed to {arrays.fingerprint}",
+                allowed=expected,
+                next_step="install the versions in scripts/constraints.txt and report this",
             )
+        return arrays
 
+    def fetch(self, root: str | Path | None = None) -> Path:
+        """Downloads the set through torchvision if the original files are not all there.
 
-def load_mnist(root: str | Path | None = None, download: bool = False) -> ImageArrays:
-    """Reads MNIST: 60,000 training and 10,000 test images of 28x28 pixels.
+        The files arrive in a temporary folder, are checked, and are then renamed into place, so
+        that an interrupted download leaves nothing behind that looks like data.
 
-    Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits.
+        Args:
+            root: Data folder; see `data_root`.
 
-    Args:
-        root: Data folder; see `data_root`.
-        download: Whether missing files may be downloaded.
+        Returns:
+            The data folder.
 
-    Returns:
-        The set ``"mnist"`` with images of shape (N, 1, 28, 28) and 10 classes.
+        Raises:
+            UserError: If the download fails or brings other files than the originals.
+        """
+        folder, _ = data_root(root)
+        if not self.missing_files(folder):
+            try:
+                self.check_files(folder)
+            except UserError:
+                pass
+            else:
+                return folder
 
-    Raises:
-        UserError: If files are missing, damaged or cannot be downloaded.
-    """
-    folder, named_by = data_root(root)
-    if missing := missing_files(folder):
-        if not download:
-            raise UserError(
-                f"MNIST is not there: {', '.join(missing)} not found in "
-                f"{folder / LAYOUT} ({named_by})",
-                allowed="<root>/MNIST/raw/ with "
-                + ", ".join(manifest("mnist")["files"])
-                + " (unpacked, as torchvision lays them out); <root> is PNNBENCH_DATA or "
-                "~/.cache/pnnbench/data",
-                next_step=_download_command(folder),
-            )
-        fetch_mnist(folder)
-    check_files(folder)
+        from torchvision import datasets
 
-    from torchvision.datasets import mnist as idx
-
-    raw = folder / LAYOUT
-    arrays = ImageArrays(
-        "mnist",
-        idx.read_image_file(str(raw / "train-images-idx3-ubyte")).unsqueeze(1),
-        idx.read_label_file(str(raw / "train-labels-idx1-ubyte")),
-        idx.read_image_file(str(raw / "t10k-images-idx3-ubyte")).unsqueeze(1),
-        idx.read_label_file(str(raw / "t10k-labels-idx1-ubyte")),
-        n_classes=10,
-    )
-    expected = manifest("mnist")["fingerprint"]
-    if arrays.fingerprint != expected:
-        raise UserError(
-            f"MNIST under {folder} was parsed to {arrays.fingerprint}",
-            allowed=expected,
-            next_step="install the versions in scripts/constraints.txt and report this",
-        )
-    return arrays
-
-
-def fetch_mnist(root: str | Path | None = None) -> Path:
-    """Downloads MNIST through torchvision if the original files are not all there.
-
-    The files arrive in a temporary folder, are checked, and are then renamed into place, so that
-    an interrupted download leaves nothing behind that looks like data.
-
-    Args:
-        root: Data folder; see `data_root`.
-
-    Returns:
-        The data folder.
-
-    Raises:
-        UserError: If the download fails or brings other files than the originals.
-    """
-    folder, _ = data_root(root)
-    if not missing_files(folder):
+        raw = self._raw(folder)
         try:
-            check_files(folder)
-        except UserError:
-            pass
-        else:
-            return folder
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=f".{self.name}-", dir=folder) as name:
+                arriving = Path(name)
+                getattr(datasets, self.title)(str(arriving), download=True)
+                self.check_files(arriving)
+                raw.mkdir(parents=True, exist_ok=True)
+                for file in self.entry["files"]:
+                    (self._raw(arriving) / file).replace(raw / file)
+        except (RuntimeError, OSError) as error:
+            raise UserError(
+                f"{self.title} could not be downloaded to {folder}: {str(error).strip()}",
+                next_step=f"check the connection, or copy the four IDX files to {raw}",
+            ) from error
+        return folder
 
-    from torchvision.datasets import MNIST
+    def _raw(self, root: Path) -> Path:
+        return root / self.title / "raw"
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".mnist-", dir=folder) as name:
-            arriving = Path(name)
-            MNIST(str(arriving), download=True)
-            check_files(arriving)
-            (folder / LAYOUT).mkdir(parents=True, exist_ok=True)
-            for file in manifest("mnist")["files"]:
-                (arriving / LAYOUT / file).replace(folder / LAYOUT / file)
-    except (RuntimeError, OSError) as error:
-        raise UserError(
-            f"MNIST could not be downloaded to {folder}: {str(error).strip()}",
-            next_step=f"check the connection, or copy the four IDX files to {folder / LAYOUT}",
-        ) from error
-    return folder
+    def _parsed(self, raw: Path) -> Arrays:
+        """Parses the four files, unpacked into a temporary folder where they are packed."""
+        from torchvision.datasets import mnist as idx
+
+        with tempfile.TemporaryDirectory(prefix="pnnbench-idx-") as name:
+            paths = []
+            for file in FILES:
+                path, packed = raw / file, raw / f"{file}.gz"
+                if packed.name in self.entry["files"]:
+                    path = Path(name) / file
+                    with gzip.open(packed, "rb") as source, path.open("wb") as target:
+                        shutil.copyfileobj(source, target)
+                paths.append(str(path))
+            return Arrays(
+                self.name,
+                idx.read_image_file(paths[0]).unsqueeze(1),
+                idx.read_label_file(paths[1]),
+                idx.read_image_file(paths[2]).unsqueeze(1),
+                idx.read_label_file(paths[3]),
+                n_classes=self.n_classes,
+            )
+
+    def _download_command(self, root: Path) -> str:
+        """Returns the command that downloads the set to this folder."""
+        command = f"pnnbench data {self.name} --download"
+        if root == data_root()[0]:
+            return command
+        return f"PNNBENCH_DATA={shlex.quote(str(root))} {command}"
 
 
-def _download_command(root: Path) -> str:
-    """Returns the command that downloads MNIST to this folder."""
-    command = "pnnbench data mnist --download"
-    if root == data_root()[0]:
-        return command
-    return f"PNNBENCH_DATA={shlex.quote(str(root))} {command}"
+class MNIST(IDXSet):
+    """Handwritten digits. Source: LeCun, Cortes and Burges, The MNIST database."""
+
+    name = "mnist"
+    title = "MNIST"
+
+
+class FashionMNIST(IDXSet):
+    """Pictures of clothes. Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747 (2017)."""
+
+    name = "fashion-mnist"
+    title = "FashionMNIST"
+
+
+class KMNIST(IDXSet):
+    """Handwritten Japanese characters. Source: Clanuwat et al., arXiv 1812.01718 (2018)."""
+
+    name = "kmnist"
+    title = "KMNIST"

@@ -138,7 +138,7 @@ def measure_clean(
         meter, outcomes = Meter(workload), Outcomes(workload, 1)
         for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
             outputs = workload(x)
-            meter.update(outputs, y)
+            meter.update(outputs, y, x)
             outcomes.update(outputs, y)
     except Exception as error:
         return Reading(None, 0, error)
@@ -194,7 +194,7 @@ def measure_grid(
     def measure(group: Sequence[Cell]) -> list[Reading]:
         try:
             return _measure_group(
-                workload, features, labels, group, ideal, batch_size, known, quick
+                workload, images, features, labels, group, ideal, batch_size, known, quick
             )
         except Exception as error:
             if len(group) == 1:
@@ -288,6 +288,7 @@ def job_cells(workload: Workload, tier: str, images: Tensor) -> list[Cell]:
 
 def _measure_group(
     workload: Workload,
+    images: Tensor,
     features: Tensor,
     labels: Tensor,
     group: Sequence[Cell],
@@ -321,9 +322,9 @@ def _measure_group(
             shown = h.repeat(len(group), *[1] * (h.dim() - 1))
             outputs = network.physical(shown) if passing is None else passing.outputs(h, shown)
             parts = outputs.unflatten(0, (len(group), -1))
-            targets = labels[start : start + batch_size]
+            x, targets = (part[start : start + batch_size] for part in (images, labels))
             for meter, out in zip(meters, parts, strict=True):
-                meter.update(out, targets)
+                meter.update(out, targets, x)
             outcomes.update(outputs, targets)
     readings = outcomes.of([meter.reading() for meter in meters])
     return [dataclasses.replace(reading, queries=queries) for reading in readings]

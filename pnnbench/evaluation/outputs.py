@@ -13,6 +13,7 @@ from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.workloads.accuracy import top1
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.handing import Handing
 
 #: Scales outside are not looked for. A separable sample would drive the scale to infinity.
 SCALE_RANGE = (0.05, 20.0)
@@ -70,10 +71,10 @@ class OutputLoss:
 
     def metric(self, scale: float) -> float:
         """The workload's metric of the outputs times a number."""
-        metric = self.workload.metric()
-        for outputs, (_, y) in zip(self.chunks, self.parts, strict=True):
-            metric.update((outputs * scale).cpu(), y.cpu())
-        return float(metric.compute())
+        metric = Handing(self.workload.metric())
+        for outputs, (x, y) in zip(self.chunks, self.parts, strict=True):
+            metric.update((outputs * scale).cpu(), y.cpu(), x.cpu())
+        return metric.compute()
 
 
 def require_free_scale(loss: OutputLoss, name: str) -> None:
@@ -98,7 +99,9 @@ def require_free_scale(loss: OutputLoss, name: str) -> None:
             )
 
 
-def require_class_labels(workload: Workload, outputs: Tensor, labels: Tensor) -> None:
+def require_class_labels(
+    workload: Workload, outputs: Tensor, labels: Tensor, images: Tensor
+) -> None:
     """Refuses labels that are not the classes a workload scores its outputs by.
 
     Labels are classes where top-1 accuracy against them is what the workload's metric says. A
@@ -108,6 +111,7 @@ def require_class_labels(workload: Workload, outputs: Tensor, labels: Tensor) ->
         workload: The workload.
         outputs: Its outputs (N, ...).
         labels: Labels (N, ...), as its metric takes them.
+        images: Images (N, ...).
 
     Raises:
         LeftOutError: If the labels are not its classes.
@@ -116,14 +120,14 @@ def require_class_labels(workload: Workload, outputs: Tensor, labels: Tensor) ->
     whole = labels.dim() == 1 and not labels.is_floating_point()
     if outputs.dim() != 2 or not whole:
         raise LeftOutError(f"{type(workload).__name__} does not classify")
-    metric = workload.metric()
-    metric.update(outputs, labels)
+    metric = Handing(workload.metric())
+    metric.update(outputs, labels, images)
     lost = int((~torch.isfinite(outputs).all(1)).sum())
     if lost:
         raise NotFiniteError(f"the outputs of {lost} of {len(outputs)} images are not finite")
     inside = int(labels.min()) >= 0 and int(labels.max()) < outputs.shape[1]
     share = float(top1(outputs, labels).double().mean())
-    if not inside or abs(float(metric.compute()) - share) > 0.5 / len(labels):
+    if not inside or abs(metric.compute() - share) > 0.5 / len(labels):
         raise LeftOutError(
             f"the labels are not the classes by which {type(workload).__name__} is scored"
         )

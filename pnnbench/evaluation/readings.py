@@ -13,6 +13,7 @@ from torch import Tensor
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.handing import Handing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,19 +47,20 @@ class Meter:
     """One metric on its way through the images."""
 
     def __init__(self, workload: Workload) -> None:
-        self.metric = workload.metric()
+        self.handing = Handing(workload.metric())
+        self.metric = self.handing.metric
         self.not_finite = 0
         self.images = 0
         self.error: Exception | None = None
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Adds the outputs (B, ...) and targets (B, ...) of some images."""
+    def update(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> None:
+        """Adds outputs, targets and inputs (B, ...) of some images."""
         finite = torch.isfinite(outputs.reshape(len(outputs), -1)).all(1)
         self.not_finite += len(outputs) - int(finite.sum())
         self.images += len(outputs)
         if self.error is None:
             try:
-                self.metric.update(outputs, targets)
+                self.handing.update(outputs, targets, inputs)
             except Exception as error:
                 self.error = error
 
@@ -71,7 +73,7 @@ class Meter:
                 f"the outputs of {self.not_finite} of {self.images} images are not finite, and "
                 f"{type(self.metric).__name__} does not say what they count"
             )
-        value = float(self.metric.compute())
+        value = self.handing.compute()
         if not math.isfinite(value):
             raise NotFiniteError(f"the metric {type(self.metric).__name__} is {value}")
         return value

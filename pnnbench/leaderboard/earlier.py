@@ -77,7 +77,7 @@ def _small_grids(record: Record) -> dict[float, Grid]:
     return {
         float(share): arrange(
             [{**whole[place], "value": cell["value"]} for place, cell in part.items()],
-            guess=guessing(record["metric"]),
+            guess=guessing(record["metric"], [cell["value"] for cell in part.values()]),
             revision=revision_of(record),
             where=where,
         )
@@ -110,9 +110,8 @@ def stages(members: Sequence[Record]) -> tuple[Stage, ...]:
         defined = [values for values in scores if values is not None]
         whole = len(defined) == len(scores)
         at = [_at(record, share) for record in having]
-        clean = [
-            guessing(r["metric"]) if c is None else c for r, (c, _) in zip(having, at, strict=True)
-        ]
+        guess = guessing(having[0]["metric"], [c for c, _ in at])
+        clean = [guess if c is None else c for c, _ in at]
         steps = [count for _, count in at if count is not None]
         made.append(
             Stage(

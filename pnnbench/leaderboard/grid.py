@@ -114,16 +114,23 @@ def revision_of(record: Record) -> int:
     return int(record["job"].get("revision", 1))
 
 
-def guessing(metric: Mapping[str, Any]) -> float:
-    """What guessing gives: the chance level; not a number for a metric that has none.
+def guessing(metric: Mapping[str, Any], beside: Iterable[float | None] = ()) -> float:
+    """What a missing value counts as: guessing, the chance level.
+
+    A metric of which less is better has no worst value. There it is the worst of the chance level
+    and of the values beside, so that outputs that are not finite are no better than large errors.
 
     Args:
         metric: The metric of a record.
+        beside: Values of the same record or row; None and what is not finite are left out.
 
     Returns:
-        The level, in the unit of the metric.
+        The level, in the unit of the metric; not a number for a metric that has none.
     """
-    return float(metric.get("chance", math.nan))
+    level = float(metric.get("chance", math.nan))
+    if metric.get("higher_is_better", True) or math.isnan(level):
+        return level
+    return max([level, *(v for v in beside if v is not None and math.isfinite(v))])
 
 
 def is_share(metric: Mapping[str, Any] | str) -> bool:
@@ -235,7 +242,7 @@ def read_grid(record: Record, deployment: str = FROZEN) -> Grid:
     Raises:
         UserError: As `arrange`, or if the deployment has not one value for each cell.
     """
-    cells, guess = counted_cells(record), guessing(record["metric"])
+    cells = counted_cells(record)
     if deployment != FROZEN:
         step = deployment_of(record, deployment)
         values = step["values"]
@@ -250,6 +257,7 @@ def read_grid(record: Record, deployment: str = FROZEN) -> Grid:
             {**cell, "counts": c, "value": math.nan if value is None and not c else value}
             for cell, value, c in zip(cells, values, counts, strict=True)
         ]
+    guess = guessing(record["metric"], [cell["value"] for cell in cells])
     return arrange(
         cells, guess=guess, revision=revision_of(record), where=f"job {record['job']['hash']}"
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from pnnbench.leaderboard.choice import Board, Current, counted, kind
 from pnnbench.leaderboard.grid import Record, revision_of
-from pnnbench.records.index import Jobs, hashes
+from pnnbench.records.index import Jobs, board_of, hashes
 
 Place = tuple[str, str, str]
 """Protocol, workload and tier."""
@@ -39,8 +39,7 @@ def join(
     wanted: dict[Board, Current] = dict(current or {})
     boards: dict[Board, list[Record]] = {}
     for record in records:
-        job = record["job"]
-        board = (job["suite"], record["protocol"], job["workload"], job["tier"])
+        board = board_of(record)
         boards.setdefault(board, []).append(record)
     groups: dict[tuple[Place, frozenset[tuple[int, str]]], dict[str, Rows]] = {}
     kept: list[Record] = []

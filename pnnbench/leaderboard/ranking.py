@@ -20,7 +20,7 @@ from pnnbench.leaderboard.order import BASELINE, Placed, in_order, judged
 from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.summary import correlations, provenance
 from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
-from pnnbench.records.index import Claim
+from pnnbench.records.index import Claim, board_of, workload_of
 from pnnbench.records.store import canonical, record_order
 
 __all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows", "without"]
@@ -31,7 +31,7 @@ def _key(record: Record) -> dict[str, str]:
     return {
         "suite": job["suite"],
         "protocol": record["protocol"],
-        "workload": job["workload"],
+        "workload": workload_of(job),
         "tier": job["tier"],
         "data": data["name"],
         "fingerprint": data["fingerprint"],
@@ -41,11 +41,6 @@ def _key(record: Record) -> dict[str, str]:
 
 
 _COARSE = ("suite", "protocol", "workload", "tier")
-
-
-def _coarse(record: Record) -> Board:
-    job = record["job"]
-    return (job["suite"], record["protocol"], job["workload"], job["tier"])
 
 
 def build(
@@ -74,7 +69,7 @@ def build(
     """
     coarse: dict[Board, list[Record]] = {}
     for record in sorted(records, key=record_order):
-        coarse.setdefault(_coarse(record), []).append(record)
+        coarse.setdefault(board_of(record), []).append(record)
     result = []
     for key, members in coarse.items():
         wanted = (current or {}).get(key)

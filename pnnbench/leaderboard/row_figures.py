@@ -144,7 +144,7 @@ def _scores(
     ]
     if not rows:
         return None
-    guess = guessing(members[0]["metric"])
+    guess = guessing(members[0]["metric"], np.concatenate([v for _, v in rows]).tolist())
     if math.isfinite(guess):
         rows += [
             (r["job"]["seed"], np.full_like(rows[0][1], guess))
@@ -170,7 +170,7 @@ def figures(
         Arguments of `Row`.
     """
     metric, grid = members[0]["metric"], grids[0]
-    guess = guessing(metric)
+    guess = guessing(metric, [record["clean"] for record in members])
     scores = worst = None
     if ranked:
         scores = _scores(members, [g.scores for g in grids], grid.devices, bad)

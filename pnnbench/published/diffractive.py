@@ -85,7 +85,7 @@ class Images:
     def mnist(cls, root: Path | None = None) -> Images:
         """Reads MNIST; raises UserError if it is not there."""
         arrays = data.load("mnist", root)
-        return cls(arrays.test_images.float() / 255, arrays.test_labels, arrays.fingerprint)
+        return cls(arrays.test_inputs.float() / 255, arrays.test_targets, arrays.fingerprint)
 
 
 @dataclasses.dataclass

@@ -123,8 +123,8 @@ class Images:
     def mnist(cls, root: Path | None = None) -> Images:
         """Reads MNIST; raises UserError if it is not there."""
         arrays = data.load("mnist", root)
-        test = (arrays.test_images.float() / 255 - INPUT_MEAN) / INPUT_STD
-        return cls(test, arrays.test_labels, arrays.fingerprint)
+        test = (arrays.test_inputs.float() / 255 - INPUT_MEAN) / INPUT_STD
+        return cls(test, arrays.test_targets, arrays.fingerprint)
 
 
 @torch.no_grad()

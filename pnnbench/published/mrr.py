@@ -101,10 +101,10 @@ class Images:
         arrays = data.load("mnist", root)
         chosen = torch.tensor(recorded("mrr")["lambda_images"], dtype=torch.long)
         return cls(
-            arrays.test_images.float() / 255,
-            arrays.test_labels,
-            arrays.train_images[chosen].float() / 255,
-            arrays.train_labels[chosen],
+            arrays.test_inputs.float() / 255,
+            arrays.test_targets,
+            arrays.train_inputs[chosen].float() / 255,
+            arrays.train_targets[chosen],
             arrays.fingerprint,
         )
 

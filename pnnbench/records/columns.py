@@ -20,7 +20,7 @@ FIRST = 3
 #: Stands for the job's test devices, all of them in their order.
 ALL = "all"
 _PLACE = ("axis", "level", "unit", "severity", "environment")
-_GROUP = {*_PLACE, "counts", "devices", "values", "not_finite"}
+_GROUP = {*_PLACE, "counts", "devices", "values", "not_finite", "also"}
 
 
 def _in_columns(record: dict[str, Any]) -> bool:
@@ -69,6 +69,11 @@ def _groups(cells: Sequence[dict[str, Any]], devices: list[int]) -> list[dict[st
         group["values"] = [cell["value"] for cell in members]
         if any("not_finite" in cell for cell in members):
             group["not_finite"] = [cell.get("not_finite") for cell in members]
+        also = dict.fromkeys(name for cell in members for name in cell.get("also", {}))
+        if also:
+            group["also"] = {
+                name: [cell.get("also", {}).get(name) for cell in members] for name in also
+            }
         found.append(group)
     return found
 
@@ -125,19 +130,27 @@ def _cells(where: str, groups: Any, test_devices: Any) -> list[dict[str, Any]]:
                 f"record: {here} has the unknown key {key!r}", allowed=", ".join(sorted(_GROUP))
             )
         devices = test_devices if group.get("devices") == ALL else group.get("devices")
-        columns = {"device_seed": devices, "value": group.get("values")}
+        columns: dict[Any, Any] = {"device_seed": devices, "value": group.get("values")}
         if "not_finite" in group:
             columns["not_finite"] = group["not_finite"]
+        also = group.get("also", {})
+        if not isinstance(also, dict):
+            raise fail(f"{here}.also", also, "an object")
+        columns |= {("also", name): values for name, values in also.items()}
         lengths = {len(c) if isinstance(c, list) else None for c in columns.values()}
         if None in lengths or len(lengths) > 1 or 0 in lengths:
             raise fail(
                 here,
-                {key: type(c).__name__ for key, c in columns.items()},
+                {str(key): type(c).__name__ for key, c in columns.items()},
                 "devices and what was measured on them, lists of one length, at least 1",
             )
         place = {key: group[key] for key in (*_PLACE, "counts") if key in group}
         for row in zip(*columns.values(), strict=True):
-            cell = {**place, **dict(zip(columns, row, strict=True))}
+            found = dict(zip(columns, row, strict=True))
+            cell = {**place, **{k: v for k, v in found.items() if isinstance(k, str)}}
+            beside = {k[1]: v for k, v in found.items() if not isinstance(k, str)}
+            if beside:
+                cell["also"] = beside
             if cell.get("not_finite", 0) is None:
                 del cell["not_finite"]
             cells.append(cell)

@@ -24,6 +24,25 @@ Index = dict[Key, dict[str, dict[int, Jobs]]]
 """Board to row label to seed to hash."""
 
 
+def workload_of(job: Mapping[str, Any]) -> str:
+    """What a board calls the workload of a job: its name, and the data set if another was brought.
+
+    Args:
+        job: The ``job`` part of a record.
+
+    Returns:
+        Such as ``"mrr-mnist"``, or ``"mrr-mnist on kmnist"``.
+    """
+    brought = job.get("data")
+    return f"{job['workload']} on {brought['name']}" if brought else str(job["workload"])
+
+
+def board_of(record: Mapping[str, Any]) -> Key:
+    """The board that a record belongs to."""
+    job = record["job"]
+    return (job["suite"], record["protocol"], workload_of(job), job["tier"])
+
+
 @dataclass(frozen=True)
 class Claim:
     """What a suite sets out to show: one of its rows is better than another.

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pnnbench.records.index import board_of
 from pnnbench.records.store import beside, file_problem, write_record, write_whole
 
 #: Files of tensors that one seed of each row has with it.
@@ -41,13 +42,7 @@ def with_tensors(placed: Sequence[Placed]) -> list[Placed]:
         if record["status"] != "ok":
             continue
         job = record["job"]
-        row = (
-            job["suite"],
-            record["protocol"],
-            job["workload"],
-            job["tier"],
-            job["method"]["label"],
-        )
+        row = (*board_of(record), job["method"]["label"])
         if row not in chosen or job["seed"] < chosen[row][1]["job"]["seed"]:
             chosen[row] = (path, record)
     return list(chosen.values())

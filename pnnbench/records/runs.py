@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnnbench.errors import UserError, did_you_mean
+from pnnbench.records.index import workload_of
 from pnnbench.records.store import find_records
 
 #: What a run may be called.
@@ -84,7 +85,7 @@ def list_runs(runs: Path) -> list[Run]:
             run = Run(
                 path.parent,
                 str(job["suite"]),
-                str(job["workload"]),
+                workload_of(job),
                 str(job["tier"]),
                 str(job["method"]["label"]),
                 int(job["seed"]),

@@ -93,6 +93,12 @@ def _curves(where: str, value: Any) -> None:
         raise fail(f"{where}.epoch", value["epoch"], "epochs in ascending order")
 
 
+def _also(where: str, value: Any) -> None:
+    checks.mapping(where, value)
+    for key, item in value.items():
+        checks.number_or_gap(f"{where}.{key}", item)
+
+
 _CELL = shape(
     {
         "axis": checks.text,
@@ -106,6 +112,7 @@ _CELL = shape(
     {
         "not_finite": checks.count,  # images whose outputs are not finite
         "counts": checks.boolean,  # whether the cell carries weight
+        "also": _also,  # figures beside the metric, by name
     },
 )
 _GAP = shape(
@@ -134,6 +141,8 @@ _JOB = shape(
     {
         "content": checks.pattern(SHA256, "64 hexadecimal digits"),
         "revision": checks.count,
+        # A data set that is not the workload's own: its name, and the text that finds it.
+        "data": shape({"name": checks.text, "set": checks.text}),
     },
 )
 _ALWAYS: dict[str, Check] = {
@@ -186,6 +195,8 @@ _OPTIONAL: dict[str, Check] = {
 _FINISHED_ONLY: dict[str, Check] = {
     # Images whose outputs are not finite on the ideal device.
     "not_finite": checks.count,
+    # Figures beside the metric on the ideal device, by name.
+    "also": _also,
     # The device that in-situ methods train on at the job's seed, measured for every method.
     "training_device": shape(
         {
@@ -194,7 +205,7 @@ _FINISHED_ONLY: dict[str, Check] = {
             "unit": checks.unit,
             "value": checks.number,
         },
-        {"not_finite": checks.count},
+        {"not_finite": checks.count, "also": _also},
     ),
     # Right or wrong of each image, see pnnbench.records.outcomes.
     "outcomes": _FILE,
@@ -207,7 +218,10 @@ _FINISHED_ONLY: dict[str, Check] = {
                 "queries": checks.count,  # inputs measured per device
                 "values": list_of(checks.number_or_gap),  # in the order of the cells
             },
-            {"counts": list_of(checks.boolean)},  # of each cell, if not as in the cells
+            {
+                "counts": list_of(checks.boolean),  # of each cell, if not as in the cells
+                "also": list_of(_also),  # of each cell, figures beside the metric
+            },
         )
     ),
     "headline": checks.text,
@@ -220,7 +234,7 @@ _FINISHED_ONLY: dict[str, Check] = {
                 "clean": checks.number_or_gap,
                 "cells": list_of(_CELL),
             },
-            {"not_finite": checks.count},
+            {"not_finite": checks.count, "also": _also},
         )
     ),
 }

@@ -77,7 +77,8 @@ def job_hash(spec: dict[str, Any], *, schema: int = SCHEMA) -> str:
 
     Args:
         spec: The ``job`` part of a record. The hash itself, the suite's name and the row's label
-            decide nothing and are left out.
+            decide nothing and are left out, and so are the names of a data set, whose fingerprint
+            is in ``content``.
         schema: Schema version of the record: in version 1 suite and label were part of the hash.
 
     Returns:
@@ -86,6 +87,7 @@ def job_hash(spec: dict[str, Any], *, schema: int = SCHEMA) -> str:
     content = {key: value for key, value in spec.items() if key != "hash"}
     if schema > 1:
         content.pop("suite", None)
+        content.pop("data", None)
         if isinstance(content.get("method"), dict):
             content["method"] = {k: v for k, v in content["method"].items() if k != "label"}
     return hashlib.sha256(canonical(content)).hexdigest()[:16]

@@ -297,7 +297,8 @@ def detectors(workload: Workload, record: Record, images: Tensor, labels: Tensor
 
     images, labels = images[:MOST_IMAGES], labels[:MOST_IMAGES].cpu()
     with torch.no_grad(), deployed(workload):
-        require_class_labels(workload, workload.network(images).cpu(), labels)
+        outputs = workload.network(images).cpu()
+        require_class_labels(workload, outputs, labels, images.cpu())
     every = detector_intensity(workload, images)
     squares = detector_squares(workload)
     stack = next(m for m in workload.modules() if isinstance(m, DiffractiveStack))

@@ -307,7 +307,7 @@ def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: C
             noise.start = start
             outputs.append(network.physical(network.prefix(images[part])))
     every = torch.cat(outputs)
-    require_class_labels(workload, every, labels)
+    require_class_labels(workload, every, labels, images)
     matrix = MulticlassConfusionMatrix(every.shape[1], validate_args=False)
     matrix.update(every, labels)
     counts: Tensor = matrix.compute()

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
+from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
@@ -41,7 +42,7 @@ from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.resources import keep_memory
-from pnnbench.running.suites import Job, Suite
+from pnnbench.running.suites import Job, Suite, make_workload
 from pnnbench.running.training import DivergedError, RunState, fit
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
@@ -61,14 +62,14 @@ class JobTimeoutError(Exception):
 
 def build(job: Job) -> Workload:
     """Builds the job's workload with its initial parameters."""
-    return workload_class(job.workload)(job.seed)
+    return job.make_workload(job.seed)
 
 
 def data_module(job: Job, root: str | None = None) -> ImageDataModule:
     """Builds the job's data module."""
     tier = job.config["tier"]
     return ImageDataModule(
-        workload_class(job.workload).data,
+        job.data_set,
         batch_size=tier["batch_size"],
         seed=job.seed,
         holdout=tier["validation_images"],
@@ -79,21 +80,43 @@ def data_module(job: Job, root: str | None = None) -> ImageDataModule:
 
 
 def data_of(record: dict[str, Any], root: str | None = None) -> ImageDataModule:
-    """The image data of a finished job, split and limited as the job's were.
+    """The data of a finished job, split and limited as the job's were.
 
     Args:
         record: Its record.
         root: Data folder; None for the default place.
+
+    Raises:
+        UserError: If a data set that was brought is not there, or has other contents now.
     """
     tier = record["config"]["tier"]
+    brought = brought_data(record)
+    if brought is not None:
+        found, told = brought.arrays(root).fingerprint, record["data"]["fingerprint"]
+        if found != told:
+            raise UserError(
+                f"the data set {brought.name!r} has other contents now: {found}", allowed=told
+            )
     return ImageDataModule(
-        workload_class(record["job"]["workload"]).data,
+        brought or resolve_data(workload_class(record["job"]["workload"]).data),
         batch_size=tier["batch_size"],
         holdout=tier.get("validation_images", 0),
         limit_train=tier["train_images"],
         limit_test=tier["test_images"],
         root=root,
     )
+
+
+def brought_data(record: dict[str, Any]) -> DataSet | None:
+    """The data set of a job that is not its workload's own; None for that."""
+    told = record["job"].get("data")
+    return None if told is None else resolve_data(told["set"], where="the record's data")
+
+
+def untrained(record: dict[str, Any]) -> Workload:
+    """Builds the workload of a job with its initial parameters."""
+    job = record["job"]
+    return make_workload(job["workload"], job["seed"], brought_data(record))
 
 
 def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
@@ -130,7 +153,7 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
             f"{path} is missing or not the file of the record",
             next_step=f"pnnbench doctor {folder}",
         )
-    workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
+    workload = untrained(record)
     try:
         workload.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:

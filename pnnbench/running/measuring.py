@@ -264,7 +264,7 @@ def measure(
         extra.update(own)
     return {
         "data": {
-            "name": workload.data,
+            "name": data.arrays.name,
             "fingerprint": job.fingerprint,
             "n_train": len(data.train_tensors()[1]),
             "n_test": len(images),

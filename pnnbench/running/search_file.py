@@ -16,7 +16,7 @@ from filelock import FileLock
 from pnnbench.errors import UserError
 from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
-from pnnbench.registry import SUITES, method_class, workload_class
+from pnnbench.registry import SUITES, method_class
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.space import draw_points, points_hash, space_of
@@ -77,7 +77,7 @@ def searched_rows(suite: Suite) -> dict[str, Job]:
         UserError: If there is none, or the suite has several workloads, whose settings would not be
             one another's.
     """
-    workloads = list(dict.fromkeys(job.workload for job in suite.jobs))
+    workloads = list(dict.fromkeys(job.board[2] for job in suite.jobs))
     if len(workloads) > 1:
         raise UserError(
             f"{suite.name} has {len(workloads)} workloads: {', '.join(workloads)}",
@@ -188,18 +188,18 @@ class SearchFile:
     def _frame(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """What stands above the rows."""
         job = self.suite.jobs[0]
-        cls = workload_class(job.workload)
+        workload = job.make_workload()
         entries = {job.method.label: job.method for job in self.suite.jobs}
         return {
             "format": FORMAT,
             "suite": self.suite.name,
             "protocol": job.protocol,
-            "workload": job.workload,
+            "workload": job.board[2],
             "tier": job.tier,
             "metric": {
-                "name": cls.metric_name,
-                "higher_is_better": cls.higher_is_better,
-                **({} if cls.chance is None else {"chance": cls.chance}),
+                "name": workload.metric_name,
+                "higher_is_better": workload.higher_is_better,
+                **({} if workload.chance is None else {"chance": workload.chance}),
             },
             "budget": self.budget.as_dict(),
             "deviates": self.budget != PROTOCOL_BUDGET,

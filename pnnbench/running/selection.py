@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.errors import UserError, did_you_mean, fold
+from pnnbench.records.index import workload_of
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -111,7 +112,7 @@ def select(
         entries.append(MethodEntry(name, name, params, 1.0))
     if entries:
         sample = suite.jobs[0]
-        workloads = list(dict.fromkeys(job.workload for job in suite.jobs))
+        workloads = list(dict.fromkeys((job.workload, job.data) for job in suite.jobs))
         jobs += make_jobs(
             suite.name,
             sample.protocol,
@@ -147,17 +148,17 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
     Raises:
         UserError: If no job is left.
     """
-    workloads = {name: workload_class(name)() for name in {job.workload for job in suite.jobs}}
-    pairs = dict.fromkeys((job.method.name, job.method.label, job.workload) for job in suite.jobs)
+    workloads = {job.board[2]: job.make_workload() for job in _one_each(suite.jobs)}
+    pairs = dict.fromkeys((job.method.name, job.method.label, job.board[2]) for job in suite.jobs)
     left_out = [
         (label, workload)
         for name, label, workload in pairs
         if not method_class(name).supports(workloads[workload])
     ]
     for job in suite.jobs:
-        if job.seed == suite.jobs[0].seed and (job.method.label, job.workload) not in left_out:
-            _check(job, workloads[job.workload])
-    jobs = [job for job in suite.jobs if (job.method.label, job.workload) not in left_out]
+        if job.seed == suite.jobs[0].seed and (job.method.label, job.board[2]) not in left_out:
+            _check(job, workloads[job.board[2]])
+    jobs = [job for job in suite.jobs if (job.method.label, job.board[2]) not in left_out]
     if not jobs:
         cannot = "; ".join(f"{label} cannot train {workload}" for label, workload in left_out)
         raise UserError(
@@ -170,6 +171,11 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
         )
     lines = [f"skipped: {label} cannot train {workload}" for label, workload in left_out]
     return dataclasses.replace(suite, jobs=tuple(jobs)), lines
+
+
+def _one_each(jobs: Sequence[Job]) -> list[Job]:
+    """One job of each workload and data set."""
+    return list({job.board[2]: job for job in reversed(jobs)}.values())
 
 
 def _check(job: Job, workload: Workload) -> None:
@@ -196,8 +202,8 @@ def estimate(job: Job, records: Sequence[Mapping[str, Any]]) -> float | None:
     found = []
     for record in records:
         theirs, cost = record["job"], record["cost"]
-        same = (theirs["workload"], theirs["tier"], theirs["method"]["name"])
-        if same != (job.workload, job.tier, job.method.name):
+        same = (workload_of(theirs), theirs["tier"], theirs["method"]["name"])
+        if same != (job.board[2], job.tier, job.method.name):
             continue
         train = cost["train_seconds"] * job.method.epochs_factor / theirs["epochs_factor"]
         rest = cost.get("evaluate_seconds", 0.0) + cost.get("sharpness_seconds", 0.0)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pnnbench.data import DataSet, reference_of, resolve_data
 from pnnbench.errors import UserError, unknown_name
-from pnnbench.records.index import Claim
+from pnnbench.records.index import Claim, workload_of
 from pnnbench.records.store import canonical, job_hash
 from pnnbench.registry import (
     SUITES,
@@ -27,6 +29,9 @@ from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
 from pnnbench.seeds import check_seed
 
+if TYPE_CHECKING:
+    from pnnbench.workloads.base import Workload
+
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
 #: training or evaluation that moves a number raises the revision, and all jobs run again.
 PROTOCOLS = {"pnnbench-2": 3, "published": 2}
@@ -37,6 +42,7 @@ _KEYS = {
     "protocol",
     "tier",
     "workloads",
+    "data",
     "seeds",
     "training_devices",
     "methods",
@@ -58,9 +64,11 @@ class Job:
         seed: Index of the repetition; every seed axis derives from it.
         config: What the workload resolves to at this tier.
         fingerprint: Fingerprint of the data.
-        sources: Where the code of ``"method"`` and ``"workload"`` comes from.
+        sources: Where the code of ``"method"`` and ``"workload"`` comes from, and of ``"data"``
+            if the set is not one of this package.
         training_severity: Severity of the device that the method trains on, if in situ.
         train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
+        data: The data set, if it is not the workload's own.
     """
 
     suite: str
@@ -74,6 +82,20 @@ class Job:
     sources: Mapping[str, Source]
     training_severity: float | None = None
     train_device: int | None = None
+    data: DataSet | None = None
+
+    def make_workload(self, seed: int = 0) -> Workload:
+        """Builds the job's workload.
+
+        Args:
+            seed: Seed of its initial parameters.
+        """
+        return make_workload(self.workload, seed, self.data)
+
+    @property
+    def data_set(self) -> DataSet:
+        """The data set that the job runs on."""
+        return self.data or resolve_data(workload_class(self.workload).data)
 
     @property
     def device(self) -> int:
@@ -114,9 +136,16 @@ class Job:
             },
             "revision": PROTOCOLS[self.protocol],
             "content": hashlib.sha256(canonical(content)).hexdigest(),
+            **self._brought(),
             **self.measured(),
         }
         return {"hash": job_hash(spec), **spec}
+
+    def _brought(self) -> dict[str, Any]:
+        """The names of the data set, if it is not the workload's own; not in the hash."""
+        if self.data is None:
+            return {}
+        return {"data": {"name": self.data.name, "set": reference_of(self.data)}}
 
     def measured(self) -> dict[str, Any]:
         """What is measured of the job, where it is not the grid of its workload; in the hash."""
@@ -125,7 +154,8 @@ class Job:
     @property
     def board(self) -> tuple[str, str, str, str]:
         """Suite, protocol, workload and tier: the board that the job is for."""
-        return (self.suite, self.protocol, self.workload, self.tier)
+        named = workload_of({"workload": self.workload, **self._brought()})
+        return (self.suite, self.protocol, named, self.tier)
 
     @property
     def epochs(self) -> int:
@@ -135,7 +165,7 @@ class Job:
     def title(self) -> str:
         """One line that names the job for people."""
         device = "" if self.train_device is None else f", training device {self.train_device}"
-        return f"{self.workload}  {self.method.label}  seed {self.seed}{device}"
+        return f"{self.board[2]}  {self.method.label}  seed {self.seed}{device}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +212,8 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
 
     Args:
         path: YAML file with the keys ``suite``, ``protocol``, ``tier``, ``workloads``, ``seeds``,
-            ``methods`` and optionally ``description``, ``timeout_s``, ``claims``, a list of
+            ``methods`` and optionally ``description``, ``timeout_s``, ``data``, a data set for all
+            workloads (each may have one as ``{workload: NAME, data: NAME}``), ``claims``, a list of
             ``{better: LABEL, than: LABEL}`` over its rows, and ``training_devices``, the numbers
             of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
             Without it each seed has a device of its own. Rows in silico train once.
@@ -218,7 +249,7 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
     tier = typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
-    workloads = typed(f"{where}: workloads", text["workloads"], list, "a list of names")
+    workloads = _workloads(where, text["workloads"], text.get("data"))
     seeds = typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
     _different_seeds(f"{where}: seeds", seeds)
     devices = text.get("training_devices")
@@ -245,6 +276,28 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
 
 
+def _workloads(where: str, given: Any, common: Any) -> list[tuple[str, Any]]:
+    """The workloads of a suite file, each with its data set; None for its own."""
+    typed(f"{where}: workloads", given, list, "a list of names")
+    allowed = "a name or a class path, see pnnbench list data"
+    if common is not None:
+        typed(f"{where}: data", common, str, allowed)
+    found = []
+    for i, item in enumerate(given):
+        here = f"{where}: workloads[{i}]"
+        data = common
+        if isinstance(item, dict):
+            known_keys(here, item, {"workload", "data"})
+            if "workload" not in item:
+                raise UserError(
+                    f"{here}: the key 'workload' is missing", next_step="pnnbench list workloads"
+                )
+            data = typed(f"{here}.data", item.get("data", common or ""), str, allowed) or None
+            item = item["workload"]
+        found.append((typed(here, item, str, "a name, or {workload: NAME, data: NAME}"), data))
+    return found
+
+
 def _different_seeds(where: str, given: Sequence[Any]) -> None:
     for i, seed in enumerate(given):
         check_seed(f"{where}[{i}]", seed)
@@ -256,7 +309,7 @@ def make_jobs(
     suite: str,
     protocol: str,
     tier: str,
-    workloads: Sequence[str],
+    workloads: Sequence[str | tuple[str, Any]],
     seeds: Sequence[int],
     entries: Sequence[MethodEntry],
     *,
@@ -270,7 +323,8 @@ def make_jobs(
         suite: Name of the suite.
         protocol: Name of the protocol.
         tier: Name of the tier.
-        workloads: Registered names or class paths.
+        workloads: Registered names or class paths; with a data set that is not the workload's own,
+            a pair of name and set, as `pnnbench.data.resolve_data` takes it (None for its own).
         seeds: Repetitions.
         entries: Rows.
         where: Where the names were given, for messages.
@@ -287,10 +341,11 @@ def make_jobs(
     entries = [
         dataclasses.replace(e, name=proper_name("methods", method_class(e.name))) for e in entries
     ]
-    resolved = [_resolve(where, w, tier, root) for w in workloads]
-    names = [name for name, *_ in resolved]
+    pairs = [(w, None) if isinstance(w, str) else w for w in workloads]
+    resolved = [_resolve(where, name, data, tier, root) for name, data in pairs]
+    names = [_board_name(r) for r in resolved]
     if len(set(names)) < len(names):
-        raise UserError(f"{where}: a workload is named twice: {', '.join(map(str, workloads))}")
+        raise UserError(f"{where}: a workload is named twice: {', '.join(names)}")
     methods = {e.label: _method_source(e) for e in entries}
     in_situ = {e.label: devices for e in entries if method_class(e.name).access != "in_silico"}
     jobs = tuple(
@@ -298,17 +353,18 @@ def make_jobs(
             suite,
             protocol,
             tier,
-            workload,
+            found.workload,
             entry,
             seed,
-            config,
-            fingerprint,
-            {"method": methods[entry.label], "workload": source},
-            workload_class(workload).training_severity if entry.label in in_situ else None,
+            found.config,
+            found.fingerprint,
+            {"method": methods[entry.label], **found.sources},
+            workload_class(found.workload).training_severity if entry.label in in_situ else None,
             device,
+            found.data,
         )
         for seed in seeds
-        for workload, config, fingerprint, source in resolved
+        for found in resolved
         for entry in entries
         for device in (in_situ.get(entry.label) or (None,))
     )
@@ -335,24 +391,71 @@ def _method_source(entry: MethodEntry) -> Source:
     return source_of([cls], opened)
 
 
-def _resolve(
-    where: str, name: Any, tier: Any, root: str | None
-) -> tuple[str, dict[str, Any], str, Source]:
-    """Proper name, configuration, fingerprint of the data and source of a workload."""
-    from pnnbench.data import load
+def make_workload(name: str, seed: int = 0, data: DataSet | None = None) -> Workload:
+    """Builds a workload.
 
+    Args:
+        name: Registered name or class path.
+        seed: Seed of its initial parameters.
+        data: The data set, if it is not its own.
+
+    Raises:
+        UserError: If the workload takes no other data set, or not this one.
+    """
+    cls = workload_class(name)
+    if data is None:
+        return cls(seed)
+    if not takes(cls, "data"):
+        raise UserError(
+            f"{name} takes no other data set than its own: its __init__ has no argument 'data'",
+            next_step="give it one and hand it on: super().__init__(init_seed, data=data)",
+        )
+    return cls(seed, data=data)
+
+
+def takes(cls: type, argument: str) -> bool:
+    """Whether a class can be built with an argument of this name."""
+    known = inspect.signature(cls).parameters.values()
+    return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in known)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Resolved:
+    """A workload of a suite: what jobs take from it."""
+
+    workload: str
+    data: DataSet | None
+    config: dict[str, Any]
+    fingerprint: str
+    sources: dict[str, Source]
+
+
+def _board_name(found: _Resolved) -> str:
+    brought = {} if found.data is None else {"data": {"name": found.data.name}}
+    return workload_of({"workload": found.workload, **brought})
+
+
+def _resolve(where: str, name: Any, data: Any, tier: Any, root: str | None) -> _Resolved:
+    """Proper name, data set, configuration, fingerprint of the data and sources of a workload."""
     typed(f"{where}: workloads", name, str, "names of workloads")
     name = registered_name("workloads", name)
     cls = workload_class(name, where=where)
     if tier not in cls.tiers:
         raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
+    data_set = resolve_data(cls.data if data is None else data, where=f"{where}: data")
+    brought = None if data_set is resolve_data(cls.data) else data_set
+    if brought is not None:
+        brought.arrays(root)  # the network may be sized by it
     with files_opened() as opened:
-        workload = cls()
+        workload = make_workload(name, 0, brought)
         config = workload.describe(tier)
         # Measured devices may be read when one is drawn.
         workload.training_device(0)
     parts = [type(module) for module in workload.network.modules()]
     environments = [layer.environment_class for layer in workload.layers().values()]
-    source = source_of([cls, *parts, *environments], opened)
-    fingerprint = load(cls.data, root=root).fingerprint
-    return proper_name("workloads", cls), config, fingerprint, source
+    sources = {"workload": source_of([cls, *parts, *environments], opened)}
+    of_data = source_of([data_set.source()])
+    if of_data.sha256:
+        sources["data"] = of_data
+    fingerprint = data_set.arrays(root).fingerprint
+    return _Resolved(proper_name("workloads", cls), brought, config, fingerprint, sources)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import measure_clean, measure_grid
-from pnnbench.leaderboard.grid import arrange
+from pnnbench.leaderboard.grid import arrange, guessing
 from pnnbench.leaderboard.tuning import TEST
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
@@ -122,7 +122,10 @@ def scored(
     readings = measure_grid(
         workload, images, labels, cells, calibration=calibration, progress=progress
     )
-    guess = math.nan if workload.chance is None else workload.chance
+    metric: dict[str, Any] = {"higher_is_better": workload.higher_is_better}
+    if workload.chance is not None:
+        metric["chance"] = workload.chance
+    guess = guessing(metric, [reading.value for reading in readings])
     grid = arrange(
         (
             {**cell.as_dict(), "counts": True, "value": reading.value}

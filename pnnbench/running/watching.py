@@ -18,6 +18,7 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
 from pnnbench.running.training import generator_state, restore_generators
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.handing import Handing
 
 #: Images of the validation curve, at most.
 CURVE_IMAGES = 500
@@ -83,15 +84,15 @@ class ValidationCurve(pl.Callback):
         self.metrics.append(metric if math.isfinite(metric) else None)
 
     def _measured(self, workload: Workload) -> tuple[float, float]:
-        metric, total = workload.metric(), 0.0
+        metric, total = Handing(workload.metric()), 0.0
         parts = zip(
             self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True
         )
         for x, y in parts:
             outputs = workload(x)
             total += float(workload.loss(outputs, (x, y))) * len(x)
-            metric.update(outputs, y)
-        return total / len(self.images), float(metric.compute())
+            metric.update(outputs, y, x)
+        return total / len(self.images), metric.compute()
 
     def as_dict(self) -> dict[str, list[float | None]]:
         """The curve as records have it; empty without held-out images."""

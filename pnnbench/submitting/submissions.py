@@ -16,6 +16,9 @@ from pnnbench.registry import registered
 from pnnbench.running.jobs import data_of, load_trained, own_device
 from pnnbench.workloads.base import Workload
 
+#: Allowed difference between machines of a metric that is no share of images, relative to it.
+RELATIVE = 0.002
+
 
 def tolerance(n_images: int) -> float:
     """Allowed difference of an accuracy between machines: rounding may flip 2 images in 1000."""
@@ -40,7 +43,8 @@ def remeasure(
 
     Returns:
         ``clean``, ``cells`` (values, None where there is none), ``difference`` (largest over clean
-        and cells, infinite where only one side has a value), ``tolerance`` and ``within``.
+        and cells, infinite where only one side has a value; of a metric that is no share of images
+        relative to the record's value), ``tolerance`` and ``within``.
     """
     images, labels = data.test_tensors()
     cells = job_cells(workload, record["job"]["tier"], images)
@@ -61,8 +65,9 @@ def remeasure(
             next_step="run the suite again with this version of pnnbench",
         )
     pairs = [(clean, record["clean"]), *((c["value"], recorded[_identity(c)]) for c in measured)]
-    difference = max(_difference(*pair) for pair in pairs)
-    allowed = tolerance(len(images))
+    share = record["metric"]["name"] == "accuracy"
+    difference = max(_difference(*pair, relative=not share) for pair in pairs)
+    allowed = tolerance(len(images)) if share else RELATIVE
     return {
         "clean": clean,
         "cells": measured,
@@ -72,11 +77,12 @@ def remeasure(
     }
 
 
-def _difference(measured: float | None, recorded: float | None) -> float:
+def _difference(measured: float | None, recorded: float | None, *, relative: bool) -> float:
     """How far two values are apart; where only one is missing, infinitely."""
     if measured is None or recorded is None:
         return 0.0 if measured is recorded else math.inf
-    return abs(measured - recorded)
+    apart = abs(measured - recorded)
+    return apart / max(abs(recorded), 1e-12) if relative and apart else apart
 
 
 def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:

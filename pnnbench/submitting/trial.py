@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.data import ImageDataModule, load
-from pnnbench.data.arrays import ImageArrays
+from pnnbench.data.arrays import Arrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Workload
@@ -89,7 +89,7 @@ def differing(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
 
 
 @functools.cache
-def _digits() -> ImageArrays:
+def _digits() -> Arrays:
     return load("digits")
 
 

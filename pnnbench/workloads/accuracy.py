@@ -1,4 +1,4 @@
-"""Top-1 accuracy, and what guessing reaches."""
+"""Top-1 accuracy."""
 
 from __future__ import annotations
 
@@ -51,11 +51,3 @@ class Accuracy(torchmetrics.Metric):
     def compute(self) -> Tensor:
         """The share, in [0, 1], in float64: ``n`` right of ``N`` is the float ``n / N``."""
         return self.correct.double() / self.total
-
-
-class GuessingLevel:
-    """Class attribute that is 1 / ``n_classes`` of the class, or of the object, it is read on."""
-
-    def __get__(self, instance: object, owner: type) -> float:
-        """The accuracy of guessing each class equally often."""
-        return 1.0 / int(getattr(owner if instance is None else instance, "n_classes"))  # noqa: B009

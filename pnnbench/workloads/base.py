@@ -15,6 +15,7 @@ import torchmetrics
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, check_range, unknown_name
 from pnnbench.platforms.base import (
     FABRICATION,
@@ -34,6 +35,7 @@ from pnnbench.workloads.classification import Classification as Classification
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
 from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.regression import Regression as Regression
 from pnnbench.workloads.tiers import Tier as Tier
 
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
@@ -66,6 +68,8 @@ class Workload(pl.LightningModule):
 
     Args:
         init_seed: Seed of the initial control and digital parameters.
+        data: Another data set than that of the class, as `pnnbench.data.resolve_data` takes it;
+            networks that can are sized by it.
 
     Attributes:
         network: The network of physical and digital layers.
@@ -77,8 +81,8 @@ class Workload(pl.LightningModule):
     name: ClassVar[str]
     #: Registered name of the platform.
     platform: ClassVar[str]
-    #: Name of the data set.
-    data: ClassVar[str]
+    #: The data set that is meant, as `pnnbench.data.resolve_data` takes it, most often its name.
+    data: ClassVar[Any]
     #: Name of the metric, whether more of it is better, and its value for guessing.
     metric_name: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
@@ -100,11 +104,16 @@ class Workload(pl.LightningModule):
     #: against the environment.
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
 
-    def __init__(self, init_seed: int = 0) -> None:
+    def __init__(self, init_seed: int = 0, *, data: Any = None) -> None:
         super().__init__()
+        self._brought = None if data is None else resolve_data(data, where=type(self).__name__)
+        if self._brought is not None:
+            self.check_data(self._brought)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("init", init_seed))
             self.network = self.build_network()
+        if self._brought is not None:
+            self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.
         self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
         self.method: LossMethod | None = None
@@ -119,8 +128,23 @@ class Workload(pl.LightningModule):
         else:
             super().__setattr__(name, value)
 
+    @property
+    def data_set(self) -> DataSet:
+        """The data set that the workload is trained and measured on."""
+        return resolve_data(type(self).data) if self._brought is None else self._brought
+
+    def check_data(self, data_set: DataSet) -> None:
+        """Raises a UserError if the task cannot be done with a data set; here any will do.
+
+        Args:
+            data_set: What was brought.
+        """
+
     def build_network(self) -> PhysicalNetwork:
-        """Builds the network with fresh parameters from torch's global generator."""
+        """Builds the network with fresh parameters from torch's global generator.
+
+        `data_set` says which inputs it has to take, and how many classes there are.
+        """
         raise NotImplementedError
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
@@ -144,7 +168,11 @@ class Workload(pl.LightningModule):
         raise NotImplementedError
 
     def metric(self) -> torchmetrics.Metric:
-        """Makes a fresh metric that takes ``update(outputs, targets)``."""
+        """Makes a fresh metric.
+
+        Its ``update`` takes outputs and targets, batch by batch; for other needs see
+        `pnnbench.workloads.handing`.
+        """
         raise NotImplementedError
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:

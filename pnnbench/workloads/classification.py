@@ -8,9 +8,38 @@ import torch.nn.functional as F
 import torchmetrics
 from torch import Tensor
 
-from pnnbench.workloads.accuracy import Accuracy, GuessingLevel, top1
+from pnnbench.data import DataSet, resolve_data
+from pnnbench.errors import UserError
+from pnnbench.workloads.accuracy import Accuracy, top1
 
 Batch = tuple[Tensor, Tensor]
+
+
+class _Classes:
+    """Class attribute that is the number of classes of the data set; 10 where none is named."""
+
+    def __get__(self, instance: Any, owner: type) -> int | None:
+        if instance is None:
+            named = getattr(owner, "data", None)
+            return 10 if named is None else resolve_data(named).n_classes
+        data_set: DataSet = instance.data_set
+        return data_set.n_classes
+
+
+class _GuessingLevel:
+    """Class attribute that is what guessing reaches of the class, or of the object, it is read on.
+
+    1 / ``n_classes``; where the classes of the data set are not balanced, the share of the most
+    frequent one.
+    """
+
+    def __get__(self, instance: Any, owner: type) -> float:
+        n = getattr(owner if instance is None else instance, "n_classes")  # noqa: B009
+        data_set: DataSet | None = None if instance is None else instance.data_set
+        # A workload may make classes of its own from those of the set.
+        if data_set is None or data_set.balanced or data_set.n_classes != n:
+            return 1.0 / int(n)
+        return data_set.constant_score()
 
 
 class Classification:
@@ -18,13 +47,22 @@ class Classification:
 
     A workload with another accuracy gives `metric` and `outcomes` together.
 
-    ``chance`` is the accuracy of guessing each class equally often, 1 / ``n_classes``. Where the
-    classes are not balanced, the answer that is always the most frequent class reaches its share:
-    such a workload sets ``chance`` on its class to that share.
+    ``n_classes`` is that of the data set. ``chance`` is the accuracy of guessing: 1 / ``n_classes``
+    where the classes are balanced, as in the sets that ship, else the share of the most frequent
+    one. A workload with classes of its own sets both on its class.
     """
 
-    n_classes: ClassVar[int] = 10
-    chance: ClassVar[float | None] = cast(Any, GuessingLevel())
+    n_classes: ClassVar[int] = cast(Any, _Classes())
+    chance: ClassVar[float | None] = cast(Any, _GuessingLevel())
+
+    def check_data(self, data_set: DataSet) -> None:
+        """Refuses a set of real-valued targets."""
+        if data_set.n_classes is None:
+            raise UserError(
+                f"{type(self).__name__} classifies, and data {data_set.name!r} has real targets",
+                allowed="a data set with classes",
+                next_step="write a workload with Regression in the place of Classification",
+            )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of logits (B, classes)."""

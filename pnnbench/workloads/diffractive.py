@@ -13,6 +13,8 @@ from typing import Any, ClassVar, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from pnnbench.data import DataSet
+from pnnbench.errors import UserError
 from pnnbench.platforms.base import tapped
 from pnnbench.platforms.diffractive import (
     PHASE_RAD,
@@ -189,6 +191,17 @@ class DiffractiveWorkload(Classification, Workload):
     def weight_scale(self) -> Scale:
         """Modulus of a transmission: 1."""
         return Scale(1.0, "weight")
+
+    def check_data(self, data_set: DataSet) -> None:
+        """Refuses a set with another number of classes than there are detectors."""
+        super().check_data(data_set)
+        count = sum(len(columns) for _, columns in ROWS)
+        if data_set.n_classes != count:
+            raise UserError(
+                f"{type(self).__name__} has {count} detectors, one for each class, and data "
+                f"{data_set.name!r} has {data_set.n_classes} classes",
+                allowed=f"a data set of {count} classes",
+            )
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network: image, lens, two masks with absorbers, lens, detectors."""

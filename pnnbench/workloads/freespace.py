@@ -191,7 +191,8 @@ class FreeSpaceDigits(FreeSpaceWorkload):
         """Builds the network for 8 x 8 digits."""
         return FreeSpaceNet(
             FreeSpaceLayer(64, 36, self.layout),
-            FreeSpaceLayer(36, 10, dataclasses.replace(self.layout, tile=(6, 6))),
+            FreeSpaceLayer(36, self.n_classes, dataclasses.replace(self.layout, tile=(6, 6))),
+            image=(1, 8, 8),
         )
 
 
@@ -213,4 +214,5 @@ class FreeSpaceMNIST(FreeSpaceWorkload):
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the published network."""
-        return FreeSpaceNet(FreeSpaceLayer(784, 144), FreeSpaceLayer(144, 10))
+        first, second = FreeSpaceLayer(784, 144), FreeSpaceLayer(144, self.n_classes)
+        return FreeSpaceNet(first, second, image=(1, 28, 28))

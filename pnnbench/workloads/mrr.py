@@ -206,8 +206,8 @@ class MRRDigits(MRRWorkload):
     tiers: ClassVar[Mapping[str, Tier]] = DIGITS_TIERS
 
     def build_network(self) -> PhysicalNetwork:
-        """Builds the network for 8 x 8 digits."""
-        return DigitsNet(*mrr_layers())
+        """Builds the network for 8 x 8 digits, or for images of another size."""
+        return DigitsNet(*mrr_layers(), self.data_set.input_shape, self.n_classes)
 
 
 class MRRMNIST(MRRWorkload):
@@ -223,4 +223,4 @@ class MRRMNIST(MRRWorkload):
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the published LeNet-5 with calibration-B rings."""
-        return LeNet5(*mrr_layers())
+        return LeNet5(*mrr_layers(), n_classes=self.n_classes)

@@ -124,8 +124,9 @@ class MZIDigits(MZIWorkload):
     tiers: ClassVar[Mapping[str, Tier]] = DIGITS_TIERS
 
     def build_network(self) -> PhysicalNetwork:
-        """Builds the network for 8 x 8 digits."""
-        return MeshNet(DigitsFront(16), MZIMesh(16, imbalance_per_rad=IMBALANCE_PER_RAD))
+        """Builds the network for 8 x 8 digits, or for images of another size."""
+        front = DigitsFront(16, self.data_set.input_shape)
+        return MeshNet(front, MZIMesh(16, imbalance_per_rad=IMBALANCE_PER_RAD), self.n_classes)
 
 
 _MNIST_TIERS = {
@@ -147,7 +148,8 @@ class MZIMNIST(MZIWorkload):
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the published network."""
-        return MeshNet(LeNetFront(PORTS), MZIMesh(PORTS, imbalance_per_rad=IMBALANCE_PER_RAD))
+        mesh = MZIMesh(PORTS, imbalance_per_rad=IMBALANCE_PER_RAD)
+        return MeshNet(LeNetFront(PORTS), mesh, self.n_classes)
 
 
 class MZIMNISTLargeBatch(MZIMNIST):
@@ -171,7 +173,7 @@ class MZIMNISTLargeBatch(MZIMNIST):
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the published network with the published error model."""
-        return MeshNet(LeNetFront(PORTS), MZIMesh(PORTS))
+        return MeshNet(LeNetFront(PORTS), MZIMesh(PORTS), self.n_classes)
 
 
 class MZI3MNIST(MZIWorkload):
@@ -198,4 +200,4 @@ class MZI3MNIST(MZIWorkload):
         meshes = [
             MZIMesh(PORTS, detected=i == 2, imbalance_per_rad=IMBALANCE_PER_RAD) for i in range(3)
         ]
-        return OpticalNet(FourierInput(), list(meshes))
+        return OpticalNet(FourierInput(), list(meshes), self.n_classes)

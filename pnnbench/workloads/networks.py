@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -38,12 +38,65 @@ def conv_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     return max_pool_2x2(F.relu(norm(conv(x)))) if fused is None else fused
 
 
+def image_size(shape: Sequence[int], network: str) -> tuple[int, int, int]:
+    """Channels, height and width of images that are pooled by two.
+
+    Args:
+        shape: Shape of one input.
+        network: What takes them, for the message.
+
+    Returns:
+        The three lengths.
+
+    Raises:
+        UserError: If the inputs are no images, or smaller than 2 x 2.
+    """
+    if len(shape) != 3 or min(shape[1:]) < 2:
+        raise UserError(
+            f"{network} takes images, and one input is {' x '.join(map(str, shape))}",
+            allowed="channels x height x width, at least 2 x 2 pixels",
+            next_step="write a workload with a network for these inputs",
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
 class PhysicalNetwork(nn.Module):
     """A network split at its first physical layer.
 
     `prefix` holds what lies before the first physical layer, so that a grid of devices computes it
     once per batch; `physical` is the rest.
+
+    Attributes:
+        input_shape: The one shape of an input that the network takes, and None in the place of a
+            length that is free; None where other inputs fail by themselves.
     """
+
+    input_shape: tuple[int | None, ...] | None = None
+
+    def check_input(self, shape: tuple[int, ...], data: str) -> None:
+        """Refuses a data set whose inputs the network cannot take.
+
+        Args:
+            shape: Shape of one input.
+            data: Name of the set.
+
+        Raises:
+            UserError: If it is not `input_shape`.
+        """
+        mine = self.input_shape
+        if mine is None or (
+            len(mine) == len(shape)
+            and all(a is None or a == b for a, b in zip(mine, shape, strict=True))
+        ):
+            return
+        words = " x ".join("any" if size is None else str(size) for size in mine)
+        raise UserError(
+            f"{type(self).__name__} takes inputs of {words}, and those of data {data!r} are "
+            f"{' x '.join(map(str, shape))}",
+            allowed="a data set with inputs of that shape",
+            next_step="write a workload with a network for these inputs",
+        )
 
     def prefix(self, x: Tensor) -> Tensor:
         """Digital layers before the first physical one; the identity by default."""
@@ -68,9 +121,18 @@ class LeNet5(PhysicalNetwork):
         conv: Makes a convolution layer.
         linear: Makes a linear layer.
         fc_relu: ReLU after the first two linear layers; False is a variant of the published code.
+        n_classes: Number of outputs.
     """
 
-    def __init__(self, conv: ConvFactory, linear: LinearFactory, fc_relu: bool = True) -> None:
+    input_shape = (1, 28, 28)
+
+    def __init__(
+        self,
+        conv: ConvFactory,
+        linear: LinearFactory,
+        fc_relu: bool = True,
+        n_classes: int = 10,
+    ) -> None:
         super().__init__()
         self.conv1 = conv(1, 6, 5, 2)
         self.norm1 = nn.BatchNorm2d(6)
@@ -80,11 +142,11 @@ class LeNet5(PhysicalNetwork):
         self.norm3 = nn.BatchNorm1d(120)
         self.fc2 = linear(120, 84)
         self.norm4 = nn.BatchNorm1d(84)
-        self.fc3 = linear(84, 10)
+        self.fc3 = linear(84, n_classes)
         self.fc_relu = fc_relu
 
     def physical(self, h: Tensor) -> Tensor:
-        """Logits (B, 10) from images (B, 1, 28, 28)."""
+        """Logits (B, classes) from images (B, 1, 28, 28)."""
         h = conv_block(self.conv1, self.norm1, h)
         h = conv_block(self.conv2, self.norm2, h)
         activation = F.relu if self.fc_relu else nn.Identity()
@@ -99,18 +161,29 @@ class DigitsNet(PhysicalNetwork):
     Args:
         conv: Makes a convolution layer.
         linear: Makes a linear layer.
+        image: Channels, height and width of the images; their size decides that of the second
+            layer.
+        n_classes: Number of outputs.
     """
 
-    def __init__(self, conv: ConvFactory, linear: LinearFactory) -> None:
+    def __init__(
+        self,
+        conv: ConvFactory,
+        linear: LinearFactory,
+        image: Sequence[int] = (1, 8, 8),
+        n_classes: int = 10,
+    ) -> None:
         super().__init__()
-        self.conv1 = conv(1, 8, 3, 1)
+        channels, height, width = image_size(image, "DigitsNet")
+        self.input_shape = (channels, height, width)
+        self.conv1 = conv(channels, 8, 3, 1)
         self.norm1 = nn.BatchNorm2d(8)
-        self.fc1 = linear(128, 32)
+        self.fc1 = linear(8 * (height // 2) * (width // 2), 32)
         self.norm2 = nn.BatchNorm1d(32)
-        self.fc2 = linear(32, 10)
+        self.fc2 = linear(32, n_classes)
 
     def physical(self, h: Tensor) -> Tensor:
-        """Logits (B, 10) from images (B, 1, 8, 8)."""
+        """Logits (B, classes) from images (B, C, H, W)."""
         h = conv_block(self.conv1, self.norm1, h)
         h = F.relu(self.norm2(self.fc1(h.flatten(1))))
         return self.fc2(h)
@@ -203,6 +276,7 @@ class MeshNet(PhysicalNetwork):
         self.front = front
         self.mesh = mesh
         self.n_classes = n_classes
+        self.input_shape = getattr(front, "input_shape", None)
 
     def prefix(self, x: Tensor) -> Tensor:
         """Features (B, ports) of images (B, 1, H, W)."""
@@ -222,6 +296,8 @@ class LeNetFront(nn.Module):
     Args:
         ports: Number of features.
     """
+
+    input_shape = (1, 28, 28)
 
     def __init__(self, ports: int = 64) -> None:
         super().__init__()
@@ -245,16 +321,19 @@ class DigitsFront(nn.Module):
 
     Args:
         ports: Number of features.
+        image: Channels, height and width of the images.
     """
 
-    def __init__(self, ports: int) -> None:
+    def __init__(self, ports: int, image: Sequence[int] = (1, 8, 8)) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 8, 3, padding=1)
+        channels, height, width = image_size(image, "DigitsFront")
+        self.input_shape = (channels, height, width)
+        self.conv1 = nn.Conv2d(channels, 8, 3, padding=1)
         self.norm1 = nn.BatchNorm2d(8)
-        self.fc1 = nn.Linear(128, ports)
+        self.fc1 = nn.Linear(8 * (height // 2) * (width // 2), ports)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, ports) from images (B, 1, 8, 8)."""
+        """Features (B, ports) from images (B, C, H, W)."""
         return self.fc1(max_pool_2x2(F.relu(self.norm1(self.conv1(x)))).flatten(1))
 
 
@@ -264,6 +343,8 @@ class FourierInput(nn.Module):
     Args:
         side: Side of the centre square of the shifted two-dimensional Fourier transform.
     """
+
+    input_shape = (1, None, None)
 
     def __init__(self, side: int = 8) -> None:
         super().__init__()
@@ -327,6 +408,7 @@ class OpticalNet(PhysicalNetwork):
             self.add_module(f"mesh{i}", mesh)
         self.activation = ElectroOptic()
         self.n_classes = n_classes
+        self.input_shape = getattr(front, "input_shape", None)
 
     def prefix(self, x: Tensor) -> Tensor:
         """Fields (B, ports) of images (B, 1, H, W)."""
@@ -346,10 +428,17 @@ class FreeSpaceNet(PhysicalNetwork):
     Args:
         first: Layer (pixels, hidden).
         second: Layer (hidden, classes).
+        image: Channels, height and width of the images that the first layer shows.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    def __init__(
+        self,
+        first: nn.Module,
+        second: nn.Module,
+        image: tuple[int, int, int] | None = None,
+    ) -> None:
         super().__init__()
+        self.input_shape = image
         self.fc1 = first
         self.fc2 = second
 
@@ -373,6 +462,8 @@ class DiffractiveNet(PhysicalNetwork):
         fine_imaging: ``imaging`` onto the samples of the deployed stack, where these are finer than
             those of the model in training.
     """
+
+    input_shape = (1, None, None)
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ def test_check_reports_each_check(tmp_path: Path) -> None:
 def test_data_names_the_fingerprint(tmp_path: Path) -> None:
     assert "sha256:" in command("data", "digits", cwd=tmp_path).out
     found = json.loads(command("data", "Digits", "--format", "json", cwd=tmp_path).out)
-    assert found["train_images"] == 1437
+    assert (found["n_train"], found["input_shape"], found["n_classes"]) == (1437, [1, 8, 8], 10)
     done = command("data", "mnist", "--root", "nowhere", cwd=tmp_path, status=2)
     assert "pnnbench data mnist --download" in done.err
 

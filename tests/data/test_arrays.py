@@ -1,31 +1,32 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from pnnbench.data.arrays import ImageArrays, digest_arrays
+from pnnbench.data.arrays import Arrays, digest_arrays
 from pnnbench.errors import UserError
 
 
 def parts(seed: int = 0) -> dict[str, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
     return {
-        "train_images": torch.randint(0, 256, (6, 1, 3, 2), generator=g, dtype=torch.uint8),
-        "train_labels": torch.tensor([0, 1, 2, 0, 1, 2]),
-        "test_images": torch.randint(0, 256, (2, 1, 3, 2), generator=g, dtype=torch.uint8),
-        "test_labels": torch.tensor([2, 0]),
+        "train_inputs": torch.randint(0, 256, (6, 1, 3, 2), generator=g, dtype=torch.uint8),
+        "train_targets": torch.tensor([0, 1, 2, 0, 1, 2]),
+        "test_inputs": torch.randint(0, 256, (2, 1, 3, 2), generator=g, dtype=torch.uint8),
+        "test_targets": torch.tensor([2, 0]),
     }
 
 
 def test_fingerprint_is_pinned_and_ignores_name_and_strides():
     a = parts()
-    reference = ImageArrays("a", **a, n_classes=3)
+    reference = Arrays("a", **a, n_classes=3)
     strided = {
         key: value.repeat_interleave(2, dim=0)[::2] for key, value in a.items()
     }  # same values, other memory layout
-    assert not strided["train_images"].is_contiguous()
-    assert ImageArrays("b", **strided, n_classes=3).fingerprint == reference.fingerprint
-    assert reference.image_shape == (1, 3, 2)
+    assert not strided["train_inputs"].is_contiguous()
+    assert Arrays("b", **strided, n_classes=3).fingerprint == reference.fingerprint
+    assert reference.input_shape == (1, 3, 2)
     # Written out by hand from the documented layout: "name dtype shape\n" and the bytes.
     import hashlib
 
@@ -34,38 +35,114 @@ def test_fingerprint_is_pinned_and_ignores_name_and_strides():
     assert digest_arrays([("x", torch.tensor([1, 258]))]) == expected
 
 
-@pytest.mark.parametrize("part", ["train_images", "train_labels", "test_images", "test_labels"])
+@pytest.mark.parametrize("part", ["train_inputs", "train_targets", "test_inputs", "test_targets"])
 def test_fingerprint_follows_every_array(part: str):
     a = parts()
-    before = ImageArrays("a", **a, n_classes=3).fingerprint
+    before = Arrays("a", **a, n_classes=3).fingerprint
     a[part] = a[part].clone()
     a[part].view(-1)[-1] = (a[part].view(-1)[-1] + 1) % 3
-    assert ImageArrays("a", **a, n_classes=3).fingerprint != before
+    assert Arrays("a", **a, n_classes=3).fingerprint != before
 
 
 def test_fingerprint_follows_the_shape():
     a = parts()
-    before = ImageArrays("a", **a, n_classes=3).fingerprint
-    for part in ("train_images", "test_images"):
+    before = Arrays("a", **a, n_classes=3).fingerprint
+    for part in ("train_inputs", "test_inputs"):
         a[part] = a[part].reshape(-1, 1, 2, 3)
-    assert ImageArrays("a", **a, n_classes=3).fingerprint != before
+    assert Arrays("a", **a, n_classes=3).fingerprint != before
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train_images": torch.zeros(6, 1, 3, 2)}, r"train images are torch.float32"),
-        ({"test_images": torch.zeros(2, 3, 2, dtype=torch.uint8)}, r"shape \(2, 3, 2\)"),
-        ({"train_labels": torch.zeros(6, dtype=torch.int32)}, r"train labels are torch.int32"),
-        ({"test_labels": torch.zeros(3, dtype=torch.int64)}, r"shape \(3,\)"),
-        ({"test_labels": torch.tensor([0, 3])}, r"test labels run from 0 to 3"),
-        ({"train_labels": torch.tensor([0, 1, 2, 0, 1, -1])}, r"labels run from -1"),
-        ({"test_images": torch.zeros(2, 1, 2, 2, dtype=torch.uint8)}, r"\(1, 2, 2\)"),
-        ({"train_images": torch.zeros(0, 1, 3, 2, dtype=torch.uint8)}, r"not empty"),
+        ({"train_inputs": torch.zeros(6, 1, 3, 2)}, r"torch.float32 of shape .* torch.uint8"),
+        ({"test_inputs": torch.zeros(2, 3, 2, dtype=torch.uint8)}, r"shape \(3, 2\)"),
+        ({"train_targets": torch.zeros(6)}, r"train targets are torch.float32"),
+        ({"train_targets": torch.zeros(6, 3).long()}, r"are torch.int64 of shape \(6, 3\)"),
+        ({"test_targets": torch.zeros(3, dtype=torch.int64)}, r"2 inputs and targets of shape \(3"),
+        ({"test_targets": torch.tensor([0, 3])}, r"test targets run from 0 to 3"),
+        ({"train_targets": torch.tensor([0, 1, 2, 0, 1, -1])}, r"targets run from -1"),
+        ({"test_inputs": torch.zeros(2, 1, 2, 2, dtype=torch.uint8)}, r"\(1, 2, 2\)"),
+        ({"train_inputs": torch.zeros(0, 1, 3, 2, dtype=torch.uint8)}, r"not empty"),
+        ({"train_inputs": torch.zeros(6)}, r"at least one dimension behind N"),
+        ({"train_inputs": [[1.0], [2.0, 3.0]]}, r"train_inputs are no array"),
         ({"n_classes": 1}, r"n_classes is 1"),
+        ({"n_classes": None}, r"train targets are torch.int64 .* n_classes is None"),
+        ({"validation_inputs": torch.zeros(1, 1, 3, 2)}, r"has inputs and targets"),
     ],
 )
 def test_bad_arrays_are_refused(changes: dict, message: str):
     given = {"name": "bad", **parts(), "n_classes": 3} | changes
     with pytest.raises(UserError, match=message):
-        ImageArrays(**given)
+        Arrays(**given)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_counted_and_refused(part: str, bad: float):
+    given = {**vectors(), "n_classes": None}
+    for kind in ("inputs", "targets"):
+        broken = given[f"{part}_{kind}"].copy()
+        broken.reshape(-1)[1] = bad
+        with pytest.raises(UserError, match=rf"{part} {kind}: 1 of {broken.size} numbers are not"):
+            Arrays("bad", **{**given, f"{part}_{kind}": broken})
+
+
+def vectors() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        "train_inputs": rng.normal(size=(6, 5)),
+        "train_targets": rng.normal(size=(6, 2)),
+        "test_inputs": rng.normal(size=(3, 5)),
+        "test_targets": rng.normal(size=(3, 2)),
+    }
+
+
+def test_numpy_floats_become_single_and_tensors_keep_their_precision():
+    given = vectors()
+    single = Arrays("v", **given, n_classes=None)
+    assert single.train_inputs.dtype == single.test_targets.dtype == torch.float32
+    assert (single.train_inputs.numpy() == given["train_inputs"].astype(np.float32)).all()
+    double = Arrays("v", **{k: torch.from_numpy(v) for k, v in given.items()}, n_classes=None)
+    assert double.train_inputs.dtype == torch.float64
+    assert double.fingerprint != single.fingerprint
+    assert (single.input_shape, single.n_classes) == ((5,), None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_classes_of_any_integers_are_one_set(dtype: type):
+    labels = np.array([0, 1, 2, 0, 1, 2], dtype=dtype)
+    given = {**vectors(), "train_targets": labels, "test_targets": labels[:3]}
+    a = Arrays("v", **given, n_classes=3)
+    assert a.train_targets.dtype == torch.int64
+    wide = {"train_targets": labels.astype(np.int16), "test_targets": labels[:3].astype(np.int16)}
+    assert Arrays("w", **{**given, **wide}, n_classes=3).fingerprint == a.fingerprint
+
+
+def test_mixing_keeps_pairs_and_makes_heads_and_tails_fair():
+    targets = torch.arange(3000) // 1000  # sorted by class
+    inputs = torch.stack([torch.arange(3000.0), targets.float()], 1)
+    found = Arrays("s", inputs, targets, inputs[::2], targets[::2], 3).mixed()
+    assert torch.equal(found.train_inputs[:, 1].long(), found.train_targets)
+    assert sorted(found.train_inputs[:, 0].tolist()) == list(range(3000))
+    for part in (found.train_targets[:300], found.train_targets[-300:], found.test_targets[:300]):
+        # Each class is expected 100 times, give or take 8; five times that is never met.
+        assert (part.bincount(minlength=3) - 100).abs().max() < 40
+    again = Arrays("s", inputs, targets, inputs[::2], targets[::2], 3).mixed()
+    assert again.fingerprint == found.fingerprint
+
+
+def test_a_validation_split_is_in_the_fingerprint_and_its_absence_is_not():
+    a = parts()
+    without = Arrays("a", **a, n_classes=3)
+    own = Arrays(
+        "a",
+        **a,
+        n_classes=3,
+        validation_inputs=a["test_inputs"],
+        validation_targets=a["test_targets"],
+    )
+    named = [(n.replace("inputs", "images").replace("targets", "labels"), v) for n, v in a.items()]
+    assert without.fingerprint == digest_arrays(named)
+    more = [("validation_images", a["test_inputs"]), ("validation_labels", a["test_targets"])]
+    assert own.fingerprint == digest_arrays([*named, *more])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pnnbench.data import ImageDataModule, load
 from pnnbench.data import datamodule as module_under_test
-from pnnbench.data.arrays import ImageArrays
+from pnnbench.data.arrays import Arrays
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
 
@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 
-def numbered(n: int = 53, n_test: int = 11) -> ImageArrays:
+def numbered(n: int = 53, n_test: int = 11) -> Arrays:
     """Images whose pixels spell their own index, so that a batch tells which images it holds."""
 
     def part(count: int) -> tuple[Tensor, Tensor]:
@@ -30,7 +30,7 @@ def numbered(n: int = 53, n_test: int = 11) -> ImageArrays:
         images = torch.stack([index // 256, index % 256], dim=1).to(torch.uint8)
         return images.reshape(-1, 1, 1, 2), index % 3
 
-    return ImageArrays("numbered", *part(n), *part(n_test), n_classes=3)
+    return Arrays("numbered", *part(n), *part(n_test), n_classes=3)
 
 
 def indices(images: Tensor) -> list[int]:
@@ -243,7 +243,7 @@ def test_inputs_are_bytes_over_255(limit_bytes: int, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module_under_test, "FLOAT_LIMIT_BYTES", limit_bytes)
     digits = load("digits")
     data = ImageDataModule(digits, batch_size=64, seed=1)
-    expected = digits.train_images.numpy().astype("float32") / 255
+    expected = digits.train_inputs.numpy().astype("float32") / 255
     x, y = data.train_tensors()
     assert x.dtype == torch.float32
     assert y.dtype == torch.int64
@@ -252,8 +252,8 @@ def test_inputs_are_bytes_over_255(limit_bytes: int, monkeypatch: pytest.MonkeyP
     for index, batch in zip(data.train_batches(0), data.train_dataloader(), strict=True):
         assert isinstance(batch, tuple)
         assert (batch[0].numpy() == expected[index.numpy()]).all()
-        assert torch.equal(batch[1], digits.train_labels[index])
-    assert digits.train_images.dtype == torch.uint8
+        assert torch.equal(batch[1], digits.train_targets[index])
+    assert digits.train_inputs.dtype == torch.uint8
 
 
 def test_a_set_can_be_given_by_name(tmp_path: Path):

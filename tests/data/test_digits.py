@@ -21,8 +21,8 @@ def raw() -> tuple[torch.Tensor, torch.Tensor]:
 def test_fingerprint_and_shapes_are_pinned():
     digits = load("digits")
     assert digits.fingerprint == FINGERPRINT
-    assert digits.train_images.shape == (1437, 1, 8, 8)
-    assert digits.test_images.shape == (360, 1, 8, 8)
+    assert digits.train_inputs.shape == (1437, 1, 8, 8)
+    assert digits.test_inputs.shape == (360, 1, 8, 8)
     assert digits.n_classes == 10
 
 
@@ -31,11 +31,11 @@ def test_pixels_are_the_stored_ones_rescaled():
     train, test = stratified_split(labels, N_TEST, SPLIT_SEED)
     digits = load("digits")
     for part, index in (("train", train), ("test", test)):
-        images = getattr(digits, f"{part}_images").reshape(-1, 64).double()
+        images = getattr(digits, f"{part}_inputs").reshape(-1, 64).double()
         exact = pixels[index] * 255 / 16
         assert (images - exact).abs().max() <= 0.5
-        assert torch.equal(getattr(digits, f"{part}_labels"), labels[index])
-    assert int(digits.train_images.max()) == 255
+        assert torch.equal(getattr(digits, f"{part}_targets"), labels[index])
+    assert int(digits.train_inputs.max()) == 255
 
 
 def test_split_of_the_digits_is_stratified_and_disjoint():
@@ -65,7 +65,11 @@ def test_any_split_is_stratified_and_disjoint(labels: list[int], fraction: float
 def test_parts_are_mixed_so_that_a_slice_is_a_sample():
     # The stored order is by writer; 100 images from either end must hold every class.
     digits = load("digits")
-    for labels in (digits.train_labels[:100], digits.train_labels[-100:], digits.test_labels[:100]):
+    for labels in (
+        digits.train_targets[:100],
+        digits.train_targets[-100:],
+        digits.test_targets[:100],
+    ):
         assert torch.bincount(labels, minlength=10).min() >= 2
 
 

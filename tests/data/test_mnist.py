@@ -8,14 +8,17 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 
 from pnnbench.data import fetch, load
-from pnnbench.data.arrays import ImageArrays
-from pnnbench.data.mnist import data_root
+from pnnbench.data.arrays import Arrays
+from pnnbench.data.manifest import manifest
+from pnnbench.data.mnist import KMNIST, FashionMNIST, IDXSet, data_root
 from pnnbench.errors import UserError
 
 FILES = [
@@ -34,7 +37,7 @@ ORIGINAL_MD5 = {
 
 
 @pytest.fixture(scope="module")
-def mnist(mnist_root: Path) -> ImageArrays:
+def mnist(mnist_root: Path) -> Arrays:
     return load("mnist", root=mnist_root)
 
 
@@ -64,15 +67,15 @@ def test_manifest_describes_the_original_files(mnist_root: Path):
         assert hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
 
 
-def test_reads_what_torchvision_reads(mnist: ImageArrays, mnist_root: Path):
+def test_reads_what_torchvision_reads(mnist: Arrays, mnist_root: Path):
     for part, train, n in (("train", True, 60_000), ("test", False, 10_000)):
         theirs = torchvision.datasets.MNIST(str(mnist_root), train=train, download=False)
-        images = getattr(mnist, f"{part}_images")
+        images = getattr(mnist, f"{part}_inputs")
         assert images.shape == (n, 1, 28, 28)
         assert torch.equal(images[:, 0], theirs.data)
-        assert torch.equal(getattr(mnist, f"{part}_labels"), theirs.targets)
+        assert torch.equal(getattr(mnist, f"{part}_targets"), theirs.targets)
     # LeCun et al.: mean 0.1307 and standard deviation 0.3081 over the training pixels.
-    pixels = mnist.train_images.double() / 255
+    pixels = mnist.train_inputs.double() / 255
     assert pixels.mean().item() == pytest.approx(0.1307, abs=5e-5)
     assert pixels.std().item() == pytest.approx(0.3081, abs=5e-5)
 
@@ -108,7 +111,7 @@ def test_old_processed_files_are_not_read_instead(copied_root: Path):
     for name in ("training.pt", "test.pt"):
         torch.save(wrong, processed / name)
     assert len(torchvision.datasets.MNIST(str(copied_root), download=False)) == 3
-    assert len(load("mnist", root=copied_root).train_labels) == 60_000
+    assert len(load("mnist", root=copied_root).train_targets) == 60_000
 
 
 def test_missing_data_says_what_to_do(tmp_path: Path):
@@ -139,7 +142,7 @@ def test_first_named_root_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "next:    pnnbench data mnist --download" in str(caught.value)
     monkeypatch.setenv("PNNBENCH_DATA", str(mnist_root))
     assert data_root() == (mnist_root, "from PNNBENCH_DATA")
-    assert len(load("mnist").test_labels) == 10_000
+    assert len(load("mnist").test_targets) == 10_000
     assert data_root("~/x") == (tmp_path / "home" / "x", "given as root")
 
 
@@ -181,7 +184,7 @@ def mirror(
 def test_fetch_downloads_repairs_and_then_rests(
     mirror: tuple[Path, list[str]],
     tmp_path: Path,
-    mnist: ImageArrays,
+    mnist: Arrays,
     monkeypatch: pytest.MonkeyPatch,
 ):
     folder, requests = mirror
@@ -223,3 +226,105 @@ def test_failed_download_reads_well(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fetch("mnist", tmp_path)
     assert f"copy the four IDX files to {tmp_path / 'MNIST' / 'raw'}" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+class Packed(IDXSet):
+    """A small set whose files are known by the hashes of the packed ones."""
+
+    name = "small"
+    title = "FashionMNIST"
+    input_shape = (1, 5, 4)
+    n_classes = 3
+    entry: ClassVar[dict] = {}
+
+
+def idx(values: np.ndarray) -> bytes:
+    """The format of the files: a magic number, big-endian lengths, bytes."""
+    sizes = b"".join(n.to_bytes(4, "big") for n in values.shape)
+    return (0x0800 + values.ndim).to_bytes(4, "big") + sizes + values.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[IDXSet, Path, list[np.ndarray]]:
+    """A set of packed IDX files, its data folder and what the files hold."""
+    rng = np.random.default_rng(0)
+    parts = [
+        rng.integers(0, 256, (7, 5, 4)),
+        np.arange(7) % 3,
+        rng.integers(0, 256, (4, 5, 4)),
+        np.arange(4) % 3,
+    ]
+    raw = tmp_path / "data" / Packed.title / "raw"
+    raw.mkdir(parents=True)
+    known = {}
+    for name, values in zip(FILES, parts, strict=True):
+        packed = raw / f"{name}.gz"
+        packed.write_bytes(gzip.compress(idx(values), mtime=0))
+        md5 = hashlib.md5(packed.read_bytes(), usedforsecurity=False).hexdigest()
+        known[packed.name] = {"md5": f"md5:{md5}"}
+    made = Packed()
+    made.entry = {"files": known}
+    return made, tmp_path / "data", parts
+
+
+def test_packed_files_are_checked_and_read(small: tuple[IDXSet, Path, list[np.ndarray]]):
+    data, root, parts = small
+    found = data.load(root)
+    for name, values in zip(("train_inputs", "test_inputs"), parts[::2], strict=True):
+        assert (getattr(found, name)[:, 0].numpy() == values).all()
+    for name, values in zip(("train_targets", "test_targets"), parts[1::2], strict=True):
+        assert (getattr(found, name).numpy() == values).all()
+    assert (found.name, found.n_classes, found.input_shape) == ("small", 3, (1, 5, 4))
+    damaged = root / Packed.title / "raw" / f"{FILES[2]}.gz"
+    damaged.write_bytes(gzip.compress(idx(parts[2] ^ 1), mtime=0))
+    with pytest.raises(UserError, match=r"not the original FashionMNIST file: its hash is md5:"):
+        data.load(root)
+    damaged.unlink()
+    with pytest.raises(UserError, match=rf"FashionMNIST is not there: {FILES[2]}.gz not found"):
+        data.load(root)
+
+
+def test_packed_files_are_downloaded_checked_and_kept(
+    small: tuple[IDXSet, Path, list[np.ndarray]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    data, root, _ = small
+    folder = root / Packed.title / "raw"
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *args: object) -> None:
+            """torchvision first looks for redirects and hangs up; that is no error here."""
+
+    server = Server(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    theirs = torchvision.datasets.FashionMNIST
+    monkeypatch.setattr(theirs, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+    resources = [(name, known["md5"][4:]) for name, known in data.entry["files"].items()]
+    monkeypatch.setattr(theirs, "resources", resources)
+    try:
+        new = tmp_path / "new"
+        assert data.load(new, download=True).fingerprint == data.load(root).fingerprint
+        kept = sorted(path.name for path in (new / Packed.title / "raw").iterdir())
+        assert kept == sorted(data.entry["files"])
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("cls", [FashionMNIST, KMNIST])
+def test_shipped_sets_are_known_by_the_hashes_of_their_publishers(cls: type[IDXSet]):
+    theirs = getattr(torchvision.datasets, cls.title)
+    told = {name: {"md5": f"md5:{md5}"} for name, md5 in theirs.resources}
+    assert manifest(cls.name)["files"] == told
+    assert [name.removesuffix(".gz") for name in told] == FILES
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist", "FASHION_MNIST"])
+def test_missing_sets_say_what_to_do(name: str, tmp_path: Path):
+    with pytest.raises(UserError) as caught:
+        load(name, root=tmp_path)
+    told = name.casefold().replace("_", "-")
+    assert f"pnnbench data {told} --download" in str(caught.value)
+    assert "train-images-idx3-ubyte.gz" in str(caught.value)

@@ -155,7 +155,8 @@ def test_outputs_without_a_signal_are_at_guessing_and_faint_ones_with_one_are_no
 
 def test_labels_are_classes_where_the_metric_scores_by_them():
     outputs, labels = logits(1.0, n=100)
-    require_class_labels(Task(), outputs, labels)
+    images = torch.zeros(100, 1)
+    require_class_labels(Task(), outputs, labels, images)
 
     class Odd(Accuracy):
         def update(self, outputs, labels):
@@ -166,9 +167,9 @@ def test_labels_are_classes_where_the_metric_scores_by_them():
         (Task(), outputs[:, :5].contiguous(), labels),
     ):
         with pytest.raises(LeftOutError, match="not the classes"):
-            require_class_labels(task, out, y)
+            require_class_labels(task, out, y, images)
     with pytest.raises(LeftOutError, match="does not classify"):
-        require_class_labels(Task(), outputs[:, 0], labels)
+        require_class_labels(Task(), outputs[:, 0], labels, images)
     outputs[3, 2] = math.inf
     with pytest.raises(NotFiniteError, match="1 of 100"):
-        require_class_labels(Task(), outputs, labels)
+        require_class_labels(Task(), outputs, labels, images)

@@ -104,7 +104,7 @@ def test_a_workload_that_does_not_classify_has_no_confusion_picture(tmp_path):
     assert list(drawn) == ["controls", "curve", "landscape"]
     assert [line.split(":")[0] for line in said] == ["no picture confusion"]
     with pytest.raises(LeftOutError, match="Quadratic does not classify"):
-        require_class_labels(workload, workload(x).detach(), x.sum(1))
+        require_class_labels(workload, workload(x).detach(), x.sum(1), x)
 
 
 def test_labels_that_are_not_the_classes_are_not_drawn_as_such(run, tmp_path):

@@ -88,11 +88,11 @@ def test_images_and_devices_of_training_choice_and_test_do_not_meet(tmp_path: Pa
     parts = [data.train_tensors()[0], data.validation_tensors()[0], data.test_tensors()[0]]
     arrays = data.arrays
     assert all(len(part) for part in parts)
-    kept = len(arrays.train_labels) - len(parts[1])
+    kept = len(arrays.train_targets) - len(parts[1])
     assert len(parts[0]) <= kept
-    assert torch.equal(parts[1], arrays.train_images[kept:].float() / 255.0)
-    assert torch.equal(parts[0], arrays.train_images[: len(parts[0])].float() / 255.0)
-    assert torch.equal(parts[2], arrays.test_images[: len(parts[2])].float() / 255.0)
+    assert torch.equal(parts[1], arrays.train_inputs[kept:].float() / 255.0)
+    assert torch.equal(parts[0], arrays.train_inputs[: len(parts[0])].float() / 255.0)
+    assert torch.equal(parts[2], arrays.test_inputs[: len(parts[2])].float() / 255.0)
     devices = [
         {training_device_seed(job.device)},
         set(validation_devices(job.devices)),

@@ -1,0 +1,147 @@
+"""A LightningDataModule as a data set: read once, in the order of its data, without shuffling."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+
+from pnnbench.data.arrays import Arrays
+from pnnbench.data.base import DataSet
+from pnnbench.data.items import item_tensor, stacked
+from pnnbench.errors import UserError
+
+#: Seed of the global generators while a module is read, so that a split that it draws is always the
+#: same one.
+READING_SEED = 20250101
+
+
+class DataModuleSet(DataSet):
+    """The data of a LightningDataModule.
+
+    ``prepare_data`` and ``setup`` run once, under fixed seeds of the global generators, which are
+    put back afterwards. Of each loader the data set is read in its own order: shuffling, samplers
+    and ``drop_last`` do not count, and a random transform is drawn once for each item. The module's
+    validation split never is in the training set: it is what is held out; where there is no test
+    loader it is the test set. Targets that are whole numbers are classes, of which the module's
+    ``num_classes`` or ``n_classes`` says how many there are, else the largest of them.
+
+    Args:
+        module: The module.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.module = module
+        self.name = _name_of(module)
+
+    def source(self) -> type:
+        """The module's class."""
+        return type(self.module)
+
+    def load(self, root: str | Path | None = None, download: bool = False) -> Arrays:
+        """Reads the module.
+
+        Args:
+            root: Not used: the module knows where its data are.
+            download: Not used: ``prepare_data`` downloads what it needs.
+
+        Returns:
+            The set.
+
+        Raises:
+            UserError: If a loader is missing, there are several for one part, or items do not fit.
+        """
+        with _fixed_generators():
+            self.module.prepare_data()
+            self.module.setup("fit")
+            train = self._part("train")
+            validation = self._part("val")
+            self.module.setup("test")
+            test = self._part("test")
+        if train is None or (test is None and validation is None):
+            missing = "training" if train is None else "test"
+            raise UserError(
+                f"{self.name} has no {missing} data",
+                allowed="train_dataloader and test_dataloader, or val_dataloader as the test",
+            )
+        if test is None:
+            test, validation = validation, None
+        assert test is not None  # noqa: S101 - for the type checker
+        targets = [part[1] for part in (train, test, validation) if part is not None]
+        return Arrays(
+            self.name, *train, *test, self._classes(targets), *(validation or (None, None))
+        )
+
+    def _classes(self, targets: list[Tensor]) -> int | None:
+        if any(part.is_floating_point() for part in targets):
+            return None
+        for name in ("num_classes", "n_classes"):
+            found = getattr(self.module, name, None)
+            if isinstance(found, int) and not isinstance(found, bool):
+                return found
+        return max(2, 1 + max(int(part.max()) for part in targets))
+
+    def _part(self, part: str) -> tuple[Tensor, Tensor] | None:
+        """Inputs and targets of one part; None where the module has none."""
+        where = f"{self.name}: {part}_dataloader"
+        try:
+            loader = getattr(self.module, f"{part}_dataloader")()
+        except Exception as error:
+            # So say the methods of Lightning, of either of its packages, that there is none.
+            if type(error).__name__ not in ("MisconfigurationException", "NotImplementedError"):
+                raise
+            return None
+        if isinstance(loader, (list, tuple)) and len(loader) <= 1:
+            loader = loader[0] if loader else None
+        if loader is None:
+            return None
+        if not isinstance(loader, DataLoader):
+            raise UserError(f"{where} gives a {type(loader).__name__}", allowed="one DataLoader")
+        return stacked(_items(loader), where)
+
+
+def _items(loader: DataLoader[Any]) -> Iterable[Any]:
+    """The items of a loader in the order of its data set, as its own collation makes them."""
+    data = loader.dataset
+    if isinstance(data, IterableDataset):
+        items: Iterable[Any] = iter(data)
+    else:
+        items = (data[i] for i in range(len(data)))  # type: ignore[arg-type]
+    if loader.collate_fn is default_collate or loader.batch_size is None:
+        return items
+    return _one_by_one(items, loader.collate_fn)
+
+
+def _one_by_one(items: Iterable[Any], collate: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    """Items that a loader's own function has collated, each as a batch of one."""
+    for item in items:
+        batch = collate([item])
+        yield item_tensor(batch[0])[0], item_tensor(batch[1])[0]
+
+
+def _name_of(module: Any) -> str:
+    """The name that a module states, else that of its class."""
+    name = getattr(module, "name", None)
+    return name if isinstance(name, str) and name else type(module).__name__
+
+
+@contextmanager
+def _fixed_generators() -> Iterator[None]:
+    """Context with fixed seeds of the global generators, which are afterwards as they were."""
+    kept = np.random.get_state(), random.getstate()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(READING_SEED)
+        np.random.seed(READING_SEED)  # noqa: NPY002
+        random.seed(READING_SEED)
+        try:
+            yield
+        finally:
+            np.random.set_state(kept[0])  # noqa: NPY002
+            random.setstate(kept[1])

@@ -1,0 +1,163 @@
+"""Finds classes by name: entry points for everybody, or a dotted class path.
+
+The project's own classes come through the same door as anybody's.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError, failure_text, fold, unknown_name
+
+#: Kind of entry point -> what one of them is called.
+KINDS = {
+    "methods": "method",
+    "platforms": "platform",
+    "workloads": "workload",
+    "data": "data set",
+    "published": "published protocol",
+}
+
+
+def registered(kind: str) -> dict[str, EntryPoint]:
+    """Returns the entry points of one kind by name.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Raises:
+        UserError: If two installed packages register the same name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=f"pnnbench.{kind}"):
+        if point.name in found and found[point.name].value != point.value:
+            by_path = "" if kind == "published" else ", or name the class by its path"
+            raise UserError(
+                f"two packages register the {KINDS[kind]} {point.name!r}: "
+                f"{found[point.name].value} and {point.value}",
+                next_step=f"uninstall one of them{by_path}",
+            )
+        found[point.name] = point
+    return dict(sorted(found.items()))
+
+
+def registered_name(kind: str, name: str) -> str:
+    """Finds the registered name that is meant.
+
+    Args:
+        kind: One of `KINDS`.
+        name: A name in any case, with ``-`` or ``_``.
+
+    Returns:
+        The registered name, the same for every spelling; a name that is not registered, such as a
+        class path, as it was given.
+    """
+    points = registered(kind)
+    meant = [point for point in points if fold(point) == fold(name)]
+    return meant[0] if len(meant) == 1 and name not in points else name
+
+
+def is_path(name: str) -> bool:
+    """Whether a name is a class path ``package.module.Class`` and no registered name."""
+    return "." in name.strip(".:").replace(":", ".") and name[0] not in ".:"
+
+
+def check_name(kind: str, name: str, *, where: str = "") -> str:
+    """Checks a name before anything is imported.
+
+    Args:
+        kind: One of `KINDS`.
+        name: Registered name or class path.
+        where: Where the name was given, for the message.
+
+    Returns:
+        The registered name that is meant, or the class path as it was given.
+
+    Raises:
+        UserError: If it is neither registered nor a class path.
+    """
+    name = registered_name(kind, name)
+    points = registered(kind)
+    if name in points:
+        return name
+    next_step = f"pnnbench list {'platforms' if kind == 'published' else kind}"
+    stem = Path(name).stem
+    if stem.isidentifier() and (name.endswith(".py") or "/" in name):
+        next_step = f"name the class in the file: {stem}.NAME_OF_THE_CLASS"
+    elif is_path(name):
+        return name
+    raise unknown_name(KINDS[kind], name, points, where=where, next_step=next_step)
+
+
+def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
+    """Finds a class by its registered name or its path ``package.module.Class``.
+
+    Args:
+        kind: One of `KINDS` whose entry points are classes.
+        name: Registered name, in any case and with ``-`` or ``_``, or class path.
+        where: Where the name was given, for the message.
+
+    Returns:
+        The class.
+
+    Raises:
+        UserError: If there is no such name, module or class, or the module cannot be imported.
+    """
+    name = check_name(kind, name, where=where)
+    points = registered(kind)
+    prefix = f"{where}: " if where else ""
+    module_name, _, class_name = name.replace(":", ".").rpartition(".")
+    here = str(Path.cwd())
+    if here not in sys.path:  # the installed command does not search the working folder
+        sys.path.append(here)
+    try:
+        if name in points:
+            return points[name].load()
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever somebody's own file raises
+        module_name = points[name].module if name in points else module_name
+        raise _import_failure(
+            f"{prefix}cannot import {module_name!r}", module_name, error
+        ) from error
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        classes = [
+            n
+            for n, v in vars(module).items()
+            if isinstance(v, type) and v.__module__ == module_name
+        ]
+        raise unknown_name("class", class_name, classes, where=f"{prefix}{module_name}")
+    return found
+
+
+def proper_name(kind: str, cls: type) -> str:
+    """The name that stands for a class in records: registered if it is, else its path.
+
+    Args:
+        kind: One of `KINDS` whose entry points are classes.
+        cls: The class.
+
+    Returns:
+        Such as ``"sat"`` or ``"my_method.SignSAT"``.
+    """
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    for name, point in registered(kind).items():
+        if point.value == path:
+            return name
+    return path.replace(":", ".")
+
+
+def _import_failure(what: str, module_name: str, error: Exception) -> UserError:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module_name}.".startswith(f"{missing}."):
+        return UserError(
+            f"{what}: there is no module {missing!r}",
+            next_step="install the package, or run from the folder that holds the module",
+        )
+    return UserError(
+        f"{what}: {type(error).__name__}: {failure_text(error)}", next_step="mend the file"
+    )

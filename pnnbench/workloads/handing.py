@@ -1,0 +1,69 @@
+"""What a metric is handed: outputs and targets, the inputs too, or all of a cell at once.
+
+A ``torchmetrics.Metric`` says so by two attributes. ``needs``, a tuple of names among `NAMES`, is
+what its ``update`` takes, in that order; without it outputs and targets. ``whole = True`` asks for
+one call of ``update`` with all images of a cell; without it ``update`` is called batch by batch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torchmetrics
+from torch import Tensor
+
+from pnnbench.errors import UserError
+
+#: What a metric may need.
+NAMES = ("outputs", "targets", "inputs")
+
+
+def needs_of(metric: torchmetrics.Metric) -> tuple[str, ...]:
+    """What the ``update`` of a metric takes, in order.
+
+    Args:
+        metric: The metric.
+
+    Returns:
+        Names among `NAMES`.
+
+    Raises:
+        UserError: If the metric declares something else.
+    """
+    found = getattr(metric, "needs", NAMES[:2])
+    names = (found,) if isinstance(found, str) else tuple(found)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(NAMES):
+        raise UserError(
+            f"needs of the metric {type(metric).__name__} is {found!r}",
+            allowed=f"different names among {', '.join(NAMES)}, such as ('outputs', 'inputs')",
+        )
+    return names
+
+
+class Handing:
+    """A metric on its way through the images of one cell.
+
+    Args:
+        metric: A fresh metric.
+    """
+
+    def __init__(self, metric: torchmetrics.Metric) -> None:
+        self.metric = metric
+        self.needs = needs_of(metric)
+        self._whole = bool(getattr(metric, "whole", False))
+        self._kept: list[tuple[Tensor, ...]] = []
+
+    def update(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> None:
+        """Adds outputs, targets and inputs (B, ...) of some images."""
+        given = {"outputs": outputs, "targets": targets, "inputs": inputs}
+        chosen = tuple(given[name] for name in self.needs)
+        if self._whole:
+            self._kept.append(chosen)
+        else:
+            self.metric.update(*chosen)
+
+    def compute(self) -> float:
+        """The value over all images that were added."""
+        if self._kept:
+            self.metric.update(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
+            self._kept = []
+        return float(self.metric.compute())
