@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ class Reading:
         right: Which images are right, booleans (N,); None for tasks without right and wrong, and
             where `right_error` says why.
         right_error: Why it is not known which images are right.
+        also: Figures beside the metric by name; one that is not finite is left out.
     """
 
     value: float | None
@@ -36,11 +37,15 @@ class Reading:
     queries: int = 0
     right: Tensor | None = dataclasses.field(default=None, compare=False, repr=False)
     right_error: Exception | None = dataclasses.field(default=None, compare=False, repr=False)
+    also: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def as_dict(self, name: str = "value") -> dict[str, Any]:
-        """The value under a name, and ``not_finite`` if there are such images, as in records."""
+        """The value under a name, as in records.
+
+        Beside it ``not_finite`` if there are such images, and ``also`` if there are more figures.
+        """
         dark = {"not_finite": self.not_finite} if self.not_finite else {}
-        return {name: self.value, **dark}
+        return {name: self.value, **dark, **({"also": dict(self.also)} if self.also else {})}
 
 
 class Meter:
@@ -64,7 +69,7 @@ class Meter:
             except Exception as error:
                 self.error = error
 
-    def _value(self) -> float:
+    def _figures(self) -> tuple[float, dict[str, float]]:
         if self.error is not None:
             raise self.error
         # A metric that was not made for them may take such outputs for class 0, or for nothing.
@@ -73,15 +78,16 @@ class Meter:
                 f"the outputs of {self.not_finite} of {self.images} images are not finite, and "
                 f"{type(self.metric).__name__} does not say what they count"
             )
-        value = self.handing.compute()
+        value, also = self.handing.figures()
         if not math.isfinite(value):
             raise NotFiniteError(f"the metric {type(self.metric).__name__} is {value}")
-        return value
+        return value, {name: figure for name, figure in also.items() if math.isfinite(figure)}
 
     def reading(self) -> Reading:
         """The value, or why there is none."""
         try:
-            return Reading(self._value(), self.not_finite)
+            value, also = self._figures()
+            return Reading(value, self.not_finite, also=also)
         except Exception as error:
             return Reading(None, self.not_finite, error)
 

@@ -148,7 +148,7 @@ def _cells(where: str, groups: Any, test_devices: Any) -> list[dict[str, Any]]:
         for row in zip(*columns.values(), strict=True):
             found = dict(zip(columns, row, strict=True))
             cell = {**place, **{k: v for k, v in found.items() if isinstance(k, str)}}
-            beside = {k[1]: v for k, v in found.items() if not isinstance(k, str)}
+            beside = {k[1]: v for k, v in found.items() if not isinstance(k, str) and v is not None}
             if beside:
                 cell["also"] = beside
             if cell.get("not_finite", 0) is None:

@@ -96,7 +96,7 @@ def _curves(where: str, value: Any) -> None:
 def _also(where: str, value: Any) -> None:
     checks.mapping(where, value)
     for key, item in value.items():
-        checks.number_or_gap(f"{where}.{key}", item)
+        checks.number(f"{where}.{key}", item)
 
 
 _CELL = shape(

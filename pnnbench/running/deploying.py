@@ -50,6 +50,7 @@ def measure_deployments(
         "images": len(chosen),
         "queries": max(reading.queries for reading in readings),
         "values": [reading.value for reading in readings],
+        **({"also": [dict(r.also) for r in readings]} if any(r.also for r in readings) else {}),
         "counts": [cell.counts_when(OFFSET_CALIBRATED) for cell in cells],
     }
     return [step], gaps

@@ -3,9 +3,14 @@
 A ``torchmetrics.Metric`` says so by two attributes. ``needs``, a tuple of names among `NAMES`, is
 what its ``update`` takes, in that order; without it outputs and targets. ``whole = True`` asks for
 one call of ``update`` with all images of a cell; without it ``update`` is called batch by batch.
+
+A metric may give several figures, as a ``torchmetrics.MetricCollection`` does: ``compute`` returns
+a mapping. The first is the metric by which a board is sorted, the others stand beside it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 import torchmetrics
@@ -17,7 +22,7 @@ from pnnbench.errors import UserError
 NAMES = ("outputs", "targets", "inputs")
 
 
-def needs_of(metric: torchmetrics.Metric) -> tuple[str, ...]:
+def needs_of(metric: torchmetrics.Metric | torchmetrics.MetricCollection) -> tuple[str, ...]:
     """What the ``update`` of a metric takes, in order.
 
     Args:
@@ -46,7 +51,7 @@ class Handing:
         metric: A fresh metric.
     """
 
-    def __init__(self, metric: torchmetrics.Metric) -> None:
+    def __init__(self, metric: torchmetrics.Metric | torchmetrics.MetricCollection) -> None:
         self.metric = metric
         self.needs = needs_of(metric)
         self._whole = bool(getattr(metric, "whole", False))
@@ -61,9 +66,17 @@ class Handing:
         else:
             self.metric.update(*chosen)
 
-    def compute(self) -> float:
-        """The value over all images that were added."""
+    def figures(self) -> tuple[float, dict[str, float]]:
+        """The metric over all images that were added, and the figures beside it by name."""
         if self._kept:
             self.metric.update(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
             self._kept = []
-        return float(self.metric.compute())
+        found = self.metric.compute()
+        if not isinstance(found, Mapping):
+            return float(found), {}
+        first, *others = ((str(name), float(value)) for name, value in found.items())
+        return first[1], dict(others)
+
+    def compute(self) -> float:
+        """The metric over all images that were added."""
+        return self.figures()[0]

@@ -42,6 +42,9 @@ def cells(draw: hs.DrawFn) -> list[dict[str, Any]]:
             cell["value"] = draw(hs.none() | hs.floats(0, 1))
             if draw(hs.integers(0, 3)) == 0:
                 cell["not_finite"] = draw(hs.integers(0, 9))
+            names = draw(hs.lists(hs.sampled_from(["psnr_db", "ssim"]), unique=True))
+            if names:
+                cell["also"] = {name: draw(hs.floats(0, 1)) for name in names}
             found.append(cell)
     return found
 
