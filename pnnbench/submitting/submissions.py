@@ -133,7 +133,7 @@ def verify(
         What `remeasure` returns.
 
     Raises:
-        UserError: If the workload is not a registered one, the data differ, the tensors do not
+        UserError: If workload or data set is not a registered one, the data differ, the tensors do not
             fit, or a control is outside of its limits.
     """
     record = read_record(submission / "record.json")
@@ -144,6 +144,12 @@ def verify(
         raise UserError(
             f"{submission} ran on {name!r}, which is not registered",
             allowed=", ".join(registered("workloads")),
+        )
+    brought = record["job"].get("data", {"set": ""})["set"].partition(":")[0]
+    if brought and brought not in registered("data"):
+        raise UserError(
+            f"{submission} ran on the data set {brought!r}, which is not registered",
+            allowed=", ".join(registered("data")),
         )
     workload = load_trained(submission, record)
     tier = record["config"]["tier"]

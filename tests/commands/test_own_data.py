@@ -232,3 +232,19 @@ def test_train_names_the_board_by_the_data_and_keeps_the_other(tmp_path: Path) -
     assert workloads == {"mzi-digits", "mzi-digits on halves"}
     wrong = command(*given, "--data-set", "halfes.Halves", cwd=tmp_path, status=2)
     assert "halfes" in wrong.err
+
+
+def test_a_submission_brings_no_code_with_its_data(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from pnnbench.data import DataSet\n"
+        "from pnnbench.data.digits import Digits\n"
+        "class Mine(Digits):\n"
+        "    pass\n"
+    )
+    given = ("--data-set", "mine.Mine", "--tier", "smoke", *QUIET)
+    command("train", "mzi-digits", "bp", *given, cwd=tmp_path)
+    folder = next((tmp_path / "runs").glob("*/*/record.json")).parent
+    made = command("submit", folder, "--out", tmp_path, cwd=tmp_path).out.split(": ")[1].strip()
+    (tmp_path / "mine.py").write_text("raise SystemExit('this code must not run')\n")
+    refused = command("verify", made, cwd=tmp_path, status=2).err
+    assert "ran on the data set 'mine.Mine', which is not registered" in refused
