@@ -8,7 +8,7 @@ import torchmetrics
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule
+from pnnbench.data import DataModule
 from pnnbench.evaluation.harness import DeviceNoise, evaluate_clean, evaluate_grid, measure_grid
 from pnnbench.platforms.base import Condition, operate
 from pnnbench.running.watching import ValidationCurve
@@ -82,13 +82,13 @@ def brute(workload: Workload, outputs: Tensor, x: Tensor, y: Tensor) -> float:
 @pytest.fixture(scope="module", params=[Reconstructing, Ranking])
 def workload(request: pytest.FixtureRequest) -> Workload:
     made = request.param(0)
-    made.calibrate(ImageDataModule("digits", limit_train=100).train_tensors()[0])
+    made.calibrate(DataModule("digits", limit_train=100).train_tensors()[0])
     return made.double()
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
-    x, y = ImageDataModule("digits", limit_test=N).test_tensors()
+    x, y = DataModule("digits", limit_test=N).test_tensors()
     return x.double(), y
 
 
