@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.published.mzi import LAMBDA_IMAGES, lambda_all
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="?", default=Path("runs/mzi_published"))
     parser.add_argument("--out", type=Path, default=Path("leaderboards/mzi_published"))
     args = parser.parse_args()
-    images, labels = ImageDataModule(load("mnist"), batch_size=100, seed=0).test_tensors()
+    images, labels = DataModule(load("mnist"), batch_size=100, seed=0).test_tensors()
     rows: dict[str, list[dict[str, Any]]] = {}
     for record in read_records(args.runs):
         if record["status"] != "ok":

@@ -27,7 +27,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.dat import DAT, DATInternal
 from pnnbench.methods.pat import PAT
@@ -105,7 +105,7 @@ def run(job: tuple[float, str, int, int, float, str]) -> dict[str, Any]:
     workload = WORKLOADS[severity](seed)
     method = method_of(name, lr)
     method.seed, method.schedule = seed, schedule
-    data = ImageDataModule(load("mnist"), batch_size=500, seed=seed)
+    data = DataModule(load("mnist"), batch_size=500, seed=seed)
     begun = time.perf_counter()
     label = f"{severity:g} rad  {name}  seed {seed}"
 

@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from torch import Tensor
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_clean, measure_grid
 from pnnbench.registry import method_class, method_parameters, workload_class
@@ -73,7 +73,7 @@ def row(args: argparse.Namespace, name: str, params: dict[str, Any], found: Foun
     cls = workload_class(args.workload)
     tier = cls.tier(args.tier)
     for seed in args.seeds:
-        data = ImageDataModule(
+        data = DataModule(
             cls.data,
             batch_size=tier.batch_size,
             seed=seed,

@@ -18,7 +18,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.companions import ball_increase
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.sharpness import SUBSAMPLE, Figures, measure_sharpness
@@ -62,10 +62,10 @@ RATES = {"mrr-mnist": {"lr": "0.043 mA"}}
 
 def trained(
     name: str, row: str, seed: int, tier_name: str
-) -> tuple[Workload, ImageDataModule, Device | None]:
+) -> tuple[Workload, DataModule, Device | None]:
     """A trained, calibrated workload with its data; the training device of a row in situ."""
     workload, tier = workload_class(name)(seed), workload_class(name).tier(tier_name)
-    data = ImageDataModule(
+    data = DataModule(
         workload.data,
         batch_size=tier.batch_size,
         seed=seed,
@@ -85,7 +85,7 @@ def trained(
     return done, data, device
 
 
-def line(workload: Workload, data: ImageDataModule, device: Device | None, images: int) -> str:
+def line(workload: Workload, data: DataModule, device: Device | None, images: int) -> str:
     """The figures of one point."""
     x, y = sharpness_sample(data, images)
     found: Figures = measure_sharpness(

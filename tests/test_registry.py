@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pnnbench import registry
+from pnnbench.data import resolve_data
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -43,6 +44,7 @@ def install(folder: Path, name: str, group: str, entry: str) -> None:
                 "mzi3-mnist",
             },
         ),
+        ("data", {"digits", "mnist", "fashion-mnist", "kmnist", "image-folder"}),
     ],
 )
 def test_built_ins_come_through_entry_points(kind: str, names: set[str]) -> None:
@@ -56,6 +58,8 @@ def test_every_registered_class_loads_and_knows_its_name() -> None:
         assert issubclass(registry.method_class(name), TrainingMethod)
     for name in registry.registered("workloads"):
         assert registry.workload_class(name).name == name
+    for name in registry.registered("data"):
+        assert resolve_data(name).name == name
     assert registry.resolve("platforms", "mrr") is MRRWeightBank
 
 

@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 import torch
 from common import interleaved
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods import base
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.resources import keep_memory
@@ -35,7 +35,7 @@ CASES = (
 )
 
 
-def computing(workload: Workload, method: Any, data: ImageDataModule, epochs: int) -> None:
+def computing(workload: Workload, method: Any, data: DataModule, epochs: int) -> None:
     """The loss of each batch and its gradient, nothing else."""
     images, labels = data.train_tensors()
     workload.train()
@@ -49,7 +49,7 @@ def computing(workload: Workload, method: Any, data: ImageDataModule, epochs: in
             torch.autograd.grad(method.loss(workload, batch), parameters)
 
 
-def usual(workload: Workload, method: Any, data: ImageDataModule, epochs: int) -> None:
+def usual(workload: Workload, method: Any, data: DataModule, epochs: int) -> None:
     """Lightning's Trainer as it comes, with torch's Adam."""
     ours, base.Adam = base.Adam, torch.optim.Adam  # type: ignore[misc]
     filled = torch.utils.deterministic
@@ -72,12 +72,12 @@ def usual(workload: Workload, method: Any, data: ImageDataModule, epochs: int) -
         filled.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def through_fit(workload: Workload, method: Any, data: ImageDataModule, epochs: int) -> None:
+def through_fit(workload: Workload, method: Any, data: DataModule, epochs: int) -> None:
     """The project's own path."""
     fit(workload, method, data, epochs=epochs)
 
 
-WAYS: dict[str, Callable[[Workload, Any, ImageDataModule, int], None]] = {
+WAYS: dict[str, Callable[[Workload, Any, DataModule, int], None]] = {
     "computing": computing,
     "usual Trainer": usual,
     "fit": through_fit,
@@ -94,9 +94,9 @@ def main() -> None:
     for name, method, size in CASES:
         cls, images = workload_class(name), load(workload_class(name).data)
         sets = {
-            steps: ImageDataModule(images, batch_size=size, limit_train=min(size * steps, 1400))
+            steps: DataModule(images, batch_size=size, limit_train=min(size * steps, 1400))
             if name.endswith("digits")
-            else ImageDataModule(images, batch_size=size, limit_train=size * steps)
+            else DataModule(images, batch_size=size, limit_train=size * steps)
             for steps in (args.steps // 4, args.steps)
         }
         epochs = {s: max(1, s // len(d.train_batches(0))) for s, d in sets.items()}

@@ -11,7 +11,7 @@ from functools import partial
 from common import interleaved, report
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.evaluation import quick
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.methods.bp import BP
@@ -49,7 +49,7 @@ def main() -> None:
     keep_memory()
     for name, tier, rate in (("mrr-mnist", "standard", "0.043 mA"), ("mrr-digits", "quick", 0.1)):
         cls = workload_class(name)
-        data = ImageDataModule(load(cls.data), limit_train=10_000, limit_test=args.images)
+        data = DataModule(load(cls.data), limit_train=10_000, limit_test=args.images)
         workload = cls(0)
         fit(workload, BP(lr=rate), data, epochs=1 if name == "mrr-mnist" else 10)
         train, test = data.train_tensors()[0], data.test_tensors()

@@ -17,7 +17,7 @@ import torchmetrics
 from common import interleaved, report
 from torch.utils.data import DataLoader, TensorDataset
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, operate
 from pnnbench.registry import workload_class
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=2)
     args = parser.parse_args()
     tiers = {"mrr-digits": "quick", "mrr-mnist": "standard"}
-    sets = {name: ImageDataModule(load(workload_class(name).data)) for name in tiers}
+    sets = {name: DataModule(load(workload_class(name).data)) for name in tiers}
     for name, tier in tiers.items():
         workload, data = workload_class(name)(0), sets[name]
         workload.calibrate(data.train_tensors()[0][:1000])

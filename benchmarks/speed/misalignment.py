@@ -20,7 +20,7 @@ from common import interleaved, report
 from torch import Tensor
 from torchvision.transforms.functional import InterpolationMode, affine
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.freespace import FreeSpaceLayer
@@ -218,7 +218,7 @@ def growth(
         )
 
 
-def evaluation(workload: FreeSpaceMNIST, data: ImageDataModule, images: int, rounds: int) -> None:
+def evaluation(workload: FreeSpaceMNIST, data: DataModule, images: int, rounds: int) -> None:
     """The whole standard grid on test images: the harness against one cell at a time."""
     workload.calibrate(data.train_tensors()[0][:1000])
     x, y = (t[:images] for t in data.test_tensors())
@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=1000)
     args = parser.parse_args()
-    data = ImageDataModule(load(FreeSpaceMNIST.data))
+    data = DataModule(load(FreeSpaceMNIST.data))
     torch.manual_seed(0)
     workload = FreeSpaceMNIST(0)
     trained = {k: v.clone() for k, v in workload.state_dict().items()}

@@ -24,14 +24,14 @@ from pnnbench.script import run_script
 PROGRAM = """
 import inspect, json, sys, time
 import torch
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.running import jobs, measuring
 from pnnbench.running.training import fit
 torch.set_num_threads(1)
 name, rounds, lr = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 cls = jobs.workload_class(name)
 workload, tier = cls(0), cls.tier("quick")
-data = ImageDataModule(cls.data, batch_size=tier.batch_size, seed=0, holdout=256)
+data = DataModule(cls.data, batch_size=tier.batch_size, seed=0, holdout=256)
 method = jobs.method_class("bp")(lr=lr)
 method.seed = 0
 fit(workload, method, data, epochs=tier.epochs)

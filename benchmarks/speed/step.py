@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from common import interleaved, report
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
@@ -24,7 +24,7 @@ from pnnbench.script import run_script
 from pnnbench.workloads.mrr import MRRMNIST
 
 
-def plain(data: ImageDataModule) -> None:
+def plain(data: DataModule) -> None:
     """The same training written by hand: same network, data, Adam, cosine schedule and limits."""
     network = MRRMNIST(0).network.train()
     controls = [p for n, p in network.named_parameters() if n.endswith("current")]
@@ -47,7 +47,7 @@ def plain(data: ImageDataModule) -> None:
                 p.clamp_(0.0, 5.0)
 
 
-def through_trainer(method: Callable[[], TrainingMethod], data: ImageDataModule) -> None:
+def through_trainer(method: Callable[[], TrainingMethod], data: DataModule) -> None:
     """One epoch through Trainer and callback."""
     fit(MRRMNIST(0), method(), data, epochs=1)
 
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    data = ImageDataModule("mnist", batch_size=64, limit_train=64 * args.steps)
+    data = DataModule("mnist", batch_size=64, limit_train=64 * args.steps)
     data.train_tensors()
     variants: dict[str, Callable[[], object]] = {
         "plain loop": lambda: plain(data),

@@ -56,7 +56,7 @@ def data_of(record: dict[str, Any], root: str | None) -> Any:
         root: Data folder; None for the default place.
 
     Returns:
-        The `ImageDataModule`.
+        The `DataModule`.
     """
     from pnnbench.running import jobs
 

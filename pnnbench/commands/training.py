@@ -253,10 +253,11 @@ def _report_failure(record: dict[str, Any], folder: Path, form: str) -> int:
 def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> str:
     """The command that shows most after a run: beside the rows of a suite, where one fits."""
     from pnnbench.commands.baselines import shipped_suites
+    from pnnbench.records.index import workload_of
 
     job = record["job"]
     name = job["method"]["name"]
-    place = (record["protocol"], job["workload"], job["tier"])
+    place = (record["protocol"], workload_of(job), job["tier"])
     fitting = [(n, suite) for suite, (places, n) in shipped_suites().items() if place in places]
     if fitting and "." in name and not settings:
         return f"pnnbench run {min(fitting)[1]} --add {name}"

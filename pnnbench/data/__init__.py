@@ -16,12 +16,12 @@ from pnnbench.data.sets import (
 
 if TYPE_CHECKING:
     from pnnbench.data.arrays import Arrays
-    from pnnbench.data.datamodule import ImageDataModule
+    from pnnbench.data.datamodule import DataModule
 
 __all__ = [
     "Arrays",
+    "DataModule",
     "DataSet",
-    "ImageDataModule",
     "check_data",
     "fetch",
     "load",
@@ -37,8 +37,8 @@ def __getattr__(name: str) -> Any:
         from pnnbench.data.arrays import Arrays
 
         return Arrays
-    if name == "ImageDataModule":
-        from pnnbench.data.datamodule import ImageDataModule
+    if name == "DataModule":
+        from pnnbench.data.datamodule import DataModule
 
-        return ImageDataModule
+        return DataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -155,7 +155,7 @@ class TrainingLoader(DataLoader[Batch]):
         self._resumed = True
 
 
-class ImageDataModule(pl.LightningDataModule):
+class DataModule(pl.LightningDataModule):
     """Training, validation and test loaders over one data set.
 
     Images of uint8 come as float32 in [0, 1], without normalisation; other inputs and the targets

@@ -216,21 +216,30 @@ class IDXSet(DataSet):
 
 
 class MNIST(IDXSet):
-    """Handwritten digits. Source: LeCun, Cortes and Burges, The MNIST database."""
+    """Handwritten digits.
+
+    Source: LeCun, Cortes and Burges, The MNIST database.
+    """
 
     name = "mnist"
     title = "MNIST"
 
 
 class FashionMNIST(IDXSet):
-    """Pictures of clothes. Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747 (2017)."""
+    """Pictures of clothes.
+
+    Source: Xiao, Rasul and Vollgraf, arXiv 1708.07747 (2017).
+    """
 
     name = "fashion-mnist"
     title = "FashionMNIST"
 
 
 class KMNIST(IDXSet):
-    """Handwritten Japanese characters. Source: Clanuwat et al., arXiv 1812.01718 (2018)."""
+    """Handwritten Japanese characters.
+
+    Source: Clanuwat et al., arXiv 1812.01718 (2018).
+    """
 
     name = "kmnist"
     title = "KMNIST"

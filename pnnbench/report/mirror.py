@@ -22,6 +22,7 @@ from pnnbench.leaderboard.grid import read_grid
 from pnnbench.leaderboard.knowledge import knowledge_text
 from pnnbench.leaderboard.model import PUBLISHED, Row, Table
 from pnnbench.leaderboard.score import device_scores
+from pnnbench.records.index import workload_of
 from pnnbench.report.formatting import NONE
 from pnnbench.report.text import render_json
 
@@ -222,7 +223,7 @@ def log_job(
             tags=[
                 record["protocol"],
                 job["tier"],
-                job["workload"],
+                workload_of(job),
                 job["method"]["name"],
                 record["status"],
             ],

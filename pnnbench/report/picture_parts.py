@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pnnbench.records.index import workload_of
 from pnnbench.report import style
 
 Record = dict[str, Any]
@@ -20,5 +21,5 @@ def remark(record: Record, *more: str) -> str:
         Facts joined as `style.heading` wants them.
     """
     job = record["job"]
-    words = [job["workload"], job["method"]["label"], f"seed {job['seed']}"]
+    words = [workload_of(job), job["method"]["label"], f"seed {job['seed']}"]
     return " · ".join([*map(style.plain, words), *more])

@@ -22,6 +22,7 @@ from pnnbench.evaluation.landscape import Landscape, measure_landscape
 from pnnbench.evaluation.outputs import require_class_labels
 from pnnbench.platforms.base import Condition, PhysicalLayer, hold_transfer, operate
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
+from pnnbench.records.index import workload_of
 from pnnbench.report import style
 from pnnbench.report.optics_pictures import optics_figures
 from pnnbench.report.picture_parts import Record, remark
@@ -81,7 +82,7 @@ def draw_run(
                 say(f"no picture {gap.part}: {gap.message}")
         for name, figure in sorted(figures.items()):
             job = record["job"]
-            title = f"{name}: {job['workload']}, {job['method']['label']}, seed {job['seed']}"
+            title = f"{name}: {workload_of(job)}, {job['method']['label']}, seed {job['seed']}"
             _, drawn[name] = style.save(figure, folder, name, title=title)
     return drawn
 

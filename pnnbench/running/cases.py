@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.gaps import Gaps
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
@@ -42,7 +42,7 @@ class Trained:
 
     job: Job
     workload: Workload
-    data: ImageDataModule
+    data: DataModule
     method: TrainingMethod
     folder: Path
     fresh: Callable[[], Workload]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.gaps import Gap
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.workloads.base import Workload
@@ -14,7 +14,7 @@ from pnnbench.workloads.grid import OFFSET_CALIBRATED, Cell
 
 def measure_deployments(
     workload: Workload,
-    data: ImageDataModule,
+    data: DataModule,
     cells: Sequence[Cell],
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[dict[str, Any]], list[Gap]]:

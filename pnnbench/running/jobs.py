@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
 from pnnbench.data import DataSet, resolve_data
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
 from pnnbench.platforms.base import Device, derive_seed
@@ -65,10 +65,10 @@ def build(job: Job) -> Workload:
     return job.make_workload(job.seed)
 
 
-def data_module(job: Job, root: str | None = None) -> ImageDataModule:
+def data_module(job: Job, root: str | None = None) -> DataModule:
     """Builds the job's data module."""
     tier = job.config["tier"]
-    return ImageDataModule(
+    return DataModule(
         job.data_set,
         batch_size=tier["batch_size"],
         seed=job.seed,
@@ -79,7 +79,7 @@ def data_module(job: Job, root: str | None = None) -> ImageDataModule:
     )
 
 
-def data_of(record: dict[str, Any], root: str | None = None) -> ImageDataModule:
+def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
     """The data of a finished job, split and limited as the job's were.
 
     Args:
@@ -97,7 +97,7 @@ def data_of(record: dict[str, Any], root: str | None = None) -> ImageDataModule:
             raise UserError(
                 f"the data set {brought.name!r} has other contents now: {found}", allowed=told
             )
-    return ImageDataModule(
+    return DataModule(
         brought or resolve_data(workload_class(record["job"]["workload"]).data),
         batch_size=tier["batch_size"],
         holdout=tier.get("validation_images", 0),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
@@ -46,7 +46,7 @@ class NothingMeasuredError(Exception):
     """Neither the clean metric nor any cell of the grid could be measured."""
 
 
-def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]:
+def sharpness_sample(data: DataModule, count: int) -> tuple[Tensor, Tensor]:
     """The fixed sample of training images on which sharpness is measured, the same for all jobs."""
     images, labels = data.train_tensors()
     chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
@@ -55,7 +55,7 @@ def sharpness_sample(data: ImageDataModule, count: int) -> tuple[Tensor, Tensor]
 
 def measure_job_sharpness(
     workload: Workload,
-    data: ImageDataModule,
+    data: DataModule,
     config: Mapping[str, Any],
     gaps: Gaps | None = None,
     *,
@@ -142,9 +142,7 @@ def outcomes_of(readings: Sequence[Reading], images: int, metric: str) -> NDArra
     return right
 
 
-def calibrate(
-    job: Job, workload: Workload, data: ImageDataModule, device: Device | None = None
-) -> None:
+def calibrate(job: Job, workload: Workload, data: DataModule, device: Device | None = None) -> None:
     """Gathers a trained workload's batch-norm statistics and full scales from training images.
 
     Args:
@@ -184,7 +182,7 @@ def _telling(
 def measure(
     job: Job,
     workload: Workload,
-    data: ImageDataModule,
+    data: DataModule,
     say: Callable[[str], None],
     share: Share = no_share,
     figures: Callable[[], Mapping[str, float]] = dict,

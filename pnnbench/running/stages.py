@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import Gap, Gaps
 from pnnbench.evaluation.harness import measure_clean, measure_grid
@@ -22,7 +22,7 @@ EVERY = 3
 
 def measure_stages(
     folder: Path,
-    data: ImageDataModule,
+    data: DataModule,
     tier: str,
     cells: Sequence[Cell],
     fresh: Callable[[], Workload],

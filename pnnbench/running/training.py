@@ -22,7 +22,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
 from pnnbench.running.lean import make_lean
@@ -261,7 +261,7 @@ class TrainingData(pl.LightningDataModule):
         data: Gives the training loader.
     """
 
-    def __init__(self, data: ImageDataModule) -> None:
+    def __init__(self, data: DataModule) -> None:
         super().__init__()
         self.data = data
 
@@ -286,7 +286,7 @@ class TrainingData(pl.LightningDataModule):
 def fit(
     workload: Workload,
     method: TrainingMethod,
-    data: ImageDataModule,
+    data: DataModule,
     *,
     epochs: int,
     folder: Path | None = None,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.records.store import read_record
@@ -28,7 +28,7 @@ def tolerance(n_images: int) -> float:
 def remeasure(
     record: dict[str, Any],
     workload: Workload,
-    data: ImageDataModule,
+    data: DataModule,
     say: Callable[[str], None],
     share: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
@@ -133,8 +133,8 @@ def verify(
         What `remeasure` returns.
 
     Raises:
-        UserError: If the workload is not a registered one, the data differ, the tensors do not
-            fit, or a control is outside of its limits.
+        UserError: If workload or data set is not a registered one, the data differ, the tensors do
+            not fit, or a control is outside of its limits.
     """
     record = read_record(submission / "record.json")
     if record["status"] != "ok":
@@ -144,6 +144,12 @@ def verify(
         raise UserError(
             f"{submission} ran on {name!r}, which is not registered",
             allowed=", ".join(registered("workloads")),
+        )
+    brought = record["job"].get("data", {"set": ""})["set"].partition(":")[0]
+    if brought and brought not in registered("data"):
+        raise UserError(
+            f"{submission} ran on the data set {brought!r}, which is not registered",
+            allowed=", ".join(registered("data")),
         )
     workload = load_trained(submission, record)
     tier = record["config"]["tier"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.data.arrays import Arrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.running.training import TrainingData, quiet
@@ -159,9 +159,9 @@ class Trial:
         method.seed = seed
         return method
 
-    def data(self) -> ImageDataModule:
+    def data(self) -> DataModule:
         """Builds a fresh data module."""
-        return ImageDataModule(_digits(), batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
+        return DataModule(_digits(), batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
 
     def train(
         self,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.data import datamodule as module_under_test
 from pnnbench.data.arrays import Arrays
 from pnnbench.data.order import permutation
@@ -72,7 +72,7 @@ class Kill(pl.Callback):
 
 
 def train(
-    data: ImageDataModule, *callbacks: pl.Callback, ckpt: Path | None = None, epochs: int = 3
+    data: DataModule, *callbacks: pl.Callback, ckpt: Path | None = None, epochs: int = 3
 ) -> Recorder:
     torch.manual_seed(0)
     model = Recorder()
@@ -109,8 +109,8 @@ def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(
 ):
     batch_size = 12 if not holdout else 10
 
-    def data() -> ImageDataModule:
-        return ImageDataModule(numbered(), batch_size=batch_size, seed=4, holdout=holdout)
+    def data() -> DataModule:
+        return DataModule(numbered(), batch_size=batch_size, seed=4, holdout=holdout)
 
     whole = train(data())
     assert len(whole.seen) == 15
@@ -125,10 +125,10 @@ def test_resumed_run_sees_the_batches_of_an_uninterrupted_one(
 
 def test_resume_with_workers_starts_in_the_right_epoch(tmp_path: Path):
     # Worker processes are handed batches ahead of time, before Lightning has set the epoch.
-    def data() -> ImageDataModule:
-        return ImageDataModule(numbered(), batch_size=12, seed=4, num_workers=2)
+    def data() -> DataModule:
+        return DataModule(numbered(), batch_size=12, seed=4, num_workers=2)
 
-    whole = train(ImageDataModule(numbered(), batch_size=12, seed=4))
+    whole = train(DataModule(numbered(), batch_size=12, seed=4))
     path = tmp_path / "killed.ckpt"
     with pytest.raises(SystemExit):
         train(data(), Kill("on_train_batch_end", 7, path))
@@ -151,14 +151,14 @@ def test_resume_with_other_data_is_refused(
     given = {"arrays": numbered(), "batch_size": 12, "seed": 4}
     path = tmp_path / "killed.ckpt"
     with pytest.raises(SystemExit):
-        train(ImageDataModule(**given), Kill(hook, step, path))
+        train(DataModule(**given), Kill(hook, step, path))
     with pytest.raises(UserError) as caught:
-        train(ImageDataModule(**(given | changes)), ckpt=path)
+        train(DataModule(**(given | changes)), ckpt=path)
     assert re.search(message, caught.value.what)
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    data = ImageDataModule(numbered(), batch_size=10, seed=8)
+    data = DataModule(numbered(), batch_size=10, seed=8)
     model = train(data)
     for epoch in range(3):
         order = permutation(53, 8, epoch).tolist()
@@ -168,7 +168,7 @@ def test_order_is_a_function_of_seed_and_epoch():
     loader.sampler.set_epoch(2)
     assert [indices(x) for x, _ in loader] == model.seen[12:]
     assert [indices(x) for x, _ in loader] == model.seen[12:]
-    assert train(ImageDataModule(numbered(), batch_size=10, seed=9)).seen != model.seen
+    assert train(DataModule(numbered(), batch_size=10, seed=9)).seen != model.seen
 
 
 def test_other_use_of_the_loader_during_training_disturbs_nothing():
@@ -181,14 +181,14 @@ def test_other_use_of_the_loader_during_training_disturbs_nothing():
             self.peeked = [indices(x) for x, _ in loader]
 
     peek = Peek()
-    data = ImageDataModule(numbered(), batch_size=10, seed=8)
-    assert train(data, peek).seen == train(ImageDataModule(numbered(), 10, 8)).seen
+    data = DataModule(numbered(), batch_size=10, seed=8)
+    assert train(data, peek).seen == train(DataModule(numbered(), 10, 8)).seen
     assert list(chain(*peek.peeked)) == permutation(53, 8, 0).tolist()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loaders_leave_the_global_generator_alone(workers: int):
-    data = ImageDataModule(numbered(), batch_size=10, holdout=13, num_workers=workers)
+    data = DataModule(numbered(), batch_size=10, holdout=13, num_workers=workers)
     torch.manual_seed(3)
     before = torch.get_rng_state()
     for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader()):
@@ -198,7 +198,7 @@ def test_loaders_leave_the_global_generator_alone(workers: int):
 
 def test_batches_do_not_depend_on_the_workers():
     def batches(workers: int) -> list[tuple[Tensor, Tensor]]:
-        data = ImageDataModule(
+        data = DataModule(
             load("digits"), 100, 2, holdout=300, eval_batch_size=70, num_workers=workers
         )
         train_loader = data.train_dataloader()
@@ -213,7 +213,7 @@ def test_batches_do_not_depend_on_the_workers():
 
 
 def test_parts_and_limits():
-    data = ImageDataModule(
+    data = DataModule(
         numbered(), batch_size=8, holdout=13, limit_train=20, limit_test=7, eval_batch_size=5
     )
     assert indices(data.train_tensors()[0]) == list(range(20))
@@ -231,9 +231,9 @@ def test_parts_and_limits():
 
 
 def test_a_single_image_is_left_out_of_the_last_batch_only():
-    data = ImageDataModule(numbered(21), batch_size=10)
+    data = DataModule(numbered(21), batch_size=10)
     assert [len(y) for _, y in data.train_dataloader()] == [10, 10]
-    data = ImageDataModule(numbered(21), batch_size=1)
+    data = DataModule(numbered(21), batch_size=1)
     assert len(list(data.train_dataloader())) == 21
 
 
@@ -242,7 +242,7 @@ def test_inputs_are_bytes_over_255(limit_bytes: int, monkeypatch: pytest.MonkeyP
     # Both ways of conversion: batch by batch, and once for the whole set.
     monkeypatch.setattr(module_under_test, "FLOAT_LIMIT_BYTES", limit_bytes)
     digits = load("digits")
-    data = ImageDataModule(digits, batch_size=64, seed=1)
+    data = DataModule(digits, batch_size=64, seed=1)
     expected = digits.train_inputs.numpy().astype("float32") / 255
     x, y = data.train_tensors()
     assert x.dtype == torch.float32
@@ -257,8 +257,8 @@ def test_inputs_are_bytes_over_255(limit_bytes: int, monkeypatch: pytest.MonkeyP
 
 
 def test_a_set_can_be_given_by_name(tmp_path: Path):
-    assert ImageDataModule("digits").arrays.fingerprint == load("digits").fingerprint
-    missing = ImageDataModule("mnist", root=str(tmp_path))
+    assert DataModule("digits").arrays.fingerprint == load("digits").fingerprint
+    missing = DataModule("mnist", root=str(tmp_path))
     with pytest.raises(UserError, match=r"MNIST is not there"):
         missing.setup("fit")
 
@@ -278,16 +278,16 @@ def test_a_set_can_be_given_by_name(tmp_path: Path):
 )
 def test_bad_numbers_are_refused(changes: dict):
     with pytest.raises(UserError, match=next(iter(changes))):
-        ImageDataModule(numbered(), **changes)
+        DataModule(numbered(), **changes)
 
 
 def test_holdout_must_leave_something():
     with pytest.raises(UserError, match=r"holdout is 52, and 'numbered' has 53"):
-        ImageDataModule(numbered(), holdout=52).setup()
+        DataModule(numbered(), holdout=52).setup()
 
 
 def test_a_loader_without_its_trainer_cannot_resume():
-    data = ImageDataModule(numbered(), batch_size=12)
+    data = DataModule(numbered(), batch_size=12)
     loader = data.train_dataloader()
     with pytest.raises(UserError, match=r"pass datamodule="):
         loader.load_state_dict(loader.state_dict())

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, random_split
 
-from pnnbench.data import ImageDataModule, load, reference_of, resolve_data
+from pnnbench.data import DataModule, load, reference_of, resolve_data
 from pnnbench.errors import UserError
 
 N, N_TEST = 20, 8
@@ -66,7 +66,7 @@ def test_a_module_is_read_whole_in_one_order_and_moves_no_generator():
 @pytest.mark.parametrize(("holdout", "held"), [(0, 0), (4, 4), (50, 6)])
 def test_its_validation_split_is_what_is_held_out(holdout: int, held: int):
     arrays = load(Vectors)
-    data = ImageDataModule(Vectors, batch_size=4, holdout=holdout)
+    data = DataModule(Vectors, batch_size=4, holdout=holdout)
     assert data.n_train == 14
     assert torch.equal(data.train_tensors()[0], arrays.train_inputs)
     assert arrays.validation_inputs is not None

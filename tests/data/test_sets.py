@@ -23,9 +23,9 @@ def test_import_loads_nothing_heavy():
 
 
 def test_classes_are_reachable():
-    from pnnbench.data.datamodule import ImageDataModule
+    from pnnbench.data.datamodule import DataModule
 
-    assert pnnbench.data.ImageDataModule is ImageDataModule
+    assert pnnbench.data.DataModule is DataModule
     assert isinstance(load("digits"), pnnbench.data.Arrays)
     with pytest.raises(AttributeError, match="nothing"):
         _ = pnnbench.data.nothing

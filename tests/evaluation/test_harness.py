@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as hs
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.evaluation import harness
 from pnnbench.evaluation.gaps import NotFiniteError
@@ -103,7 +103,7 @@ class Fine(MRRDigits):
 
 def trained(cls: type[MRRDigits]) -> MRRDigits:
     """In float64, in which another order of summation shows in the last of 15 digits only."""
-    data = ImageDataModule(DIGITS, batch_size=32, limit_train=512)
+    data = DataModule(DIGITS, batch_size=32, limit_train=512)
     workload = cls(0)
     fit(workload, BP(lr="0.05 mA"), data, epochs=2)
     workload.calibrate(data.train_tensors()[0])
@@ -122,7 +122,7 @@ def accurate() -> MRRDigits:
 
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
-    x, y = ImageDataModule(DIGITS, limit_test=N).test_tensors()
+    x, y = DataModule(DIGITS, limit_test=N).test_tensors()
     assert len(x) == N
     return x.double(), y
 
@@ -174,7 +174,7 @@ def test_the_result_does_not_depend_on_the_order_of_the_grid(
 def test_the_result_does_not_depend_on_the_workers_of_the_loader(
     workers: int, fine: MRRDigits, cells: list[Cell], reference: list[float]
 ) -> None:
-    data = ImageDataModule(DIGITS, limit_test=N, eval_batch_size=33, num_workers=workers)
+    data = DataModule(DIGITS, limit_test=N, eval_batch_size=33, num_workers=workers)
     batches = list(data.test_dataloader())
     assert [len(y) for _, y in batches] == [33, 33, 33, 31]
     x, y = (torch.cat(part) for part in zip(*batches, strict=True))
@@ -320,8 +320,8 @@ def test_a_device_that_forgets_one_layer_is_an_error(
 def test_a_device_without_errors_is_an_error_beside_one_that_has_them(name: str) -> None:
     """In a batch the transfer is computed in another way, and may differ in its last digit."""
     workload = workload_class(name)(0)
-    x, y = ImageDataModule(DIGITS, limit_test=2).test_tensors()
-    workload.calibrate(ImageDataModule(DIGITS, limit_train=8).train_tensors()[0])
+    x, y = DataModule(DIGITS, limit_test=2).test_tensors()
+    workload.calibrate(DataModule(DIGITS, limit_train=8).train_tensors()[0])
 
     class Lazy(type(workload)):  # type: ignore[misc]
         def draw_device(

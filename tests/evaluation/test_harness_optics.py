@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
 from pnnbench.platforms.misalignment import MisalignmentEnvironment
@@ -43,13 +43,13 @@ class FineDiffractive(DiffractiveDigits):
         return Logits()
 
 
-IMAGES, LABELS = (t[:60] for t in ImageDataModule(load("digits")).test_tensors())
+IMAGES, LABELS = (t[:60] for t in DataModule(load("digits")).test_tensors())
 
 
 @pytest.mark.parametrize("cls", [FineFreeSpace, FineDiffractive])
 def test_figures_do_not_depend_on_batches_or_on_cells_beside(cls: type[Workload]) -> None:
     workload = cls(0)
-    workload.calibrate(ImageDataModule(load("digits")).train_tensors()[0][:100])
+    workload.calibrate(DataModule(load("digits")).train_tensors()[0][:100])
     cells = workload.perturbation_grid("smoke")[::3]
     assert {c.device_seed is None for c in cells} == {True, False}
     expected = evaluate_grid(workload, IMAGES, LABELS, cells)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.evaluation import quick
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.evaluation.quick import QuickPass, Ways, noted, worthwhile
@@ -28,7 +28,7 @@ N = 130
 
 @pytest.fixture(scope="module")
 def trained() -> MRRDigits:
-    data = ImageDataModule(DIGITS, batch_size=32, limit_train=512)
+    data = DataModule(DIGITS, batch_size=32, limit_train=512)
     workload = MRRDigits(0)
     fit(workload, BP(lr="0.05 mA"), data, epochs=2)
     workload.calibrate(data.train_tensors()[0])
@@ -37,7 +37,7 @@ def trained() -> MRRDigits:
 
 @pytest.fixture(scope="module")
 def test_set() -> tuple[Tensor, Tensor]:
-    return ImageDataModule(DIGITS, limit_test=N).test_tensors()
+    return DataModule(DIGITS, limit_test=N).test_tensors()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_readings_are_the_plain_ones_to_the_image(
     cells: list[Cell],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    calibration = ImageDataModule(DIGITS).train_tensors()[0][:64] if calibrated else None
+    calibration = DataModule(DIGITS).train_tensors()[0][:64] if calibrated else None
     monkeypatch.setattr(quick, "WORTHWHILE", 10**12)
     plain, none = measured(trained, test_set, cells, calibration=calibration)
     assert none.as_dict() == {}
@@ -236,7 +236,7 @@ def test_double_precision_is_computed_in_the_plain_way(
     test_set: tuple[Tensor, Tensor], cells: list[Cell], small: None
 ) -> None:
     workload = MRRDigits(0)
-    workload.calibrate(ImageDataModule(DIGITS, limit_train=64).train_tensors()[0])
+    workload.calibrate(DataModule(DIGITS, limit_train=64).train_tensors()[0])
     workload.double()
     x, y = test_set
     _, ways = measured(workload, (x.double(), y), [dataclasses.replace(cells[0])])

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.companions import common_direction
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.lanczos import lanczos
@@ -44,7 +44,7 @@ def row(request):
     """The reference row BP of the quick tier, its sample and its figures."""
     workload = workload_class(request.param)(0)
     tier = workload.tier("quick")
-    data = ImageDataModule("digits", batch_size=tier.batch_size, seed=0, holdout=256)
+    data = DataModule("digits", batch_size=tier.batch_size, seed=0, holdout=256)
     method = BP(lr=RATES[request.param])
     method.seed = 0
     fit(workload, method, data, epochs=tier.epochs)

@@ -5,9 +5,15 @@ import pytest
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
-from pnnbench.leaderboard.grid import arrange, counted_cells, curve_areas, read_grid
+from pnnbench.leaderboard.grid import (
+    arrange,
+    counted_cells,
+    curve_areas,
+    guessing,
+    read_grid,
+)
 
-from ..record_factory import DEVICES, RECALIBRATED, make_later_record
+from ..record_factory import DEVICES, RECALIBRATED, make_failure, make_later_record
 
 
 def test_the_score_of_a_record_is_that_of_its_cells() -> None:
@@ -62,3 +68,61 @@ def test_read_out_noise_alone_stands_at_level_zero_and_is_no_curve() -> None:
     assert (areas["device"] < other["device"]).all()
     # Axes of devices at nominal conditions begin at these devices, not at the ideal one.
     np.testing.assert_array_equal(areas["temperature-fine"], other["temperature-fine"])
+
+
+ERROR = {"name": "mse", "higher_is_better": False, "chance": 1.0}
+
+
+def as_errors(record: dict) -> dict:
+    """The record with ten times the share of wrong images as a mean squared error."""
+    record["metric"] = dict(ERROR)
+    for cell in record["cells"]:
+        cell["value"] = 10.0 * (1.0 - cell["value"])
+    record["clean"] = 10.0 * (1.0 - record["clean"])
+    del record["deployments"], record["headline"]
+    for entry in record.get("earlier", []):
+        entry["clean"] = 10.0 * (1.0 - entry["clean"])
+        for cell in entry["cells"]:
+            cell["value"] = 10.0 * (1.0 - cell["value"])
+    return record
+
+
+def test_what_is_missing_counts_as_guessing_and_of_an_error_as_the_worst_there_is() -> None:
+    accuracy = {"higher_is_better": True, "chance": 0.1}
+    assert guessing(accuracy) == guessing(accuracy, [0.05, 0.9, None]) == 0.1
+    assert guessing(ERROR) == guessing(ERROR, [0.2, None, np.nan]) == 1.0
+    assert guessing(ERROR, [0.2, 30.0, None, np.inf]) == 30.0
+    for metric in ({"higher_is_better": False}, {"higher_is_better": True}, {}):
+        assert np.isnan(guessing(metric, [3.0]))
+
+
+def test_a_cell_of_an_error_that_is_not_finite_is_no_better_than_the_worst_cell() -> None:
+    record = as_errors(make_later_record())
+    worst = max(cell["value"] for cell in record["cells"])
+    assert worst > ERROR["chance"]
+    whole = ranking.rows([record])[0].robust.mean
+    for cell in [c for c in record["cells"] if c["counts"]][:5]:
+        cell["value"] = None
+    grid = read_grid(record)
+    assert np.isfinite(grid.values).all()
+    assert grid.values.max() == worst
+    assert ranking.rows([record])[0].robust.mean > whole
+
+
+def test_rows_of_an_error_stand_with_the_least_first_and_their_worst_devices_above() -> None:
+    records = [as_errors(make_later_record(m, s)) for m in ("BP", "SAT") for s in (0, 1, 2)]
+    rows = ranking.rows(records)
+    assert [row.method for row in rows] == ["SAT", "BP"]
+    assert rows[0].robust.mean < rows[1].robust.mean
+    for row in rows:
+        assert row.worst_decile.mean >= row.robust.mean
+        assert row.clean.mean < row.robust.mean
+
+
+def test_a_seed_that_diverged_makes_an_error_no_smaller() -> None:
+    records = [as_errors(make_later_record("BP", s)) for s in (0, 1, 2)]
+    before = ranking.rows(records)[0].robust.mean
+    failed = make_failure("BP", 3)
+    failed["job"]["revision"] = records[0]["job"]["revision"]
+    after = ranking.rows([*records, failed])[0]
+    assert after.robust.mean > before > ERROR["chance"]

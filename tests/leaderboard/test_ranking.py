@@ -13,7 +13,8 @@ from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, read_grid
 from pnnbench.leaderboard.score import device_scores, worst_mean
-from pnnbench.records.store import canonical, seal
+from pnnbench.records.index import board_of
+from pnnbench.records.store import canonical, job_hash, seal
 
 from ..record_factory import (
     METHODS,
@@ -700,3 +701,57 @@ def test_an_older_job_that_knew_less_is_no_row_in_place_of_the_left_out_one() ->
     new["provenance"]["method"] = {"access": "in_silico", "knows": ["tested law"]}
     (table,) = ranking.build([old, new, make_record("BP")])
     assert [r.method for r in ranking.without(table, ("tested law",)).rows] == ["BP"]
+
+
+def on_data(record: dict, name: str, fingerprint: str, *, brought: bool = True) -> dict:
+    """The record as one of a job on another data set."""
+    record = copy.deepcopy(record)
+    record.pop("checksum", None)
+    if brought:
+        record["job"]["data"] = {"name": name, "set": name}
+    record["data"] = {**record["data"], "name": name, "fingerprint": fingerprint}
+    record["job"]["content"] = hashlib.sha256(fingerprint.encode()).hexdigest()
+    record["job"]["hash"] = job_hash(record["job"])
+    return seal(record)
+
+
+@pytest.mark.parametrize("brought", [False, True])
+def test_results_on_different_fingerprints_never_share_a_row(brought: bool) -> None:
+    own = make_suite(("BP", "SAT"), (0, 1))
+    others = [
+        [on_data(r, "kmnist", "sha256:" + sign * 64, brought=brought) for r in own] for sign in "ab"
+    ]
+    records = [*own, *others[0], *others[1]]
+    tables = ranking.build(records)
+    assert len({table.key["fingerprint"] for table in tables}) == 3
+    for table in tables:
+        named = brought and table.key["data"] == "kmnist"
+        assert table.key["workload"] == ("mrr-mnist on kmnist" if named else "mrr-mnist")
+        for row in table.rows:
+            assert len(row.seeds) == 2
+            of_row = {
+                r["data"]["fingerprint"] for found in table.chosen.finished.values() for r in found
+            }
+            assert of_row == {table.key["fingerprint"]}
+    alone = {t.key["fingerprint"]: t.rows for t in ranking.build(own)}
+    for table in tables:
+        if table.key["fingerprint"] in alone:
+            for row, mine in zip(table.rows, alone[table.key["fingerprint"]], strict=True):
+                assert row.robust == mine.robust
+
+
+def test_a_board_of_a_data_set_that_was_brought_is_found_in_the_index() -> None:
+    own = make_suite(("BP",), (0,))
+    other = [on_data(own[0], "kmnist", "sha256:" + "a" * 64)]
+    key = board_of(other[0])
+    assert key == ("mrr_mnist", "pnnbench-2", "mrr-mnist on kmnist", "standard")
+    current = {BOARD: {"BP": {0: own[0]["job"]["hash"]}}, key: {"BP": {0: other[0]["job"]["hash"]}}}
+    tables = ranking.build([*own, *other], current=current)
+    assert [table.rows[0].seeds for table in tables] == [(0,), (0,)]
+    assert all(not table.older for table in tables)
+
+
+def test_the_names_of_a_data_set_are_not_in_the_hash() -> None:
+    record = make_record("BP", 0)
+    here, there = (on_data(record, n, "sha256:" + "a" * 64) for n in ("here", "there"))
+    assert here["job"]["hash"] == there["job"]["hash"] != record["job"]["hash"]

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -61,7 +61,7 @@ def test_another_unit_of_the_controls_changes_nothing(method: TrainingMethod) ->
     found = []
     for cls in (MRRDigits, Halves):
         workload = cls(0)
-        data = ImageDataModule(DIGITS, batch_size=32, limit_train=96)
+        data = DataModule(DIGITS, batch_size=32, limit_train=96)
         fit(workload, method, data, epochs=1)
         found.append([layer.ideal_weight().detach() for layer in workload.layers().values()])
     start = [layer.ideal_weight().detach() for layer in MRRDigits(0).layers().values()]
@@ -126,7 +126,7 @@ def test_another_unit_is_refused_before_training(
             refuse(workload)
     assert workload.method is None
     with pytest.raises(UserError, match=text):
-        fit(workload, method, ImageDataModule(DIGITS, limit_train=64), epochs=1)
+        fit(workload, method, DataModule(DIGITS, limit_train=64), epochs=1)
     assert workload.hardware_queries == workload.gradient_evaluations == 0
 
 
@@ -152,7 +152,7 @@ def test_every_amount_is_a_hyper_parameter_with_a_default_that_is_a_number(name:
 
 
 def accuracy(cls: type[Workload], method: TrainingMethod, epochs: int) -> float:
-    workload, data = cls(0), ImageDataModule(DIGITS, batch_size=32)
+    workload, data = cls(0), DataModule(DIGITS, batch_size=32)
     fit(workload, method, data, epochs=epochs)
     workload.calibrate(data.train_tensors()[0])
     x, y = data.test_tensors()

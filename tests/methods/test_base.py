@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -25,7 +25,7 @@ METHODS = [BP, BPWeights, NAT, OpticalPruning, SAT]
 
 
 def fit(module: pl.LightningModule, *callbacks: pl.Callback, **flags: Any) -> None:
-    data = ImageDataModule(load("digits"), batch_size=16, limit_train=80)  # 5 batches
+    data = DataModule(load("digits"), batch_size=16, limit_train=80)  # 5 batches
     with quiet():
         pl.Trainer(
             callbacks=list(callbacks),
@@ -196,7 +196,7 @@ def test_the_base_class_has_no_loss() -> None:
 
 @pytest.mark.parametrize("cls", METHODS)
 def test_training_lowers_the_loss(cls: type[TrainingMethod]) -> None:
-    data = ImageDataModule(load("digits"), limit_train=80)
+    data = DataModule(load("digits"), limit_train=80)
     x, y = data.train_tensors()
 
     def task_loss(workload: MRRDigits) -> float:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.bp import BP
 from pnnbench.workloads.mrr import MRRDigits
 
-X, Y = (t[:20] for t in ImageDataModule(load("digits")).train_tensors())
+X, Y = (t[:20] for t in DataModule(load("digits")).train_tensors())
 
 
 def test_the_loss_is_that_of_the_ideal_device() -> None:

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
 
-DATA = ImageDataModule(load("digits"), batch_size=32, limit_train=128)
+DATA = DataModule(load("digits"), batch_size=32, limit_train=128)
 X, Y = DATA.train_tensors()
 
 

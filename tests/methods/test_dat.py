@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.dat import DAT, DATInternal, fuse, power
 from pnnbench.methods.pat import PAT
@@ -21,7 +21,7 @@ from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits, MZIWorkload
 from pnnbench.workloads.networks import DigitsFront, OpticalNet, PhysicalNetwork
 
-IMAGES, LABELS = ImageDataModule(load("digits")).train_tensors()
+IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 BATCH = (IMAGES[:32], LABELS[:32])
 
 
@@ -209,7 +209,7 @@ def test_outputs_only_needs_no_internal_states() -> None:
 def test_networks_are_saved_resumed_and_never_deployed(tmp_path: Path) -> None:
     def run(folder: Path | None, stop: int | None = None) -> tuple[Workload, DAT]:
         workload, method = MZIDigits(1), DAT(count=2)
-        data = ImageDataModule(load("digits"), batch_size=32, seed=1, limit_train=160)
+        data = DataModule(load("digits"), batch_size=32, seed=1, limit_train=160)
 
         def report(done: int, total: int, loss: float) -> None:
             if done == stop:

@@ -21,7 +21,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as TF
 from torchvision.transforms._functional_tensor import affine as tensor_affine
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -43,12 +43,12 @@ from pnnbench.workloads.mzi import MZIDigits
 
 EPOCHS, BATCH, IMAGES, SEED, LR, LR_DIGITAL = 2, 32, 144, 3, 0.01, 1e-3
 DIGITS = load("digits")
-X, Y = (t[:40] for t in ImageDataModule(DIGITS).train_tensors())
+X, Y = (t[:40] for t in DataModule(DIGITS).train_tensors())
 RANGES = dict(FreeSpaceDigits.environment_ranges)
 
 
-def data() -> ImageDataModule:
-    return ImageDataModule(DIGITS, batch_size=BATCH, seed=SEED, limit_train=IMAGES)
+def data() -> DataModule:
+    return DataModule(DIGITS, batch_size=BATCH, seed=SEED, limit_train=IMAGES)
 
 
 class Doubled(TrainingData):

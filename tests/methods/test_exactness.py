@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
@@ -91,8 +91,8 @@ def number(amount: str) -> float:
     return float(amount.split()[0])
 
 
-def data() -> ImageDataModule:
-    return ImageDataModule(DIGITS, batch_size=BATCH, seed=SEED, limit_train=IMAGES)
+def data() -> DataModule:
+    return DataModule(DIGITS, batch_size=BATCH, seed=SEED, limit_train=IMAGES)
 
 
 class SmoothNet(DigitsNet):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -61,7 +61,7 @@ PAIRS = [
 def trained(
     workload: Workload, method: TrainingMethod, *others: pl.Callback, **flags: Any
 ) -> pl.Trainer:
-    data = ImageDataModule(DIGITS, batch_size=16, limit_train=48)
+    data = DataModule(DIGITS, batch_size=16, limit_train=48)
     with quiet():
         trainer = pl.Trainer(
             callbacks=[*others, method],
@@ -264,7 +264,7 @@ def test_it_is_sharpness_aware_training_with_gradients_masked(
     frozen = freeze(workload)
     masked = Masked(rho=rho, **params)
     masked.frozen = frozenset(frozen)
-    x, y = (t[:20] for t in ImageDataModule(DIGITS).train_tensors())
+    x, y = (t[:20] for t in DataModule(DIGITS).train_tensors())
     SAT(rho=rho, **params).loss(workload, (x, y)).backward()
     masked.loss(whole, (x, y)).backward()
     others = dict(whole.named_parameters())
@@ -277,7 +277,7 @@ def test_it_is_sharpness_aware_training_with_gradients_masked(
 
 def test_noise_falls_on_frozen_rings_and_dither_does_not() -> None:
     """Every ring has errors of its fabrication; only what can be set is dithered."""
-    x, y = (t[:20] for t in ImageDataModule(DIGITS).train_tensors())
+    x, y = (t[:20] for t in DataModule(DIGITS).train_tensors())
     free, frozen = MRRDigits(0).train(), MRRDigits(0).train()
     freeze(frozen)
     assert torch.equal(NAT().loss(free, (x, y)), NAT().loss(frozen, (x, y)))

@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.mrr import MRRDigits
 
-X, Y = (t[:20] for t in ImageDataModule(load("digits")).train_tensors())
+X, Y = (t[:20] for t in DataModule(load("digits")).train_tensors())
 
 
 def noisy(sigma: float, call: int = 1, seed: int = 0) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -19,7 +19,7 @@ from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-IMAGES, LABELS = ImageDataModule(load("digits")).train_tensors()
+IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 BATCH = (IMAGES[:32], LABELS[:32])
 BOTH = pytest.mark.parametrize("cls", [MRRDigits, MZIDigits])
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
 from pnnbench.methods.pruning import OpticalPruning
@@ -13,7 +13,7 @@ from pnnbench.platforms.base import Device
 from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
 
-DATA = ImageDataModule(load("digits"), batch_size=20, limit_train=100)
+DATA = DataModule(load("digits"), batch_size=20, limit_train=100)
 X, Y = (t[:20] for t in DATA.train_tensors())
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.pruning import PUBLISHED_STRENGTH, OpticalPruning
 from pnnbench.methods.pruning_weights import OpticalPruningWeights
@@ -14,7 +14,7 @@ from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-DATA = ImageDataModule(load("digits"), batch_size=20, limit_train=100)
+DATA = DataModule(load("digits"), batch_size=20, limit_train=100)
 X, Y = (t[:20] for t in DATA.train_tensors())
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp import BP
 from pnnbench.methods.sat import SAT
@@ -17,7 +17,7 @@ from pnnbench.platforms.mrr import MRRLinear
 from pnnbench.platforms.rings import PUBLISHED_CALIBRATION, RingCalibration
 from pnnbench.workloads.mrr import MRRDigits
 
-X, Y = (t[:20] for t in ImageDataModule(load("digits")).train_tensors())
+X, Y = (t[:20] for t in DataModule(load("digits")).train_tensors())
 
 
 def norm(tensors: dict[str, Tensor]) -> float:

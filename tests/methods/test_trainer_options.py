@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -48,7 +48,7 @@ def run(
     callbacks: Sequence[pl.Callback] = (),
     **flags: Any,
 ) -> tuple[pl.Trainer, Notes]:
-    data = ImageDataModule(DIGITS, batch_size=16, limit_train=80, holdout=40)  # 5 batches
+    data = DataModule(DIGITS, batch_size=16, limit_train=80, holdout=40)  # 5 batches
     notes = Notes()
     with quiet():
         trainer = pl.Trainer(
@@ -129,7 +129,7 @@ def test_overfitted_batches_are_the_same_in_every_epoch() -> None:
 
 
 def test_a_loader_without_its_module_cannot_overfit() -> None:
-    loader = ImageDataModule(DIGITS, batch_size=16, limit_train=80).train_dataloader()
+    loader = DataModule(DIGITS, batch_size=16, limit_train=80).train_dataloader()
     trainer = pl.Trainer(
         callbacks=[BP()],
         max_epochs=1,

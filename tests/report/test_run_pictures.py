@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.harness import evaluate_grid
@@ -149,7 +149,7 @@ def test_confusion_has_the_accuracy_of_the_record(run):
 
 def test_confusion_has_the_accuracy_of_the_harness_over_many_noise_blocks(run):
     workload = run[0]
-    images, labels = ImageDataModule(workload.data).test_tensors()
+    images, labels = DataModule(workload.data).test_tensors()
     assert len(images) == 360  # the last block of shot noise is not full
     cell = Cell("device", 0.5, "x", 0.5, FIRST_TEST_DEVICE, MRREnvironment())
     counts = pictures.confusion_matrix(workload, images, labels, cell)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pnnbench.data import ImageDataModule
+from pnnbench.data import DataModule
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, operate
@@ -15,7 +15,7 @@ from pnnbench.workloads.grid import Cell
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-DATA = ImageDataModule("digits", batch_size=32, limit_train=400, limit_test=100)
+DATA = DataModule("digits", batch_size=32, limit_train=400, limit_test=100)
 
 
 @pytest.fixture(scope="module")

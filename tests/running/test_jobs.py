@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.bp import BP
@@ -380,7 +380,7 @@ def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
     workload = Assembled(0)
     config = workload.describe("smoke")
     assert config["test_devices"] == []
-    data = ImageDataModule(load("digits"), batch_size=32, limit_train=64, limit_test=64)
+    data = DataModule(load("digits"), batch_size=32, limit_train=64, limit_test=64)
     job: Any = SimpleNamespace(config=config, tier="smoke", seed=0, fingerprint="sha256:0")
     measured = measure(job, workload, data, say=lambda line: None)
     assert [cell["device_seed"] for cell in measured["cells"]] == [None] * 4
@@ -399,7 +399,7 @@ def test_no_job_trains_on_held_out_images(tmp_path, monkeypatch):
     data = jobs.data_module(job)
     held = data.validation_tensors()[0]
     assert len(held) == kept > 0
-    whole = ImageDataModule("digits").train_tensors()[0]
+    whole = DataModule("digits").train_tensors()[0]
     assert torch.equal(held, whole[len(whole) - kept :])
     assert data.n_train == job.config["tier"]["train_images"] <= len(whole) - kept
     (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)

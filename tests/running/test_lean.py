@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
@@ -25,8 +25,8 @@ from pnnbench.workloads.mrr import MRRDigits
 DIGITS = load("digits")
 
 
-def data() -> ImageDataModule:
-    return ImageDataModule(DIGITS, batch_size=16, limit_train=100)
+def data() -> DataModule:
+    return DataModule(DIGITS, batch_size=16, limit_train=100)
 
 
 def trained(

@@ -1,8 +1,12 @@
 import copy
+import shutil
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
+from pnnbench.data import resolve_data
 from pnnbench.errors import UserError
 from pnnbench.registry import SUITES
 from pnnbench.running.suites import load_suite, suite_path
@@ -154,3 +158,112 @@ def test_one_digital_step_for_all_rows_on_meshes():
     }
     assert len(steps) >= 8
     assert set(steps.values()) == {0.03}
+
+
+OWN = """
+import numpy as np
+from pnnbench.data import Arrays, DataSet
+
+class Small(DataSet):
+    "Four classes of small pictures."
+    input_shape, n_classes = (1, 8, 8), 4
+
+    def load(self, root=None, download=False):
+        rng = np.random.default_rng({seed})
+        x = rng.integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)
+        y = np.arange(300) % 4
+        return Arrays(self.name, x[:200], y[:200], x[200:], y[200:], 4)
+"""
+
+
+def own(tmp_path, monkeypatch, name, seed=0, extra=""):
+    """Writes a module with a data set and makes it importable."""
+    (tmp_path / f"{name}.py").write_text(OWN.format(seed=seed) + extra)
+    monkeypatch.syspath_prepend(tmp_path)
+    return f"{name}.Small"
+
+
+def on(tmp_path, data=None, workloads=("mrr-digits",)):
+    suite = {**GOOD, "workloads": list(workloads)}
+    return load_suite(write(tmp_path, suite if data is None else {**suite, "data": data})).jobs
+
+
+def test_a_data_set_is_named_for_all_workloads_or_for_one(tmp_path, monkeypatch):
+    small = own(tmp_path, monkeypatch, "suites_one")
+    whole = on(tmp_path, small, ["mrr-digits", {"workload": "mzi-digits", "data": "digits"}])
+    assert [job.board[2] for job in whole[:3:2]] == ["mrr-digits on Small", "mzi-digits"]
+    for job in whole[:2]:
+        told = job.spec()["data"]
+        assert told == {"name": "Small", "set": small}
+        assert job.fingerprint == resolve_data(small).arrays().fingerprint
+        assert job.config["layers"]["fc2"] != on(tmp_path)[0].config["layers"]["fc2"]
+    both = on(tmp_path, None, ["mrr-digits", {"workload": "mrr-digits", "data": small}])
+    assert len({job.board for job in both}) == 2
+    assert len({job.spec()["hash"] for job in both}) == len(both) == 8
+
+
+def test_its_own_data_set_by_name_is_no_other(tmp_path):
+    plain, named = on(tmp_path), on(tmp_path, "Digits")
+    assert [job.spec() for job in named] == [job.spec() for job in plain]
+    assert "data" not in plain[0].spec()
+
+
+def test_the_hash_follows_contents_and_code_of_an_own_set_and_not_its_name(tmp_path, monkeypatch):
+    def found(name, **changes):
+        job = on(tmp_path, own(tmp_path, monkeypatch, name, **changes))[0]
+        return job.spec()["hash"], job.fingerprint, job.sources["data"].sha256
+
+    first, other = found("suites_a"), found("suites_b", seed=1)
+    assert len({first[0], other[0], on(tmp_path)[0].spec()["hash"]}) == 3
+    assert first[1] != other[1]
+    commented = found("suites_c", extra="# another file, the same contents")
+    assert commented[1] == first[1]
+    assert commented[2] != first[2]
+    assert commented[0] != first[0]
+
+
+def test_an_image_folder_is_known_by_its_contents_and_not_by_its_path(tmp_path):
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            for i in range(40):
+                path = tmp_path / "one" / part / name / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(path)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    one, two = (on(tmp_path, f"image-folder:{tmp_path / name}")[0] for name in ("one", "two"))
+    assert one.spec()["hash"] == two.spec()["hash"]
+    assert one.spec()["data"]["set"] != two.spec()["data"]["set"]
+    assert "data" not in one.sources  # the code is this package's
+
+
+@pytest.mark.parametrize(
+    ("data", "workloads", "words"),
+    [
+        ("digts", ["mrr-digits"], "data: unknown data set 'digts'; did you mean 'digits'"),
+        (3, ["mrr-digits"], "data is 3, an integer"),
+        (None, [{"data": "digits"}], "workloads[0]: the key 'workload' is missing"),
+        (None, [{"workload": "mrr-digits", "dat": "x"}], "workloads[0]: unknown key 'dat'"),
+        (None, [{"workload": "mrr-digits", "data": 3}], "workloads[0].data is 3"),
+        (None, [3], "workloads[0] is 3"),
+        ("digits", ["mrr-digits", "MRR_Digits"], "a workload is named twice"),
+        ("digits", ["mrr-mnist"], "LeNet5 takes inputs of 1 x 28 x 28, and those of data 'digits'"),
+    ],
+)
+def test_a_wrong_data_set_is_one_readable_error(tmp_path, data, workloads, words):
+    with pytest.raises(UserError) as caught:
+        on(tmp_path, data, workloads)
+    assert words in str(caught.value)
+
+
+def test_a_workload_that_takes_no_other_set_says_so(tmp_path, monkeypatch):
+    (tmp_path / "suites_fixed.py").write_text(
+        "from pnnbench.workloads.mrr import MRRDigits\n"
+        "class Fixed(MRRDigits):\n"
+        "    def __init__(self, init_seed=0):\n"
+        "        super().__init__(init_seed)\n"
+    )
+    small = own(tmp_path, monkeypatch, "suites_small")
+    with pytest.raises(UserError, match=r"suites_fixed.Fixed takes no other data set than its own"):
+        on(tmp_path, small, ["suites_fixed.Fixed"])
+    assert on(tmp_path, None, ["suites_fixed.Fixed"])[0].data is None

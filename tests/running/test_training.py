@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -33,8 +33,8 @@ DIGITS = load("digits")
 EPOCHS, BATCHES = 3, 4
 
 
-def data(seed: int = 0) -> ImageDataModule:
-    return ImageDataModule(DIGITS, batch_size=16, seed=seed, limit_train=16 * BATCHES)
+def data(seed: int = 0) -> DataModule:
+    return DataModule(DIGITS, batch_size=16, seed=seed, limit_train=16 * BATCHES)
 
 
 def train(
@@ -265,7 +265,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from pnnbench.data import ImageDataModule
+from pnnbench.data import DataModule
 from pnnbench.methods.nat import NAT
 from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
@@ -290,7 +290,7 @@ random.seed(int(seed))
 np.random.seed(int(seed))
 workload, method = MRRDigits(1), Slow()
 method.seed = 1
-data = ImageDataModule("digits", batch_size=16, seed=1, limit_train=64)
+data = DataModule("digits", batch_size=16, seed=1, limit_train=64)
 state = fit(workload, method, data, epochs=3, folder=Path(folder))
 save_file(dict(workload.network.state_dict()), out)
 Path(out).with_suffix(".json").write_text(json.dumps([state.epochs, state.losses]))
@@ -338,7 +338,7 @@ def test_a_process_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path: Path) 
 
 def test_a_calibrated_workload_is_trained_in_training_mode():
     """Batch norm learns its statistics again: the loss falls as from a fresh workload."""
-    data = ImageDataModule("digits", batch_size=16, limit_train=80)
+    data = DataModule("digits", batch_size=16, limit_train=80)
     workload = MRRDigits(0)
     workload.calibrate(data.train_tensors()[0])
     state = fit(workload, BP(lr=0.02), data, epochs=20)
@@ -348,8 +348,8 @@ def test_a_calibrated_workload_is_trained_in_training_mode():
 @pytest.mark.parametrize("change", [{"batch_size": 64}, {"seed": 5}, {"limit_train": 200}])
 def test_a_run_is_not_resumed_over_other_data_or_another_order(tmp_path, change):
     given = {"batch_size": 32, "seed": 0, "limit_train": 256}
-    fit(MRRDigits(0), BP(), ImageDataModule("digits", **given), epochs=1, folder=tmp_path)
-    other = ImageDataModule("digits", **{**given, **change})
+    fit(MRRDigits(0), BP(), DataModule("digits", **given), epochs=1, folder=tmp_path)
+    other = DataModule("digits", **{**given, **change})
     with pytest.raises(UserError, match="other data or another order"):
         fit(MRRDigits(0), BP(), other, epochs=2, folder=tmp_path)
 
@@ -395,6 +395,6 @@ def test_a_workload_may_change_batches_on_their_way_to_the_device() -> None:
             return super().loss(outputs, batch)
 
     workload = Dark(0)
-    fit(workload, BP(), ImageDataModule(load("digits"), limit_train=64), epochs=1)
+    fit(workload, BP(), DataModule(load("digits"), limit_train=64), epochs=1)
     assert workload.gradient_evaluations == 1
     assert workload.seen == 0.0

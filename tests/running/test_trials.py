@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from pnnbench.data.datamodule import ImageDataModule
+from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.leaderboard import ranking
@@ -50,7 +50,7 @@ def test_search_and_board_give_one_record_one_score(name: str) -> None:
     """A workload as it is made, measured by the search, and its cells as a board reads them."""
     cls = workload_class(name)
     workload = cls(0)
-    data = ImageDataModule(cls.data, limit_train=200, limit_test=200)
+    data = DataModule(cls.data, limit_train=200, limit_test=200)
     workload.calibrate(data.train_tensors()[0])
     images, labels = data.test_tensors()
     cells = [cell for cell in workload.perturbation_grid("smoke") if cell.counts]

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from pnnbench.data import ImageDataModule
+from pnnbench.data import DataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
@@ -30,8 +30,8 @@ from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
 
-def data() -> ImageDataModule:
-    return ImageDataModule("digits", batch_size=32, seed=1, holdout=60, limit_train=320)
+def data() -> DataModule:
+    return DataModule("digits", batch_size=32, seed=1, holdout=60, limit_train=320)
 
 
 def curve() -> ValidationCurve:
@@ -121,7 +121,7 @@ def test_a_curve_goes_on_after_an_interruption(tmp_path: Path) -> None:
 
 
 def test_without_held_out_images_there_is_no_curve() -> None:
-    empty = ValidationCurve(*ImageDataModule("digits").validation_tensors())
+    empty = ValidationCurve(*DataModule("digits").validation_tensors())
     fit(MRRDigits(0), BP(), data(), epochs=1, watching=[empty])
     assert empty.as_dict() == {}
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -16,7 +16,7 @@ from pnnbench.running.training import TrainingData, quiet
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
 
-IMAGES, LABELS = ImageDataModule(load("digits")).train_tensors()
+IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 
 
 def state(workload: Workload) -> dict[str, Tensor]:
@@ -38,7 +38,7 @@ def fit(workload: Workload, *methods: TrainingMethod) -> None:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-        ).fit(workload, datamodule=TrainingData(ImageDataModule(load("digits"), limit_train=64)))
+        ).fit(workload, datamodule=TrainingData(DataModule(load("digits"), limit_train=64)))
 
 
 @pytest.mark.parametrize("cls", [MRRDigits, MRRMNIST])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, Device, operate, physical_layers
 from pnnbench.platforms.mrr import MRREnvironment, MRRLinear, MRRWeightBank
@@ -17,7 +17,7 @@ from pnnbench.workloads.calibration import calibrate, calibrated_apart
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-IMAGES, _ = ImageDataModule(load("digits")).train_tensors()
+IMAGES, _ = DataModule(load("digits")).train_tensors()
 
 
 def buffers(network: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.platforms.absorbers import SaturableAbsorber
@@ -37,7 +37,7 @@ NOMINAL = MisalignmentEnvironment().as_dict()
 
 
 def images(cls: type[DiffractiveWorkload], count: int) -> Tensor:
-    found = ImageDataModule(load("digits")).train_tensors()[0][:count]
+    found = DataModule(load("digits")).train_tensors()[0][:count]
     if cls.data == "digits":
         return found
     return F.interpolate(found, (28, 28), mode="bilinear").clamp(0, 1)
@@ -401,7 +401,7 @@ def test_light_and_accuracy_without_absorbers_are_figures() -> None:
 
 def trained(cls: type[DiffractiveWorkload], seed: int, epochs: int) -> Tensor:
     """Phases after some epochs of plain back-propagation on the model in training, on digits."""
-    x, y = images(cls, 1437), ImageDataModule(load("digits")).train_tensors()[1]
+    x, y = images(cls, 1437), DataModule(load("digits")).train_tensors()[1]
     workload = cls(seed).train()
     steps = epochs * math.ceil(len(x) / 32)
     optimizer = torch.optim.Adam(workload.parameters(), lr=0.2)
@@ -466,7 +466,7 @@ def test_twice_as_many_samples_change_the_accuracy_by_less_than_a_point(
     cls: type[DiffractiveWorkload], networks: int
 ) -> None:
     """Image by image, against light taken from plane to plane; one sample alone would not do."""
-    x, y = images(cls, 500), ImageDataModule(load("digits")).train_tensors()[1][:500]
+    x, y = images(cls, 500), DataModule(load("digits")).train_tensors()[1][:500]
     workload = cls(0)
     stack: Any = workload.network.stack
     changes = []

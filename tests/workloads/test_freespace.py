@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.methods.bp import BP
@@ -31,7 +31,7 @@ NOMINAL = MisalignmentEnvironment().as_dict()
 
 def images(cls: type[FreeSpaceWorkload], count: int) -> Tensor:
     if cls.data == "digits":
-        return ImageDataModule(load("digits")).train_tensors()[0][:count]
+        return DataModule(load("digits")).train_tensors()[0][:count]
     return torch.rand(count, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 

@@ -1,14 +1,80 @@
-"""A metric says what it takes and gives one figure or several."""
-
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 import torch
 import torchmetrics
+from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.metrics.images import Reconstruction
-from pnnbench.workloads.handing import Handing
+from pnnbench.workloads.accuracy import Accuracy
+from pnnbench.workloads.handing import Handing, needs_of
+
+G = torch.Generator().manual_seed(0)
+OUTPUTS, TARGETS, INPUTS = (torch.randn(20, n, generator=G) for n in (3, 2, 5))
+
+
+class Noted(torchmetrics.Metric):
+    """Notes what each call of ``update`` was handed."""
+
+    def __init__(self, **declared: Any) -> None:
+        super().__init__()
+        for name, value in declared.items():
+            setattr(self, name, value)
+        self.calls: list[tuple[Tensor, ...]] = []
+
+    def update(self, *given: Tensor) -> None:
+        self.calls.append(given)
+
+    def compute(self) -> Tensor:
+        return torch.tensor(float(len(self.calls)))
+
+
+def handed(metric: Noted, size: int) -> list[tuple[Tensor, ...]]:
+    handing = Handing(metric)
+    for parts in zip(*(t.split(size) for t in (OUTPUTS, TARGETS, INPUTS)), strict=True):
+        handing.update(*parts)
+    assert handing.compute() == len(metric.calls)
+    return metric.calls
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        ({}, (OUTPUTS, TARGETS)),
+        ({"needs": ("outputs", "inputs")}, (OUTPUTS, INPUTS)),
+        ({"needs": ["inputs", "outputs", "targets"]}, (INPUTS, OUTPUTS, TARGETS)),
+        ({"needs": "outputs"}, (OUTPUTS,)),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 20, 50])
+def test_a_metric_is_handed_what_it_declares(
+    declared: dict[str, Any], expected: tuple[Tensor, ...], whole: bool, size: int
+) -> None:
+    calls = handed(Noted(whole=whole, **declared), size)
+    assert len(calls) == (1 if whole else -(-20 // size))
+    for got, want in zip(zip(*calls, strict=True), expected, strict=True):
+        assert torch.equal(torch.cat(got), want)
+
+
+@pytest.mark.parametrize("needs", ["images", (), ("outputs", "outputs"), ("outputs", "labels")])
+def test_needs_that_are_none_are_told(needs: Any) -> None:
+    with pytest.raises(UserError, match=r"needs of the metric Noted is .*\n.*outputs, targets, in"):
+        Handing(Noted(needs=needs))
+
+
+def test_metrics_of_the_library_need_outputs_and_targets() -> None:
+    assert (
+        needs_of(torchmetrics.MeanSquaredError())
+        == needs_of(Accuracy())
+        == (
+            "outputs",
+            "targets",
+        )
+    )
 
 
 def test_the_first_of_several_figures_is_the_metric() -> None:
@@ -27,10 +93,3 @@ def test_one_figure_has_nothing_beside_it() -> None:
     handing = Handing(torchmetrics.MeanSquaredError())
     handing.update(torch.ones(3), torch.zeros(3), torch.zeros(3))
     assert handing.figures() == (1.0, {})
-
-
-def test_unknown_needs_are_refused() -> None:
-    metric = torchmetrics.MeanSquaredError()
-    metric.needs = ("outputs", "labels")  # type: ignore[attr-defined]
-    with pytest.raises(UserError, match="labels"):
-        Handing(metric)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pnnbench.data import ImageDataModule, load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
@@ -24,7 +24,7 @@ from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits, MZIWorkload
 from pnnbench.workloads.networks import DigitsFront, OpticalNet, PhysicalNetwork
 
-IMAGES, LABELS = ImageDataModule(load("digits")).train_tensors()
+IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 BOTH = pytest.mark.parametrize("cls", [MRRDigits, MZIDigits])
 
 

@@ -1,0 +1,79 @@
+"""Workloads on another data set than their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pnnbench.data import Arrays, DataSet, resolve_data
+from pnnbench.errors import UserError
+from pnnbench.registry import registered, workload_class
+from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
+
+
+class Pictures(DataSet):
+    """Some images; most training images are of class 1, which 6 of 10 test images are."""
+
+    def __init__(self, shape: tuple[int, ...] = (2, 9, 7), n_classes: int | None = 3) -> None:
+        self.input_shape = shape
+        self.n_classes = n_classes
+
+    def load(self, root: Any = None, download: bool = False) -> Arrays:
+        rng = np.random.default_rng(0)
+        x = rng.integers(0, 256, (30, *self.input_shape), dtype=np.uint8)
+        y = np.array([1] * 12 + [0] * 4 + [2] * 4 + [1] * 6 + [2] * 4)
+        return Arrays(self.name, x[:20], y[:20], x[20:], y[20:], self.n_classes)
+
+
+@pytest.mark.parametrize("cls", [MRRDigits, MZIDigits])
+@pytest.mark.parametrize("shape", [(2, 9, 7), (1, 8, 8), (3, 2, 2)])
+def test_networks_that_can_are_sized_by_the_data(cls: Any, shape: tuple[int, ...]) -> None:
+    workload = cls(0, data=Pictures(shape, 3))
+    x = workload.data_set.arrays().train_inputs.float() / 255
+    assert workload(x).shape == (20, 3)
+    assert (workload.n_classes, cls.n_classes, cls(0).n_classes) == (3, 10, 10)
+
+
+@pytest.mark.parametrize("name", registered("workloads"))
+def test_networks_that_cannot_say_so_in_a_sentence(name: str) -> None:
+    cls = workload_class(name)
+    takes = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}[cls.data]
+    free = name in ("mrr-digits", "mzi-digits")
+    if not free:
+        with pytest.raises(UserError, match=r"takes inputs of 1 x|detectors, one for each class"):
+            cls(0, data=Pictures((3, 9, 7), 3))
+        with pytest.raises(UserError, match=r"takes inputs of|detectors|classes"):
+            cls(0, data=Pictures((13,), 10))
+    else:
+        with pytest.raises(UserError, match=r"takes images, and one input is 13"):
+            cls(0, data=Pictures((13,), 10))
+    # With the shape that it takes it is built, with as many outputs as there are classes.
+    n_classes = 10 if name.startswith("diffractive") else 3
+    made = cls(0, data=Pictures(takes, n_classes))
+    with torch.no_grad():
+        assert made(torch.rand(2, *takes)).shape == (2, n_classes)
+    with pytest.raises(UserError, match=r"classifies, and data 'Pictures' has real targets"):
+        cls(0, data=Pictures(takes, None))
+
+
+def test_guessing_is_the_most_frequent_class_of_a_set_that_is_brought() -> None:
+    assert MRRDigits(0, data=Pictures()).chance == 0.6
+    assert MRRDigits(0).chance == MRRDigits(0, data="digits").chance == 0.1
+    assert MRRMNIST(0, data="kmnist").chance == 0.1  # balanced, and not read for it
+
+    class Own(MRRDigits):
+        n_classes = 2
+
+    assert Own(0, data=Pictures()).chance == 0.5  # classes of its own
+
+
+def test_the_same_seed_draws_the_same_network_from_a_set_of_the_same_size() -> None:
+    here, there = MRRDigits(3), MRRDigits(3, data=Pictures((1, 8, 8), 10))
+    for a, b in zip(here.network.parameters(), there.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert here.data_set is resolve_data("digits")
+    assert here.describe("smoke") == there.describe("smoke")
