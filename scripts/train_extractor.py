@@ -36,20 +36,20 @@ def train(seed: int = 0) -> tuple[DigitsNetwork, float]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         digits = load("digits")
-        images = digits.train_images.float() / 255.0
+        images = digits.train_inputs.float() / 255.0
         network = DigitsNetwork()
         optimizer = torch.optim.Adam(network.parameters(), lr=STEP, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
         for _ in range(EPOCHS):
             for chosen in torch.randperm(len(images)).split(BATCH):
                 optimizer.zero_grad()
-                F.cross_entropy(network(images[chosen]), digits.train_labels[chosen]).backward()
+                F.cross_entropy(network(images[chosen]), digits.train_targets[chosen]).backward()
                 optimizer.step()
             schedule.step()
     network.eval().requires_grad_(False)
     _to_unit_scale(network, images)
-    found = network(digits.test_images.float() / 255.0).argmax(1)
-    return network, float((found == digits.test_labels).double().mean())
+    found = network(digits.test_inputs.float() / 255.0).argmax(1)
+    return network, float((found == digits.test_targets).double().mean())
 
 
 def _to_unit_scale(network: DigitsNetwork, images: Tensor) -> None:

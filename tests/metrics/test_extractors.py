@@ -60,7 +60,7 @@ def test_floats_are_taken_as_the_8_bits_that_would_be_stored() -> None:
 
 
 def test_features_do_not_depend_on_the_batches() -> None:
-    images = load("digits").test_images
+    images = load("digits").test_inputs
     a, b = (extractor("digits").features(images, batch_size=n) for n in (360, 7))
     assert a.shape == (360, 32)
     assert torch.allclose(a, b, atol=1e-5)
@@ -69,21 +69,21 @@ def test_features_do_not_depend_on_the_batches() -> None:
 def test_the_digits_extractor_knows_digits() -> None:
     data = load("digits")
     network = DigitsExtractor().network
-    found = network(data.test_images.float() / 255.0).argmax(1)
-    assert float((found == data.test_labels).double().mean()) > 0.96
+    found = network(data.test_inputs.float() / 255.0).argmax(1)
+    assert float((found == data.test_targets).double().mean()) > 0.96
 
 
 @pytest.mark.slow
 def test_it_can_be_trained_again() -> None:
     network, accuracy = load_script("scripts/train_extractor.py").train()
     assert accuracy > 0.96
-    images = load("digits").train_images.float() / 255.0
+    images = load("digits").train_inputs.float() / 255.0
     assert float(network.features(images).square().mean()) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_torch_fidelity_takes_it_and_gives_the_same_figures() -> None:
     data = load("digits")
-    a, b = data.train_images[:200], data.train_images[200:400]
+    a, b = data.train_inputs[:200], data.train_inputs[200:400]
     name = "test-" + DigitsExtractor.full_name()
     register_feature_extractor(name, DigitsExtractor)
     told = torch_fidelity.calculate_metrics(
@@ -123,7 +123,7 @@ def test_efficientnet_sees_what_imagenet_taught_it() -> None:
 
 @needs_efficientnet
 def test_one_channel_is_seen_as_grey() -> None:
-    grey = load("digits").test_images[:5]
+    grey = load("digits").test_inputs[:5]
     seen = extractor("efficientnet-lite0")
     assert torch.equal(seen.features(grey), seen.features(grey.repeat(1, 3, 1, 1)))
     with pytest.raises(UserError, match="have no features"):

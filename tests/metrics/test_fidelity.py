@@ -28,7 +28,7 @@ def normal(n: int, d: int, seed: int) -> Tensor:
 @pytest.fixture(scope="module")
 def digits() -> Tensor:
     data = load("digits")
-    return extractor("digits").features(torch.cat([data.train_images, data.test_images]))
+    return extractor("digits").features(torch.cat([data.train_inputs, data.test_inputs]))
 
 
 class AsTheyAre(nn.Module):
@@ -137,7 +137,7 @@ def test_precision_and_recall_tell_what_is_missing() -> None:
 
 def test_more_noise_is_farther(digits: Tensor) -> None:
     data = load("digits")
-    images = torch.cat([data.train_images, data.test_images]).float() / 255.0
+    images = torch.cat([data.train_inputs, data.test_inputs]).float() / 255.0
     noise = normal(images.numel(), 1, 13).view_as(images)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(1))
     real = digits[order[898:]]

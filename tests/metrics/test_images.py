@@ -27,7 +27,7 @@ def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def pictures() -> Tensor:
-    return load("digits").test_images.float() / 255.0
+    return load("digits").test_inputs.float() / 255.0
 
 
 def noisy(x: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def test_real_features_are_computed_once_and_by_content(
         return inner(images, batch_size)
 
     monkeypatch.setattr(seen, "features", counted)
-    stored = load("digits").test_images
+    stored = load("digits").test_inputs
     first = real_side.real_features(stored, seen)
     assert torch.equal(real_side.real_features(stored.float() / 255.0, seen), first)
     real_side._MEMORY.clear()
@@ -115,7 +115,7 @@ def test_real_features_are_computed_once_and_by_content(
 
 
 def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
-    stored, seen = load("digits").test_images, extractor("digits")
+    stored, seen = load("digits").test_inputs, extractor("digits")
     first = real_side.real_features(stored, seen)
     (file,) = (tmp_path / "features").iterdir()
     file.write_bytes(file.read_bytes()[:100])
@@ -129,5 +129,5 @@ def test_a_folder_that_cannot_be_written_costs_nothing_else(
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     monkeypatch.setenv("PNNBENCH_CACHE", str(blocked))
-    found = real_side.real_features(load("digits").test_images[:9], extractor("digits"))
+    found = real_side.real_features(load("digits").test_inputs[:9], extractor("digits"))
     assert found.shape == (9, 32)
