@@ -78,7 +78,8 @@ class Arrays:
         train_inputs: Shape (N, ...). uint8 are pixels, 0 to 255, divided by 255 on their way to the
             network; other numbers reach it as they are.
         train_targets: Classes, integers of shape (N,) from 0 to ``n_classes - 1``, kept as int64;
-            or real values of shape (N, ...).
+            or real values of shape (N, ...), of which uint8 with a dimension behind N are pixels as
+            in the inputs.
         test_inputs: Shape (M, ...), of the same data type and the same shape behind M.
         test_targets: Shape (M, ...), as for the training.
         n_classes: Number of classes, at least 2; None for real-valued targets.
@@ -154,7 +155,8 @@ class Arrays:
                 allowed="a tensor or a NumPy array of numbers, all items of one shape",
             ) from None
         whole = not (found.is_floating_point() or found.is_complex())
-        return found.long() if name.endswith("targets") and whole else found
+        pixels = self.n_classes is None and found.dtype == torch.uint8 and found.ndim > 1
+        return found.long() if name.endswith("targets") and whole and not pixels else found
 
     def _check_part(self, part: str, inputs: Tensor, targets: Tensor) -> None:
         """Checks one set of inputs with its targets; raises UserError."""
@@ -178,7 +180,8 @@ class Arrays:
                     next_step="fill or remove what is missing before the set is handed over",
                 )
         if self.n_classes is None:
-            if not targets.is_floating_point() or targets.numel() == 0:
+            real = targets.is_floating_point() or targets.dtype == torch.uint8
+            if not real or targets.numel() == 0:
                 raise UserError(
                     f"{where} targets are {targets.dtype} of shape {tuple(targets.shape)}, and "
                     "n_classes is None",

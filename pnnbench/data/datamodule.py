@@ -47,8 +47,8 @@ class IndexedArrays(Dataset[Batch]):
         self.targets = targets
 
     def __getitem__(self, index: Any) -> Batch:
-        """Returns inputs (B, ...), pixels as float32 in [0, 1], and targets (B, ...)."""
-        return to_float(self.inputs[index]), self.targets[index]
+        """Returns inputs and targets (B, ...), pixels as float32 in [0, 1]."""
+        return to_float(self.inputs[index]), to_float(self.targets[index])
 
     def __len__(self) -> int:
         """Returns the number of inputs."""

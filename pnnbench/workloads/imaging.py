@@ -1,0 +1,213 @@
+"""Reconstruction and generation: losses, metrics and what guessing reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pnnbench.data import DataSet
+from pnnbench.data.latents import Latents
+from pnnbench.errors import UserError
+from pnnbench.metrics.extractors import EXTRACTORS, extractor
+from pnnbench.metrics.fidelity import frechet_unbiased
+from pnnbench.metrics.images import Generation as GenerationMetric
+from pnnbench.metrics.images import Reconstruction as ReconstructionMetric
+from pnnbench.metrics.images import generation_names
+from pnnbench.metrics.real_side import real_features
+from pnnbench.platforms.base import derive_seed
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.image_networks import Discriminator, hinge_loss, realism_loss
+
+Batch = tuple[Tensor, Tensor]
+#: What the names of the discriminator's tensors begin with in a file of parameters.
+_JUDGE = "judge."
+
+
+def _image_set(owner: object, data_set: DataSet) -> tuple[int, int, int]:
+    """Channels, height and width of a set of square images; raises UserError for others."""
+    shape = data_set.image_shape if isinstance(data_set, Latents) else data_set.input_shape
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise UserError(
+            f"{type(owner).__name__} takes square images, and an input of {data_set.name!r} has "
+            f"the shape {tuple(shape)}",
+            allowed="(C, H, W) with H = W",
+        )
+    channels, height, width = shape
+    return channels, height, width
+
+
+class _MeanImage:
+    """Attribute that is the error of one image for all, the mean of the training images."""
+
+    def __get__(self, instance: Any, owner: type) -> float | None:
+        if instance is None:
+            return None
+        arrays = instance.data_set.arrays()
+        unit = 255.0 if arrays.test_inputs.dtype == torch.uint8 else 1.0
+        mean = arrays.train_inputs.double().mean(0)
+        return float(((arrays.test_inputs.double() - mean) / unit).square().mean())
+
+
+class Reconstruction:
+    """Mixin: images that come out as they went in; mean squared error, PSNR and SSIM beside it.
+
+    Pixels are in [0, 1]. ``chance`` is the error of the mean of the training images.
+    """
+
+    metric_name: ClassVar[str] = "mse"
+    higher_is_better: ClassVar[bool] = False
+    chance: ClassVar[float | None] = cast(Any, _MeanImage())
+    data_set: DataSet
+
+    def check_data(self, data_set: DataSet) -> None:
+        """Refuses what are no square images."""
+        _image_set(self, data_set)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean squared error of outputs (B, C, H, W) against the inputs."""
+        return F.mse_loss(outputs, batch[0])
+
+    def metric(self) -> Any:
+        """Mean squared error over all images, PSNR in dB, SSIM."""
+        return ReconstructionMetric(_image_set(self, self.data_set)[1])
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """None: no image is right or wrong."""
+        return None
+
+
+class _GreyImage:
+    """Attribute that is the distance of one image for all, the mean of the training images."""
+
+    def __get__(self, instance: Any, owner: type) -> float | None:
+        return None if instance is None else instance.distance_of_mean()
+
+
+class _FidName:
+    """Attribute that is the name of the Fréchet distance with the workload's extractor."""
+
+    def __get__(self, instance: Any, owner: type) -> str:
+        return generation_names(EXTRACTORS[owner.extractor].full_name())[0]
+
+
+class Generation(Workload):
+    """Images from latent vectors, told apart from real ones by a digital discriminator.
+
+    The training method trains the generator, whose loss is the discriminator's score; the
+    discriminator takes a step of its own before each of the method's, with an optimiser of its own.
+    Its loss is the hinge loss. Latent vectors of the training are drawn anew for each step, from
+    the seed of the workload and the number of the step; in calibration and evaluation they are
+    those of the data set.
+
+    ``chance`` is the distance of one image for all, the mean of the training images.
+
+    Attributes:
+        judge: The discriminator; no part of the network that is deployed.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    metric_name: ClassVar[str] = cast(Any, _FidName())
+    chance: ClassVar[float | None] = cast(Any, _GreyImage())
+    #: Name of the feature extractor; see `pnnbench.metrics.extractors.EXTRACTORS`.
+    extractor: ClassVar[str]
+    #: Step of the discriminator's Adam, with beta 0 and 0.9.
+    judge_step: ClassVar[float] = 4e-4
+
+    def __init__(self, init_seed: int = 0, *, data: Any = None) -> None:
+        super().__init__(init_seed, data=data)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("judge", init_seed))
+            self.judge = self.build_judge()
+        self.judge.eval().requires_grad_(False)
+        self._latent_seed = init_seed
+        self._steps = 0
+        self._optimizer = torch.optim.Adam(
+            self.judge.parameters(), lr=self.judge_step, betas=(0.0, 0.9)
+        )
+
+    def check_data(self, data_set: DataSet) -> None:
+        """Refuses everything but latent vectors with square images."""
+        if not isinstance(data_set, Latents):
+            raise UserError(
+                f"{type(self).__name__} makes images from latent vectors, and {data_set.name!r} "
+                "has none",
+                next_step=f"name it as latents:{data_set.name},16",
+            )
+        _image_set(self, data_set)
+
+    def build_judge(self) -> Discriminator:
+        """Builds the discriminator with fresh parameters from torch's global generator."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Negative mean score of generated images (B, C, H, W)."""
+        # In evaluation, so that no pass moves what the judge remembers of its singular vectors.
+        return realism_loss(self.judge.eval()(outputs))
+
+    def metric(self) -> Any:
+        """FID for infinitely many images, KID, precision and recall against the real images."""
+        return GenerationMetric(self.extractor)
+
+    def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
+        """None: no image is right or wrong."""
+        return None
+
+    def distance_of_mean(self) -> float:
+        """Fréchet distance of one image for all, the mean of the training images."""
+        arrays = self.data_set.arrays()
+        network = extractor(self.extractor)
+        mean = (arrays.train_targets.double().mean(0) / 255.0).float()
+        real = real_features(arrays.test_targets, network)
+        return frechet_unbiased(network.features(mean[None]).expand(len(real), -1), real)
+
+    def prepared(self, batch: Batch) -> Batch:
+        """Fresh latent vectors for a step of the training, after a step of the discriminator.
+
+        Args:
+            batch: Latent vectors of the set (B, latent) and real images (B, C, H, W).
+
+        Returns:
+            Fresh latent vectors and the same images.
+        """
+        self._steps += 1
+        seed = derive_seed("latents", self._latent_seed, self._steps)
+        generator = torch.Generator().manual_seed(seed)
+        fresh = [torch.randn(batch[0].shape, generator=generator) for _ in range(2)]
+        for_judge, for_method = (z.to(batch[0]) for z in fresh)
+        self._judge(for_judge, batch[1])
+        return for_method, batch[1]
+
+    def _judge(self, latents: Tensor, real: Tensor) -> None:
+        """One step of the discriminator."""
+        with torch.no_grad(), self.extra_pass():
+            made = self.network(latents)
+        judge = self.judge.train().requires_grad_(True)
+        with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
+            hinge_loss(judge(real), judge(made.to(real))).backward()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        judge.eval().requires_grad_(False)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a record keeps: the generator, and the discriminator that its loss needs."""
+        judge = {f"{_JUDGE}{name}": value for name, value in self.judge.state_dict().items()}
+        return {**super().tensors(), **judge}
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes `tensors` back; raises a RuntimeError if they do not fit."""
+        mine = {n.removeprefix(_JUDGE): v for n, v in tensors.items() if n.startswith(_JUDGE)}
+        super().load_tensors({n: v for n, v in tensors.items() if not n.startswith(_JUDGE)})
+        self.judge.load_state_dict(mine)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the discriminator's optimiser and the number of its steps."""
+        checkpoint["judge"] = {"optimizer": self._optimizer.state_dict(), "steps": self._steps}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Goes on with the discriminator's optimiser."""
+        self._optimizer.load_state_dict(checkpoint["judge"]["optimizer"])
+        self._steps = int(checkpoint["judge"]["steps"])
