@@ -246,6 +246,10 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         """Cuts the weights to -1 to 1, in place."""
         self.weight.clamp_(-1.0, 1.0)
 
+    def control_limits(self) -> tuple[float, float]:
+        """-1 and 1 of full modulation."""
+        return -1.0, 1.0
+
     def describe(self) -> dict[str, Any]:
         """Shape, layout, sampling and noise."""
         return {

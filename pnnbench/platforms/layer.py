@@ -277,6 +277,22 @@ class PhysicalLayer(nn.Module):
         """Puts the control parameters back into their allowed range, in place."""
         raise NotImplementedError
 
+    def control_limits(self) -> tuple[float, float] | None:
+        """Least and largest setting of the controls, in `control_unit`; None where any will do."""
+        return None
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Controls of the same transfer inside a driver's range, as far as they are periodic.
+
+        Args:
+            low: Lower end of the range, in `control_unit`.
+            high: Upper end.
+
+        Returns:
+            Name -> settings without gradient, of the control's shape; here as they are.
+        """
+        return {name: getattr(self, name).detach().clone() for name in self.control_names}
+
     def power_mw(self) -> Tensor | None:
         """Electrical power that holds the controls, in mW (a scalar); None without a model."""
         return None

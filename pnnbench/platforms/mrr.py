@@ -174,6 +174,10 @@ class MRRWeightBank(PhysicalLayer):
         """Clamps the currents to the limits of the driver, in place."""
         self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
 
+    def control_limits(self) -> tuple[float, float]:
+        """Least and largest current of the driver, in mA."""
+        return self.calibration.min_current, self.calibration.max_current
+
     @torch.no_grad()
     def power_mw(self) -> Tensor:
         """Total heater power in mW: sum of I^2 R with I in mA."""

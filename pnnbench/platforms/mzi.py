@@ -39,6 +39,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.driver import mesh_phases
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -320,6 +321,13 @@ class MZIMesh(PhysicalLayer):
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.driver`."""
+        phases = (self.theta[None], self.all_phi()[None], self.gamma[None])
+        theta, phi, gamma = (p[0].to(self.theta) for p in mesh_phases(*phases, low, high))
+        # What no detector sees is no control, and no detector sees a sign on it.
+        return {"theta": theta, "phi": phi[self.live_phi], "gamma": gamma}
 
     def static_errors(self) -> dict[str, StaticError]:
         """Errors of the phases and of the couplers of each interferometer."""

@@ -40,6 +40,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.driver import inner, mesh_phases, outer
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -211,8 +212,8 @@ class MZIMatrix(PhysicalLayer):
             return couplings(e_l, e_r)
 
         def mesh(part: str) -> Tensor:
-            names = (f"{part}_{name}" for name in ("theta", "phi", "gamma"))
-            return mesh_matrix(*(phases(name) for name in names), coupling(part))
+            theta, phi, gamma = (phases(f"{part}_{name}") for name in ("theta", "phi", "gamma"))
+            return mesh_matrix(theta, phi, gamma, coupling(part))
 
         theta = phases("s_theta")
         passed = entries(theta, torch.zeros_like(theta), coupling("s"))[:, 0] * -1j
@@ -246,7 +247,9 @@ class MZIMatrix(PhysicalLayer):
         gain = self.headroom * largest if largest > 0.0 else 1.0
         for part, matrices in (("u", left), ("v", right)):
             found = [decompose(matrix) for matrix in matrices.numpy()]
-            for name, phases in zip(("theta", "phi", "gamma"), zip(*found, strict=True), strict=True):
+            for name, phases in zip(
+                ("theta", "phi", "gamma"), zip(*found, strict=True), strict=True
+            ):
                 getattr(self, f"{part}_{name}").copy_(torch.from_numpy(np.stack(phases)))
         self.s_theta.copy_(2.0 * torch.asin((values / gain).clamp(max=1.0)))
         self.gain.fill_(gain)
@@ -266,6 +269,21 @@ class MZIMatrix(PhysicalLayer):
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.driver`."""
+        found: dict[str, Tensor] = {}
+        for part in ("u", "v"):
+            names = [f"{part}_{name}" for name in ("theta", "phi", "gamma")]
+            theta, phi, gamma = (getattr(self, name) for name in names)
+            found.update(zip(names, mesh_phases(theta, phi, gamma, low, high), strict=True))
+        # sin(-theta / 2) = -sin(theta / 2): a sign goes to the input of the mesh behind.
+        found["s_theta"], negative, sign = inner(self.s_theta, low, high)
+        flipped = (sign < 0) != negative
+        gamma = found["u_gamma"]
+        gamma[:, : self.joined] += math.pi * flipped
+        found["u_gamma"] = outer(gamma, low, high)
+        return {name: found[name].to(self.s_theta) for name in self.control_names}
 
     def static_errors(self) -> dict[str, StaticError]:
         """Errors of the phases and of the couplers of each interferometer of each tile."""

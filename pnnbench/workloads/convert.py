@@ -13,14 +13,9 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.freespace import Layout
 from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.choosing import LayerReport, Modules, choose
 from pnnbench.workloads.classification import Classification
-from pnnbench.workloads.converted import (
-    ConvertedNetwork,
-    LayerReport,
-    Modules,
-    choose,
-    physical_network,
-)
+from pnnbench.workloads.converted import ConvertedNetwork, physical_network
 from pnnbench.workloads.freespace import FreeSpaceWorkload, misalignments
 from pnnbench.workloads.layer_kinds import common_layout, kinds_of
 from pnnbench.workloads.mrr import MRRWorkload

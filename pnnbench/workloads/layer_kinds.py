@@ -113,9 +113,7 @@ PLATFORMS: Mapping[str, Kinds] = {
         ("ports", "headroom", "imbalance_per_rad", "readout_noise"),
         has_gain=True,
     ),
-    "freespace": Kinds(
-        {nn.Linear: _shown}, ("layout", "sampling", "answers_to", "readout_noise")
-    ),
+    "freespace": Kinds({nn.Linear: _shown}, ("layout", "sampling", "answers_to", "readout_noise")),
 }
 
 

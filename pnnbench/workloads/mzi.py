@@ -96,7 +96,7 @@ class MZIWorkload(Classification, Workload):
     def weight_scale(self) -> Scale:
         """Root mean square of the entries of a unitary matrix: 1 / sqrt(waveguides).
 
-        Of a layer that is any matrix, 1 / sqrt(inputs of an output); of the first layer in any case.
+        Of a layer that is any matrix, 1 / sqrt(inputs of an output). The first layer decides.
         """
         first = next(iter(self.layers().values()))
         inputs = first.columns if isinstance(first, MZIMatrix) else self._meshes()[0].n

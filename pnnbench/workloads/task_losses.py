@@ -39,7 +39,9 @@ def usual_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def has_training_step(model: nn.Module) -> bool:
     """Whether a network is a LightningModule, of whichever of Lightning's two packages."""
-    return callable(getattr(model, "training_step", None)) and hasattr(model, "configure_optimizers")
+    return callable(getattr(model, "training_step", None)) and hasattr(
+        model, "configure_optimizers"
+    )
 
 
 def check_training_step(model: nn.Module) -> None:
