@@ -79,8 +79,8 @@ def mesh_phases(
         top = tops[here]
         upper, lower = signs[:, top], signs[:, top + 1]
         mirrored = torch.where(negative[:, here], -1.0, 1.0).double()
-        phi[:, here] += math.pi * (upper * lower * mirrored < 0)
+        phi[:, here] += math.pi * (upper * lower * mirrored < 0).double()
         signs[:, top] = sign[:, here] * lower
         signs[:, top + 1] = sign[:, here] * lower * mirrored
-    gamma = gamma.detach().double() + math.pi * (signs < 0)
+    gamma = gamma.detach().double() + math.pi * (signs < 0).double()
     return theta, outer(phi, low, high), outer(gamma, low, high)

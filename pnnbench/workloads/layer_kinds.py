@@ -13,7 +13,7 @@ from pnnbench.errors import UserError, unknown_name
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
 from pnnbench.platforms.layer import PhysicalLayer
 from pnnbench.platforms.mrr import MRRConv1d, MRRConv2d, MRRLinear
-from pnnbench.platforms.mzi_matrix import MZIConv1d, MZIConv2d, MZILinear
+from pnnbench.platforms.mzi_layers import MZIConv1d, MZIConv2d, MZILinear
 from pnnbench.workloads.mzi import IMBALANCE_PER_RAD
 
 #: Gap around the largest tile of a modulator, rows and columns: that of the published cells.
