@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 import torchmetrics
 from torch import Tensor, nn
 
@@ -15,7 +18,7 @@ from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
 from pnnbench.workloads.classification import Classification
-from pnnbench.workloads.converted import ConvertedNetwork, physical_network
+from pnnbench.workloads.converted import ConvertedNetwork, copied, physical_network
 from pnnbench.workloads.freespace import FreeSpaceWorkload, misalignments
 from pnnbench.workloads.layer_kinds import common_layout, kinds_of
 from pnnbench.workloads.mrr import MRRWorkload
@@ -63,6 +66,19 @@ class _OfTheUser(Classification):
     def report(self) -> tuple[LayerReport, ...]:
         """What became of each module of the network."""
         return self.network.report
+
+    def describe(self, tier: str) -> dict[str, Any]:
+        """Adds what became of each module, and a digest of the network as it was given."""
+        model = self.given[0]
+        digest = hashlib.sha256(repr(model).encode())
+        for name, value in model.state_dict().items():
+            digest.update(name.encode())
+            if isinstance(value, Tensor):
+                plain = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                digest.update(plain.numpy().tobytes())
+        lines = [dataclasses.asdict(line) for line in self.report]
+        start = {"modules": lines, "sha256": digest.hexdigest()}
+        return {**super().describe(tier), "given": start}  # type: ignore[misc]
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The user's loss, that of the network's own `training_step`, or the usual one."""
@@ -140,9 +156,9 @@ def physical(
     """
     if loss is not None and not callable(loss):
         raise UserError(f"loss is {loss!r}", allowed="a function of outputs and targets")
-    if loss is None and isinstance(model, nn.Module) and has_training_step(model):
+    kinds, model = kinds_of(platform, options), copied(model)
+    if loss is None and has_training_step(model):
         check_training_step(model)
-    kinds = kinds_of(platform, options)
     attributes: dict[str, Any] = {
         "__module__": __name__,
         "__doc__": f"{type(model).__name__} on {platform}.",
@@ -153,7 +169,7 @@ def physical(
     }
     if data is not None:
         attributes["data"] = data
-    if platform == "freespace" and isinstance(model, nn.Module):
+    if platform == "freespace":
         layout = options.get("layout")
         if layout is None:
             layout = common_layout(choose(model, platform, kinds, modules)[0])

@@ -205,7 +205,7 @@ def physical_network(
     kinds = kinds_of(platform, options)
     if scale is not None and scale not in SCALES:
         raise UserError(f"scale is {scale!r}", allowed=f"None, {', '.join(SCALES)}")
-    whole = _copied(model)
+    whole = copied(model)
     chosen, report = choose(whole, platform, kinds, modules)
     made = {name: _physical(name, m, kinds, scale, options) for name, m in chosen.items()}
     _check_range(made, platform)
@@ -220,7 +220,8 @@ def physical_network(
     return ConvertedNetwork(whole, list(report.values()))
 
 
-def _copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a user's network; raises UserError if it is none, or cannot be converted."""
     if not isinstance(model, nn.Module):
         raise UserError(f"the network is {model!r}", allowed="a torch.nn.Module")
     if hasattr(model, "_orig_mod") or isinstance(model, torch.jit.ScriptModule):
