@@ -45,11 +45,6 @@ def test_the_result_is_a_workload_of_the_platform(platform: str) -> None:
     workload = given(platform)
     assert isinstance(workload, BASES[platform])
     assert workload.platform == platform
-    assert (
-        workload.n_controls
-        == sum(m.weight.numel() for m in made().modules() if isinstance(m, nn.Linear | nn.Conv2d))
-        or platform != "mrr"
-    )
     for scale in (workload.control_scale, workload.offset_scale, workload.weight_scale):
         assert math.isfinite(scale.value)
         assert scale.value > 0.0
