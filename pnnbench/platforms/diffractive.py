@@ -35,7 +35,6 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
-from pnnbench.platforms.driver import outer
 from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging, Plane
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -47,6 +46,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
+from pnnbench.platforms.phase_range import outer
 from pnnbench.platforms.propagation import FreeSpace
 
 __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]

@@ -39,7 +39,6 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
-from pnnbench.platforms.driver import mesh_phases
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -47,6 +46,7 @@ from pnnbench.platforms.mesh import (
     edge_columns,
     n_couplers,
 )
+from pnnbench.platforms.phase_range import mesh_phases
 
 #: Largest magnitude of a drawn coupler imbalance: from 1 on there is no such coupler.
 MAX_IMBALANCE = 0.999
@@ -323,7 +323,7 @@ class MZIMesh(PhysicalLayer):
         """Phases have no limits: nothing to do."""
 
     def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
-        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.driver`."""
+        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.phase_range`."""
         phases = (self.theta[None], self.all_phi()[None], self.gamma[None])
         theta, phi, gamma = (p[0].to(self.theta) for p in mesh_phases(*phases, low, high))
         # What no detector sees is no control, and no detector sees a sign on it.

@@ -40,7 +40,6 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
-from pnnbench.platforms.driver import inner, mesh_phases, outer
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -49,6 +48,7 @@ from pnnbench.platforms.mesh import (
     n_couplers,
 )
 from pnnbench.platforms.mzi import MAX_IMBALANCE, MZIEnvironment, MZIMesh, couplings, entries
+from pnnbench.platforms.phase_range import inner, mesh_phases, outer
 
 #: Parts of the light path in the order in which light meets them.
 _PARTS = ("v", "s", "u")
@@ -264,7 +264,7 @@ class MZIMatrix(PhysicalLayer):
         """Phases have no limits: nothing to do."""
 
     def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
-        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.driver`."""
+        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.phase_range`."""
         found: dict[str, Tensor] = {}
         for part in ("u", "v"):
             names = [f"{part}_{name}" for name in ("theta", "phi", "gamma")]

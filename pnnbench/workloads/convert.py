@@ -17,7 +17,6 @@ from pnnbench.platforms.freespace import Layout
 from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
-from pnnbench.workloads.classification import Classification
 from pnnbench.workloads.converted import ConvertedNetwork, copied, physical_network
 from pnnbench.workloads.freespace import FreeSpaceWorkload, misalignments
 from pnnbench.workloads.layer_kinds import common_layout, kinds_of
@@ -49,7 +48,7 @@ BASES: Mapping[str, type[Workload]] = {
 }
 
 
-class _OfTheUser(Classification):
+class _OfTheUser:
     """Mixin: the network and the task of a user, as `physical` is given them."""
 
     #: The user's network as it was given, and how it is converted.
@@ -178,7 +177,7 @@ def physical(
     attributes["given"] = (model, platform, modules, {"scale": scale, **options})
     task = () if n_classes is not None else (_RealTargets,)
     title = f"{type(model).__name__}On{platform.upper()}"
-    made: type[Workload] = type(title, (*task, _OfTheUser, BASES[platform]), attributes)
+    made: type[Workload] = type(title, (_OfTheUser, *task, BASES[platform]), attributes)
     workload = made()
     if isinstance(workload, MZIWorkload):
         _set_levels(made, workload)

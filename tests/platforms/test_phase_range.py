@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pnnbench.platforms.base import Condition, Device, PhysicalLayer, operate
-from pnnbench.platforms.driver import inner, mesh_phases, outer
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.platforms.mzi_layers import MZILinear
+from pnnbench.platforms.phase_range import inner, mesh_phases, outer
 
 
 def far(layer: Any, seed: int) -> Any:
