@@ -323,7 +323,7 @@ class MZIMesh(PhysicalLayer):
         """Phases have no limits: nothing to do."""
 
     def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
-        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.phase_range`."""
+        """Phases of the same transfer in a range in rad; see `pnnbench.platforms.phase_range`."""
         phases = (self.theta[None], self.all_phi()[None], self.gamma[None])
         theta, phi, gamma = (p[0].to(self.theta) for p in mesh_phases(*phases, low, high))
         # What no detector sees is no control, and no detector sees a sign on it.

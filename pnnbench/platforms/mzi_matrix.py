@@ -264,7 +264,7 @@ class MZIMatrix(PhysicalLayer):
         """Phases have no limits: nothing to do."""
 
     def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
-        """Phases of the same transfer inside a range in rad; see `pnnbench.platforms.phase_range`."""
+        """Phases of the same transfer in a range in rad; see `pnnbench.platforms.phase_range`."""
         found: dict[str, Tensor] = {}
         for part in ("u", "v"):
             names = [f"{part}_{name}" for name in ("theta", "phi", "gamma")]

@@ -116,8 +116,8 @@ def export_controls(
     """Gives the settings of all controls inside the range of their drivers.
 
     Phases are brought into the range where that leaves the transfer as it is, which a range of
-    2 pi always allows: see `pnnbench.platforms.phase_range`. Currents and modulations have the limits of
-    their own platform. What still lies outside is cut to the nearest end and told in
+    2 pi always allows: see `pnnbench.platforms.phase_range`. Currents and modulations have the
+    limits of their own platform. What still lies outside is cut to the nearest end and told in
     `ExportedControls.clipped`.
 
     Args:
