@@ -12,7 +12,7 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, check_count
 from pnnbench.platforms.freespace import Layout
 from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
@@ -136,11 +136,12 @@ def physical(
             loss.
         platform: ``"mrr"``, ``"mzi"`` or ``"freespace"``.
         modules: Which modules become physical; see `physical_network`.
-        data: Name of the data set it is run on; not needed for a loader of one's own.
+        data: Name of the data set that it is run on, which has the classes; not needed for a loader
+            of one's own.
         loss: (outputs, targets) -> mean loss. None: that of a LightningModule's `training_step` on
             given outputs; else cross-entropy for class targets, mean squared error for real ones.
-        n_classes: Number of classes; None for real targets, which are scored by their mean squared
-            error.
+        n_classes: Number of classes of one's own loader, at least 2, for the level of guessing; None
+            for real targets, which are scored by their mean squared error.
         scale: ``"per-layer"`` or None; see `physical_network`.
         tiers: Tier name -> how much to run.
         name: Name of the workload; that of the network's class and the platform if empty.
@@ -163,11 +164,13 @@ def physical(
         "__doc__": f"{type(model).__name__} on {platform}.",
         "name": name or f"{type(model).__name__}-{platform}".lower(),
         "tiers": dict(tiers),
-        "n_classes": n_classes,
         "task_loss": (loss,),
     }
     if data is not None:
         attributes["data"] = data
+    else:
+        chance = None if n_classes is None else 1.0 / check_count("n_classes", n_classes, low=2)
+        attributes.update(n_classes=n_classes, chance=chance)
     if platform == "freespace":
         layout = options.get("layout")
         if layout is None:
