@@ -140,8 +140,8 @@ def physical(
             of one's own.
         loss: (outputs, targets) -> mean loss. None: that of a LightningModule's `training_step` on
             given outputs; else cross-entropy for class targets, mean squared error for real ones.
-        n_classes: Number of classes of one's own loader, at least 2, for the level of guessing; None
-            for real targets, which are scored by their mean squared error.
+        n_classes: Number of classes of one's own loader, at least 2, for the level of guessing;
+            None for real targets, which are scored by their mean squared error.
         scale: ``"per-layer"`` or None; see `physical_network`.
         tiers: Tier name -> how much to run.
         name: Name of the workload; that of the network's class and the platform if empty.
