@@ -57,6 +57,11 @@ class MZILinear(LinearProduct, MZIMatrix):
             weight=weight,
         )
 
+    @classmethod
+    def example(cls) -> tuple[MZILinear, Tensor]:
+        """A small layer of several tiles and inputs (B, inputs) for it."""
+        return cls(9, 6, ports=4), torch.rand(4, 9)
+
     def _amplitude(self, x: Tensor) -> Tensor:
         return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
@@ -136,3 +141,8 @@ class MZIConv2d(_MZIConv):
     """
 
     dims = 2
+
+    @classmethod
+    def example(cls) -> tuple[MZIConv2d, Tensor]:
+        """A small layer and inputs (B, channels, height, width) for it."""
+        return cls(2, 3, 3), torch.rand(4, 2, 6, 6)

@@ -25,6 +25,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -188,12 +190,26 @@ class MZIMatrix(PhysicalLayer):
         matrix = blocks.flatten(4, 5).flatten(2, 3)[:, :, : self.rows, : self.columns]
         return matrix.reshape(len(tiles), *self.shape)
 
-    def _matrix(self, errors: dict[str, Tensor]) -> Tensor:
-        """Weights (C, *shape) with errors (C, tiles, ...), of one condition without any."""
-        count = max((len(value) for value in errors.values()), default=1)
+    def _phase(self, name: str) -> Tensor:
+        """A control under the present operation (tiles, ...), or (C, tiles, ...)."""
+        phase: Tensor = getattr(self, name)
+        return phase
+
+    def _matrix(self, errors: dict[str, Tensor], phase_of: Callable[[str], Tensor]) -> Tensor:
+        """Weights (C, *shape) with errors (C, tiles, ...), of one condition without any.
+
+        Args:
+            errors: Errors by name.
+            phase_of: Gives the phases of a control, for all conditions (tiles, ...) or for each.
+        """
+        given = {name: phase_of(name) for name in self.control_names}
+        count = max(
+            *(len(value) for value in errors.values()),
+            *(len(phase) if phase.dim() == 3 else 1 for phase in given.values()),
+        )
 
         def phases(name: str) -> Tensor:
-            phase = getattr(self, name).expand(count, -1, -1)
+            phase = given[name].expand(count, *given[name].shape[-2:])
             return (phase + errors[name] if name in errors else phase).flatten(0, 1)
 
         def coupling(part: str) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
@@ -216,7 +232,7 @@ class MZIMatrix(PhysicalLayer):
 
     def ideal_weight(self) -> Tensor:
         """Real weights of the ideal device, of the shape of the layer's weight, differentiable."""
-        return self._matrix({})[0]
+        return self._matrix({}, partial(getattr, self))[0]
 
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
@@ -344,9 +360,10 @@ class MZIMatrix(PhysicalLayer):
         """
         op = self.operation
         if op is None:
-            return self._matrix({})[0]
+            return self.ideal_weight()
         one = op.count == 1
-        weight = self._matrix({k: v[None] if one else v for k, v in op.errors.items()})
+        errors = {k: v[None] if one else v for k, v in op.errors.items()}
+        weight = self._matrix(errors, self._phase)
         return weight[0] if one else weight.expand(op.count, *self.shape)
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
