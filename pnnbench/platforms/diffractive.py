@@ -46,6 +46,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
+from pnnbench.platforms.phase_range import outer
 from pnnbench.platforms.propagation import FreeSpace
 
 __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
@@ -219,6 +220,10 @@ class DiffractiveStack(PhysicalLayer):
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transmission in a range in rad, or as near to it as they come."""
+        return {"phase": outer(self.phase, low, high).to(self.phase)}
 
     def describe(self) -> dict[str, Any]:
         """Geometry, absorber, sampling and noise."""

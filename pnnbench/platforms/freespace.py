@@ -40,6 +40,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
+from pnnbench.platforms.products import LinearProduct
 
 #: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the
 #: scale. This project's choice, half of the range that the published experiments sweep in rotation
@@ -129,7 +130,7 @@ class Layout:
         }
 
 
-class FreeSpaceLayer(PhysicalLayer):
+class FreeSpaceLayer(LinearProduct, PhysicalLayer):
     """A matrix-vector product between a display and a modulator.
 
     Errors of a device: the layer's own misalignment, drawn once when the set-up is assembled, and
@@ -245,6 +246,10 @@ class FreeSpaceLayer(PhysicalLayer):
         """Cuts the weights to -1 to 1, in place."""
         self.weight.clamp_(-1.0, 1.0)
 
+    def control_limits(self) -> tuple[float, float]:
+        """-1 and 1 of full modulation."""
+        return -1.0, 1.0
+
     def describe(self) -> dict[str, Any]:
         """Shape, layout, sampling and noise."""
         return {
@@ -330,15 +335,15 @@ class FreeSpaceLayer(PhysicalLayer):
         """Measured product plus digital bias.
 
         Args:
-            x: Inputs (B, in_features); under C conditions C * B of them, condition-major.
+            x: Inputs (B, ..., in_features); under C conditions C * B of them, condition-major.
 
         Returns:
-            Outputs (B, out_features).
+            Outputs (B, ..., out_features).
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if weight.dim() == 3:
-            y = torch.bmm(self.blocks(x, len(weight)), weight.mT).flatten(0, 1)
+            y = self._products(self.blocks(x, len(weight)), weight).flatten(0, 1)
         else:
-            y = F.linear(x, weight)
+            y = self._product(x, weight)
         y = self.read_out(y, self.readout_noise)
         return y if self.bias is None else y + self.bias

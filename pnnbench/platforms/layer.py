@@ -91,6 +91,22 @@ class PhysicalLayer(nn.Module):
         self._recorded_peak: Tensor | None = None
         self.field_tap: Tap | None = None
         self.read_out_tap: Tap | None = None
+        self._calls: int | None = None
+
+    def start_pass(self) -> None:
+        """Tells that a pass of the network begins, for one that may use a layer several times.
+
+        Each use of the layer in the pass then has shot noise of its own. In a network that does
+        not tell, a layer is used once.
+        """
+        self._calls = 0
+
+    def _noise_stream(self) -> str:
+        """Name by which shot noise is drawn for this use of the layer."""
+        if self._calls is None:
+            return self.layer_name
+        self._calls += 1
+        return self.layer_name if self._calls == 1 else f"{self.layer_name} use {self._calls}"
 
     @property
     def weight_override(self) -> Tensor | None:
@@ -261,6 +277,22 @@ class PhysicalLayer(nn.Module):
         """Puts the control parameters back into their allowed range, in place."""
         raise NotImplementedError
 
+    def control_limits(self) -> tuple[float, float] | None:
+        """Least and largest setting of the controls, in `control_unit`; None where any will do."""
+        return None
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Controls of the same transfer inside a driver's range, as far as they are periodic.
+
+        Args:
+            low: Lower end of the range, in `control_unit`.
+            high: Upper end.
+
+        Returns:
+            Name -> settings without gradient, of the control's shape; here as they are.
+        """
+        return {name: getattr(self, name).detach().clone() for name in self.control_names}
+
     def power_mw(self) -> Tensor | None:
         """Electrical power that holds the controls, in mW (a scalar); None without a model."""
         return None
@@ -317,7 +349,7 @@ class PhysicalLayer(nn.Module):
         op = self.operation
         if op is not None and op.shot is not None and noise != 0.0:
             blocks = self.blocks(y, op.count)
-            z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
+            z = op.shot(self._noise_stream(), tuple(blocks.shape)).to(y.device)
             if full_scale is not None:
                 y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
             elif op.auto_range:

@@ -35,6 +35,13 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.products import (
+    ConvProduct,
+    Geometry,
+    LinearProduct,
+    Size,
+    kernel_shape,
+)
 from pnnbench.platforms.rings import (
     EXPERIMENT_GAP_HWHM,
     PUBLISHED_CALIBRATION,
@@ -44,6 +51,7 @@ from pnnbench.platforms.rings import (
 __all__ = [
     "EXPERIMENT_GAP_HWHM",
     "PUBLISHED_CALIBRATION",
+    "MRRConv1d",
     "MRRConv2d",
     "MRREnvironment",
     "MRRLinear",
@@ -76,7 +84,7 @@ class MRREnvironment(Environment):
 class MRRWeightBank(PhysicalLayer):
     """A matrix on a bank of microrings: one current per weight, one row per output.
 
-    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: see
+    Subclasses `MRRLinear`, `MRRConv1d` and `MRRConv2d` give the product. Errors of a device: see
     `static_errors`. Rings lie on the matrix tile by tile; neighbours are the rings before and after
     in the same row of the bank.
 
@@ -165,6 +173,10 @@ class MRRWeightBank(PhysicalLayer):
     def project(self) -> None:
         """Clamps the currents to the limits of the driver, in place."""
         self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
+
+    def control_limits(self) -> tuple[float, float]:
+        """Least and largest current of the driver, in mA."""
+        return self.calibration.min_current, self.calibration.max_current
 
     @torch.no_grad()
     def power_mw(self) -> Tensor:
@@ -284,6 +296,12 @@ class MRRWeightBank(PhysicalLayer):
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         """Measured product plus digital bias.
 
@@ -303,10 +321,7 @@ class MRRWeightBank(PhysicalLayer):
         y = self.read_out(y, noise, seen=lambda: self._light(x))
         if self.bias is None:
             return y
-        return y + self.bias.view(1, -1, *[1] * (y.dim() - 2))
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
+        return y + self._over_outputs(self.bias, y)
 
     def _light(self, x: Tensor) -> Tensor:
         """Light that each row of the bank is given, batch first: sum of |x| over its inputs."""
@@ -321,8 +336,8 @@ class MRRWeightBank(PhysicalLayer):
         return F.one_hot(tile).T.to(self.current.dtype)
 
 
-class MRRLinear(MRRWeightBank):
-    """Matrix-vector product on a weight bank.
+class MRRLinear(LinearProduct, MRRWeightBank):
+    """Matrix-vector product on a weight bank, over the last dimension of inputs (B, ..., inputs).
 
     Args:
         in_features: Inputs per row.
@@ -340,51 +355,66 @@ class MRRLinear(MRRWeightBank):
     ) -> None:
         super().__init__((out_features, in_features), bias, calibration)
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight)
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        return torch.bmm(blocks, weight.transpose(1, 2))
-
     def _light(self, x: Tensor) -> Tensor:
         return F.linear(x.detach().abs(), self._tiles)
 
 
-class MRRConv2d(MRRWeightBank):
-    """Two-dimensional convolution whose kernels are rows of a weight bank.
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels, one row of rings each.
-        kernel_size: Side of the square kernel in pixels.
-        stride: Stride in pixels.
-        padding: Zero padding in pixels.
-        bias: Whether to add a digital bias.
-        calibration: Ring constants; calibration B if None.
-    """
+class _MRRConv(ConvProduct, MRRWeightBank):
+    """A convolution whose kernels are rows of a weight bank; see `MRRConv2d`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
         bias: bool = True,
         calibration: RingCalibration | None = None,
+        *,
+        dilation: Size = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
     ) -> None:
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
-        self.stride = check_count("stride", stride)
-        self.padding = check_count("padding", padding, low=0)
+        geometry = Geometry(self.dims, stride, padding, dilation, groups, padding_mode)
+        shape = kernel_shape(in_channels, out_channels, kernel_size, geometry)
+        super().__init__(shape, bias, calibration)
+        self.geometry = geometry
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        # One kernel call per condition: on a CPU twice as fast as one grouped convolution with few
-        # channels (benchmarks/speed/conditions.py), and the same numbers as one condition alone.
-        return torch.stack([self._product(x, w) for x, w in zip(blocks, weight, strict=True)])
+    def describe(self) -> dict[str, Any]:
+        """Adds what is not as torch's convolutions have it by default."""
+        return {**super().describe(), **self.geometry.describe()}
 
     def _light(self, x: Tensor) -> Tensor:
         windows = self._tiles.unflatten(1, self.current.shape[1:])
+        windows = windows.repeat(self.geometry.groups, *[1] * (windows.dim() - 1))
         return self._product(x.detach().abs(), windows)
+
+
+class MRRConv1d(_MRRConv):
+    """One-dimensional convolution whose kernels are rows of a weight bank; see `MRRConv2d`."""
+
+    dims = 1
+
+
+class MRRConv2d(_MRRConv):
+    """Two-dimensional convolution whose kernels are rows of a weight bank.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels, one row of rings each.
+        kernel_size: Side of the kernel in pixels, or both sides.
+        stride: Stride in pixels.
+        padding: Padding in pixels, ``"same"`` or ``"valid"``.
+        bias: Whether to add a digital bias.
+        calibration: Ring constants; calibration B if None.
+        dilation: Distance of the kernel's elements in pixels.
+        groups: Groups of channels that do not meet.
+        padding_mode: What stands beyond the edge: ``"zeros"``, ``"reflect"``, ``"replicate"`` or
+            ``"circular"``.
+
+    Raises:
+        UserError: If an argument is out of range, or the groups do not share the channels out.
+    """
+
+    dims = 2

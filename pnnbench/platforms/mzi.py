@@ -46,6 +46,7 @@ from pnnbench.platforms.mesh import (
     edge_columns,
     n_couplers,
 )
+from pnnbench.platforms.phase_range import mesh_phases
 
 #: Largest magnitude of a drawn coupler imbalance: from 1 on there is no such coupler.
 MAX_IMBALANCE = 0.999
@@ -320,6 +321,13 @@ class MZIMesh(PhysicalLayer):
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transfer in a range in rad; see `pnnbench.platforms.phase_range`."""
+        phases = (self.theta[None], self.all_phi()[None], self.gamma[None])
+        theta, phi, gamma = (p[0].to(self.theta) for p in mesh_phases(*phases, low, high))
+        # What no detector sees is no control, and no detector sees a sign on it.
+        return {"theta": theta, "phi": phi[self.live_phi], "gamma": gamma}
 
     def static_errors(self) -> dict[str, StaticError]:
         """Errors of the phases and of the couplers of each interferometer."""

@@ -13,7 +13,6 @@ import lightning.pytorch as pl
 import torch
 import torchmetrics
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, check_range, unknown_name
@@ -36,6 +35,7 @@ from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment,
 from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.regression import Regression as Regression
+from pnnbench.workloads.replaced import call_replaced
 from pnnbench.workloads.tiers import Tier as Tier
 
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
@@ -284,7 +284,7 @@ class Workload(pl.LightningModule):
         """
         if not parameters:
             return self.network.prefix(x)
-        return functional_call(self._parts[0], dict(parameters), (x,))
+        return call_replaced(self._parts[0], parameters, x)
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
@@ -301,7 +301,7 @@ class Workload(pl.LightningModule):
             self.gradient_evaluations += 1
         if not parameters:
             return self.network.physical(h)
-        return functional_call(self._parts[1], dict(parameters), (h,))
+        return call_replaced(self._parts[1], parameters, h)
 
     def outputs_at(self, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Outputs with some parameters replaced, differentiable with respect to them.
