@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from inspect import signature
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 import torchmetrics
 from torch import Tensor, nn
@@ -33,36 +31,17 @@ from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
 from pnnbench.workloads.hardware import Hardware, measured_on
+from pnnbench.workloads.lightning_steps import Access as Access
+from pnnbench.workloads.lightning_steps import LightningSteps
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.tiers import Tier as Tier
 
-#: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
-Access = Literal["in_silico", "in_situ", "in_situ_internal"]
 
-
-class LossMethod(Protocol):
-    """What a workload needs of the training method attached to it."""
-
-    access: ClassVar[Access]
-
-    def loss(self, workload: Workload, batch: Batch) -> Tensor:
-        """Returns the loss to back-propagate."""
-        ...
-
-    def configure_optimizers(self, workload: Workload) -> Any:
-        """Returns what Lightning's hook of this name returns."""
-        ...
-
-    def after_step(self, workload: Workload) -> None:
-        """Runs after each optimiser step."""
-        ...
-
-
-class Workload(pl.LightningModule):
+class Workload(LightningSteps):
     """A platform/task pair: network, loss, metric and the perturbations that apply.
 
-    Automatic optimisation throughout: `training_step` asks the attached training method for the
-    loss to back-propagate and does nothing else.
+    `training_step` asks the attached training method for the loss to back-propagate, or to take its
+    step, and does nothing else; see `LightningSteps` for what Lightning's Trainer does with it.
 
     Args:
         init_seed: Seed of the initial control and digital parameters.
@@ -107,7 +86,6 @@ class Workload(pl.LightningModule):
             self.network = self.build_network()
         # In a tuple, since assigning a module would register it a second time.
         self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
-        self.method: LossMethod | None = None
         self.gradient_evaluations = 0
         self.hardware_queries = 0
 
@@ -138,10 +116,6 @@ class Workload(pl.LightningModule):
             `pnnbench.workloads.grid.part_of_grid`.
         """
         return part_of_grid(self.perturbation_grid(tier))
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Task loss (a scalar mean over the batch) of the network's outputs."""
-        raise NotImplementedError
 
     def metric(self) -> torchmetrics.Metric:
         """Makes a fresh metric that takes ``update(outputs, targets)``."""
@@ -451,35 +425,6 @@ class Workload(pl.LightningModule):
             Name with its unit -> value. None by default.
         """
         return {}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Asks the training method for the loss to back-propagate."""
-        return self._attached().loss(self, batch)
-
-    def configure_optimizers(self) -> Any:
-        """Asks the training method for its optimiser."""
-        return self._attached().configure_optimizers(self)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps, then lets the method put parameters back into their range."""
-        super().optimizer_step(*args, **kwargs)
-        self.after_step()
-
-    def after_step(self) -> None:
-        """Lets the method do what it does after each optimiser step."""
-        self._attached().after_step(self)
-
-    def _attached(self) -> LossMethod:
-        if self.method is None:
-            raise UserError(
-                "this workload has no training method",
-                next_step="give the Trainer one: Trainer(callbacks=[BP()])",
-            )
-        return self.method
-
-
-# Lightning asks for it at each step; here it is written down.
-setattr(Workload.training_step, "__signature__", signature(Workload.training_step))  # noqa: B010
 
 
 class _Part(nn.Module):

@@ -48,7 +48,7 @@ def run(
     callbacks: Sequence[pl.Callback] = (),
     **flags: Any,
 ) -> tuple[pl.Trainer, Notes]:
-    data = ImageDataModule(DIGITS, batch_size=16, limit_train=80, holdout=40)  # 5 batches
+    data = ImageDataModule(DIGITS, batch_size=16, limit_train=80, holdout=40, eval_batch_size=8)
     notes = Notes()
     with quiet():
         trainer = pl.Trainer(
