@@ -242,9 +242,7 @@ class TrainingMethod(pl.Callback):
             {"params": self.trained_parameters(workload), "lr": self.amount("lr", workload)},
             {"params": digital, "lr": self.lr_digital},
         ]
-        optimizer: torch.optim.Optimizer = (
-            Adam(groups) if self.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.5)
-        )
+        optimizer = self.make_optimizer(groups)
         why = f"the schedule {self.schedule!r} of the learning rate"
         steps = None if self.schedule == "constant" else self.total_steps(workload, why)
         schedule = LambdaLR(optimizer, lambda step: self.decay(step / steps if steps else 0.0))
@@ -252,6 +250,17 @@ class TrainingMethod(pl.Callback):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser that `optimizer` names.
+
+        Args:
+            groups: Parameters and rate of the controls, or what takes their place, and of what is
+                digital.
+        """
+        if self.optimizer == "adam":
+            return Adam(groups)
+        return torch.optim.SGD(groups, momentum=0.5)
 
     def total_steps(self, workload: Workload, why: str) -> int:
         """Number of optimiser steps of the whole training; see `trainer_options.total_steps`."""

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal, Protocol, cast
 import lightning.pytorch as pl
 import torch
 import torchmetrics
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pnnbench.errors import UserError
 from pnnbench.workloads.classification import Batch
+from pnnbench.workloads.networks import PhysicalNetwork
 
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
 Access = Literal["in_silico", "in_situ", "in_situ_internal"]
@@ -84,7 +85,7 @@ class LightningSteps(pl.LightningModule):
     """
 
     metric_name: ClassVar[str]
-    network: nn.Module
+    network: PhysicalNetwork
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,8 +93,8 @@ class LightningSteps(pl.LightningModule):
         self._last_inputs: Tensor | None = None
         self._measured: tuple[_Measured, ...] = ()  # a tuple, since a metric is a module
 
-    @property
-    def automatic_optimization(self) -> bool:  # type: ignore[override]
+    @property  # type: ignore[misc] - nobody sets it
+    def automatic_optimization(self) -> bool:
         """Whether the Trainer takes the steps: not while a method with ``step`` is attached."""
         return not hasattr(self.method, "step")
 
@@ -174,6 +175,8 @@ class LightningSteps(pl.LightningModule):
         enough = self._last_inputs is not None and len(self._last_inputs) > 1
         if enough and counts and not any(bool(count) for count in counts):
             self.calibrate(cast(Tensor, self._last_inputs))
+            for count in counts:
+                count.zero_()  # so that they are gathered anew when the parameters have moved on
 
     def on_validation_epoch_start(self) -> None:
         """Puts what has been trained so far into the controls, and starts an empty metric."""

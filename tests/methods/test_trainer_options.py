@@ -48,6 +48,7 @@ def run(
     callbacks: Sequence[pl.Callback] = (),
     **flags: Any,
 ) -> tuple[pl.Trainer, Notes]:
+    # 5 batches, and 5 for validation
     data = ImageDataModule(DIGITS, batch_size=16, limit_train=80, holdout=40, eval_batch_size=8)
     notes = Notes()
     with quiet():
