@@ -338,6 +338,14 @@ class TrainingMethod(pl.Callback):
         if isinstance(pl_module, Workload):
             self.detach(pl_module)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lets a resumed run go on in the middle of an epoch.
+
+        The number of steps, which schedules need, makes Lightning set up its loaders before it has
+        read where they were.
+        """
+        trainer.fit_loop._load_combined_loader_states()
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:

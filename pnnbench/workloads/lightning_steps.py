@@ -93,7 +93,7 @@ class LightningSteps(pl.LightningModule):
         self._last_inputs: Tensor | None = None
         self._measured: tuple[_Measured, ...] = ()  # a tuple, since a metric is a module
 
-    @property  # type: ignore[misc] - nobody sets it
+    @property  # type: ignore[misc]  # nobody sets it
     def automatic_optimization(self) -> bool:
         """Whether the Trainer takes the steps: not while a method with ``step`` is attached."""
         return not hasattr(self.method, "step")
@@ -137,9 +137,14 @@ class LightningSteps(pl.LightningModule):
                 allowed="the loss of the batch: a number, or a tensor of one",
             )
         trainer = self.trainer
-        progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
+        # The Trainer counts in one place while the method is attached and in the other afterwards.
+        loop = trainer.fit_loop.epoch_loop
+        for steps in (
+            loop.manual_optimization.optim_step_progress,
+            loop.automatic_optimization.optim_progress.optimizer.step,
+        ):
+            steps.increment_ready()
+            steps.increment_completed()
         for config in trainer.lr_scheduler_configs:
             if config.interval == "step" or trainer.is_last_batch:
                 cast(Any, config.scheduler).step()
