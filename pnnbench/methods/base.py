@@ -148,7 +148,7 @@ class TrainingMethod(pl.Callback):
     @classmethod
     def takes_steps(cls) -> bool:
         """Whether the class sets the parameters itself: it has ``step``."""
-        return hasattr(cls, "step")
+        return callable(getattr(cls, "step", None))
 
     @classmethod
     def supports(cls, workload: Workload) -> bool:

@@ -46,7 +46,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
-from pnnbench.platforms.propagation import FreeSpace
+from pnnbench.platforms.propagation import FreeSpace, check_precision
 
 __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
 
@@ -77,8 +77,7 @@ class DiffractiveStack(PhysicalLayer):
         surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
         readout_noise: Standard deviation of the detectors' noise as a fraction of the calibrated
             full scale.
-        dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
-            in single precision does not become double by a cast, so they are refused.
+        dtype: complex64 or complex128. A conversion of the module computes its optics anew.
         samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 they are
             areas, and one of a moved mask has the phase of the mean transmission on its area, and
             passes the power that falls on the area: a phase mask absorbs nothing.
@@ -88,7 +87,7 @@ class DiffractiveStack(PhysicalLayer):
         phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
 
     Raises:
-        UserError: If an argument is out of range, or the module is converted to another precision.
+        UserError: If an argument is out of range, or the module is converted to half precision.
     """
 
     control_names: ClassVar[tuple[str, ...]] = ("phase",)
@@ -164,12 +163,7 @@ class DiffractiveStack(PhysicalLayer):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffractiveStack:
         wanted = fn(torch.empty(0, dtype=self.phase.dtype, device=self.phase.device)).dtype
-        if wanted != self.dtype.to_real():
-            raise UserError(
-                f"diffractive optics in {self.dtype} cannot be converted to {wanted}",
-                allowed=str(self.dtype.to_real()),
-                next_step="build plane, optics and stack anew with dtype=torch.complex128, say",
-            )
+        self.dtype = check_precision(wanted).to_complex()
         super()._apply(fn, recurse)
         return self
 

@@ -196,7 +196,9 @@ class MZIMesh(PhysicalLayer):
         self._edge_phase = -math.pi / 2 * int(edges.sum())
         self.register_buffer("live_phi", torch.from_numpy(live), persistent=False)
         self.register_buffer(
-            "edge_factor", torch.from_numpy(factor).to(torch.complex64), persistent=False
+            "edge_factor",  # real, so that it keeps its imaginary parts in any conversion
+            torch.view_as_real(torch.from_numpy(factor)).float(),
+            persistent=False,
         )
         self.theta = nn.Parameter(torch.empty(len(tops)))
         self.phi = nn.Parameter(torch.empty(len(live)))
@@ -248,7 +250,7 @@ class MZIMesh(PhysicalLayer):
         return self._assembled(self.couplers(theta, phi, coupling))
 
     def _assembled(self, couplers: Tensor) -> Tensor:
-        blocks = couplers * self.edge_factor.to(couplers.dtype)
+        blocks = couplers * torch.view_as_complex(self.edge_factor).to(couplers.dtype)
         gamma = self.gamma + self._edge_phase
         return column_product(blocks, self.n) * torch.polar(torch.ones_like(gamma), gamma)
 

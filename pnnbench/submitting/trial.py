@@ -291,7 +291,8 @@ class Check:
 
     def meant_for(self, cls: type[Any]) -> bool:
         """Whether the check is for methods such as this class."""
-        return self.kind in ("all", "step" if hasattr(cls, "step") else "loss")
+        steps = callable(getattr(cls, "step", None))
+        return self.kind in ("all", "step" if steps else "loss")
 
 
 #: Name -> check, in the order in which they are made.

@@ -228,9 +228,16 @@ class Workload(LightningSteps):
         Returns:
             Tensor (B, ...); the inputs themselves if the first layer is physical.
         """
+        x = self.in_precision(x)
         if not parameters:
             return self.network.prefix(x)
         return functional_call(self._parts[0], dict(parameters), (x,))
+
+    def in_precision(self, x: Tensor) -> Tensor:
+        """The same inputs, in double precision if the network is kept in it."""
+        if x.dtype == torch.float32 and next(self.network.parameters()).dtype == torch.float64:
+            return x.double()
+        return x
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
@@ -408,6 +415,7 @@ class Workload(LightningSteps):
         Raises:
             UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
+        images = self.in_precision(images)
         if device is None:
             calibrate(self.network, images, batch_size)
             return

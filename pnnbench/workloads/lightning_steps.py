@@ -96,7 +96,7 @@ class LightningSteps(pl.LightningModule):
     @property  # type: ignore[misc]  # nobody sets it
     def automatic_optimization(self) -> bool:
         """Whether the Trainer takes the steps: not while a method with ``step`` is attached."""
-        return not hasattr(self.method, "step")
+        return not callable(getattr(type(self.method), "step", None))
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Task loss (a scalar mean over the batch) of the network's outputs."""
