@@ -67,7 +67,8 @@ class Evolution(CandidateMethod):
         measured = []
         for _ in range(self.population):
             child = {
-                name: p.detach() + sizes[name] * torch.randn(p.shape, generator=generator).to(p)
+                name: p.detach()
+                + sizes[name] * torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p)
                 for name, p in trained.items()
             }
             measured.append(self.measured_loss(workload, batch, child))

@@ -268,9 +268,11 @@ class DiffractiveStack(PhysicalLayer):
         }
         laws = self.static_errors()
         return {
-            name: (severity * spread * torch.randn(laws[name].shape, generator=generator)).clamp(
-                laws[name].low, laws[name].high
-            )
+            name: (
+                severity
+                * spread
+                * torch.randn(laws[name].shape, generator=generator, dtype=torch.float32)
+            ).clamp(laws[name].low, laws[name].high)
             for name, spread in spreads.items()
             if name in laws
         }
@@ -278,7 +280,9 @@ class DiffractiveStack(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase offsets of standard deviation ``sigma`` rad."""
         check_severity("sigma", sigma)
-        return {"phase": sigma * torch.randn(self.phase.shape, generator=generator)}
+        return {
+            "phase": sigma * torch.randn(self.phase.shape, generator=generator, dtype=torch.float32)
+        }
 
     def sensitivity(self) -> Tensor:
         """1 for every pixel, |d exp(i phase) / d phase|; without gradient."""

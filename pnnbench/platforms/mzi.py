@@ -343,7 +343,7 @@ class MZIMesh(PhysicalLayer):
         Imbalances are cut to `MAX_IMBALANCE`.
         """
         check_severity("severity", severity)
-        z = torch.randn(4, len(self.theta), generator=generator)
+        z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
         e = (severity * self.imbalance_per_rad * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
         return {"theta": severity * z[0], "phi": severity * z[1], "e_l": e[0], "e_r": e[1]}
 
@@ -353,7 +353,7 @@ class MZIMesh(PhysicalLayer):
         """Draws errors of one kind: of the phases, in rad, or of the couplers' imbalance."""
         if law == "couplers":
             check_severity("severity", severity)
-            z = torch.randn(4, len(self.theta), generator=generator)
+            z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
             e = (severity * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
             return {"e_l": e[0], "e_r": e[1]}
         if law == "phases":
@@ -367,9 +367,9 @@ class MZIMesh(PhysicalLayer):
         Couplers are no controls: who trains with these offsets does not know their errors.
         """
         check_severity("sigma", sigma)
-        theta = sigma * torch.randn(len(self.theta), generator=generator)
-        phi = sigma * torch.randn(len(self.phi), generator=generator)
-        whole = torch.zeros(len(self.theta)).index_copy(0, self.live_phi.cpu(), phi)
+        theta = sigma * torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
+        phi = sigma * torch.randn(len(self.phi), generator=generator, dtype=torch.float32)
+        whole = torch.zeros_like(theta).index_copy(0, self.live_phi.cpu(), phi)
         return {"theta": theta, "phi": whole}
 
     def sensitivity(self) -> Tensor:

@@ -124,13 +124,14 @@ class LightningSteps(pl.LightningModule):
 
     def _own_step(self, method: AttachedMethod, batch: Batch) -> Tensor:
         """Lets a method set the parameters: one step of the Trainer and of the schedules."""
-        found: Any = cast(Any, method).step(self, batch)
+        found = cast(Any, method).step(self, batch)
         if isinstance(found, bool) or not isinstance(found, (Tensor, float, int)):
             raise UserError(
                 f"{type(method).__name__}.step returned {found!r:.100}",
                 allowed="the loss of the batch: a number, or a tensor of one",
             )
-        loss = torch.as_tensor(found, device=self.device).detach()
+        like = next(self.network.parameters())
+        loss = found.detach() if isinstance(found, Tensor) else like.new_tensor(float(found))
         if loss.numel() != 1:
             raise UserError(
                 f"{type(method).__name__}.step returned {loss.numel()} numbers",

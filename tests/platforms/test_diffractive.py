@@ -517,11 +517,12 @@ def test_a_converted_stack_is_one_that_was_made_in_that_precision() -> None:
     for convert in (stack.double(), stack.to(torch.float64)):
         assert convert is stack
         assert stack.dtype == EXACT
-        for (name, a), (_, b) in zip(stack.named_buffers(), exact.named_buffers(), strict=True):
-            assert a.dtype == b.dtype, name
-            assert torch.equal(a, b), name
+        found, wanted = dict(stack.named_buffers()), dict(exact.double().named_buffers())
+        assert {n: b.dtype for n, b in found.items()} == {n: b.dtype for n, b in wanted.items()}
+        assert all(torch.equal(b, wanted[n]) for n, b in found.items())
     for name, b in stack.float().named_buffers():
-        assert torch.equal(b, coarse[name]), name
+        assert b.dtype in (torch.float32, torch.complex64, torch.int32)
+        close(b, coarse[name].to(b.dtype), 1e-6)
 
 
 def test_a_stack_in_double_precision_is_so_when_misaligned() -> None:
