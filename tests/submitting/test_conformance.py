@@ -756,7 +756,7 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (ReturnsNothing, "step", "ReturnsNothing.step returned None"),
     (ReturnsMany, "step", "ReturnsMany.step returned 10 numbers"),
     (ReturnsNan, "step", "returned nan on the first batch"),
-    (StandsStill, "step", "left every parameter as it was"),
+    (StandsStill, "controls-change", "left every control as it was"),
     (StepsOut, "controls-in-range", "project_controls"),
     (StepsAtRandom, "reproducible", "self.generator()"),
     (StepsAnew, "resumes", "state_dict()"),
