@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pnnbench.commands.finished import finished
 from pnnbench.commands.output import out, out_json, writable
 from pnnbench.console import Console
 from pnnbench.errors import UserError
 from pnnbench.registry import check_name
+
+if TYPE_CHECKING:
+    from pnnbench.submitting.trial import CheckResult
 
 
 def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -22,17 +26,40 @@ def check(options: Any) -> int:
     """``pnnbench check``."""
     method = check_name("methods", options.method)
     workload = options.workload and check_name("workloads", options.workload)
-    from pnnbench.submitting.conformance import check_method
+    if options.all and workload:
+        raise UserError("--all and --workload together", allowed="one of them")
+    from pnnbench.submitting.conformance import check_everywhere, check_method
 
-    results = check_method(method, params=merged(options.params), workload=workload)
-    failed = sum(not r.passed for r in results)
-    if options.format == "json":
-        out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+    params = merged(options.params)
+    if not options.all:
+        results = check_method(method, params=params, workload=workload)
+        failed = sum(not r.passed for r in results)
+        if options.format == "json":
+            out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+        else:
+            _tell(results)
         return 1 if failed else 0
+    everywhere = check_everywhere(method, params=params)
+    failed = sum(not r.passed for results in everywhere.values() for r in results or ())
+    if options.format == "json":
+        checks = {
+            name: None if results is None else [dataclasses.asdict(r) for r in results]
+            for name, results in everywhere.items()
+        }
+        out_json({"failed": failed, "workloads": checks})
+        return 1 if failed else 0
+    for name, found in everywhere.items():
+        out(f"{name}:" if found is not None else f"{name}: not supported")
+        _tell(found or ())
+    return 1 if failed else 0
+
+
+def _tell(results: Sequence[CheckResult]) -> None:
     for result in results:
         out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")
-    out(f"{len(results) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    if results:
+        failed = sum(not r.passed for r in results)
+        out(f"{len(results) - failed} passed, {failed} failed")
 
 
 def submit(options: Any) -> int:

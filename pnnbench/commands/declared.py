@@ -245,6 +245,7 @@ DECLARED = (
                 "Workload on the digits, else the first that the method supports.",
                 _WORKLOAD,
             ),
+            Argument("--all", "Check on every platform that the method supports."),
             _TABLE_OR_JSON,
         ),
     ),

@@ -185,9 +185,9 @@ def measure_grid(
     if cells_per_batch is not None:
         check_range("cells_per_batch", cells_per_batch, low=1, high=1e9)
     workload.eval()
-    features = torch.cat([workload.network.prefix(x) for x in images.split(2000)])
+    features = torch.cat([workload.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
-    known = None if calibration is None else workload.network.prefix(calibration)
+    known = None if calibration is None else workload.prefix(calibration)
     quick = worthwhile(workload, len(cells) * len(features))
     size = cells_per_batch or CELLS_PER_BATCH * (2 if quick else 1)
 

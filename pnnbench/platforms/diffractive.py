@@ -47,7 +47,7 @@ from pnnbench.platforms.misalignment import (
     taps,
 )
 from pnnbench.platforms.phase_range import outer
-from pnnbench.platforms.propagation import FreeSpace
+from pnnbench.platforms.propagation import FreeSpace, check_precision
 
 __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
 
@@ -78,8 +78,7 @@ class DiffractiveStack(PhysicalLayer):
         surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
         readout_noise: Standard deviation of the detectors' noise as a fraction of the calibrated
             full scale.
-        dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
-            in single precision does not become double by a cast, so they are refused.
+        dtype: complex64 or complex128. A conversion of the module computes its optics anew.
         samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 they are
             areas, and one of a moved mask has the phase of the mean transmission on its area, and
             passes the power that falls on the area: a phase mask absorbs nothing.
@@ -89,7 +88,7 @@ class DiffractiveStack(PhysicalLayer):
         phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
 
     Raises:
-        UserError: If an argument is out of range, or the module is converted to another precision.
+        UserError: If an argument is out of range, or the module is converted to half precision.
     """
 
     control_names: ClassVar[tuple[str, ...]] = ("phase",)
@@ -165,12 +164,7 @@ class DiffractiveStack(PhysicalLayer):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffractiveStack:
         wanted = fn(torch.empty(0, dtype=self.phase.dtype, device=self.phase.device)).dtype
-        if wanted != self.dtype.to_real():
-            raise UserError(
-                f"diffractive optics in {self.dtype} cannot be converted to {wanted}",
-                allowed=str(self.dtype.to_real()),
-                next_step="build plane, optics and stack anew with dtype=torch.complex128, say",
-            )
+        self.dtype = check_precision(wanted).to_complex()
         super()._apply(fn, recurse)
         return self
 
@@ -279,9 +273,11 @@ class DiffractiveStack(PhysicalLayer):
         }
         laws = self.static_errors()
         return {
-            name: (severity * spread * torch.randn(laws[name].shape, generator=generator)).clamp(
-                laws[name].low, laws[name].high
-            )
+            name: (
+                severity
+                * spread
+                * torch.randn(laws[name].shape, generator=generator, dtype=torch.float32)
+            ).clamp(laws[name].low, laws[name].high)
             for name, spread in spreads.items()
             if name in laws
         }
@@ -289,7 +285,9 @@ class DiffractiveStack(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase offsets of standard deviation ``sigma`` rad."""
         check_severity("sigma", sigma)
-        return {"phase": sigma * torch.randn(self.phase.shape, generator=generator)}
+        return {
+            "phase": sigma * torch.randn(self.phase.shape, generator=generator, dtype=torch.float32)
+        }
 
     def sensitivity(self) -> Tensor:
         """1 for every pixel, |d exp(i phase) / d phase|; without gradient."""

@@ -275,7 +275,7 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         """
         check_severity("severity", severity)
         laws = misalignment_errors()
-        z = torch.randn(len(TOLERANCE), generator=generator)
+        z = torch.randn(len(TOLERANCE), generator=generator, dtype=torch.float32)
         return {
             name: (severity * tolerance * value).clamp(laws[name].low, laws[name].high)
             for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
@@ -284,7 +284,10 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian offsets of the weights, of standard deviation ``sigma``."""
         check_severity("sigma", sigma)
-        return {"weight": sigma * torch.randn(self.weight.shape, generator=generator)}
+        return {
+            "weight": sigma
+            * torch.randn(self.weight.shape, generator=generator, dtype=torch.float32)
+        }
 
     def answers(self, environment: Environment) -> bool:
         """Whether a field that this layer answers to is off nominal."""

@@ -213,7 +213,9 @@ class MRRWeightBank(PhysicalLayer):
         c = self.calibration
 
         def normal() -> Tensor:
-            return self._tiled(torch.randn(self._bank_shape, generator=generator))
+            return self._tiled(
+                torch.randn(self._bank_shape, generator=generator, dtype=torch.float32)
+            )
 
         depth = (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth)
         return {
@@ -249,7 +251,10 @@ class MRRWeightBank(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian resonance offsets of standard deviation ``sigma`` HWHM."""
         check_severity("sigma", sigma)
-        return {"detuning": sigma * torch.randn(self.current.shape, generator=generator)}
+        return {
+            "detuning": sigma
+            * torch.randn(self.current.shape, generator=generator, dtype=torch.float32)
+        }
 
     def sensitivity(self) -> Tensor:
         """dw/du of the ideal ring per HWHM, shape of the weight; an offset enters u negatively."""

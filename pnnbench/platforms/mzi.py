@@ -197,7 +197,9 @@ class MZIMesh(PhysicalLayer):
         self._edge_phase = -math.pi / 2 * int(edges.sum())
         self.register_buffer("live_phi", torch.from_numpy(live), persistent=False)
         self.register_buffer(
-            "edge_factor", torch.from_numpy(factor).to(torch.complex64), persistent=False
+            "edge_factor",  # real, so that it keeps its imaginary parts in any conversion
+            torch.view_as_real(torch.from_numpy(factor)).float(),
+            persistent=False,
         )
         self.theta = nn.Parameter(torch.empty(len(tops)))
         self.phi = nn.Parameter(torch.empty(len(live)))
@@ -249,7 +251,7 @@ class MZIMesh(PhysicalLayer):
         return self._assembled(self.couplers(theta, phi, coupling))
 
     def _assembled(self, couplers: Tensor) -> Tensor:
-        blocks = couplers * self.edge_factor.to(couplers.dtype)
+        blocks = couplers * torch.view_as_complex(self.edge_factor).to(couplers.dtype)
         gamma = self.gamma + self._edge_phase
         return column_product(blocks, self.n) * torch.polar(torch.ones_like(gamma), gamma)
 
@@ -349,7 +351,7 @@ class MZIMesh(PhysicalLayer):
         Imbalances are cut to `MAX_IMBALANCE`.
         """
         check_severity("severity", severity)
-        z = torch.randn(4, len(self.theta), generator=generator)
+        z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
         e = (severity * self.imbalance_per_rad * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
         return {"theta": severity * z[0], "phi": severity * z[1], "e_l": e[0], "e_r": e[1]}
 
@@ -359,7 +361,7 @@ class MZIMesh(PhysicalLayer):
         """Draws errors of one kind: of the phases, in rad, or of the couplers' imbalance."""
         if law == "couplers":
             check_severity("severity", severity)
-            z = torch.randn(4, len(self.theta), generator=generator)
+            z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
             e = (severity * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
             return {"e_l": e[0], "e_r": e[1]}
         if law == "phases":
@@ -373,9 +375,9 @@ class MZIMesh(PhysicalLayer):
         Couplers are no controls: who trains with these offsets does not know their errors.
         """
         check_severity("sigma", sigma)
-        theta = sigma * torch.randn(len(self.theta), generator=generator)
-        phi = sigma * torch.randn(len(self.phi), generator=generator)
-        whole = torch.zeros(len(self.theta)).index_copy(0, self.live_phi.cpu(), phi)
+        theta = sigma * torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
+        phi = sigma * torch.randn(len(self.phi), generator=generator, dtype=torch.float32)
+        whole = torch.zeros_like(theta).index_copy(0, self.live_phi.cpu(), phi)
         return {"theta": theta, "phi": whole}
 
     def sensitivity(self) -> Tensor:

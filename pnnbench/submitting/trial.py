@@ -6,8 +6,9 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -53,6 +54,7 @@ class Watch(pl.Callback):
     def __init__(self) -> None:
         self.start: dict[str, Tensor] = {}
         self.images: list[Tensor] = []
+        self.losses: list[float] = []
         self.left: list[str] = []
 
     def on_train_batch_start(
@@ -66,7 +68,8 @@ class Watch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Notes what is still set on the network after the step."""
+        """Notes the loss, and what is still set on the network after the step."""
+        self.losses.append(float(outputs["loss"]))
         for name, layer in pl_module.layers().items():
             if layer.weight_override is not None:
                 self.left.append(f"a weight override on layer {name}")
@@ -101,11 +104,41 @@ class Trained:
         workload: The trained workload.
         method: The method that trained it.
         watch: What was seen on the way.
+        passes: Passes through the physical part that were recorded for differentiation.
     """
 
     workload: Workload
     method: TrainingMethod
     watch: Watch
+    passes: int = 0
+
+
+@contextmanager
+def counted_passes(workload: Workload) -> Iterator[list[int]]:
+    """Context that counts passes through a network, whoever makes them and however.
+
+    Args:
+        workload: Gives the class of the network.
+
+    Yields:
+        A list with one 1 for each pass that is recorded for differentiation.
+    """
+    cls: Any = type(workload.network)
+    own, physical, passes = "physical" in vars(cls), cls.physical, list[int]()
+
+    def counting(network: Any, h: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            passes.append(1)
+        return physical(network, h)
+
+    cls.physical = counting
+    try:
+        yield passes
+    finally:
+        if own:
+            cls.physical = physical
+        else:
+            del cls.physical
 
 
 #: Workloads on the embedded digits, in the order in which a method's first is looked for.
@@ -198,7 +231,9 @@ class Trial:
                 deterministic=True,
                 **flags,
             )
-            trainer.fit(run.workload, datamodule=TrainingData(self.data()))
+            with counted_passes(run.workload) as passes:
+                trainer.fit(run.workload, datamodule=TrainingData(self.data()))
+        run.passes = len(passes)
         return run
 
     @functools.cached_property
@@ -235,24 +270,52 @@ def scramble(torch_seed: int) -> None:
     np.random.seed()  # noqa: NPY002 - third parties' draws
 
 
-Check = Callable[[Trial], None]
-#: Name -> check and the names of the checks without which it makes no sense.
-CHECKS: dict[str, tuple[Check, tuple[str, ...]]] = {}
+#: Methods that a check is for: those that give a loss, those that take steps themselves, or all.
+Kind = Literal["loss", "step", "all"]
 
 
-def check(name: str, *needs: str) -> Callable[[Check], Check]:
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        run: Raises `FaultError` if the method does not pass; the first line of its docstring is
+            what it found when it does.
+        needs: Names of the checks without which it makes no sense.
+        kind: Which methods it is for.
+    """
+
+    run: Callable[[Trial], None]
+    needs: tuple[str, ...]
+    kind: Kind
+
+    def meant_for(self, cls: type[Any]) -> bool:
+        """Whether the check is for methods such as this class."""
+        steps = callable(getattr(cls, "step", None))
+        return self.kind in ("all", "step" if steps else "loss")
+
+
+#: Name -> check, in the order in which they are made.
+CHECKS: dict[str, Check] = {}
+
+Function = Callable[[Trial], None]
+
+
+def check(name: str, *needs: str, kind: Kind = "all") -> Callable[[Function], Function]:
     """Registers a check under a name, with the checks it needs.
 
     Args:
         name: Name of the check.
-        *needs: Checks without which this one is left out.
+        *needs: Checks without which this one is left out; those not meant for the method do not
+            matter.
+        kind: Which methods it is for.
 
     Returns:
         The decorator.
     """
 
-    def register(function: Check) -> Check:
-        CHECKS[name] = (function, needs)
+    def register(function: Function) -> Function:
+        CHECKS[name] = Check(function, needs, kind)
         return function
 
     return register

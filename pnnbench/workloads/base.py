@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from inspect import signature
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 import torchmetrics
 from torch import Tensor, nn
@@ -33,38 +31,19 @@ from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
 from pnnbench.workloads.hardware import Hardware, measured_on
+from pnnbench.workloads.lightning_steps import Access as Access
+from pnnbench.workloads.lightning_steps import LightningSteps
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.regression import Regression as Regression
 from pnnbench.workloads.replaced import call_replaced
 from pnnbench.workloads.tiers import Tier as Tier
 
-#: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
-Access = Literal["in_silico", "in_situ", "in_situ_internal"]
 
-
-class LossMethod(Protocol):
-    """What a workload needs of the training method attached to it."""
-
-    access: ClassVar[Access]
-
-    def loss(self, workload: Workload, batch: Batch) -> Tensor:
-        """Returns the loss to back-propagate."""
-        ...
-
-    def configure_optimizers(self, workload: Workload) -> Any:
-        """Returns what Lightning's hook of this name returns."""
-        ...
-
-    def after_step(self, workload: Workload) -> None:
-        """Runs after each optimiser step."""
-        ...
-
-
-class Workload(pl.LightningModule):
+class Workload(LightningSteps):
     """A platform/task pair: network, loss, metric and the perturbations that apply.
 
-    Automatic optimisation throughout: `training_step` asks the attached training method for the
-    loss to back-propagate and does nothing else.
+    `training_step` asks the attached training method for the loss to back-propagate, or to take its
+    step, and does nothing else; see `LightningSteps` for what Lightning's Trainer does with it.
 
     Args:
         init_seed: Seed of the initial control and digital parameters.
@@ -116,7 +95,6 @@ class Workload(pl.LightningModule):
             self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.
         self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
-        self.method: LossMethod | None = None
         self.gradient_evaluations = 0
         self.hardware_queries = 0
 
@@ -162,10 +140,6 @@ class Workload(pl.LightningModule):
             `pnnbench.workloads.grid.part_of_grid`.
         """
         return part_of_grid(self.perturbation_grid(tier))
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Task loss (a scalar mean over the batch) of the network's outputs."""
-        raise NotImplementedError
 
     def metric(self) -> torchmetrics.Metric:
         """Makes a fresh metric.
@@ -282,9 +256,16 @@ class Workload(pl.LightningModule):
         Returns:
             Tensor (B, ...); the inputs themselves if the first layer is physical.
         """
+        x = self.in_precision(x)
         if not parameters:
             return self.network.prefix(x)
         return call_replaced(self._parts[0], parameters, x)
+
+    def in_precision(self, x: Tensor) -> Tensor:
+        """The same inputs, in double precision if the network is kept in it."""
+        if x.dtype == torch.float32 and next(self.network.parameters()).dtype == torch.float64:
+            return x.double()
+        return x
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
@@ -462,6 +443,7 @@ class Workload(pl.LightningModule):
         Raises:
             UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
+        images = self.in_precision(images)
         if device is None:
             calibrate(self.network, images, batch_size)
             return
@@ -479,35 +461,6 @@ class Workload(pl.LightningModule):
             Name with its unit -> value. None by default.
         """
         return {}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Asks the training method for the loss to back-propagate."""
-        return self._attached().loss(self, batch)
-
-    def configure_optimizers(self) -> Any:
-        """Asks the training method for its optimiser."""
-        return self._attached().configure_optimizers(self)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps, then lets the method put parameters back into their range."""
-        super().optimizer_step(*args, **kwargs)
-        self.after_step()
-
-    def after_step(self) -> None:
-        """Lets the method do what it does after each optimiser step."""
-        self._attached().after_step(self)
-
-    def _attached(self) -> LossMethod:
-        if self.method is None:
-            raise UserError(
-                "this workload has no training method",
-                next_step="give the Trainer one: Trainer(callbacks=[BP()])",
-            )
-        return self.method
-
-
-# Lightning asks for it at each step; here it is written down.
-setattr(Workload.training_step, "__signature__", signature(Workload.training_step))  # noqa: B010
 
 
 class _Part(nn.Module):

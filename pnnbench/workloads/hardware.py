@@ -175,7 +175,7 @@ class _Noise:
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self._generator)
+        return torch.randn(shape, generator=self._generator, dtype=torch.float32)
 
 
 def _runner(

@@ -26,6 +26,19 @@ def test_check_reports_each_check(tmp_path: Path) -> None:
     assert {"class", "units", "resumes", "lets-go"} <= {c["name"] for c in found["checks"]}
 
 
+def test_check_goes_to_every_platform(tmp_path: Path) -> None:
+    done = command("check", "pruning-weights", "--all", cwd=tmp_path)
+    assert "mrr-digits:" in done.out
+    assert "mzi-digits: not supported" in done.out
+    found = json.loads(
+        command("check", "pruning-weights", "--all", "--format", "json", cwd=tmp_path).out
+    )
+    assert found["failed"] == 0
+    assert [name for name, checks in found["workloads"].items() if checks] == ["mrr-digits"]
+    done = command("check", "bp", "--all", "--workload", "mrr-digits", cwd=tmp_path, status=2)
+    assert "--all and --workload together" in done.err
+
+
 def test_data_names_the_fingerprint(tmp_path: Path) -> None:
     assert "sha256:" in command("data", "digits", cwd=tmp_path).out
     found = json.loads(command("data", "Digits", "--format", "json", cwd=tmp_path).out)
