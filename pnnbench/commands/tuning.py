@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
 from pnnbench.leaderboard.tuning import RowTuning, row_tuning
+from pnnbench.registry import BOARDS
 
 if TYPE_CHECKING:
     from pnnbench.running.search_file import SearchFile
@@ -119,7 +120,7 @@ def _line(search: SearchFile, row: RowTuning) -> list[str]:
 
 def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     """Says how many trials would run and for how long, without the points beyond an edge."""
-    from pnnbench.commands.standing import LEADERBOARDS, finished_records
+    from pnnbench.commands.standing import finished_records
     from pnnbench.records.searches import read_search
     from pnnbench.report.run_text import aligned
     from pnnbench.running.selection import estimate
@@ -128,7 +129,7 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     known: Mapping[str, Any] = {}
     if search.path.is_file() and not options.anew:
         known = read_search(search.path)["rows"]
-    records = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
+    records = finished_records(Path(options.runs), Path("leaderboards"), BOARDS)
     each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
     found: list[dict[str, Any]] = []
     for label, job in rows.items():
