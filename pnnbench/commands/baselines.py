@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pnnbench.commands.boards import tables_of
+from pnnbench.api.tables import tables_of
 from pnnbench.leaderboard.joining import SIGN
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.store import find_records

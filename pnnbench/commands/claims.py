@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnnbench.commands.boards import say_page, tables_of
+from pnnbench.api.tables import tables_of
+from pnnbench.commands.boards import say_page
 from pnnbench.commands.output import out, width, writable
 from pnnbench.registry import BOARDS
 

@@ -79,7 +79,7 @@ def plot(options: Any) -> int:
         folder, record = finished(options.run, options.runs)
         paths = draw(folder, record, options.data, out)
     else:
-        from pnnbench.commands.boards import tables_of
+        from pnnbench.api.tables import tables_of
         from pnnbench.report.figures import draw_suite
 
         paths = draw_suite(tables_of([folder]), folder / "pictures")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.commands.boards import say_page, tables_of, write_board
+from pnnbench.api.tables import tables_of
+from pnnbench.commands.boards import say_page, write_board
 from pnnbench.commands.checking import merged
 from pnnbench.commands.finished import control_unit, draw
 from pnnbench.commands.output import out, out_json, width, writable

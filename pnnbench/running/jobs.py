@@ -124,11 +124,26 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
     Raises:
         UserError: If the parameters are missing or are not those of the record.
     """
-    path = folder / record["parameters"]["file"]
+    return load_parameters(folder / record["parameters"]["file"], record)
+
+
+def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
+    """Rebuilds the trained workload of a finished job from its file of parameters.
+
+    Args:
+        path: The file, wherever it is.
+        record: The record of the job.
+
+    Returns:
+        The workload in evaluation mode.
+
+    Raises:
+        UserError: If the file is missing, is not that of the record, or does not fit the workload.
+    """
     if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
         raise UserError(
             f"{path} is missing or not the file of the record",
-            next_step=f"pnnbench doctor {folder}",
+            next_step=f"pnnbench doctor {path.parent}",
         )
     workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
     try:
