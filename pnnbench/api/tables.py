@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.errors import UserError, unknown_name
 from pnnbench.registry import BOARDS, SUITES
 
 if TYPE_CHECKING:
@@ -61,6 +62,35 @@ def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
         return with_tuning(build(together, current=asked), sources)
     made = build(records, current=current, claims=read_claims(sources))
     return with_tuning(made, sources)
+
+
+def leave_out(tables: Sequence[Table], names: Sequence[str], *, where: str) -> list[Table]:
+    """The tables without the rows that know something of the tests, the others ranked anew.
+
+    Args:
+        tables: What `tables_of` made.
+        names: What they know, among `pnnbench.leaderboard.knowledge.KNOWLEDGE`.
+        where: Where the names were given, for the message.
+
+    Returns:
+        Those that still have a row.
+
+    Raises:
+        UserError: If a name is unknown, or no row is left.
+    """
+    from pnnbench.leaderboard.knowledge import KNOWLEDGE, phrase
+    from pnnbench.leaderboard.ranking import without
+
+    for name in names:
+        if name not in KNOWLEDGE:
+            raise unknown_name("knowledge", name, KNOWLEDGE, where=where)
+    different = list(dict.fromkeys(names))
+    kept = [table for table in (without(table, different) for table in tables) if table.rows]
+    if not kept:
+        raise UserError(
+            f"{where} leaves no row: all know {phrase(different)}", allowed="fewer of these"
+        )
+    return kept
 
 
 def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]:

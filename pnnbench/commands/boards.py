@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.api.tables import board_folders, tables_of
+from pnnbench.api.tables import board_folders, leave_out, tables_of
 from pnnbench.commands.output import out, width, writable
 from pnnbench.errors import UserError
 from pnnbench.registry import BOARDS
@@ -85,22 +85,13 @@ def leaderboard(options: Any) -> int:
 
 def _without(tables: Sequence[Table], options: Any) -> list[Table]:
     """The tables without the rows that know what was named."""
-    from pnnbench.leaderboard.knowledge import phrase
-    from pnnbench.leaderboard.ranking import without
-
     for flag in ("publish", "wandb"):
         if getattr(options, flag):
             raise UserError(
                 f"--without and --{flag} are given together",
                 allowed="one of them: a published or mirrored board has all rows",
             )
-    names = list(dict.fromkeys(options.without))
-    kept = [table for table in (without(table, names) for table in tables) if table.rows]
-    if not kept:
-        raise UserError(
-            f"--without leaves no row: all know {phrase(names)}", allowed="fewer of these"
-        )
-    return kept
+    return leave_out(tables, options.without, where="--without")
 
 
 def say_page(page: Path, form: str, word: str = "page") -> None:

@@ -8,7 +8,6 @@ measured, and what cannot be measured is a gap in the record beside what can.
 from __future__ import annotations
 
 import gc
-import random
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,7 +24,7 @@ from safetensors.torch import save as to_safetensors
 from pnnbench.data.datamodule import ImageDataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
-from pnnbench.platforms.base import Device, derive_seed
+from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
@@ -42,7 +39,7 @@ from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.resources import keep_memory
 from pnnbench.running.suites import Job, Suite
-from pnnbench.running.training import DivergedError, RunState, fit
+from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
 
@@ -215,10 +212,7 @@ def run_job(
         return case.write(folder, {**base, **kept, **failure})
 
     try:
-        # For third-party methods that draw from the global generators; ours have their own seeds.
-        torch.manual_seed(derive_seed("global", job.seed))
-        random.seed(derive_seed("global", job.seed))
-        np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
+        seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
@@ -234,10 +228,7 @@ def run_job(
             watching=[curve, *case.watching(job, method, folder)],
             state=state,
         )
-        # Only tensors go on to the evaluation: nothing a method left on its object survives.
-        trained = build(job)
-        trained.network.load_state_dict(workload.network.state_dict())
-        trained.project_controls()
+        trained = deployed(workload, build(job))
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
             "hardware_queries": state.hardware_queries,
