@@ -135,11 +135,7 @@ def _of_row(name: str, runs: Path) -> Path | None:
     asked = fold(rest)
     for home in _homes():
         rows = read_parameters(home / suite) if rest else []
-        meant = [
-            row
-            for row in rows
-            if asked in (fold(row["row"]), fold(f"{row['workload']}/{row['row']}"))
-        ]
+        meant = [row for row in rows if asked in _spellings(row)]
         if len(meant) == 1:
             return home / suite / "records" / f"{meant[0]['hash']}.json"
         if meant:
@@ -154,6 +150,11 @@ def _of_row(name: str, runs: Path) -> Path | None:
                 allowed="; ".join(labels),
             )
     return None
+
+
+def _spellings(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What a row may be called, folded: its label, with the workload before it if need be."""
+    return fold(row["row"]), fold(f"{row['workload']}/{row['row']}")
 
 
 def _of_record(record: Mapping[str, Any], runs: Path) -> Path:
