@@ -16,7 +16,7 @@ from pnnbench.api.locating import locate
 from pnnbench.api.results import Results
 from pnnbench.api.training import TrainedNetwork, data_of
 from pnnbench.data.datamodule import ImageDataModule
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
@@ -197,9 +197,9 @@ def _devices(known: list[int], count: int | None) -> list[int]:
     """The first so many test devices of a grid."""
     if count is None:
         return list(known)
-    check_range("devices", count, low=1, high=len(known))
-    if not isinstance(count, int):
-        raise UserError(f"devices is {count}", allowed="an integer")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(known):
+        allowed = f"an integer in [1, {len(known)}]" if known else "None: the grid has no devices"
+        raise UserError(f"devices is {count!r}", allowed=allowed)
     return sorted(known)[:count]
 
 

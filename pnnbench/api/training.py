@@ -10,7 +10,7 @@ from pathlib import Path
 from pnnbench.api.parts import method as build_method
 from pnnbench.api.parts import workload as build_workload
 from pnnbench.data.datamodule import ImageDataModule
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
 from pnnbench.running.training import (
@@ -100,7 +100,7 @@ def train(
     untrained = build_workload(workload, seed) if isinstance(workload, str) else workload
     trainer = build_method(method) if isinstance(method, str) else method
     amount = untrained.tier(tier)
-    passes = amount.epochs if epochs is None else int(check_range("epochs", epochs, low=1))
+    passes = amount.epochs if epochs is None else _whole("epochs", epochs)
     if not trainer.supports(untrained):
         raise UserError(
             f"{type(trainer).__name__} cannot train {untrained.name}",
@@ -144,6 +144,13 @@ def train(
         state.hardware_queries + trained.hardware_queries - untrained.hardware_queries,
         device,
     )
+
+
+def _whole(name: str, value: int) -> int:
+    """An integer of at least 1; raises UserError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} is {value!r}", allowed="an integer, at least 1")
+    return value
 
 
 def data_of(

@@ -224,7 +224,7 @@ def list_all(options: Any) -> int:
             where = f" in {runs}/" if kind == "runs" else ""
             out(f"no {kind}{where}")
         indent = 2 if len(found) > 1 else 0
-        if kind == "runs":
+        if kind == "runs" and entries:
             from pnnbench.report.run_text import aligned
 
             keys = ("name", "workload", "tier", "status", "hash")

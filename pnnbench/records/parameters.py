@@ -52,6 +52,7 @@ def record_of(file: Path) -> Path | None:
     Returns:
         The record; None if there is none where it would be.
     """
+    file = file.absolute()
     if file.parent.name == FOLDER:
         places = [file.parent.parent / "records" / f"{file.stem}.json"]
     else:
