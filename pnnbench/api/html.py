@@ -58,9 +58,9 @@ def _line(row: Row, share: bool) -> str:
     ends = dict.fromkeys(end for end in (row.rank_low, row.rank_high) if end is not None)
     rank = "–".join(map(str, ends)) or "–"
     seeds = str(len(row.seeds))
-    lacking = len(row.failed) + len(row.missing)
-    if lacking:
-        seeds += f" of {len(row.seeds) + lacking}"
+    asked = len({*row.seeds, *row.missing, *(failure["seed"] for failure in row.failed)})
+    if asked > len(row.seeds):
+        seeds += f" of {asked}"
     figures = [plus_minus(i, share=share) for i in (row.clean, row.robust)]
     against = plus_minus(row.difference, share=share, sign=True)
     if row.baseline == row.method:

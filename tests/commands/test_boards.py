@@ -93,7 +93,10 @@ def test_what_lies_beside_a_board_is_not_read(ran: Ran, tmp_path: Path) -> None:
     command("leaderboard", "runs", cwd=tmp_path, status=2)
 
 
-def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:
+def test_without_records_it_says_how_to_get_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BOARDS", tmp_path / "none")
     done = command("leaderboard", cwd=tmp_path, status=2)
     assert "pnnbench run quickstart" in done.err
     (tmp_path / "runs").mkdir()
@@ -158,7 +161,7 @@ def test_publishing_puts_the_best_seeds_parameters_beside(
         told = command("evaluate", file, cwd=tmp_path).out
         assert "largest difference from the record: 0," in told
         assert "lambda_max" in command("sharpness", file, cwd=tmp_path).out
-        told = command("plot", file, cwd=tmp_path, status=2).err
+        told = command("submit", file, cwd=tmp_path, status=2).err
         assert "is a published record" in told
 
 
