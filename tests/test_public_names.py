@@ -66,7 +66,7 @@ def test_another_name_is_no_name() -> None:
 
 def test_editors_and_type_checkers_see_the_same_names() -> None:
     tree = ast.parse((ROOT / "pnnbench" / "__init__.py").read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     seen = {
         alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom)
         for alias in node.names

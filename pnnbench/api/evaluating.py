@@ -24,7 +24,7 @@ from pnnbench.records.store import SCHEMA, seal
 from pnnbench.registry import proper_name
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.jobs import load_parameters, own_device
-from pnnbench.running.measuring import measure, require_measured
+from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
@@ -45,7 +45,6 @@ def evaluate(
     devices: int | None = None,
     label: str | None = None,
     sharpness: bool = False,
-    data: str | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Results:
@@ -61,7 +60,6 @@ def evaluate(
         devices: Test devices, the first so many of the grid, at least 1; None for all.
         label: Name of the row; None for the method's.
         sharpness: Whether the Hessian of the loss is measured too, which takes longer.
-        data: Another data set than the workload's own; None for that.
         root: Data folder; None for the default place.
         say: Told in lines how far it is.
 
@@ -76,8 +74,8 @@ def evaluate(
     workload, seed = given.workload, given.seed
     tier = given.tier if tier is None else tier
     images = given.data
-    if images is None or tier != given.tier or data is not None or root is not None:
-        images = data_of(workload, tier, seed=seed, data=data, root=root)
+    if images is None or tier != given.tier or root is not None:
+        images = data_of(workload, tier, seed=seed, root=root)
     config = workload.describe(tier)
     tested = _devices(config["test_devices"], devices)
     config["test_devices"] = tested
@@ -104,7 +102,7 @@ def evaluate(
             sharp=sharpness,
         )
         require_measured(measured)
-    except DivergedError as error:
+    except (DivergedError, NothingMeasuredError) as error:
         raise UserError(f"{job.title()}: {error}") from None
     tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
     record = seal(

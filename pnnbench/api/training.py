@@ -65,7 +65,6 @@ def train(
     tier: str = "quick",
     seed: int = 0,
     epochs: int | None = None,
-    data: str | None = None,
     root: str | Path | None = None,
     folder: str | Path | None = None,
     report: Report | None = None,
@@ -83,7 +82,6 @@ def train(
             workload has some of them.
         seed: Seed of the training, at least 0.
         epochs: Passes over the training images, at least 1; None for those of the tier.
-        data: Another data set than the workload's own, of the same shape; None for that.
         root: Data folder; None for the default place.
         folder: Where the state is kept after each epoch, so that the same call goes on after an
             interruption; None keeps nothing.
@@ -107,7 +105,7 @@ def train(
             next_step="pnnbench list methods shows what each can train",
         )
     trainer.check(untrained)
-    images = data_of(untrained, tier, seed=seed, data=data, root=root)
+    images = data_of(untrained, tier, seed=seed, root=root)
     before = generator_state()
     state = RunState(report)
     try:
@@ -158,7 +156,6 @@ def data_of(
     tier: str,
     *,
     seed: int = 0,
-    data: str | None = None,
     root: str | Path | None = None,
 ) -> ImageDataModule:
     """The data of a workload at a tier, split and limited as those of a job.
@@ -167,7 +164,6 @@ def data_of(
         workload: The workload.
         tier: Name of the tier.
         seed: Seed of their order.
-        data: Another data set than the workload's own; None for that.
         root: Data folder; None for the default place.
 
     Returns:
@@ -178,7 +174,7 @@ def data_of(
     """
     amount = workload.tier(tier)
     return ImageDataModule(
-        workload.data if data is None else data,
+        workload.data,
         batch_size=amount.batch_size,
         seed=seed,
         holdout=amount.validation_images,

@@ -92,7 +92,6 @@ def test_epochs_reports_and_going_on(tmp_path: Path) -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"epochs": 1.5}, "epochs is 1.5"),
         ({"method": "dat"}, "cannot train"),
-        ({"data": "nothing"}, "nothing"),
     ],
 )
 def test_mistakes_read(arguments: dict[str, object], text: str) -> None:
