@@ -235,5 +235,6 @@ def list_all(options: Any) -> int:
         for entry in entries:
             out(_described(entry, indent))
     if not options.kind:
-        out(f"all that is known of one kind: pnnbench list {'|'.join(found)}")
+        kinds = ", ".join(found)
+        out(_wrapped(f"all that is known of one kind: pnnbench list KIND ({kinds})", "", 2))
     return 0

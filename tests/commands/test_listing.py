@@ -27,7 +27,7 @@ def test_without_an_argument_there_is_an_overview(ran: tuple[Path, Done]) -> Non
     assert {run["name"] for run in found["runs"]} == {
         f"tiny/{label}/{seed}" for label in ("BP", "NAT, small") for seed in (0, 1)
     }
-    assert "pnnbench list methods|platforms|workloads|data|suites|runs" in shown
+    assert f"pnnbench list KIND ({', '.join(KINDS)})" in shown
 
 
 def test_one_kind_has_all_that_is_known(tmp_path: Path) -> None:
