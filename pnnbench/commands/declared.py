@@ -178,7 +178,7 @@ DECLARED = (
             Argument(
                 "--publish",
                 "Folder for records, page and pictures, such as leaderboards/SUITE; parameters and "
-                "outcomes of one seed of each row go with them.",
+                "outcomes of one seed of each row go with them, and the best seed's parameters.",
                 text("a folder", "FOLDER"),
             ),
             Argument(
@@ -227,7 +227,7 @@ DECLARED = (
     ),
     Command(
         "list",
-        "List what there is: all of it, or one kind.",
+        "List what there is: names and a line each, or all that is known of one kind.",
         (
             Argument("kind", "Of what.", choice(*known.LISTED), optional=True),
             _RUNS,

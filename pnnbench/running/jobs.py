@@ -8,7 +8,6 @@ measured, and what cannot be measured is a gap in the record beside what can.
 from __future__ import annotations
 
 import gc
-import random
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -28,7 +25,7 @@ from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
-from pnnbench.platforms.base import Device, derive_seed
+from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
@@ -43,7 +40,7 @@ from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.resources import keep_memory
 from pnnbench.running.suites import Job, Suite, make_workload
-from pnnbench.running.training import DivergedError, RunState, fit
+from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
 
@@ -147,11 +144,26 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
     Raises:
         UserError: If the parameters are missing or are not those of the record.
     """
-    path = folder / record["parameters"]["file"]
+    return load_parameters(folder / record["parameters"]["file"], record)
+
+
+def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
+    """Rebuilds the trained workload of a finished job from its file of parameters.
+
+    Args:
+        path: The file, wherever it is.
+        record: The record of the job.
+
+    Returns:
+        The workload in evaluation mode.
+
+    Raises:
+        UserError: If the file is missing, is not that of the record, or does not fit the workload.
+    """
     if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
         raise UserError(
             f"{path} is missing or not the file of the record",
-            next_step=f"pnnbench doctor {folder}",
+            next_step=f"pnnbench doctor {path.parent}",
         )
     workload = untrained(record)
     try:
@@ -223,10 +235,7 @@ def run_job(
         return case.write(folder, {**base, **kept, **failure})
 
     try:
-        # For third-party methods that draw from the global generators; ours have their own seeds.
-        torch.manual_seed(derive_seed("global", job.seed))
-        random.seed(derive_seed("global", job.seed))
-        np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
+        seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
@@ -242,10 +251,7 @@ def run_job(
             watching=[curve, *case.watching(job, method, folder)],
             state=state,
         )
-        # Only tensors go on to the evaluation: nothing a method left on its object survives.
-        trained = build(job)
-        trained.network.load_state_dict(workload.network.state_dict())
-        trained.project_controls()
+        trained = deployed(workload, build(job))
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
             "hardware_queries": state.hardware_queries,

@@ -189,6 +189,8 @@ def measure(
     folder: Path | None = None,
     earlier: Callable[[Sequence[Cell], Gaps], list[dict[str, Any]]] | None = None,
     device: Device | None = None,
+    devices: Sequence[int] | None = None,
+    sharp: bool = True,
 ) -> dict[str, Any]:
     """Measures clean metric, grid and sharpness of a trained, calibrated workload.
 
@@ -205,6 +207,8 @@ def measure(
         earlier: Measures the run after shares of its steps; see `stages.measure_stages`.
         device: The device that a method in situ has trained on, where the sharpness is taken; None
             is the ideal one.
+        devices: Seeds of the test devices that are measured; None for all of the grid.
+        sharp: Whether the sharpness is measured; else it is a gap, left out.
 
     Returns:
         The measured part of the record.
@@ -214,6 +218,8 @@ def measure(
     started = clock()
     clean = measure_clean(workload, images, labels)
     cells = job_cells(workload, job.tier, images)
+    if devices is not None:
+        cells = [cell for cell in cells if cell.device_seed in (None, *devices)]
     passes = 2 if workload.offset_calibration_images else 1
     shares = [(_GRID * i / passes, _GRID / passes) for i in range(passes)]
     readings = measure_grid(
@@ -238,12 +244,15 @@ def measure(
             training_device = {"training_device": found}
     stages = [] if earlier is None else earlier(cells, gaps)
     evaluated = clock()
-    say("sharpness")
     sharpness: Figures = {}
-    with gaps.part("sharpness"):
-        sharpness = measure_job_sharpness(
-            workload, data, job.config, gaps, seed=job.seed, device=device
-        )
+    if sharp:
+        say("sharpness")
+        with gaps.part("sharpness"):
+            sharpness = measure_job_sharpness(
+                workload, data, job.config, gaps, seed=job.seed, device=device
+            )
+    else:
+        gaps.found.append(Gap("sharpness", "left-out", "it was not asked for"))
     extra: dict[str, Any] = {}
     with gaps.part("extra.control_power_mw"):
         powers = [layer.power_mw() for layer in workload.layers().values()]

@@ -108,8 +108,27 @@ class Workload(LightningSteps):
 
     @property
     def data_set(self) -> DataSet:
-        """The data set that the workload is trained and measured on."""
-        return resolve_data(type(self).data) if self._brought is None else self._brought
+        """The data set that the workload is trained and measured on.
+
+        Raises:
+            UserError: If there is none.
+        """
+        return self.brought or resolve_data(self._own_data())
+
+    @property
+    def brought(self) -> DataSet | None:
+        """The data set that is not that of the class; None for that."""
+        return self._brought
+
+    def _own_data(self) -> Any:
+        found = getattr(type(self), "data", None)
+        if found is None:
+            raise UserError(
+                f"{type(self).__name__} has no data set",
+                allowed="what pnnbench.data.resolve_data takes",
+                next_step="name it on the class, data = 'digits', or give data=",
+            )
+        return found
 
     def check_data(self, data_set: DataSet) -> None:
         """Raises a UserError if the task cannot be done with a data set; here any will do.
