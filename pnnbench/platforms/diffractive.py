@@ -35,6 +35,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging, Plane
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -217,6 +218,10 @@ class DiffractiveStack(PhysicalLayer):
         check_target(weight, self.phase.shape, is_complex=True)
         self.phase.copy_(weight.angle())
 
+    def drivers(self) -> dict[str, Driver]:
+        """A pixel sets one period of the phase."""
+        return {"phase": Driver(0.0, 2 * math.pi, periodic=True)}
+
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
 
@@ -274,8 +279,8 @@ class DiffractiveStack(PhysicalLayer):
         }
         laws = self.static_errors()
         return {
-            name: (severity * spread * torch.randn(laws[name].shape, generator=generator)).clamp(
-                laws[name].low, laws[name].high
+            name: laws[name].within(
+                severity * spread * torch.randn(laws[name].shape, generator=generator)
             )
             for name, spread in spreads.items()
             if name in laws
@@ -300,7 +305,7 @@ class DiffractiveStack(PhysicalLayer):
         op = self.operation
         if op is None:
             return self._on_samples(self.ideal_weight())
-        phase: Tensor = self.phase
+        phase = self.control("phase")
         if "phase" in op.errors:
             phase = phase + op.errors["phase"]
         masks = self._transmission(phase)

@@ -29,6 +29,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     FIELDS,
@@ -272,7 +273,7 @@ class FreeSpaceLayer(PhysicalLayer):
         laws = misalignment_errors()
         z = torch.randn(len(TOLERANCE), generator=generator)
         return {
-            name: (severity * tolerance * value).clamp(laws[name].low, laws[name].high)
+            name: laws[name].within(severity * tolerance * value)
             for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
         }
 
@@ -283,8 +284,12 @@ class FreeSpaceLayer(PhysicalLayer):
 
     def answers(self, environment: Environment) -> bool:
         """Whether a field that this layer answers to is off nominal."""
-        nominal = self.environment_class().as_dict()
-        return any(environment.as_dict()[name] != nominal[name] for name in self.answers_to)
+        nominal, fields = self.environment_class(), (*self.answers_to, "control_bits")
+        return any(getattr(environment, name) != getattr(nominal, name) for name in fields)
+
+    def drivers(self) -> dict[str, Driver]:
+        """Each of the two exposures of a signed weight sets 0 to full modulation."""
+        return {"weight": Driver(-1.0, 1.0, exposures=2)}
 
     def sensitivity(self) -> Tensor:
         """1 for every weight: a modulator pixel answers linearly; without gradient."""
@@ -299,7 +304,7 @@ class FreeSpaceLayer(PhysicalLayer):
         op = self.operation
         if op is None:
             return self.weight
-        weight: Tensor = self.weight
+        weight = self.control("weight")
         if "weight" in op.errors:
             weight = weight + op.errors["weight"]
         misalignment = Misalignment.of(op.environment, op.errors, self.answers_to)
