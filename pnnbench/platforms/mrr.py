@@ -240,11 +240,11 @@ class MRRWeightBank(PhysicalLayer):
             Shape of the error.
 
         Raises:
-            UserError: If there are more rows or columns than the matrix has, or a flat list fits
-                neither bank nor matrix.
+            UserError: If a flat list fits neither bank nor matrix.
         """
         rows, columns = len(self.current), self.current[0].numel()
-        if not law.shape or values.numel() == rows * columns:
+        whole = tuple(values.shape) in (law.shape, (rows, columns), (rows * columns,))
+        if whole or not law.shape:
             return super().lay(law, values)
         down, across = self._bank_shape
         if values.dim() == 1 and values.numel() == down * across:

@@ -82,7 +82,7 @@ def validation_cells(workload: Workload, tier: str, devices: Sequence[int]) -> l
 
 
 def _counted(workload: Workload, tier: str) -> list[Cell]:
-    found = [c for c in workload.perturbation_grid(tier) if c.counts_when(workload.headline)]
+    found = [c for c in workload.cells(tier) if c.counts_when(workload.headline)]
     if not found:
         raise UserError(
             f"no cell of {type(workload).__name__} counts: there is no score to choose by"
