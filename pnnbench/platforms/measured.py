@@ -44,8 +44,12 @@ def split(count: int) -> list[Role]:
     """
     part = max(1, count // 4)
     train, validation = (0 if count < 2 else part), (0 if count < 3 else part)
-    test = count - train - validation
-    return ["train"] * train + ["validation"] * validation + ["test"] * test
+    roles: tuple[tuple[Role, int], ...] = (
+        ("train", train),
+        ("validation", validation),
+        ("test", count - train - validation),
+    )
+    return [role for role, many in roles for _ in range(many)]
 
 
 class MeasuredDevices:
@@ -140,7 +144,7 @@ class MeasuredDevices:
 
     def describe(self) -> dict[str, Any]:
         """Fingerprint, and the names of the devices by role."""
-        names = {role: [device.name for device in self.of(role)] for role in ROLES}
+        names: dict[str, Any] = {role: [d.name for d in self.of(role)] for role in ROLES}
         return {"kind": self.label, "fingerprint": self.fingerprint, **names}
 
     def as_it_is(self, severity: float, unit: str) -> tuple[float, str]:

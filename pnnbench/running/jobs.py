@@ -31,6 +31,7 @@ from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
+    file_problem,
     file_sha256,
     read_record,
     write_whole,
@@ -41,6 +42,7 @@ from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.resources import keep_memory
+from pnnbench.running.setup import setup_of
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, fit
 from pnnbench.running.watching import ValidationCurve
@@ -61,7 +63,7 @@ class JobTimeoutError(Exception):
 
 def build(job: Job) -> Workload:
     """Builds the job's workload with its initial parameters."""
-    return workload_class(job.workload)(job.seed)
+    return job.setup.on(workload_class(job.workload)(job.seed), dict(job.config))
 
 
 def data_module(job: Job, root: str | None = None) -> ImageDataModule:
@@ -130,7 +132,12 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
             f"{path} is missing or not the file of the record",
             next_step=f"pnnbench doctor {folder}",
         )
+    for part in {"devices"} & record.keys():
+        problem = file_problem(folder / "record.json", record, part)
+        if problem is not None:
+            raise UserError(problem, next_step=f"pnnbench doctor {folder}")
     workload = workload_class(record["job"]["workload"])(record["job"]["seed"])
+    setup_of(folder, record).on(workload)
     try:
         workload.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -254,6 +261,7 @@ def run_job(
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         case.require_measured(measured)
+        kept |= job.setup.keep(folder)
         whence = provenance(job, started, state.parts, ways.as_dict())
         done = {"status": "ok", "provenance": whence}
         return case.write(folder, {**base, **kept, **measured, **done})

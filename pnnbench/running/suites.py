@@ -23,6 +23,7 @@ from pnnbench.registry import (
 )
 from pnnbench.running.entries import MethodEntry as MethodEntry
 from pnnbench.running.entries import known_keys, method_entries, typed
+from pnnbench.running.setup import PLAIN, Setup
 from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
 from pnnbench.seeds import check_seed
@@ -37,6 +38,8 @@ _KEYS = {
     "protocol",
     "tier",
     "workloads",
+    "axes",
+    "devices",
     "seeds",
     "training_devices",
     "methods",
@@ -61,6 +64,7 @@ class Job:
         sources: Where the code of ``"method"`` and ``"workload"`` comes from.
         training_severity: Severity of the device that the method trains on, if in situ.
         train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
+        setup: What is set on the workload: measured devices, axes on request.
     """
 
     suite: str
@@ -74,6 +78,7 @@ class Job:
     sources: Mapping[str, Source]
     training_severity: float | None = None
     train_device: int | None = None
+    setup: Setup = PLAIN
 
     @property
     def device(self) -> int:
@@ -185,7 +190,9 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
             ``methods`` and optionally ``description``, ``timeout_s``, ``claims``, a list of
             ``{better: LABEL, than: LABEL}`` over its rows, and ``training_devices``, the numbers
             of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
-            Without it each seed has a device of its own. Rows in silico train once.
+            Without it each seed has a device of its own. Rows in silico train once. ``devices``
+            is a file of measured devices, from the folder of the suite file or the present one;
+            ``axes`` a list of axes on request, measured without weight.
         root: Data folder; None for the default place.
 
     Returns:
@@ -239,10 +246,37 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
     jobs = make_jobs(
-        name, protocol, tier, workloads, seeds, entries, where=where, root=root, devices=devices
+        name,
+        protocol,
+        tier,
+        workloads,
+        seeds,
+        entries,
+        where=where,
+        root=root,
+        devices=devices,
+        setup=_setup(where, path.parent, text),
     )
     description = str(text.get("description", ""))
     return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
+
+
+def _setup(where: str, folder: Path, text: Mapping[str, Any]) -> Setup:
+    """What a suite file says under ``axes`` and ``devices``."""
+    axes = typed(f"{where}: axes", text.get("axes", []), list, "a list of names")
+    for i, name in enumerate(axes):
+        typed(f"{where}: axes[{i}]", name, str, "a name")
+    given = text.get("devices")
+    if given is None:
+        return Setup(tuple(axes))
+    typed(f"{where}: devices", given, str, "a CSV or npz file of measured devices")
+    found = next((p for p in (folder / given, Path(given)) if p.is_file()), None)
+    if found is None:
+        raise UserError(
+            f"{where}: devices: there is no file {given}",
+            allowed="a path from the folder of the suite file, or from the present one",
+        )
+    return Setup(tuple(axes), found)
 
 
 def _different_seeds(where: str, given: Sequence[Any]) -> None:
@@ -263,6 +297,7 @@ def make_jobs(
     where: str,
     root: str | None,
     devices: Sequence[int] = (),
+    setup: Setup = PLAIN,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
@@ -277,6 +312,7 @@ def make_jobs(
         root: Data folder; None for the default place.
         devices: Numbers of the devices that rows in situ train on at each seed; none for one that
             is the seed's own.
+        setup: What is set on each workload.
 
     Returns:
         The jobs, seeds outermost.
@@ -287,7 +323,7 @@ def make_jobs(
     entries = [
         dataclasses.replace(e, name=proper_name("methods", method_class(e.name))) for e in entries
     ]
-    resolved = [_resolve(where, w, tier, root) for w in workloads]
+    resolved = [_resolve(where, w, tier, root, setup) for w in workloads]
     names = [name for name, *_ in resolved]
     if len(set(names)) < len(names):
         raise UserError(f"{where}: a workload is named twice: {', '.join(map(str, workloads))}")
@@ -304,11 +340,12 @@ def make_jobs(
             config,
             fingerprint,
             {"method": methods[entry.label], "workload": source},
-            workload_class(workload).training_severity if entry.label in in_situ else None,
+            severity if entry.label in in_situ else None,
             device,
+            setup,
         )
         for seed in seeds
-        for workload, config, fingerprint, source in resolved
+        for workload, config, fingerprint, source, severity in resolved
         for entry in entries
         for device in (in_situ.get(entry.label) or (None,))
     )
@@ -336,9 +373,9 @@ def _method_source(entry: MethodEntry) -> Source:
 
 
 def _resolve(
-    where: str, name: Any, tier: Any, root: str | None
-) -> tuple[str, dict[str, Any], str, Source]:
-    """Proper name, configuration, fingerprint of the data and source of a workload."""
+    where: str, name: Any, tier: Any, root: str | None, setup: Setup
+) -> tuple[str, dict[str, Any], str, Source, float]:
+    """Proper name, configuration, data, source and training severity of a workload."""
     from pnnbench.data import load
 
     typed(f"{where}: workloads", name, str, "names of workloads")
@@ -347,12 +384,14 @@ def _resolve(
     if tier not in cls.tiers:
         raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
     with files_opened() as opened:
-        workload = cls()
+        workload = setup.on(cls())
         config = workload.describe(tier)
-        # Measured devices may be read when one is drawn.
-        workload.training_device(0)
+        # A class of somebody's own may read its devices when one is drawn.
+        if workload.has_training_device(0):
+            workload.training_device(0)
     parts = [type(module) for module in workload.network.modules()]
     environments = [layer.environment_class for layer in workload.layers().values()]
     source = source_of([cls, *parts, *environments], opened)
     fingerprint = load(cls.data, root=root).fingerprint
-    return proper_name("workloads", cls), config, fingerprint, source
+    severity, _ = workload.training_point
+    return proper_name("workloads", cls), config, fingerprint, source, severity

@@ -435,6 +435,14 @@ class Workload(pl.LightningModule):
         seed = training_device_seed(number)
         return self._devices.device(self.network, severity, seed, FABRICATION)
 
+    def has_training_device(self, number: int) -> bool:
+        """Whether there is such a device: always if they are drawn, of measured ones if any trains.
+
+        Args:
+            number: Which one, from 0.
+        """
+        return bool(self._devices.having([training_device_seed(number)]))
+
     @property
     def training_point(self) -> tuple[float, str]:
         """Severity of training devices, and its unit."""

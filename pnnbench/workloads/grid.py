@@ -198,9 +198,11 @@ def of_source(cells: Sequence[Cell], source: DeviceSource, one: float) -> list[C
             found.append(cell)
         elif cell.law == FABRICATION and source.having([cell.device_seed]):
             severity = round(cell.severity / one, 4)
-            _, unit = source.as_it_is(cell.severity, cell.unit)
-            along = {"level": severity, "unit": unit} if cell.level == cell.severity else {}
-            found.append(dataclasses.replace(cell, severity=severity, source=source.label, **along))
+            met = dataclasses.replace(cell, severity=severity, source=source.label)
+            if cell.level == cell.severity:
+                _, unit = source.as_it_is(cell.severity, cell.unit)
+                met = dataclasses.replace(met, level=severity, unit=unit)
+            found.append(met)
     return found
 
 
