@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pnnbench.commands.finished import finished
 from pnnbench.commands.output import out, out_json, writable
 from pnnbench.console import Console
-from pnnbench.errors import UserError, fold
-from pnnbench.registry import check_name
+from pnnbench.errors import UserError, fold, unknown_name
+from pnnbench.registry import KINDS, check_name, is_path, registered, registered_name, resolve
+
+if TYPE_CHECKING:
+    from pnnbench.submitting.checks import CheckResult
+
+#: Kinds of classes that have checks, in the order in which a name is looked for.
+CHECKED = ("methods", "workloads", "platforms")
 
 
 def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -18,13 +24,49 @@ def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
     return {key: value for part in params or [] for key, value in part.items()}
 
 
+def _kind(name: str) -> tuple[str, str]:
+    """What a name is of, by where it is registered or what its class is, and the proper name."""
+    for kind in CHECKED:
+        if registered_name(kind, name) in registered(kind):
+            return kind, registered_name(kind, name)
+    if not is_path(name) or name.endswith(".py") or "/" in name:
+        every = [known for kind in CHECKED for known in registered(kind)]
+        if name.endswith(".py") or "/" in name:
+            check_name("methods", name)  # says how to name a class in a file
+        raise unknown_name("method, workload or platform", name, every, next_step="pnnbench list")
+    cls = resolve("methods", name)
+    from pnnbench.platforms.base import PhysicalLayer
+    from pnnbench.workloads.base import Workload
+
+    if issubclass(cls, Workload):
+        return "workloads", name
+    return ("platforms" if issubclass(cls, PhysicalLayer) else "methods"), name
+
+
+def _checked(
+    kind: str, name: str, params: dict[str, Any], workload: str | None
+) -> list[CheckResult]:
+    if kind == "methods":
+        from pnnbench.submitting.conformance import check_method
+
+        return check_method(name, params=params, workload=workload)
+    if kind == "workloads":
+        from pnnbench.submitting.workload_checks import check_workload
+
+        return check_workload(name)
+    from pnnbench.submitting.platform_checks import check_platform
+
+    return check_platform(name)
+
+
 def check(options: Any) -> int:
     """``pnnbench check``."""
-    method = check_name("methods", options.method)
+    kind, name = _kind(options.name)
+    if kind != "methods" and (options.workload or options.params):
+        given = "--workload" if options.workload else "--params"
+        raise UserError(f"{given} is for methods, and {name} is a {KINDS[kind]}")
     workload = options.workload and check_name("workloads", options.workload)
-    from pnnbench.submitting.conformance import check_method
-
-    results = check_method(method, params=merged(options.params), workload=workload)
+    results = _checked(kind, name, merged(options.params), workload)
     failed = sum(not r.passed for r in results)
     if options.format == "json":
         out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})

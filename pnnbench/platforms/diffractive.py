@@ -158,6 +158,14 @@ class DiffractiveStack(PhysicalLayer):
         self.phase = nn.Parameter(torch.empty(shape, dtype=dtype.to_real()))
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Two masks of sixteen by sixteen pixels and two detectors."""
+        plane = Plane(16, 8.0)
+        detectors = Detectors(((2, 2), (10, 9)), 4)
+        stack = cls(plane, [5.0], DetectorPlane([plane.gap(5.0)], plane.n, detectors))
+        return stack, torch.randn(4, plane.n, plane.n, dtype=torch.complex64)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws phases uniformly in 0 to 2 pi, as published; the same in either precision."""

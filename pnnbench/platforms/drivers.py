@@ -44,6 +44,10 @@ class Driver:
                 next_step="limit the control, for rings min_current and max_current",
             )
 
+    def holds(self, value: Tensor) -> bool:
+        """Whether all values are in the range."""
+        return self.low <= float(value.min()) and float(value.max()) <= self.high
+
     def step(self, bits: Tensor) -> Tensor:
         """Distance of neighbouring levels, of the shape of ``bits``; 0 for infinitely many."""
         span = (self.high - self.low) / self.exposures

@@ -213,6 +213,11 @@ class FreeSpaceLayer(PhysicalLayer):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Sixteen inputs and five outputs on one modulator image."""
+        return cls(16, 5, Layout((4, 4), (6, 6), (2, 3))), torch.rand(4, 16)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws weights and biases uniformly up to 1 / sqrt(in_features), as torch's Linear."""

@@ -85,6 +85,18 @@ class PhysicalLayer(nn.Module):
         self.field_tap: Tap | None = None
         self.read_out_tap: Tap | None = None
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A small layer of this class and inputs (B, ...) for it, as ``pnnbench check`` takes them.
+
+        Raises:
+            UserError: If the class gives none.
+        """
+        raise UserError(
+            f"{cls.__name__} gives no example of itself",
+            next_step="add a classmethod example() that returns a small layer and inputs (B, ...)",
+        )
+
     @property
     def weight_override(self) -> Tensor | None:
         """Used instead of the transfer: by methods that train weights, and by `hold_transfer`."""

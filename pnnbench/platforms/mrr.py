@@ -116,6 +116,11 @@ class MRRWeightBank(PhysicalLayer):
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return MRRLinear.example()
+
     def reset_parameters(self) -> None:
         """Draws the usual uniform initial weights (|w| <= 1/sqrt(fan-in)) and programs them."""
         bound = 1.0 / math.sqrt(self.current[0].numel())
@@ -390,6 +395,11 @@ class MRRLinear(MRRWeightBank):
     ) -> None:
         super().__init__((out_features, in_features), bias, calibration)
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return cls(9, 6), torch.rand(4, 9)
+
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight)
 
@@ -426,6 +436,11 @@ class MRRConv2d(MRRWeightBank):
         super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
         self.stride = check_count("stride", stride)
         self.padding = check_count("padding", padding, low=0)
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A convolution of two channels to three."""
+        return cls(2, 3, 3), torch.rand(4, 2, 6, 6)
 
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, weight, stride=self.stride, padding=self.padding)

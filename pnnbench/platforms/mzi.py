@@ -171,6 +171,11 @@ class MZIMesh(PhysicalLayer):
         self.gamma = nn.Parameter(torch.empty(n))
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A mesh of six waveguides with detectors."""
+        return cls(6), torch.rand(4, 6)
+
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws phases of a Haar-random unitary matrix."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pnnbench.errors import UserError
@@ -363,19 +362,4 @@ def check_method(
             allowed=", ".join(w.name for w in WORKLOADS),
         )
     trial = Trial(cls, params or {}, chosen)
-    results: dict[str, CheckResult] = {}
-    with isolate_rng(include_cuda=False):
-        for name, (run, needs) in CHECKS.items():
-            if any(need not in results or not results[need].passed for need in needs):
-                continue
-            try:
-                run(trial)
-                results[name] = CheckResult(name, True, (run.__doc__ or "").splitlines()[0])
-            except FaultError as fault:
-                results[name] = CheckResult(name, False, str(fault))
-            except Exception as error:
-                text = f"The method raises {type(error).__name__}: {error}"
-                results[name] = CheckResult(name, False, text)
-            if progress is not None:
-                progress(results[name])
-    return list(results.values())
+    return CHECKS.run(trial, "method", progress)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +18,9 @@ from pnnbench.data import ImageDataModule, load
 from pnnbench.data.arrays import ImageArrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.running.training import TrainingData, quiet
+from pnnbench.submitting.checks import CheckResult as CheckResult
+from pnnbench.submitting.checks import Checks
+from pnnbench.submitting.checks import FaultError as FaultError
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -26,25 +29,6 @@ from pnnbench.workloads.mzi import MZIDigits
 
 #: The slice of the digits on which methods are checked.
 IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckResult:
-    """What one check found.
-
-    Attributes:
-        name: Name of the check.
-        passed: Whether the method passed.
-        message: What was found, and what to do if it failed.
-    """
-
-    name: str
-    passed: bool
-    message: str
-
-
-class FaultError(Exception):
-    """A check that the method does not pass; the text says what to do."""
 
 
 class Watch(pl.Callback):
@@ -235,24 +219,6 @@ def scramble(torch_seed: int) -> None:
     np.random.seed()  # noqa: NPY002 - third parties' draws
 
 
-Check = Callable[[Trial], None]
-#: Name -> check and the names of the checks without which it makes no sense.
-CHECKS: dict[str, tuple[Check, tuple[str, ...]]] = {}
-
-
-def check(name: str, *needs: str) -> Callable[[Check], Check]:
-    """Registers a check under a name, with the checks it needs.
-
-    Args:
-        name: Name of the check.
-        *needs: Checks without which this one is left out.
-
-    Returns:
-        The decorator.
-    """
-
-    def register(function: Check) -> Check:
-        CHECKS[name] = (function, needs)
-        return function
-
-    return register
+#: The checks of training methods.
+CHECKS: Checks[Trial] = Checks()
+check = CHECKS.check
