@@ -201,8 +201,8 @@ def check_conditions(subject: Subject) -> None:
         what = f"the transfer of layer {wrong[0]!r}" if wrong else "the outputs"
         raise FaultError(
             f"In one pass with others, condition {c} of {len(conditions)} has {what} that it has "
-            "not alone; give block c of the batch (self.blocks(x, count)) the errors and environment "
-            "at place c."
+            "not alone; give block c of the batch (self.blocks(x, count)) the errors and the "
+            "environment at place c."
         )
 
 
@@ -285,7 +285,7 @@ def check_program(subject: Subject) -> None:
         )
 
 
-@check("gradient", "forward")
+@check("gradient", "errors-declared")
 def check_gradient(subject: Subject) -> None:
     """A gradient reaches every control, on the ideal device and on another one."""
     network = subject.network()

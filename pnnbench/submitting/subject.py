@@ -78,6 +78,7 @@ class Alone(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
+        """What the layer makes of inputs (B, ...)."""
         found: Tensor = self.layer(x)
         return found
 
