@@ -108,8 +108,9 @@ def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) 
     unit = style.unit_text(groups[0].unit)
     words = split_words(axis)
     if severity is None:
-        # Severities in a physical unit are the standard deviation of the errors.
+        # Severities in a physical unit are the standard deviation of the errors, losses the mean.
         name = "severity" if groups[0].unit.startswith("x ") else "standard deviation s"
+        name = "mean" if groups[0].unit == "dB" else name
         return f"{words[0].capitalize()} errors", f"{name} ({unit})"
     title = ", ".join([words[0].capitalize(), *words[1:]])
     signed = any(group.level < 0 for group in groups)

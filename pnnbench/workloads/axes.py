@@ -1,6 +1,7 @@
 """Axes on request: errors that a grid does not vary unless it is asked to. They carry no weight.
 
-A suite names them under ``axes``, Python sets `Workload.axes`.
+A suite names them under ``axes``, Python sets `Workload.axes`. In records their cells stand on the
+axes ``resolution``, ``crosstalk_thermal`` and ``loss``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ LOSS_DB = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 def _control_bits(nominal: Environment, devices: Sequence[int]) -> list[Cell]:
     points = [(bits, dataclasses.replace(nominal, control_bits=bits)) for bits in BITS]
-    cells = environment_axis("control_bits", "bit", points, 0.0, [None], counts=False)
+    cells = environment_axis("resolution", "bit", points, 0.0, [None], counts=False)
     return [dataclasses.replace(cell, nominal=math.inf) for cell in cells]
 
 
@@ -37,11 +38,11 @@ def _thermal_crosstalk(nominal: Environment, devices: Sequence[int]) -> list[Cel
         (share, dataclasses.replace(nominal, **field))
         for share, field in zip(CROSSTALK, fields, strict=True)
     ]
-    return environment_axis("thermal_crosstalk", "", points, 0.0, [None], counts=False)
+    return environment_axis("crosstalk_thermal", "", points, 0.0, [None], counts=False)
 
 
 def _insertion_loss(nominal: Environment, devices: Sequence[int]) -> list[Cell]:
-    return law_axis("insertion_loss", LOSSES, LOSS_DB, devices, nominal, "dB", counts=False)
+    return law_axis("loss", LOSSES, LOSS_DB, devices, nominal, "dB", counts=False)
 
 
 def _has_drivers(layer: PhysicalLayer) -> bool:

@@ -58,10 +58,10 @@ def test_a_suite_on_measured_devices_runs_and_says_so(done: Any) -> None:
         assert marked == {"measured"}
         assert record["job"]["seeds"]["test_devices"] == [FIRST_TEST_DEVICE, FIRST_TEST_DEVICE + 1]
         assert record["training_device"]["unit"] == "x as measured"
-        bits = [c for c in record["cells"] if c["axis"] == "control_bits"]
+        bits = [c for c in record["cells"] if c["axis"] == "resolution"]
         assert [c["level"] for c in bits] == list(BITS)
         assert {(c["nominal"], c["counts"]) for c in bits} == {("inf", False)}
-        assert read_grid(record).nominal_of("control_bits") == float("inf")
+        assert read_grid(record).nominal_of("resolution") == float("inf")
     assert diagnose(runs) == []
     assert {row.method for table in build(records) for row in table.rows} == {"bp", "pat"}
 
