@@ -35,12 +35,9 @@ def _kind(name: str) -> tuple[str, str]:
             check_name("methods", name)  # says how to name a class in a file
         raise unknown_name("method, workload or platform", name, every, next_step="pnnbench list")
     cls = resolve("methods", name)
-    from pnnbench.platforms.base import PhysicalLayer
-    from pnnbench.workloads.base import Workload
+    from pnnbench.submitting.workload_checks import kind_of
 
-    if issubclass(cls, Workload):
-        return "workloads", name
-    return ("platforms" if issubclass(cls, PhysicalLayer) else "methods"), name
+    return kind_of(cls), name
 
 
 def _checked(

@@ -13,6 +13,7 @@ from torch import Tensor
 from pnnbench.data import ImageDataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import measure_grid
+from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.registry import workload_class
 from pnnbench.seeds import FIRST_TEST_DEVICE
 from pnnbench.submitting.checks import CheckResult, Checks, FaultError
@@ -124,6 +125,13 @@ def check_describe_workload(subject: WorkloadSubject) -> None:
             f"describe() of the workload is no JSON ({error}); give finite numbers, texts, lists "
             "and dicts."
         ) from error
+
+
+def kind_of(cls: type[Any]) -> str:
+    """Which checks a class has: ``"workloads"``, ``"platforms"``, else ``"methods"``."""
+    if issubclass(cls, Workload):
+        return "workloads"
+    return "platforms" if issubclass(cls, PhysicalLayer) else "methods"
 
 
 def check_workload(
