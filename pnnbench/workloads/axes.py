@@ -28,8 +28,9 @@ LOSS_DB = (0.05, 0.1, 0.2, 0.5, 1.0)
 
 def _control_bits(nominal: Environment, devices: Sequence[int]) -> list[Cell]:
     points = [(bits, dataclasses.replace(nominal, control_bits=bits)) for bits in BITS]
-    cells = environment_axis("resolution", "bit", points, 0.0, [None], counts=False)
-    return [dataclasses.replace(cell, nominal=math.inf) for cell in cells]
+    return environment_axis(
+        "resolution", "bit", points, 0.0, [None], counts=False, nominal=math.inf
+    )
 
 
 def _thermal_crosstalk(nominal: Environment, devices: Sequence[int]) -> list[Cell]:

@@ -157,6 +157,7 @@ def environment_axis(
     devices: Sequence[int | None],
     *,
     counts: bool = True,
+    nominal: float = 0.0,
 ) -> list[Cell]:
     """Varies the environment at one severity.
 
@@ -167,12 +168,13 @@ def environment_axis(
         severity: Severity of the device errors.
         devices: Seeds of the devices; ``[None]`` at severity 0, where all are the ideal one.
         counts: Whether the cells carry weight in the score.
+        nominal: Level at which nothing is off, finite or infinite.
 
     Returns:
         The cells, point by point.
     """
     return [
-        Cell(axis, level, unit, severity, seed, environment, counts)
+        Cell(axis, level, unit, severity, seed, environment, counts, nominal=nominal)
         for level, environment in points
         for seed in devices
     ]
