@@ -54,6 +54,7 @@ _ONLY = Argument(
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
 _DATA_SET = text("a registered name, image-folder:PATH or a class path", "NAME", known.data)
+_CHECKED = text("a registered name or a class path", "CLASS", known.checked)
 _SEED = FIRST_TUNING - 1
 
 #: Every subcommand, in the order of the help.
@@ -236,9 +237,9 @@ DECLARED = (
     ),
     Command(
         "check",
-        "Check that a training method behaves.",
+        "Check that a training method, a platform or a workload behaves.",
         (
-            Argument("method", "Class path or registered name.", _METHOD),
+            Argument("name", "Class path or registered name.", _CHECKED),
             _PARAMS,
             Argument(
                 "--workload",

@@ -280,7 +280,7 @@ def job_cells(workload: Workload, tier: str, images: Tensor) -> list[Cell]:
     Returns:
         The cells in the order of the record.
     """
-    cells = workload.perturbation_grid(tier)
+    cells = workload.cells(tier)
     if draws_shot_noise(workload, images):
         cells = [*cells, shot_cell(workload.nominal_environment())]
     return cells

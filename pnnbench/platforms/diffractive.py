@@ -35,6 +35,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging, Plane
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -157,6 +158,14 @@ class DiffractiveStack(PhysicalLayer):
         self.phase = nn.Parameter(torch.empty(shape, dtype=dtype.to_real()))
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Two masks of sixteen by sixteen pixels and two detectors."""
+        plane = Plane(16, 8.0)
+        detectors = Detectors(((2, 2), (10, 9)), 4)
+        stack = cls(plane, [5.0], DetectorPlane([plane.gap(5.0)], plane.n, detectors))
+        return stack, torch.randn(4, plane.n, plane.n, dtype=torch.complex64)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws phases uniformly in 0 to 2 pi, as published; the same in either precision."""
@@ -211,6 +220,10 @@ class DiffractiveStack(PhysicalLayer):
         """Sets the phases to those of transmissions (masks, n, n)."""
         check_target(weight, self.phase.shape, is_complex=True)
         self.phase.copy_(weight.angle())
+
+    def drivers(self) -> dict[str, Driver]:
+        """A pixel sets one period of the phase."""
+        return {"phase": Driver(0.0, 2 * math.pi, periodic=True)}
 
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
@@ -273,11 +286,11 @@ class DiffractiveStack(PhysicalLayer):
         }
         laws = self.static_errors()
         return {
-            name: (
+            name: laws[name].within(
                 severity
                 * spread
                 * torch.randn(laws[name].shape, generator=generator, dtype=torch.float32)
-            ).clamp(laws[name].low, laws[name].high)
+            )
             for name, spread in spreads.items()
             if name in laws
         }
@@ -303,7 +316,7 @@ class DiffractiveStack(PhysicalLayer):
         op = self.operation
         if op is None:
             return self._on_samples(self.ideal_weight())
-        phase: Tensor = self.phase
+        phase = self.control("phase")
         if "phase" in op.errors:
             phase = phase + op.errors["phase"]
         masks = self._transmission(phase)

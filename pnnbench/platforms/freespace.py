@@ -29,6 +29,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     FIELDS,
@@ -213,6 +214,11 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Sixteen inputs and five outputs on one modulator image."""
+        return cls(16, 5, Layout((4, 4), (6, 6), (2, 3))), torch.rand(4, 16)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws weights and biases uniformly up to 1 / sqrt(in_features), as torch's Linear."""
@@ -277,7 +283,7 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         laws = misalignment_errors()
         z = torch.randn(len(TOLERANCE), generator=generator, dtype=torch.float32)
         return {
-            name: (severity * tolerance * value).clamp(laws[name].low, laws[name].high)
+            name: laws[name].within(severity * tolerance * value)
             for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
         }
 
@@ -291,8 +297,12 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
 
     def answers(self, environment: Environment) -> bool:
         """Whether a field that this layer answers to is off nominal."""
-        nominal = self.environment_class().as_dict()
-        return any(environment.as_dict()[name] != nominal[name] for name in self.answers_to)
+        nominal, fields = self.environment_class(), (*self.answers_to, "control_bits")
+        return any(getattr(environment, name) != getattr(nominal, name) for name in fields)
+
+    def drivers(self) -> dict[str, Driver]:
+        """Each of the two exposures of a signed weight sets 0 to full modulation."""
+        return {"weight": Driver(-1.0, 1.0, exposures=2)}
 
     def sensitivity(self) -> Tensor:
         """1 for every weight: a modulator pixel answers linearly; without gradient."""
@@ -307,7 +317,7 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         op = self.operation
         if op is None:
             return self.weight
-        weight: Tensor = self.weight
+        weight = self.control("weight")
         if "weight" in op.errors:
             weight = weight + op.errors["weight"]
         misalignment = Misalignment.of(op.environment, op.errors, self.answers_to)

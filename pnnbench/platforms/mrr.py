@@ -27,14 +27,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import check_count, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
+    Quantity,
     StaticError,
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.products import (
     ConvProduct,
     Geometry,
@@ -77,6 +79,7 @@ class MRREnvironment(Environment):
     crosstalk: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("temperature_degc", self.temperature_degc, low=-40.0, high=120.0, unit="degC")
         check_range("crosstalk", self.crosstalk, low=0.0, high=0.5)
 
@@ -120,6 +123,11 @@ class MRRWeightBank(PhysicalLayer):
         self.current = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         self.reset_parameters()
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return MRRLinear.example()
 
     def reset_parameters(self) -> None:
         """Draws the usual uniform initial weights (|w| <= 1/sqrt(fan-in)) and programs them."""
@@ -189,7 +197,12 @@ class MRRWeightBank(PhysicalLayer):
         return {
             "detuning": StaticError("shift of the resonance, subtracted from u", "HWHM", ring),
             "linewidth": StaticError(
-                "relative change of the linewidth", "1", ring, low=-1.0, open_ends=True
+                "relative change of the linewidth",
+                "1",
+                ring,
+                low=-1.0,
+                open_ends=True,
+                cut=(MIN_LINEWIDTH - 1.0, math.inf),
             ),
             "bias": StaticError("change of the weight far from resonance", "1", ring),
             "depth": StaticError(
@@ -198,6 +211,7 @@ class MRRWeightBank(PhysicalLayer):
                 ring,
                 low=-self.calibration.depth,
                 open_ends=True,
+                cut=((MIN_DEPTH - 1.0) * self.calibration.depth, math.inf),
             ),
             "crosstalk": StaticError(
                 "share of a neighbour's resonance shift that leaks into a ring", "1", (), 0.0, 1.0
@@ -210,20 +224,61 @@ class MRRWeightBank(PhysicalLayer):
         Linewidths and depths keep `MIN_LINEWIDTH` and `MIN_DEPTH` of nominal.
         """
         check_severity("severity", severity)
-        c = self.calibration
+        c, laws = self.calibration, MRRWeightBank.static_errors(self)
 
         def normal() -> Tensor:
             return self._tiled(
                 torch.randn(self._bank_shape, generator=generator, dtype=torch.float32)
             )
 
-        depth = (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth)
+        depth = laws["depth"].within(severity * c.depth_spread * normal())
         return {
             "detuning": severity * c.offset_spread_hwhm * normal(),
-            "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=MIN_LINEWIDTH - 1.0),
+            "linewidth": laws["linewidth"].within(severity * c.hwhm_spread * normal()),
             "bias": severity * c.floor_spread * normal() + depth,
             "depth": depth,
         }
+
+    def measured_quantities(self) -> dict[str, Quantity]:
+        """The resonance against the design's, to the red, and the half width, both in nm."""
+        hwhm = self.calibration.hwhm_nm
+        return {
+            "resonance_nm": Quantity("detuning", "nm", lambda shift: shift / hwhm),
+            "hwhm_nm": Quantity("linewidth", "nm", lambda width: width / hwhm - 1.0),
+        }
+
+    def lay(self, law: StaticError, values: Tensor) -> Tensor:
+        """Lays the rings of a measured bank over the matrix, tile by tile.
+
+        Args:
+            law: The error.
+            values: Of a bank (rows, columns), one value for each weight, or a flat list with as
+                many as the bank of the calibration has rings.
+
+        Returns:
+            Shape of the error.
+
+        Raises:
+            UserError: If a flat list fits neither bank nor matrix.
+        """
+        rows, columns = len(self.current), self.current[0].numel()
+        whole = tuple(values.shape) in (law.shape, (rows, columns), (rows * columns,))
+        if whole or not law.shape:
+            return super().lay(law, values)
+        down, across = self._bank_shape
+        if values.dim() == 1 and values.numel() == down * across:
+            values = values.view(down, across)
+        if values.dim() != 2:
+            raise UserError(
+                f"{values.numel()} elements were measured",
+                allowed=f"{down * across}, a bank of {down} x {across} rings, or "
+                f"{rows * columns}, one for each weight; of another bank, row and column of each",
+            )
+        return self._tiled(values)
+
+    def drivers(self) -> dict[str, Driver]:
+        """Current sources between the limits of the calibration."""
+        return {"current": Driver(self.calibration.min_current, self.calibration.max_current)}
 
     @property
     def _bank_shape(self) -> tuple[int, int]:
@@ -240,7 +295,7 @@ class MRRWeightBank(PhysicalLayer):
 
     def _neighbours(self, drive: Tensor) -> Tensor:
         """Sum of the drives of the rings before and after in the same row of the bank."""
-        flat = drive.flatten(1)
+        flat = drive.reshape(-1, self.current[0].numel())
         columns = self.calibration.bank_columns or flat.shape[1]
         place = torch.arange(flat.shape[1], device=flat.device) % columns
         padded = F.pad(flat, (1, 1))
@@ -276,7 +331,7 @@ class MRRWeightBank(PhysicalLayer):
             return c.weight(self.current)
         errors = op.errors
         rows = (-1,) + (1,) * self.current.dim() if op.count > 1 else ()
-        drive = c.drive(self.current)
+        drive = c.drive(self.control("current"))
         leak = op.environment["crosstalk"]
         if "crosstalk" in errors:
             leak = leak + errors["crosstalk"]
@@ -359,6 +414,11 @@ class MRRLinear(LinearProduct, MRRWeightBank):
         calibration: RingCalibration | None = None,
     ) -> None:
         super().__init__((out_features, in_features), bias, calibration)
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return cls(9, 6), torch.rand(4, 9)
 
     def _light(self, x: Tensor) -> Tensor:
         return F.linear(x.detach().abs(), self._tiles)

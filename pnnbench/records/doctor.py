@@ -84,7 +84,7 @@ def diagnose(folder: Path | str) -> list[Finding]:
         if "content" in record["job"] and computed != record["job"]["hash"]:
             words = f"says job {record['job']['hash']}, its content {computed}"
             findings.append(Finding(path, "mismatch", words))
-        for part in ("parameters", "outcomes"):
+        for part in ("parameters", "outcomes", "devices"):
             # Of published records (records/*.json) only some have their tensors with them.
             published = path.name != "record.json"
             if part in record and (not published or beside(path, record, part).is_file()):

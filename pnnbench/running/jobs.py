@@ -29,6 +29,7 @@ from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
+    file_problem,
     file_sha256,
     read_record,
     write_whole,
@@ -38,8 +39,10 @@ from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
+from pnnbench.running.resolving import make_workload
 from pnnbench.running.resources import keep_memory
-from pnnbench.running.suites import Job, Suite, make_workload
+from pnnbench.running.setup import PLAIN, Setup, setup_of
+from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
@@ -110,10 +113,10 @@ def brought_data(record: dict[str, Any]) -> DataSet | None:
     return None if told is None else resolve_data(told["set"], where="the record's data")
 
 
-def untrained(record: dict[str, Any]) -> Workload:
+def untrained(record: dict[str, Any], setup: Setup = PLAIN) -> Workload:
     """Builds the workload of a job with its initial parameters."""
     job = record["job"]
-    return make_workload(job["workload"], job["seed"], brought_data(record))
+    return make_workload(job["workload"], job["seed"], brought_data(record), setup)
 
 
 def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
@@ -165,7 +168,12 @@ def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
             f"{path} is missing or not the file of the record",
             next_step=f"pnnbench doctor {path.parent}",
         )
-    workload = untrained(record)
+    folder = path.parent
+    for part in {"devices"} & record.keys():
+        problem = file_problem(folder / "record.json", record, part)
+        if problem is not None:
+            raise UserError(problem, next_step=f"pnnbench doctor {folder}")
+    workload = untrained(record, setup_of(folder, record))
     try:
         workload.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -283,6 +291,7 @@ def run_job(
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         case.require_measured(measured)
+        kept |= job.setup.keep(folder)
         whence = provenance(job, started, state.parts, ways.as_dict())
         done = {"status": "ok", "provenance": whence}
         return case.write(folder, {**base, **kept, **measured, **done})

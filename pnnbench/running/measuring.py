@@ -79,10 +79,11 @@ def measure_job_sharpness(
     sample = sharpness_sample(data, config["tier"]["sharpness_images"])
     devices: list[Device] = []
     # A grid without devices is that of a workload whose hardware has no errors to draw.
-    seeds = validation_devices(SHARPNESS_DEVICES)
+    seeds = workload.devices.having(validation_devices(SHARPNESS_DEVICES))
+    severity, _ = workload.sharpness_point
     with gaps.part("sharpness.device_increase"):
         if config["test_devices"]:
-            devices = [workload.draw_device(workload.sharpness_severity, drawn) for drawn in seeds]
+            devices = [workload.draw_device(severity, drawn) for drawn in seeds]
     return measure_sharpness(
         workload,
         *sample,
@@ -99,7 +100,7 @@ def measure_training_device(
     workload: Workload, images: Tensor, labels: Tensor, number: int
 ) -> dict[str, Any]:
     """Measures a trained workload on a device that in-situ methods train on."""
-    severity, unit = workload.training_severity, workload.severity_unit
+    severity, unit = workload.training_point
     seed = training_device_seed(number)
     cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
     (reading,) = measure_grid(workload, images, labels, [cell])
@@ -238,7 +239,7 @@ def measure(
         deployments, missing = measure_deployments(workload, data, cells, telling)
         gaps.found += missing
     training_device = {}
-    if workload.training_severity > 0.0:
+    if workload.training_point[0] > 0.0 and workload.has_training_device(job.device):
         with gaps.part("training_device"):
             found = measure_training_device(workload, images, labels, job.device)
             training_device = {"training_device": found}

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pnnbench.errors import UserError
@@ -38,6 +37,7 @@ from pnnbench.submitting.trial import (
     check,
     differing,
     freeze_some,
+    kind_of,
     scramble,
     state_of,
 )
@@ -419,24 +419,7 @@ def check_method(
             allowed=", ".join(w.name for w in WORKLOADS),
         )
     trial = Trial(cls, params or {}, chosen)
-    results: dict[str, CheckResult] = {}
-    with isolate_rng(include_cuda=False):
-        meant = {name: c for name, c in CHECKS.items() if c.meant_for(cls)}
-        for name, one in meant.items():
-            needs = [need for need in one.needs if need in meant]
-            if any(need not in results or not results[need].passed for need in needs):
-                continue
-            try:
-                one.run(trial)
-                results[name] = CheckResult(name, True, (one.run.__doc__ or "").splitlines()[0])
-            except FaultError as fault:
-                results[name] = CheckResult(name, False, str(fault))
-            except Exception as error:
-                text = f"The method raises {type(error).__name__}: {error}"
-                results[name] = CheckResult(name, False, text)
-            if progress is not None:
-                progress(results[name])
-    return list(results.values())
+    return CHECKS.run(trial, "method", progress, kind=kind_of(cls))
 
 
 def check_everywhere(

@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
@@ -19,6 +19,9 @@ from pnnbench.data import DataModule, load
 from pnnbench.data.arrays import Arrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.running.training import TrainingData, quiet
+from pnnbench.submitting.checks import CheckResult as CheckResult
+from pnnbench.submitting.checks import Checks
+from pnnbench.submitting.checks import FaultError as FaultError
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -27,25 +30,6 @@ from pnnbench.workloads.mzi import MZIDigits
 
 #: The slice of the digits on which methods are checked.
 IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckResult:
-    """What one check found.
-
-    Attributes:
-        name: Name of the check.
-        passed: Whether the method passed.
-        message: What was found, and what to do if it failed.
-    """
-
-    name: str
-    passed: bool
-    message: str
-
-
-class FaultError(Exception):
-    """A check that the method does not pass; the text says what to do."""
 
 
 class Watch(pl.Callback):
@@ -270,52 +254,11 @@ def scramble(torch_seed: int) -> None:
     np.random.seed()  # noqa: NPY002 - third parties' draws
 
 
-#: Methods that a check is for: those that give a loss, those that take steps themselves, or all.
-Kind = Literal["loss", "step", "all"]
+#: The checks of training methods.
+CHECKS: Checks[Trial] = Checks()
+check = CHECKS.check
 
 
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes:
-        run: Raises `FaultError` if the method does not pass; the first line of its docstring is
-            what it found when it does.
-        needs: Names of the checks without which it makes no sense.
-        kind: Which methods it is for.
-    """
-
-    run: Callable[[Trial], None]
-    needs: tuple[str, ...]
-    kind: Kind
-
-    def meant_for(self, cls: type[Any]) -> bool:
-        """Whether the check is for methods such as this class."""
-        steps = callable(getattr(cls, "step", None))
-        return self.kind in ("all", "step" if steps else "loss")
-
-
-#: Name -> check, in the order in which they are made.
-CHECKS: dict[str, Check] = {}
-
-Function = Callable[[Trial], None]
-
-
-def check(name: str, *needs: str, kind: Kind = "all") -> Callable[[Function], Function]:
-    """Registers a check under a name, with the checks it needs.
-
-    Args:
-        name: Name of the check.
-        *needs: Checks without which this one is left out; those not meant for the method do not
-            matter.
-        kind: Which methods it is for.
-
-    Returns:
-        The decorator.
-    """
-
-    def register(function: Function) -> Function:
-        CHECKS[name] = Check(function, needs, kind)
-        return function
-
-    return register
+def kind_of(cls: type[Any]) -> str:
+    """Whether a method gives a ``"loss"``, or takes a ``"step"`` itself."""
+    return "step" if callable(getattr(cls, "step", None)) else "loss"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -24,12 +24,22 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.platforms.sources import DRAWN, DeviceSource
 from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
 from pnnbench.workloads.amounts import Scale
+from pnnbench.workloads.axes import check_axes, further_cells
 from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
+from pnnbench.workloads.grid import (
+    FIRST_TEST_DEVICE,
+    FROZEN,
+    Cell,
+    Deployment,
+    Law,
+    of_source,
+    part_of_grid,
+)
 from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.lightning_steps import Access as Access
 from pnnbench.workloads.lightning_steps import LightningSteps
@@ -95,6 +105,8 @@ class Workload(LightningSteps):
             self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.
         self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
+        self._devices: DeviceSource = DRAWN
+        self._axes: tuple[str, ...] = ()
         self.gradient_evaluations = 0
         self.hardware_queries = 0
 
@@ -137,6 +149,35 @@ class Workload(LightningSteps):
             data_set: What was brought.
         """
 
+    @property
+    def devices(self) -> DeviceSource:
+        """Where all its devices come from: of tests, training, validation and sharpness alike.
+
+        Drawn from seeds unless it is set to another source, such as `MeasuredDevices.read(path)`;
+        a source whose devices are not those of the network is refused with a `UserError`.
+        """
+        return self._devices
+
+    @devices.setter
+    def devices(self, source: DeviceSource) -> None:
+        source.check(self.network)
+        check_axes(self._axes, self.layers(), source)
+        self._devices = source
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes beside those of its grid: names of `pnnbench.workloads.axes.AXES`, none by default.
+
+        Their cells are measured and shown, and carry no weight. A name that is unknown, or an axis
+        that the network has not, is refused with a `UserError`.
+        """
+        return self._axes
+
+    @axes.setter
+    def axes(self, names: Sequence[str]) -> None:
+        check_axes(names, self.layers(), self._devices)
+        self._axes = tuple(names)
+
     def build_network(self) -> PhysicalNetwork:
         """Builds the network with fresh parameters from torch's global generator.
 
@@ -148,6 +189,19 @@ class Workload(LightningSteps):
         """Declares the cells on which the workload is measured at a tier."""
         raise NotImplementedError
 
+    def cells(self, tier: str) -> list[Cell]:
+        """The cells that are measured: the grid on the devices that there are, then other `axes`.
+
+        Args:
+            tier: Name of the tier.
+        """
+        unit = self.severity_unit
+        one = 1.0 if unit.startswith("x ") else self.training_severity
+        grid = of_source(self.perturbation_grid(tier), self._devices, one)
+        devices = sorted({c.device_seed for c in grid if c.device_seed is not None})
+        environment = self.nominal_environment()
+        return [*grid, *further_cells(self._axes, environment, devices)]
+
     def part_of_grid(self, tier: str) -> list[Cell]:
         """Declares the few cells on which a run is measured after shares of its steps.
 
@@ -155,10 +209,10 @@ class Workload(LightningSteps):
             tier: Name of the tier.
 
         Returns:
-            Cells of `perturbation_grid` that carry weight, by default those of
+            Cells of `cells` that carry weight, by default those of
             `pnnbench.workloads.grid.part_of_grid`.
         """
-        return part_of_grid(self.perturbation_grid(tier))
+        return part_of_grid(self.cells(tier))
 
     def metric(self) -> torchmetrics.Metric:
         """Makes a fresh metric.
@@ -198,10 +252,14 @@ class Workload(LightningSteps):
             tier: Name of the tier.
 
         Returns:
-            Class, tier, test devices, grid, layers and the number of parameters.
+            Class, tier, test devices, grid, layers and the number of parameters; axes and the
+            source of devices where they are not the usual ones.
         """
-        cells = self.perturbation_grid(tier)
+        cells = self.cells(tier)
+        source = self._devices.describe()
         return {
+            **({"axes": list(self._axes)} if self._axes else {}),
+            **({"devices": source} if source else {}),
             "workload": f"{type(self).__module__}.{type(self).__qualname__}",
             "network": type(self.network).__qualname__,
             "tier": dataclasses.asdict(self.tier(tier)),
@@ -390,15 +448,38 @@ class Workload(LightningSteps):
             check_range("severity of the ideal device", severity, low=0.0, high=0.0)
             return Device.ideal()
         self._refuse_test_device(seed)
-        return Device.draw(self.network, severity, seed, law)
+        return self._devices.device(self.network, severity, seed, law)
 
     def training_device(self, number: int) -> Device:
         """A device that in-situ methods train on.
 
         Args:
             number: Which one, from 0; see `pnnbench.seeds.training_device_seed`.
+
+        Raises:
+            UserError: If there is none.
         """
-        return Device.draw(self.network, self.training_severity, training_device_seed(number))
+        severity, _ = self.training_point
+        seed = training_device_seed(number)
+        return self._devices.device(self.network, severity, seed, FABRICATION)
+
+    def has_training_device(self, number: int) -> bool:
+        """Whether there is such a device: always if they are drawn, of measured ones if any trains.
+
+        Args:
+            number: Which one, from 0.
+        """
+        return bool(self._devices.having([training_device_seed(number)]))
+
+    @property
+    def training_point(self) -> tuple[float, str]:
+        """Severity of training devices, and its unit."""
+        return self._devices.as_it_is(self.training_severity, self.severity_unit)
+
+    @property
+    def sharpness_point(self) -> tuple[float, str]:
+        """Severity of the devices behind the sharpness figure ``device_increase``, and its unit."""
+        return self._devices.as_it_is(self.sharpness_severity, self.severity_unit)
 
     def nominal_environment(self) -> Environment:
         """The operating conditions that the workload is designed for."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pnnbench.platforms.mzi import MZIEnvironment, MZIMesh
+from pnnbench.platforms.mzi import COUPLERS, PHASES, MZIEnvironment, MZIMesh
 from pnnbench.platforms.mzi_matrix import MZIMatrix
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
@@ -112,10 +112,10 @@ class MZIWorkload(Classification, Workload):
         """
         devices, nominal = test_devices(self.tier(tier).n_devices), MZIEnvironment()
         unit = self.severity_unit
-        couplers = law_axis("coupler", "couplers", self.imbalances, devices, nominal, "imbalance")
+        couplers = law_axis("coupler", COUPLERS, self.imbalances, devices, nominal, "imbalance")
         return [
             *counting(device_axis(self.severities, devices, nominal, unit), self.counted),
-            *law_axis("phase", "phases", self.counted, devices, nominal, unit, counts=False),
+            *law_axis("phase", PHASES, self.counted, devices, nominal, unit, counts=False),
             *counting(couplers, self.imbalances_counted),
         ]
 

@@ -26,7 +26,7 @@ from pnnbench.submitting.conformance import (
     check_everywhere,
     check_method,
 )
-from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.submitting.trial import WORKLOADS, kind_of
 from pnnbench.workloads.amounts import Amount, check_amount
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
@@ -56,7 +56,7 @@ PAIRS = [
 
 def names_for(cls: type[Any]) -> list[str]:
     """Names of the checks for methods such as a class."""
-    return [name for name, check in CHECKS.items() if check.meant_for(cls)]
+    return [name for name, check in CHECKS.items() if check.meant_for(kind_of(cls))]
 
 
 @pytest.mark.parametrize(("name", "workload"), PAIRS)
