@@ -124,7 +124,7 @@ CLIP, ADD = {"gradient_clip_val": 0.1}, {"accumulate_grad_batches": 2}
         (ADD, 6),
         ({"callbacks": [GradientAccumulationScheduler({0: 5})]}, 2),
     ],
-    ids=str,
+    ids=["clip", "clip values", "accumulate", "accumulate by a schedule"],
 )
 def test_gradients_are_clipped_and_accumulated_where_there_are_any(
     make: Callable[[], TrainingMethod], flags: dict[str, Any], steps: int
