@@ -25,10 +25,18 @@ if TYPE_CHECKING:
     from pnnbench.methods.base import TrainingMethod
     from pnnbench.workloads.base import Workload
 
+_PACKAGE = Path(__file__).resolve().parent
+#: Whether the package stands in the project's sources; else it is installed.
+IN_SOURCES = all((_PACKAGE.parent / name).exists() for name in ("pyproject.toml", "benchmarks"))
+#: Where suites, boards and the page of the protocol lie: the sources, or what the wheel has of them
+#: (``scripts/wheel.py``), which nothing writes to.
+SHIPPED = _PACKAGE.parent if IN_SOURCES else _PACKAGE / "shipped"
 #: Folder of the suite files that come with the project.
-SUITES = Path(__file__).resolve().parent.parent / "benchmarks"
+SUITES = SHIPPED / "benchmarks"
+#: Folder of the boards that come with the project.
+BOARDS = SHIPPED / "leaderboards"
 #: The page of the protocol, which is published with the boards.
-PROTOCOL = SUITES.parent / "docs" / "protocol.md"
+PROTOCOL = SHIPPED / "docs" / "protocol.md"
 
 
 def method_class(name: str, *, where: str = "") -> type[TrainingMethod]:

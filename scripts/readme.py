@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from pnnbench.commands.boards import tables_of
+from pnnbench.api.tables import tables_of
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.claims import Claims, read_claims, read_reproduced
 from pnnbench.leaderboard.deployments import FROZEN

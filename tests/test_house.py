@@ -29,9 +29,13 @@ ALLOWED = {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "running",
     },
     "published": {"records", "data", "platforms", "workloads", "evaluation"},
+    "api": {
+        "records", "leaderboard", "report", "data", "platforms", "workloads", "methods",
+        "evaluation", "running",
+    },
     "commands": {
         "records", "leaderboard", "report", "data", "workloads", "evaluation", "running",
-        "submitting", "published",
+        "submitting", "published", "api",
     },
 }  # fmt: skip
 #: Files at the top that every room may import.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pnnbench.commands.boards import tables_of
-from pnnbench.commands.standing import LEADERBOARDS
+from pnnbench.api.tables import tables_of
 from pnnbench.leaderboard.joining import SIGN
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.store import find_records
-from pnnbench.registry import SUITES
+from pnnbench.registry import BOARDS, SUITES
 
 Place = tuple[str, str, str]
 """Protocol, workload and tier."""
@@ -51,7 +50,7 @@ def beside_baselines(tables: Sequence[Table], folder: Path) -> list[Table]:
     for name, (where, _) in shipped_suites().items():
         if name in mine or not places & where:
             continue
-        homes = (folder.parent / name, Path("leaderboards") / name, LEADERBOARDS / name)
+        homes = (folder.parent / name, Path("leaderboards") / name, BOARDS / name)
         sources += [home for home in homes if find_records(home)][:1]
     if not sources:
         return []

@@ -4,96 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.api.tables import board_folders, leave_out, tables_of
 from pnnbench.commands.output import out, width, writable
 from pnnbench.errors import UserError
+from pnnbench.registry import BOARDS
 
 if TYPE_CHECKING:
     from pnnbench.leaderboard.model import Table
 
 _FIRST_RUN = "pnnbench run quickstart"
 _BOARD = ("suite", "protocol", "workload", "tier")
-
-
-def _sources(given: list[str]) -> list[Path]:
-    if given:
-        return [Path(g) for g in given]
-    if Path("runs").is_dir():
-        return [Path("runs")]
-    # Boards of older protocols lie a folder deeper and are shown where they are named.
-    boards = sorted(folder.parent for folder in Path("leaderboards").glob("*/records"))
-    if not boards:
-        raise UserError(
-            "no records: neither runs/ nor a board in leaderboards/ is here", next_step=_FIRST_RUN
-        )
-    return boards
-
-
-def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
-    """Makes the tables of folders of records, of the jobs that their suites consist of.
-
-    Args:
-        sources: Folders with records.
-        joined: Whether suites that measure the same share a table.
-
-    Returns:
-        What ``ranking.build`` makes.
-    """
-    from pnnbench.leaderboard.joining import join
-    from pnnbench.leaderboard.ranking import build
-    from pnnbench.records.index import read_claims, read_index
-    from pnnbench.records.store import read_records
-
-    records, current = read_records(sources), read_index(sources)
-    if joined:  # claims are those of one suite
-        together, asked = join(records, current)
-        return with_tuning(build(together, current=asked), sources)
-    made = build(records, current=current, claims=read_claims(sources))
-    return with_tuning(made, sources)
-
-
-def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]:
-    """The tables with what the records of searches say of their rows.
-
-    Args:
-        tables: What ``ranking.build`` made.
-        sources: Folders with records, beside which a search's may be; else those that ship.
-
-    Returns:
-        The same tables. Only the headline of a ranked board has it, since trials are measured so,
-        and only where the search is of the same protocol, revision, workload and tier.
-    """
-    from dataclasses import replace
-
-    from pnnbench.leaderboard.joining import SIGN
-    from pnnbench.leaderboard.tuning import row_tuning
-    from pnnbench.records.searches import find_search, read_search
-    from pnnbench.registry import SUITES
-
-    found: dict[str, dict[str, Any] | None] = {}
-    made = []
-    for table in tables:
-        fitting = []
-        for name in table.key["suite"].split(SIGN) if table.ranked and table.headline else ():
-            if name not in found:
-                path = find_search(name, sources, SUITES)
-                found[name] = None if path is None else read_search(path)
-            search = found[name]
-            if search is not None and _same_board(search, table):
-                fitting.append(search)
-        rows = {row.method: row.params for row in table.rows}
-        told = row_tuning(fitting, rows) if fitting else ()
-        made.append(replace(table, tuning=told) if told else table)
-    return made
-
-
-def _same_board(search: Mapping[str, Any], table: Table) -> bool:
-    same = all(search[key] == table.key[key] for key in ("protocol", "workload", "tier"))
-    revisions = {str(row["definition"]["revision"]) for row in search["rows"].values()}
-    return same and revisions == {table.key["revision"]}
 
 
 def write_board(
@@ -128,7 +52,11 @@ def leaderboard(options: Any) -> int:
     """``pnnbench leaderboard``."""
     from pnnbench.report.render import render
 
-    sources = _sources(options.records)
+    sources = board_folders(options.records)
+    if not sources:
+        raise UserError(
+            "no records: neither runs/ nor a board in leaderboards/ is here", next_step=_FIRST_RUN
+        )
     if options.join and options.publish:
         raise UserError(
             "--join and --publish are given together", allowed="one of them: a board is one suite's"
@@ -147,6 +75,9 @@ def leaderboard(options: Any) -> int:
     elif options.wandb:
         folder = Path("runs") / "leaderboard"
         page = write_board(tables, folder, options.wandb, folder)
+    if sources[0].is_relative_to(BOARDS) and not options.records:
+        line = f"there are no runs here: the boards that come with pnnbench; next: {_FIRST_RUN}\n"
+        sys.stderr.write(line)
     if page is not None:
         say_page(page, options.format, "published" if options.publish else "page")
     return 0
@@ -154,22 +85,13 @@ def leaderboard(options: Any) -> int:
 
 def _without(tables: Sequence[Table], options: Any) -> list[Table]:
     """The tables without the rows that know what was named."""
-    from pnnbench.leaderboard.knowledge import phrase
-    from pnnbench.leaderboard.ranking import without
-
     for flag in ("publish", "wandb"):
         if getattr(options, flag):
             raise UserError(
                 f"--without and --{flag} are given together",
                 allowed="one of them: a published or mirrored board has all rows",
             )
-    names = list(dict.fromkeys(options.without))
-    kept = [table for table in (without(table, names) for table in tables) if table.rows]
-    if not kept:
-        raise UserError(
-            f"--without leaves no row: all know {phrase(names)}", allowed="fewer of these"
-        )
-    return kept
+    return leave_out(tables, options.without, where="--without")
 
 
 def say_page(page: Path, form: str, word: str = "page") -> None:
@@ -182,7 +104,9 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 
 
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
+    from pnnbench.leaderboard.best import RULE, best_jobs
     from pnnbench.records.index import read_claims, read_index, write_index
+    from pnnbench.records.parameters import publish_parameters
     from pnnbench.records.published import publish_records
     from pnnbench.records.searches import NAME, find_search
     from pnnbench.records.store import read_placed, write_whole
@@ -202,6 +126,11 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
         write_whole(folder / NAME, search.read_bytes())
     placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
     publish_records(placed, folder / "records")
+    paths = {record["job"]["hash"]: path for path, record in placed}
+    best = best_jobs([record for _, record in placed])
+    publish_parameters(
+        [(paths[b.record["job"]["hash"]], b.record, b.score) for b in best], folder, RULE
+    )
     boards = {tuple(table.key[k] for k in _BOARD) for table in tables}
     index = {key: jobs for key, jobs in read_index(sources).items() if key in boards}
     if index:

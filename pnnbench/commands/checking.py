@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pnnbench.commands.finished import finished
 from pnnbench.commands.output import out, out_json, writable
 from pnnbench.console import Console
-from pnnbench.errors import UserError
-from pnnbench.registry import check_name
+from pnnbench.errors import UserError, unknown_name
+from pnnbench.registry import KINDS, check_name, is_path, registered, registered_name, resolve
+
+if TYPE_CHECKING:
+    from pnnbench.submitting.checks import CheckResult
+
+#: Kinds of classes that have checks, in the order in which a name is looked for.
+CHECKED = ("methods", "workloads", "platforms")
 
 
 def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
@@ -18,21 +25,79 @@ def merged(params: list[dict[str, Any]] | None) -> dict[str, Any]:
     return {key: value for part in params or [] for key, value in part.items()}
 
 
+def _kind(name: str) -> tuple[str, str]:
+    """What a name is of, by where it is registered or what its class is, and the proper name."""
+    for kind in CHECKED:
+        if registered_name(kind, name) in registered(kind):
+            return kind, registered_name(kind, name)
+    if not is_path(name) or name.endswith(".py") or "/" in name:
+        every = [known for kind in CHECKED for known in registered(kind)]
+        if name.endswith(".py") or "/" in name:
+            check_name("methods", name)  # says how to name a class in a file
+        raise unknown_name("method, workload or platform", name, every, next_step="pnnbench list")
+    cls = resolve("methods", name)
+    from pnnbench.submitting.workload_checks import kind_of
+
+    return kind_of(cls), name
+
+
+def _checked(
+    kind: str, name: str, params: dict[str, Any], workload: str | None
+) -> list[CheckResult]:
+    if kind == "methods":
+        from pnnbench.submitting.conformance import check_method
+
+        return check_method(name, params=params, workload=workload)
+    if kind == "workloads":
+        from pnnbench.submitting.workload_checks import check_workload
+
+        return check_workload(name)
+    from pnnbench.submitting.platform_checks import check_platform
+
+    return check_platform(name)
+
+
 def check(options: Any) -> int:
     """``pnnbench check``."""
-    method = check_name("methods", options.method)
+    kind, name = _kind(options.name)
     workload = options.workload and check_name("workloads", options.workload)
-    from pnnbench.submitting.conformance import check_method
-
-    results = check_method(method, params=merged(options.params), workload=workload)
-    failed = sum(not r.passed for r in results)
-    if options.format == "json":
-        out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+    given = [f"--{flag}" for flag in ("workload", "params", "all") if getattr(options, flag)]
+    if kind != "methods" and given:
+        raise UserError(f"{given[0]} is for methods, and {name} is a {KINDS[kind]}")
+    if options.all and workload:
+        raise UserError("--all and --workload together", allowed="one of them")
+    params = merged(options.params)
+    if not options.all:
+        results = _checked(kind, name, params, workload)
+        failed = sum(not r.passed for r in results)
+        if options.format == "json":
+            out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+        else:
+            _tell(results)
         return 1 if failed else 0
+    from pnnbench.submitting.conformance import check_everywhere
+
+    everywhere = check_everywhere(name, params=params)
+    failed = sum(not r.passed for results in everywhere.values() for r in results or ())
+    if options.format == "json":
+        checks = {
+            name: None if results is None else [dataclasses.asdict(r) for r in results]
+            for name, results in everywhere.items()
+        }
+        out_json({"failed": failed, "workloads": checks})
+        return 1 if failed else 0
+    for name, found in everywhere.items():
+        out(f"{name}:" if found is not None else f"{name}: not supported")
+        _tell(found or ())
+    return 1 if failed else 0
+
+
+def _tell(results: Sequence[CheckResult]) -> None:
     for result in results:
         out(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.message}")
-    out(f"{len(results) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    if results:
+        failed = sum(not r.passed for r in results)
+        out(f"{len(results) - failed} passed, {failed} failed")
 
 
 def submit(options: Any) -> int:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnnbench.commands.boards import say_page, tables_of
+from pnnbench.api.tables import tables_of
+from pnnbench.commands.boards import say_page
 from pnnbench.commands.output import out, width, writable
-from pnnbench.commands.standing import LEADERBOARDS
+from pnnbench.registry import BOARDS
 
 
 def claims(options: Any) -> int:
@@ -48,5 +49,5 @@ def committed(boards: tuple[str, ...]) -> list[Path]:
         Those of ``leaderboards/`` here, or else beside the project's sources, that are there.
     """
     here = Path("leaderboards")
-    home = here if here.is_dir() else LEADERBOARDS
+    home = here if here.is_dir() else BOARDS
     return [folder for folder in (home / board for board in boards) if folder.is_dir()]

@@ -54,6 +54,7 @@ _ONLY = Argument(
 _WORKLOAD = text("a registered name or a class path", "WORKLOAD", known.workloads)
 _METHOD = text("a registered name or a class path", "METHOD", known.methods)
 _DATA_SET = text("a registered name, image-folder:PATH or a class path", "NAME", known.data)
+_CHECKED = text("a registered name or a class path", "CLASS", known.checked)
 _SEED = FIRST_TUNING - 1
 
 #: Every subcommand, in the order of the help.
@@ -178,7 +179,7 @@ DECLARED = (
             Argument(
                 "--publish",
                 "Folder for records, page and pictures, such as leaderboards/SUITE; parameters and "
-                "outcomes of one seed of each row go with them.",
+                "outcomes of one seed of each row go with them, and the best seed's parameters.",
                 text("a folder", "FOLDER"),
             ),
             Argument(
@@ -227,7 +228,7 @@ DECLARED = (
     ),
     Command(
         "list",
-        "List what there is: all of it, or one kind.",
+        "List what there is: names and a line each, or all that is known of one kind.",
         (
             Argument("kind", "Of what.", choice(*known.LISTED), optional=True),
             _RUNS,
@@ -236,15 +237,16 @@ DECLARED = (
     ),
     Command(
         "check",
-        "Check that a training method behaves.",
+        "Check that a training method, a platform or a workload behaves.",
         (
-            Argument("method", "Class path or registered name.", _METHOD),
+            Argument("name", "Class path or registered name.", _CHECKED),
             _PARAMS,
             Argument(
                 "--workload",
                 "Workload on the digits, else the first that the method supports.",
                 _WORKLOAD,
             ),
+            Argument("--all", "Check on every platform that the method supports."),
             _TABLE_OR_JSON,
         ),
     ),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pnnbench.api.locating import locate
 from pnnbench.errors import UserError
-from pnnbench.records.runs import ALLOWED, find_run, list_runs, names_of
-from pnnbench.records.store import read_record
+from pnnbench.records.runs import ALLOWED
 
 
 def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
@@ -24,28 +24,14 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: If there is no such run, or it did not finish.
     """
-    folder = find_run(name, Path(runs))
-    if not (folder / "record.json").is_file():
-        inside = list_runs(folder)
-        if inside:
-            raise UserError(
-                f"{folder} holds {len(inside)} runs, not one",
-                allowed=ALLOWED,
-                next_step=f"name one of them, such as {names_of(inside)[0]!r}",
-            )
+    found = locate(name, runs)
+    if found.path.name != "record.json":
         raise UserError(
-            f"{folder} holds no run: there is no record.json in it",
+            f"{found.path} is a published record: what is drawn and packed comes from a run",
             allowed=ALLOWED,
-            next_step="pnnbench list runs",
+            next_step=f"pnnbench run {found.record['job']['suite']}",
         )
-    record = read_record(folder / "record.json")
-    if record["status"] != "ok":
-        raise UserError(
-            f"{folder} did not finish: {record['status']}: {record['error']['message']}",
-            allowed="a run of status ok",
-            next_step="run its suite again: what failed is tried anew",
-        )
-    return folder, record
+    return found.path.parent, found.record
 
 
 def data_of(record: dict[str, Any], root: str | None) -> Any:

@@ -1,4 +1,7 @@
-"""``pnnbench list``: methods, platforms, workloads, data, suites and runs."""
+"""``pnnbench list``: methods, platforms, workloads, data, suites and runs.
+
+Without a kind an overview, for which no class is imported; of one kind all that is known of it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pnnbench.commands.names import LISTED
+from pnnbench.api import names
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.registry import (
     SUITES,
@@ -17,7 +20,6 @@ from pnnbench.registry import (
     resolve,
     workload_class,
 )
-from pnnbench.report.run_text import aligned
 
 #: Width of the column of names.
 _NAME = 24
@@ -140,6 +142,25 @@ _READERS: dict[str, Callable[[Path], list[Entry]]] = {
     "suites": _suites,
     "runs": _runs,
 }
+#: Kind -> what gives names with a line each, without importing a class.
+_NAMED: dict[str, Callable[[], dict[str, str]]] = {
+    "methods": names.list_methods,
+    "platforms": names.list_platforms,
+    "workloads": names.list_workloads,
+    "data": names.list_data,
+    "suites": names.list_suites,
+}
+
+
+def _overview(runs: Path) -> dict[str, list[Entry]]:
+    """Names and summaries of every kind; runs as they are."""
+    found = {
+        kind: [{"name": name, "summary": line} for name, line in read().items()]
+        for kind, read in _NAMED.items()
+    }
+    return {**found, "runs": _runs(runs)}
+
+
 #: Keys that are not shown below a name in the table, each for its own reason: it stands beside the
 #: name, or is said in other words.
 _BESIDE = {"name", "summary", "all_workloads"}
@@ -202,20 +223,21 @@ def _described(entry: Entry, indent: int) -> str:
 
 def list_all(options: Any) -> int:
     """``pnnbench list``."""
-    kinds = [options.kind] if options.kind else list(LISTED)
     runs = Path(options.runs)
-    found = {kind: _READERS[kind](runs) for kind in kinds}
+    found = {options.kind: _READERS[options.kind](runs)} if options.kind else _overview(runs)
     if options.format == "json":
         out_json(found)
         return 0
     for kind, entries in found.items():
-        if len(kinds) > 1:
+        if len(found) > 1:
             out(f"{kind}:" if entries else f"{kind}: none")
         elif not entries:
             where = f" in {runs}/" if kind == "runs" else ""
             out(f"no {kind}{where}")
-        indent = 2 if len(kinds) > 1 else 0
-        if kind == "runs":
+        indent = 2 if len(found) > 1 else 0
+        if kind == "runs" and entries:
+            from pnnbench.report.run_text import aligned
+
             keys = ("name", "workload", "tier", "status", "hash")
             lines = [[entry[key] for key in keys] for entry in entries]
             for line in aligned(lines, width=width() - indent):
@@ -223,4 +245,7 @@ def list_all(options: Any) -> int:
             continue
         for entry in entries:
             out(_described(entry, indent))
+    if not options.kind:
+        kinds = ", ".join(found)
+        out(_wrapped(f"all that is known of one kind: pnnbench list KIND ({kinds})", "", 2))
     return 0

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pnnbench.api.locating import locate
 from pnnbench.commands.finished import control_unit, data_of, draw, finished
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console
@@ -13,21 +14,22 @@ from pnnbench.console import Console
 
 def evaluate(options: Any) -> int:
     """``pnnbench evaluate``."""
-    folder, record = finished(options.run, options.runs)
+    found = locate(options.run, options.runs)
+    record, parameters = found.record, found.parameters
     from pnnbench.report.run_text import cells_csv, cells_text
-    from pnnbench.running.jobs import load_trained
+    from pnnbench.running.jobs import load_parameters
     from pnnbench.running.resources import keep_memory
     from pnnbench.submitting.submissions import remeasure
 
     keep_memory()
-    workload, data = load_trained(folder, record), data_of(record, options.data)
+    workload, data = load_parameters(parameters, record), data_of(record, options.data)
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
     measured = {**record, "clean": result["clean"], "cells": result["cells"]}
     if options.format == "json":
         # A value that only one side has is no number.
         shown = result["difference"] if math.isfinite(result["difference"]) else None
-        out_json({"run": str(folder), **result, "difference": shown})
+        out_json({"run": str(found.path.parent), **result, "difference": shown})
     elif options.format == "csv":
         out(cells_csv(measured, record))
     else:
@@ -42,15 +44,16 @@ def evaluate(options: Any) -> int:
 
 def sharpness(options: Any) -> int:
     """``pnnbench sharpness``."""
-    folder, record = finished(options.run, options.runs)
+    located = locate(options.run, options.runs)
+    record, parameters = located.record, located.parameters
     from pnnbench.evaluation.gaps import Gaps
     from pnnbench.report.run_text import gap_text, sharpness_text
-    from pnnbench.running.jobs import load_trained, own_device
+    from pnnbench.running.jobs import load_parameters, own_device
     from pnnbench.running.measuring import measure_job_sharpness
     from pnnbench.running.resources import keep_memory
 
     keep_memory()
-    workload, data = load_trained(folder, record), data_of(record, options.data)
+    workload, data = load_parameters(parameters, record), data_of(record, options.data)
     found = Gaps()
     result = measure_job_sharpness(
         workload,
@@ -79,7 +82,7 @@ def plot(options: Any) -> int:
         folder, record = finished(options.run, options.runs)
         paths = draw(folder, record, options.data, out)
     else:
-        from pnnbench.commands.boards import tables_of
+        from pnnbench.api.tables import tables_of
         from pnnbench.report.figures import draw_suite
 
         paths = draw_suite(tables_of([folder]), folder / "pictures")

@@ -22,6 +22,11 @@ data = partial(_registered, "data")
 published = partial(_registered, "published")
 
 
+def checked() -> Sequence[str]:
+    """Names of what ``pnnbench check`` takes."""
+    return [*methods(), *workloads(), *_registered("platforms")]
+
+
 def suites() -> Sequence[str]:
     """Names of the suites that ship."""
     return [path.stem for path in sorted(SUITES.glob("*.yaml"))]

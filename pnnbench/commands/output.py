@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from pnnbench.errors import UserError
+from pnnbench.api.folders import writable as writable
 
 #: Columns of a table that is not printed on a terminal.
 WIDTH = 120
@@ -31,28 +29,3 @@ def width() -> int:
     if not sys.stdout.isatty():
         return WIDTH
     return shutil.get_terminal_size((WIDTH, 24)).columns
-
-
-def writable(flag: str, folder: Path) -> Path:
-    """Makes a folder and checks that files can be written in it.
-
-    Args:
-        flag: Where it was named, such as ``"--runs"``.
-        folder: The folder.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: If it is a file, or nothing can be written there.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"{flag} is {folder}: {error.strerror or error}",
-            allowed="a folder in which files can be written",
-        ) from None
-    return folder

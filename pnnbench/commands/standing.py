@@ -10,10 +10,6 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import BASELINE, build
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
 from pnnbench.records.store import find_records, read_record
-from pnnbench.registry import SUITES
-
-#: Folder of the committed records.
-LEADERBOARDS = SUITES.parent / "leaderboards"
 
 
 def finished_records(*folders: Path) -> list[dict[str, Any]]:

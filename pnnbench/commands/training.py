@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.commands.boards import say_page, tables_of, write_board
+from pnnbench.api.tables import tables_of
+from pnnbench.commands.boards import say_page, write_board
 from pnnbench.commands.checking import merged
 from pnnbench.commands.finished import control_unit, draw
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
 from pnnbench.errors import disk_full, failure_text
-from pnnbench.registry import SUITES, check_name
+from pnnbench.registry import BOARDS, SUITES, check_name
 
 if TYPE_CHECKING:
     from pnnbench.running.suites import Job, Suite
@@ -126,13 +127,13 @@ def run(options: Any) -> int:
 
 def _dry_run(suite: Suite, options: Any) -> int:
     """Says what would run, what is finished and how long the rest takes."""
-    from pnnbench.commands.standing import LEADERBOARDS, finished_records
+    from pnnbench.commands.standing import finished_records
     from pnnbench.report.run_text import aligned
     from pnnbench.running.finished import find_finished
     from pnnbench.running.selection import estimate
 
     runs = Path(options.runs)
-    records = finished_records(runs, Path("leaderboards"), LEADERBOARDS)
+    records = finished_records(runs, Path("leaderboards"), BOARDS)
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for job in suite.jobs:
         row = rows.setdefault(
@@ -205,7 +206,6 @@ def train(options: Any) -> int:
     if record["status"] != "ok":
         return _report_failure(record, folder, options.format)
     from pnnbench.commands.standing import (
-        LEADERBOARDS,
         baseline_of,
         finished_records,
         standing,
@@ -213,7 +213,7 @@ def train(options: Any) -> int:
     )
     from pnnbench.report.run_text import cells_text, gap_text, sharpness_text
 
-    others = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
+    others = finished_records(Path(options.runs), Path("leaderboards"), BOARDS)
     found = standing(record, baseline_of(record, others))
     following = _next_command(record, settings, Path(options.runs))
     if options.format == "json":

@@ -6,36 +6,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.commands.output import out, out_json, width, writable
+from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console, duration
 from pnnbench.leaderboard.tuning import RowTuning, row_tuning
+from pnnbench.registry import BOARDS
 
 if TYPE_CHECKING:
+    from pnnbench.api.tuning import Prepared
     from pnnbench.running.search_file import SearchFile
     from pnnbench.running.suites import Job
 
 
 def tune(options: Any) -> int:
     """``pnnbench tune``."""
-    from pnnbench.running.search_file import PROTOCOL_BUDGET as FULL
-    from pnnbench.running.search_file import Budget, SearchFile, search_path, searched_rows
-    from pnnbench.running.selection import find_rows, supported
-    from pnnbench.running.suite_writer import write_tuned
-    from pnnbench.running.suites import load_suite, suite_path
+    from pnnbench.api.tuning import perform, prepare
 
-    path = suite_path(options.suite)
-    suite, skipped = supported(load_suite(path, root=options.data))
-    rows = searched_rows(suite)
-    if options.only:
-        kept = find_rows(options.only, list(rows))
-        rows = {label: rows[label] for label in kept}
-    budget = Budget(
-        options.trials or FULL.trials,
-        FULL.finalists if options.finalists is None else options.finalists,
-        FULL.more_seeds if options.more_seeds is None else options.more_seeds,
+    prepared = prepare(
+        options.suite,
+        options.runs,
+        only=options.only or (),
+        trials=options.trials,
+        finalists=options.finalists,
+        more_seeds=options.more_seeds,
+        root=options.data,
     )
-    runs = writable("--runs", Path(options.runs))
-    search = SearchFile(search_path(path, suite.name), suite, runs, budget)
+    search, rows = prepared.search, prepared.rows
     if options.dry_run:
         return _dry_run(search, rows, options)
     if options.threads is not None:
@@ -43,68 +38,45 @@ def tune(options: Any) -> int:
 
         torch.set_num_threads(options.threads)
     from pnnbench.running.tuning import require_chosen
-    from pnnbench.running.tuning import tune as search_settings
 
     search.open(rows, anew=options.anew)
     known = sum(len(search.content["rows"][label]["trials"]) for label in rows)
-    total = len(rows) * (budget.trials + budget.finalists * budget.more_seeds)
-    with Console(max(total, known), known) as console:
-        for line in skipped:
+    with Console(max(prepared.trials, known), known) as console:
+        for line in prepared.skipped:
             console.say(line)
-        search_settings(
-            search,
-            rows,
+        changed = perform(
+            prepared,
             say=console.say,
             root=options.data,
-            timeout_s=suite.timeout_s,
             finished=console.advance,
             share=console.share,
         )
-    chosen = {
-        label: row["chosen"]["params"]
-        for label in rows
-        if "chosen" in (row := search.content["rows"][label])
-    }
-    changed = write_tuned(path, chosen)
-    _show(search, rows, path if changed else None, options.format)
+    _show(prepared, changed, options.format)
     require_chosen(search, list(rows))
     return 0
 
 
-def _show(search: SearchFile, rows: Mapping[str, Job], changed: Path | None, form: str) -> None:
+def _show(prepared: Prepared, changed: Path | None, form: str) -> None:
     """Prints what was chosen, and where it stands."""
-    found = row_tuning([search.content], dict.fromkeys(rows))
     if form == "json":
-        out_json(
-            {
-                "search": str(search.path),
-                "suite_file_changed": str(changed) if changed else None,
-                "rows": [{**row.as_dict(), **_chosen(search, row.method)} for row in found],
-            }
-        )
+        out_json(prepared.found(changed))
         return
     from pnnbench.report.run_text import aligned
 
+    found = row_tuning([prepared.search.content], dict.fromkeys(prepared.rows))
     lines = [["row", "untuned", "chosen", "score", "seeds", "rule", "edge"]]
-    lines += [_line(search, row) for row in found]
+    lines += [_line(prepared, row) for row in found]
     out("\n".join(aligned(lines, right=(1, 3, 4), width=width())))
     out("scores on held-out training images and validation devices")
-    out(f"search: {search.path}")
+    out(f"search: {prepared.search.path}")
     if changed is not None:
         out(f"settings written into {changed}")
 
 
-def _chosen(search: SearchFile, label: str) -> dict[str, Any]:
-    row = search.content["rows"][label]
-    untuned = next((t["value"] for t in row["trials"] if t["point"] == 0), None)
-    kept = row.get("chosen", {})
-    return {"untuned": untuned, **{k: kept[k] for k in ("value", "seeds") if k in kept}}
-
-
-def _line(search: SearchFile, row: RowTuning) -> list[str]:
+def _line(prepared: Prepared, row: RowTuning) -> list[str]:
     from pnnbench.report.tuning_text import edge_text, settings_text
 
-    figures = _chosen(search, row.method)
+    figures = prepared.chosen(row.method)
     untuned, value = figures["untuned"], figures.get("value")
     return [
         row.method,
@@ -119,7 +91,7 @@ def _line(search: SearchFile, row: RowTuning) -> list[str]:
 
 def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     """Says how many trials would run and for how long, without the points beyond an edge."""
-    from pnnbench.commands.standing import LEADERBOARDS, finished_records
+    from pnnbench.commands.standing import finished_records
     from pnnbench.records.searches import read_search
     from pnnbench.report.run_text import aligned
     from pnnbench.running.selection import estimate
@@ -128,7 +100,7 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     known: Mapping[str, Any] = {}
     if search.path.is_file() and not options.anew:
         known = read_search(search.path)["rows"]
-    records = finished_records(Path(options.runs), Path("leaderboards"), LEADERBOARDS)
+    records = finished_records(Path(options.runs), Path("leaderboards"), BOARDS)
     each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
     found: list[dict[str, Any]] = []
     for label, job in rows.items():

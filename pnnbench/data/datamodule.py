@@ -330,6 +330,10 @@ class DataModule(pl.LightningDataModule):
         assert self.trainer is not None  # noqa: S101
         return self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
 
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Returns the loader of the test images, whose outputs are predicted."""
+        return self.test_dataloader()
+
     def _fixed_loader(self, name: str) -> DataLoader[Batch]:
         """Builds a loader that goes through one part in its fixed order."""
         part = self._part(name)

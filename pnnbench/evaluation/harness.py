@@ -185,9 +185,9 @@ def measure_grid(
     if cells_per_batch is not None:
         check_range("cells_per_batch", cells_per_batch, low=1, high=1e9)
     workload.eval()
-    features = torch.cat([workload.network.prefix(x) for x in images.split(2000)])
+    features = torch.cat([workload.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
-    known = None if calibration is None else workload.network.prefix(calibration)
+    known = None if calibration is None else workload.prefix(calibration)
     quick = worthwhile(workload, len(cells) * len(features))
     size = cells_per_batch or CELLS_PER_BATCH * (2 if quick else 1)
 
@@ -280,7 +280,7 @@ def job_cells(workload: Workload, tier: str, images: Tensor) -> list[Cell]:
     Returns:
         The cells in the order of the record.
     """
-    cells = workload.perturbation_grid(tier)
+    cells = workload.cells(tier)
     if draws_shot_noise(workload, images):
         cells = [*cells, shot_cell(workload.nominal_environment())]
     return cells

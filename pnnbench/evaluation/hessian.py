@@ -135,7 +135,7 @@ class ControlHessian:
         self.controls: dict[str, nn.Parameter] = workload.controls()
         self.device = next(iter(self.controls.values())).device
         # On the workload's device, so that the chunks stay where they are.
-        self.images = images.to(self.device)
+        self.images = workload.in_precision(images).to(self.device)
         self.labels = labels.to(self.device)
         self._prefixes: dict[tuple[int, int], Tensor] = {}
         self.chunk = chunk

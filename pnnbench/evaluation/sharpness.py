@@ -193,6 +193,7 @@ def measure_sharpness(
     check_range("chunk", chunk, low=1, high=1e9)
     check_range("subsample", subsample, low=1, high=1e9)
     gaps = Gaps(strict=True) if gaps is None else gaps
+    images = workload.in_precision(images)
     run = _Run(
         workload, images, labels, seed, int(chunk), tol, max_products, progress, gaps, device
     )

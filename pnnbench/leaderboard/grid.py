@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Grid:
         shared: Per group whether it has one value for all devices, that of the ideal one.
         weights: Per group its weight in the score; they sum to 1, or are all 0.
         worst_weights: Per group its weight in the score of the worst devices.
+        nominal: Axis -> level at which nothing is off; may be infinite. 0 for axes that say none.
     """
 
     groups: tuple[Group, ...]
@@ -82,6 +83,11 @@ class Grid:
     shared: tuple[bool, ...]
     weights: tuple[float, ...]
     worst_weights: tuple[float, ...]
+    nominal: Mapping[str, float] = field(default_factory=dict)
+
+    def nominal_of(self, axis: str) -> float:
+        """Level of an axis at which nothing is off; infinite where it has no end there."""
+        return self.nominal.get(axis, 0.0)
 
     @property
     def counted(self) -> tuple[bool, ...]:
@@ -171,9 +177,10 @@ def arrange(
         The grid; not a number where a cell has no value and there is no chance level.
 
     Raises:
-        UserError: If a device lacks a cell that another device has, or cells of one group differ
-            in whether they count.
+        UserError: If a device lacks a cell that another device has, cells of one group differ in
+            whether they count, or cells of one axis in where its nominal point is.
     """
+    nominal: dict[str, float] = {}
     counted: dict[Group, bool] = {}
     levels: dict[Group, tuple[float, str]] = {}
     found: dict[tuple[Group, int | None], float] = {}
@@ -182,6 +189,13 @@ def arrange(
         levels.setdefault(group, (cell["level"], cell["unit"]))
         value = cell["value"]
         found[group, cell["device_seed"]] = guess if value is None else value
+        at = float(cell.get("nominal", 0.0))
+        if nominal.setdefault(cell["axis"], at) != at:
+            raise UserError(
+                f"{where}: the axis {cell['axis']!r} is nominal at {nominal[cell['axis']]:g} and "
+                f"at {at:g}",
+                allowed="one nominal level for an axis",
+            )
         counts = cell["counts"]
         if counted.setdefault(group, counts) != counts:
             raise UserError(
@@ -209,7 +223,7 @@ def arrange(
     else:  # groups that all devices share tell none of them apart
         weights = equal_weights(count)
         worst = equal_weights([c and not s for c, s in zip(count, on_ideal, strict=True)])
-    return Grid(groups, devices, values, levels, on_ideal, weights, worst)
+    return Grid(groups, devices, values, levels, on_ideal, weights, worst, nominal)
 
 
 def counted_cells(record: Record) -> list[dict[str, Any]]:
@@ -267,9 +281,11 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
     """Area under the degradation curve per axis, by trapezoids, divided by the span of levels.
 
     Levels are signed (a temperature below the training point is negative), so both branches
-    count by their length. Where an axis has no group at level 0, the devices of its severity at
-    nominal conditions stand there (the point of the device axis); where there are none, the ideal
-    device with the noise of the read-out (the cells of the axis ``shot``), or else the clean value.
+    count by their length. Where an axis has no group at its nominal level, 0 unless it says
+    another, the devices of its severity at nominal conditions stand there (the point of the device
+    axis); where there are none, the ideal device with the noise of the read-out (the cells of the
+    axis ``shot``), or else the clean value. An axis without an end at nominal (bits) has the area
+    over its measured levels.
 
     Args:
         grid: The grid of one job.
@@ -294,7 +310,9 @@ def curve_areas(grid: Grid, clean: float) -> dict[str, Array]:
             for i, group in enumerate(grid.groups)
             if axis != DEVICE_AXIS and group[0] == DEVICE_AXIS and {group[1]} == severities
         ]
-        curve.setdefault(0.0, grid.values[nominal[0]] if nominal else ideal)
+        at = grid.nominal_of(axis)
+        if math.isfinite(at):
+            curve.setdefault(at, grid.values[nominal[0]] if nominal else ideal)
         x = np.array(sorted(curve))
         if len(x) < 2:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 from pnnbench.leaderboard.choice import Board, Current, counted, kind
@@ -22,7 +23,8 @@ def join(
 ) -> tuple[list[Record], dict[Board, Current]]:
     """Makes one board of the boards that measure the same.
 
-    These have protocol, workload, tier, revision and data in common, and something finished. Rows
+    These have protocol, workload, tier, revision, data, devices and axes in common, and something
+    finished. Rows
     with the same settings are one row, with the seeds of all suites and the label of the first;
     rows with the same label and other settings get the name of their suite in parentheses. A figure
     of a row changes only where the row gains seeds.
@@ -41,12 +43,12 @@ def join(
     for record in records:
         board = board_of(record)
         boards.setdefault(board, []).append(record)
-    groups: dict[tuple[Place, frozenset[tuple[int, str]]], dict[str, Rows]] = {}
+    groups: dict[tuple[Place, frozenset[tuple[int, str, str]]], dict[str, Rows]] = {}
     kept: list[Record] = []
     for board, mine in boards.items():
         rows = _rows(mine, wanted.get(board))
         alike = frozenset(
-            (revision_of(r), r["data"]["fingerprint"])
+            (revision_of(r), r["data"]["fingerprint"], _setup(r))
             for jobs in rows.values()
             for r in jobs
             if r["status"] == "ok"
@@ -65,6 +67,11 @@ def join(
         kept += made
         wanted[name, *place] = jobs
     return kept, wanted
+
+
+def _setup(record: Record) -> str:
+    """Measured devices and axes on request, as a text; the same for all jobs without any."""
+    return json.dumps([record["config"].get(key) for key in ("devices", "axes")], sort_keys=True)
 
 
 def _rows(records: Sequence[Record], index: Current | None) -> Rows:

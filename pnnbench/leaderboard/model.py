@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,6 +194,7 @@ class GroupLine:
         environment: Operating conditions in physical units.
         counted: Whether the group carries weight in the score, as the workload declares.
         methods: Interval per method label, over seeds and devices.
+        nominal: Level at which nothing is off along the axis; may be infinite.
     """
 
     axis: str
@@ -202,10 +204,13 @@ class GroupLine:
     environment: dict[str, float]
     counted: bool
     methods: dict[str, st.Interval]
+    nominal: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Returns the group as plain JSON types."""
+        """Returns the group as plain JSON types; the nominal level where it is not 0."""
+        at = self.nominal if math.isfinite(self.nominal) else str(self.nominal)
         return {
+            **({"nominal": at} if at else {}),
             "axis": self.axis,
             "severity": self.severity,
             "level": self.level,

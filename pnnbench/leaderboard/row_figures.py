@@ -125,6 +125,7 @@ def group_lines(grid: Grid, stacks: Mapping[str, st.Array]) -> tuple[GroupLine, 
             environment=dict(group[2]),
             counted=grid.counted[i],
             methods={label: interval(s[i], grid.shared[i]) for label, s in stacks.items()},
+            nominal=grid.nominal_of(group[0]),
         )
         for i, group in enumerate(grid.groups)
     )

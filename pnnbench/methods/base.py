@@ -1,4 +1,4 @@
-"""The base class of training methods: Lightning callbacks that give a surrogate loss."""
+"""The base class of training methods: Lightning callbacks that give a loss, or take the step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.adam import Adam
 from pnnbench.methods.laws import LawOf, Rule, digital_step_law, step_law
+from pnnbench.methods.trainer_options import check_options, total_steps
 from pnnbench.platforms.base import derive_seed
 from pnnbench.workloads.amounts import Amount as Amount  # for the authors of methods
 from pnnbench.workloads.amounts import Scale, absolute
 from pnnbench.workloads.amounts import check_amount as check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 from pnnbench.workloads.hardware import Hardware
-
-#: Precisions of the Trainer in which parameters are kept in 32 or 64 bits.
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-
 
 #: What a method can be told of the tests besides data and digital model: that controls are met with
 #: Gaussian errors, the law of the environments on the grid, or one device to measure on.
@@ -42,6 +38,12 @@ class TrainingMethod(pl.Callback):
     A subclass gives `loss`, the surrogate whose gradient the optimiser follows. Everything else,
     such as clipping, accumulation, mixed precision and resuming, then works as for any Lightning
     module. The optimiser is Adam with a cosine decay to zero for all methods of the fair protocol.
+
+    A subclass that sets the parameters itself, by search, several optimisers or a closure, gives
+    ``step(workload, batch)`` instead and returns the loss of the batch, a number, which is what is
+    logged. ``workload.optimizers()`` are what `configure_optimizers` made. Each batch is one step
+    of the Trainer and of the schedules, followed by `after_step`. Accumulation and clipping of
+    gradients and the scaling of float16 are Lightning's alone and refused.
 
     Steps and strengths are amounts: a plain number counts multiples of what the workload states as
     its scale, so that one default serves currents, phases and modulations; a text with a unit, such
@@ -68,7 +70,7 @@ class TrainingMethod(pl.Callback):
         chosen_by: The rule by which ``pnnbench tune`` chooses: the robust score, or for methods
             made for one device the metric on that device.
         train_device: Number of the device that a method in situ trains on; None for its seed.
-        calls: Number of losses computed since training started; part of the checkpoint.
+        calls: Number of losses or steps since training started; part of the checkpoint.
         schedule: ``"cosine"`` decay to zero; ``"constant"`` or ``"step"``, halved after every fifth
             of the steps, for published protocols.
     """
@@ -144,6 +146,11 @@ class TrainingMethod(pl.Callback):
         return (*(item for item in cls.knows if item != "one device"), "one device")
 
     @classmethod
+    def takes_steps(cls) -> bool:
+        """Whether the class sets the parameters itself: it has ``step``."""
+        return callable(getattr(cls, "step", None))
+
+    @classmethod
     def supports(cls, workload: Workload) -> bool:
         """Whether the method can train a workload; all of them unless a subclass says else."""
         return True
@@ -214,7 +221,7 @@ class TrainingMethod(pl.Callback):
         raise NotImplementedError
 
     def generator(self) -> torch.Generator:
-        """A fresh generator for this call of `loss`: a function of the seed and the call's number.
+        """A fresh generator for this batch: a function of the seed and the number of the call.
 
         Random draws made with it come out the same after a resume.
         """
@@ -235,9 +242,7 @@ class TrainingMethod(pl.Callback):
             {"params": self.trained_parameters(workload), "lr": self.amount("lr", workload)},
             {"params": digital, "lr": self.lr_digital},
         ]
-        optimizer: torch.optim.Optimizer = (
-            Adam(groups) if self.optimizer == "adam" else torch.optim.SGD(groups, momentum=0.5)
-        )
+        optimizer = self.make_optimizer(groups)
         why = f"the schedule {self.schedule!r} of the learning rate"
         steps = None if self.schedule == "constant" else self.total_steps(workload, why)
         schedule = LambdaLR(optimizer, lambda step: self.decay(step / steps if steps else 0.0))
@@ -246,37 +251,20 @@ class TrainingMethod(pl.Callback):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def total_steps(self, workload: Workload, why: str) -> int:
-        """Number of optimiser steps of the whole training, at least 1.
+    def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """The optimiser that `optimizer` names.
 
         Args:
-            workload: The workload, in a Trainer.
-            why: What needs the number, for the message.
-
-        Raises:
-            UserError: If there is no Trainer, or it has no end that can be counted in steps.
+            groups: Parameters and rate of the controls, or what takes their place, and of what is
+                digital.
         """
-        trainer = getattr(workload, "_trainer", None)
-        if trainer is None:
-            raise UserError(
-                f"{type(workload).__name__} has no Trainer, so that the number of steps is unknown",
-                next_step="train it with pnnbench.running.training.fit, or Trainer.fit",
-            )
-        schedulers = [c for c in trainer.callbacks if isinstance(c, GradientAccumulationScheduler)]
-        if any(len(set(c.scheduling.values())) > 1 for c in schedulers):
-            raise UserError(
-                f"{why} needs the number of training steps, which Lightning does not count where "
-                "the accumulation of gradients changes between epochs",
-                next_step="Trainer(accumulate_grad_batches=...) without the callback",
-            )
-        steps = float(trainer.estimated_stepping_batches)
-        if not math.isfinite(steps) or steps < 0:
-            raise UserError(
-                f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs}, "
-                f"max_steps {trainer.max_steps}, limit_train_batches {trainer.limit_train_batches}",
-                next_step="give the Trainer max_epochs or max_steps; max_time may stop it earlier",
-            )
-        return max(1, int(steps))
+        if self.optimizer == "adam":
+            return Adam(groups)
+        return torch.optim.SGD(groups, momentum=0.5)
+
+    def total_steps(self, workload: Workload, why: str) -> int:
+        """Number of optimiser steps of the whole training; see `trainer_options.total_steps`."""
+        return total_steps(workload, why)
 
     def decay(self, progress: float) -> float:
         """Learning rate at a share of all steps in [0, 1], as a multiple of the peak."""
@@ -326,8 +314,8 @@ class TrainingMethod(pl.Callback):
         """Attaches the method to the workload when training starts.
 
         Raises:
-            UserError: If it is no workload, its parameters are to be kept in half precision, or see
-                `attach`.
+            UserError: If it is no workload, the Trainer has an option that cannot work (see
+                `pnnbench.methods.trainer_options`), or see `attach`.
         """
         if not isinstance(pl_module, Workload):
             raise UserError(
@@ -335,12 +323,7 @@ class TrainingMethod(pl.Callback):
                 allowed="a subclass of pnnbench.workloads.base.Workload",
             )
         if stage == "fit":
-            if trainer.precision not in PRECISIONS:
-                raise UserError(
-                    f"precision is {trainer.precision!r}: controls are not kept in half precision, "
-                    "which is coarser than a training step",
-                    allowed=", ".join(PRECISIONS),
-                )
+            check_options(trainer, type(self).__name__, takes_steps=self.takes_steps())
             self.attach(pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -355,10 +338,18 @@ class TrainingMethod(pl.Callback):
         if isinstance(pl_module, Workload):
             self.detach(pl_module)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Lets a resumed run go on in the middle of an epoch.
+
+        The number of steps, which schedules need, makes Lightning set up its loaders before it has
+        read where they were.
+        """
+        trainer.fit_loop._load_combined_loader_states()
+
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the calls of `loss`; the noise of the hardware follows the count."""
+        """Counts the calls of `loss` or ``step``; the noise of the hardware follows the count."""
         self.calls += 1
         if self._hardware is not None:
             self._hardware.start_step(self.calls)

@@ -103,7 +103,7 @@ class NATInSitu(TrainingMethod):
         """Task loss of what the hardware gives at dithered controls."""
         generator, sigma = self.generator(), self.amount("sigma", workload)
         noise = {  # drawn for frozen controls too: the noise of one does not depend on the others
-            name: torch.randn(p.shape, generator=generator).to(p.device)
+            name: torch.randn(p.shape, generator=generator, dtype=torch.float32).to(p.device)
             for name, p in workload.controls().items()
         }
         dithered = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -32,6 +32,11 @@ def straight_through(simulated: Tensor, measured: Tensor) -> Tensor:
     return simulated + (measured - simulated).detach()
 
 
+def _next(measured: Iterator[Tensor], simulated: Tensor) -> Tensor:
+    """The next of the measured values of a layer with the gradient of the simulated one."""
+    return straight_through(simulated, next(measured))
+
+
 def measured_outputs(
     workload: Workload,
     measurement: Measurement,
@@ -55,7 +60,7 @@ def measured_outputs(
     """
     if placement == "output":
         return straight_through(workload.physical(h, controls), measurement.outputs)
-    taps = {n: partial(straight_through, measured=v) for n, v in measurement.read_outs.items()}
+    taps = {n: partial(_next, iter(uses)) for n, uses in measurement.uses.items()}
     with tapped(workload.network, read_outs=taps):
         return workload.physical(h, controls)
 

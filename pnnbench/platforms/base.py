@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.platforms.device import FABRICATION, OFFSETS, Device, derive_seed
+from pnnbench.platforms.environment import Environment, on_request
 from pnnbench.platforms.layer import (
-    Environment,
     LayerErrors,
     Operation,
     PhysicalLayer,
@@ -27,7 +27,7 @@ from pnnbench.platforms.layer import (
     check_target,
     physical_layers,
 )
-from pnnbench.platforms.static_errors import StaticError, check_severity
+from pnnbench.platforms.static_errors import Quantity, StaticError, check_severity
 
 __all__ = [
     "FABRICATION",
@@ -38,6 +38,7 @@ __all__ = [
     "LayerErrors",
     "Operation",
     "PhysicalLayer",
+    "Quantity",
     "ShotNoise",
     "StaticError",
     "Tap",
@@ -47,6 +48,7 @@ __all__ = [
     "check_target",
     "derive_seed",
     "hold_transfer",
+    "on_request",
     "operate",
     "physical_layers",
     "tapped",
@@ -131,12 +133,9 @@ def operate(
     previous = {name: layer.operation for name, layer in layers.items()}
     try:
         for name, layer in layers.items():
-            fields = [place.as_dict() for place in environments[name]]
+            fields = [dataclasses.asdict(place) for place in environments[name]]
             dtype = torch.promote_types(layer.like.dtype, torch.float32)
-            values = {
-                key: torch.tensor([f[key] for f in fields], dtype=dtype)
-                for key in layer.environment_class().as_dict()
-            }
+            values = {key: torch.tensor([f[key] for f in fields], dtype=dtype) for key in fields[0]}
             layer.layer_name = name
             layer.operation = Operation(
                 count=len(conditions),

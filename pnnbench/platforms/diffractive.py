@@ -35,6 +35,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.fixed_optics import DetectorPlane, Detectors, Imaging, Plane
 from pnnbench.platforms.misalignment import (
     BILINEAR,
@@ -46,7 +47,8 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
-from pnnbench.platforms.propagation import FreeSpace
+from pnnbench.platforms.phase_range import outer
+from pnnbench.platforms.propagation import FreeSpace, check_precision
 
 __all__ = ["DetectorPlane", "Detectors", "DiffractiveStack", "Imaging", "Plane"]
 
@@ -77,8 +79,7 @@ class DiffractiveStack(PhysicalLayer):
         surroundings: ``"opaque"`` or ``"clear"``, what stands around a moved mask.
         readout_noise: Standard deviation of the detectors' noise as a fraction of the calibrated
             full scale.
-        dtype: complex64 or complex128. Conversions of the module leave it: what has been computed
-            in single precision does not become double by a cast, so they are refused.
+        dtype: complex64 or complex128. A conversion of the module computes its optics anew.
         samples: Samples along the side of a pixel of the deployed stack, 1 to 8. Above 1 they are
             areas, and one of a moved mask has the phase of the mean transmission on its area, and
             passes the power that falls on the area: a phase mask absorbs nothing.
@@ -88,7 +89,7 @@ class DiffractiveStack(PhysicalLayer):
         phase: Control parameters (masks, n, n) in rad, any real value; period 2 pi.
 
     Raises:
-        UserError: If an argument is out of range, or the module is converted to another precision.
+        UserError: If an argument is out of range, or the module is converted to half precision.
     """
 
     control_names: ClassVar[tuple[str, ...]] = ("phase",)
@@ -157,6 +158,14 @@ class DiffractiveStack(PhysicalLayer):
         self.phase = nn.Parameter(torch.empty(shape, dtype=dtype.to_real()))
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Two masks of sixteen by sixteen pixels and two detectors."""
+        plane = Plane(16, 8.0)
+        detectors = Detectors(((2, 2), (10, 9)), 4)
+        stack = cls(plane, [5.0], DetectorPlane([plane.gap(5.0)], plane.n, detectors))
+        return stack, torch.randn(4, plane.n, plane.n, dtype=torch.complex64)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws phases uniformly in 0 to 2 pi, as published; the same in either precision."""
@@ -164,12 +173,7 @@ class DiffractiveStack(PhysicalLayer):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DiffractiveStack:
         wanted = fn(torch.empty(0, dtype=self.phase.dtype, device=self.phase.device)).dtype
-        if wanted != self.dtype.to_real():
-            raise UserError(
-                f"diffractive optics in {self.dtype} cannot be converted to {wanted}",
-                allowed=str(self.dtype.to_real()),
-                next_step="build plane, optics and stack anew with dtype=torch.complex128, say",
-            )
+        self.dtype = check_precision(wanted).to_complex()
         super()._apply(fn, recurse)
         return self
 
@@ -217,8 +221,16 @@ class DiffractiveStack(PhysicalLayer):
         check_target(weight, self.phase.shape, is_complex=True)
         self.phase.copy_(weight.angle())
 
+    def drivers(self) -> dict[str, Driver]:
+        """A pixel sets one period of the phase."""
+        return {"phase": Driver(0.0, 2 * math.pi, periodic=True)}
+
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transmission in a range in rad, or as near to it as they come."""
+        return {"phase": outer(self.phase, low, high).to(self.phase)}
 
     def describe(self) -> dict[str, Any]:
         """Geometry, absorber, sampling and noise."""
@@ -274,8 +286,10 @@ class DiffractiveStack(PhysicalLayer):
         }
         laws = self.static_errors()
         return {
-            name: (severity * spread * torch.randn(laws[name].shape, generator=generator)).clamp(
-                laws[name].low, laws[name].high
+            name: laws[name].within(
+                severity
+                * spread
+                * torch.randn(laws[name].shape, generator=generator, dtype=torch.float32)
             )
             for name, spread in spreads.items()
             if name in laws
@@ -284,7 +298,9 @@ class DiffractiveStack(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws phase offsets of standard deviation ``sigma`` rad."""
         check_severity("sigma", sigma)
-        return {"phase": sigma * torch.randn(self.phase.shape, generator=generator)}
+        return {
+            "phase": sigma * torch.randn(self.phase.shape, generator=generator, dtype=torch.float32)
+        }
 
     def sensitivity(self) -> Tensor:
         """1 for every pixel, |d exp(i phase) / d phase|; without gradient."""
@@ -300,7 +316,7 @@ class DiffractiveStack(PhysicalLayer):
         op = self.operation
         if op is None:
             return self._on_samples(self.ideal_weight())
-        phase: Tensor = self.phase
+        phase = self.control("phase")
         if "phase" in op.errors:
             phase = phase + op.errors["phase"]
         masks = self._transmission(phase)

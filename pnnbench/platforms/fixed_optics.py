@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count, check_pair, check_range
 from pnnbench.platforms.propagation import (
+    FixedOptics,
     FreeSpace,
     Lens,
     critical_distance_m,
@@ -118,7 +119,18 @@ class Detectors:
         return torch.cat(found)
 
 
-class Imaging(nn.Module):
+def _precision(elements: Sequence[nn.Module]) -> torch.dtype:
+    """Complex precision in which light leaves some elements: that of their constants."""
+    kept = [b.dtype.to_complex() for e in elements for b in e.buffers() if b.is_complex()]
+    return kept[0] if kept else torch.complex128
+
+
+def _in(elements: Sequence[nn.Module], dtype: torch.dtype) -> tuple[nn.Module, ...]:
+    """The elements in a complex precision."""
+    return tuple(e.at(dtype) if isinstance(e, FixedOptics) else e for e in elements)
+
+
+class Imaging(FixedOptics):
     """Fixed optics before the first mask: fields (B, m, m) of a smaller square become fields there.
 
     Args:
@@ -135,13 +147,21 @@ class Imaging(nn.Module):
         super().__init__()
         check_count("samples of a pixel", samples, high=64)
         check_count("samples of the image", samples * m, high=n)
-        self.n, self.m = n, m
+        self.n, self.m, self.samples = n, m, samples
+        # A tuple, which registers no submodules: the matrix holds what they do.
+        self.elements = tuple(elements)
+        self.register(_precision(self.elements))
+
+    def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The ``matrix``, made by propagation."""
+        n, m, samples = self.n, self.m, self.samples
+        self.elements = _in(self.elements, dtype)
         start = (n - samples * m) // 2
         square = Detectors(((start, start),), samples * m).pixels(n)
         blocks = square.view(m, samples, m, samples).transpose(1, 2).reshape(m * m, samples**2)
         # Symmetric optics: the columns of their matrix are the rows of the reversed system.
-        columns = transposed_matrix(list(reversed(list(elements))), n, blocks) / samples
-        columns = columns.view(m, m, n, n)
+        columns = transposed_matrix(self.elements[::-1], n, blocks) / samples
+        columns = columns.to(dtype).view(m, m, n, n)
         bound = 1e-5 * float(columns.abs().max())
         self.folded = m % 2 == n % 2 == 0 and all(
             float((columns - columns.flip(dims)).abs().max()) <= bound for dims in ((0, 2), (1, 3))
@@ -152,8 +172,7 @@ class Imaging(nn.Module):
             columns = torch.stack([part[..., : n // 2, : n // 2] / 4 for part in parts])
         else:
             columns = columns[None]
-        parities = torch.view_as_real(columns.contiguous()).flatten(1, 2).flatten(2)
-        self.register_buffer("matrix", parities, persistent=False)
+        return {"matrix": torch.view_as_real(columns.contiguous()).flatten(1, 2).flatten(2)}
 
     def forward(self, amplitude: Tensor) -> Tensor:
         """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
@@ -180,7 +199,7 @@ def _unfold(even: Tensor, odd: Tensor, dim: int) -> Tensor:
     return torch.cat((even + odd, (even - odd).flip(dim)), dim)
 
 
-class DetectorPlane(nn.Module):
+class DetectorPlane(FixedOptics):
     """Fixed optics behind the last mask, and detectors: power on each detector.
 
     The optics are linear and only the pixels of the detectors matter, so they are one matrix, made
@@ -210,10 +229,17 @@ class DetectorPlane(nn.Module):
         self.elements = tuple(elements)
         self.detectors = detectors
         check_range("dropped", dropped, low=0.0, high=1.0)
-        rows = transposed_matrix(elements, n, detectors.pixels(n))
+        self._geometry = (n, dropped)
+        self.register(_precision(self.elements))
+
+    def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The ``matrix``, made by propagation."""
+        n, dropped = self._geometry
+        self.elements = _in(self.elements, dtype)
+        rows = transposed_matrix(self.elements, n, self.detectors.pixels(n))
         if dropped > 0.0:
             rows = _principal(rows.unflatten(0, (self.count, -1)), dropped)
-        self.register_buffer("matrix", rows.T.contiguous(), persistent=False)
+        return {"matrix": rows.to(dtype).T.contiguous()}
 
     def forward(self, field: Tensor) -> Tensor:
         """Powers (B, detectors) from fields (B, n, n) behind the last mask."""

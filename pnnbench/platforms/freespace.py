@@ -29,6 +29,7 @@ from pnnbench.platforms.base import (
     check_severity,
     check_target,
 )
+from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.misalignment import (
     BILINEAR,
     FIELDS,
@@ -40,6 +41,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
+from pnnbench.platforms.products import LinearProduct
 
 #: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the
 #: scale. This project's choice, half of the range that the published experiments sweep in rotation
@@ -129,7 +131,7 @@ class Layout:
         }
 
 
-class FreeSpaceLayer(PhysicalLayer):
+class FreeSpaceLayer(LinearProduct, PhysicalLayer):
     """A matrix-vector product between a display and a modulator.
 
     Errors of a device: the layer's own misalignment, drawn once when the set-up is assembled, and
@@ -212,6 +214,11 @@ class FreeSpaceLayer(PhysicalLayer):
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
         self.reset_parameters()
 
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """Sixteen inputs and five outputs on one modulator image."""
+        return cls(16, 5, Layout((4, 4), (6, 6), (2, 3))), torch.rand(4, 16)
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws weights and biases uniformly up to 1 / sqrt(in_features), as torch's Linear."""
@@ -245,6 +252,10 @@ class FreeSpaceLayer(PhysicalLayer):
         """Cuts the weights to -1 to 1, in place."""
         self.weight.clamp_(-1.0, 1.0)
 
+    def control_limits(self) -> tuple[float, float]:
+        """-1 and 1 of full modulation."""
+        return -1.0, 1.0
+
     def describe(self) -> dict[str, Any]:
         """Shape, layout, sampling and noise."""
         return {
@@ -270,21 +281,28 @@ class FreeSpaceLayer(PhysicalLayer):
         """
         check_severity("severity", severity)
         laws = misalignment_errors()
-        z = torch.randn(len(TOLERANCE), generator=generator)
+        z = torch.randn(len(TOLERANCE), generator=generator, dtype=torch.float32)
         return {
-            name: (severity * tolerance * value).clamp(laws[name].low, laws[name].high)
+            name: laws[name].within(severity * tolerance * value)
             for value, (name, tolerance) in zip(z, TOLERANCE.items(), strict=True)
         }
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian offsets of the weights, of standard deviation ``sigma``."""
         check_severity("sigma", sigma)
-        return {"weight": sigma * torch.randn(self.weight.shape, generator=generator)}
+        return {
+            "weight": sigma
+            * torch.randn(self.weight.shape, generator=generator, dtype=torch.float32)
+        }
 
     def answers(self, environment: Environment) -> bool:
         """Whether a field that this layer answers to is off nominal."""
-        nominal = self.environment_class().as_dict()
-        return any(environment.as_dict()[name] != nominal[name] for name in self.answers_to)
+        nominal, fields = self.environment_class(), (*self.answers_to, "control_bits")
+        return any(getattr(environment, name) != getattr(nominal, name) for name in fields)
+
+    def drivers(self) -> dict[str, Driver]:
+        """Each of the two exposures of a signed weight sets 0 to full modulation."""
+        return {"weight": Driver(-1.0, 1.0, exposures=2)}
 
     def sensitivity(self) -> Tensor:
         """1 for every weight: a modulator pixel answers linearly; without gradient."""
@@ -299,7 +317,7 @@ class FreeSpaceLayer(PhysicalLayer):
         op = self.operation
         if op is None:
             return self.weight
-        weight: Tensor = self.weight
+        weight = self.control("weight")
         if "weight" in op.errors:
             weight = weight + op.errors["weight"]
         misalignment = Misalignment.of(op.environment, op.errors, self.answers_to)
@@ -330,15 +348,15 @@ class FreeSpaceLayer(PhysicalLayer):
         """Measured product plus digital bias.
 
         Args:
-            x: Inputs (B, in_features); under C conditions C * B of them, condition-major.
+            x: Inputs (B, ..., in_features); under C conditions C * B of them, condition-major.
 
         Returns:
-            Outputs (B, out_features).
+            Outputs (B, ..., out_features).
         """
         weight = self.transfer() if self.weight_override is None else self.weight_override
         if weight.dim() == 3:
-            y = torch.bmm(self.blocks(x, len(weight)), weight.mT).flatten(0, 1)
+            y = self._products(self.blocks(x, len(weight)), weight).flatten(0, 1)
         else:
-            y = F.linear(x, weight)
+            y = self._product(x, weight)
         y = self.read_out(y, self.readout_noise)
         return y if self.bias is None else y + self.bias

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,7 @@ def pooled_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | None:
     mean, variance = norm.running_mean, norm.running_var
     if op is None or mean is None or variance is None or not _plain(conv, norm, x):
         return None
+    padding = cast(int, conv.geometry.padding)
     held = conv.weight_override
     weight = conv.transfer() if held is None else held
     weight = weight.reshape(op.count, *conv.current.shape)
@@ -79,7 +81,7 @@ def pooled_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | None:
     noise, gain = None, 0.0
     share = conv.calibration.noise_of_sum(conv.current[0].numel())
     if op.shot is not None and share != 0.0:
-        reach = 2 * conv.padding - conv.current.shape[-1] + 1
+        reach = 2 * padding - conv.current.shape[-1] + 1
         shape = (op.count, len(x) // op.count, outputs, *(size + reach for size in x.shape[-2:]))
         noise, gain = op.shot(conv.layer_name, shape), share * conv.known_scale()
     y = conv_op.conv_block(
@@ -87,7 +89,7 @@ def pooled_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | None:
         weight,
         scale.expand(op.count, outputs),
         shift.expand(op.count, outputs),
-        padding=conv.padding,
+        padding=padding,
         noise=noise,
         gain=gain,
     )
@@ -102,7 +104,8 @@ def _plain(conv: MRRConv2d, norm: nn.BatchNorm2d, x: Tensor) -> bool:
     watched = any(m._forward_hooks or m._forward_pre_hooks for m in (conv, norm))
     return (
         kinds == {(torch.float32, "cpu")}
-        and conv.stride == 1
+        and conv.geometry.plain
+        and conv.current.shape[-1] == conv.current.shape[-2]
         and not (watched or norm.training or torch.is_grad_enabled())
         and not (conv.recording or conv.read_out_tap or conv.field_tap)
         and conv.operation is not None

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
-from pnnbench.platforms.static_errors import StaticError, check_errors
+from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.environment import Environment
+from pnnbench.platforms.static_errors import Quantity, StaticError, check_errors
 
 #: Static errors of one layer: name of the error -> tensor. Zero always means ideal.
 LayerErrors = Mapping[str, Tensor]
@@ -20,15 +22,6 @@ LayerErrors = Mapping[str, Tensor]
 ShotNoise = Callable[[str, tuple[int, ...]], Tensor]
 #: Sees a layer's output and gives what stands in its place.
 Tap = Callable[[Tensor], Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Environment:
-    """Operating conditions in physical units; platforms add their fields with nominal defaults."""
-
-    def as_dict(self) -> dict[str, float]:
-        """Returns the conditions as plain numbers, field by field."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass
@@ -55,7 +48,7 @@ class PhysicalLayer(nn.Module):
     """A layer whose trainable tensors are control parameters, besides an optional digital bias.
 
     Subclasses name their control parameters in `control_names` and compute their transfer from
-    `conditions`, the errors and environment that `operate` installs.
+    `control` and `operation`, the errors and environment that `operate` installs.
     """
 
     #: Names of the parameters that the hardware lets one set.
@@ -91,6 +84,34 @@ class PhysicalLayer(nn.Module):
         self._recorded_peak: Tensor | None = None
         self.field_tap: Tap | None = None
         self.read_out_tap: Tap | None = None
+        self._calls: int | None = None
+
+    def start_pass(self) -> None:
+        """Tells that a pass of the network begins, for one that may use a layer several times.
+
+        Each use of the layer in the pass then has shot noise of its own. In a network that does
+        not tell, a layer is used once.
+        """
+        self._calls = 0
+
+    def _noise_stream(self) -> str:
+        """Name by which shot noise is drawn for this use of the layer."""
+        if self._calls is None:
+            return self.layer_name
+        self._calls += 1
+        return self.layer_name if self._calls == 1 else f"{self.layer_name} use {self._calls}"
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A small layer of this class and inputs (B, ...) for it, as ``pnnbench check`` takes them.
+
+        Raises:
+            UserError: If the class gives none.
+        """
+        raise UserError(
+            f"{cls.__name__} gives no example of itself",
+            next_step="add a classmethod example() that returns a small layer and inputs (B, ...)",
+        )
 
     @property
     def weight_override(self) -> Tensor | None:
@@ -135,6 +156,82 @@ class PhysicalLayer(nn.Module):
         """
         return {}
 
+    def further_errors(self) -> dict[str, StaticError]:
+        """Declares errors that only axes on request and measured devices have; see `draw_alone`.
+
+        They are no part of the error model that `draw_errors` draws and `describe` tells.
+        """
+        return {}
+
+    def possible_errors(self) -> dict[str, StaticError]:
+        """All errors that a device may have in this layer."""
+        return {**self.static_errors(), **self.further_errors()}
+
+    def measured_quantities(self) -> dict[str, Quantity]:
+        """Quantities that are measured in place of an error: name with its unit -> what it gives.
+
+        Such as a resonance in nm for an offset in half widths. See `pnnbench.platforms.measured`.
+        """
+        return {}
+
+    def lay(self, law: StaticError, values: Tensor) -> Tensor:
+        """Lays what was measured of a device over the elements of this layer.
+
+        Args:
+            law: The error.
+            values: In the form in which they were measured, flat or of any shape.
+
+        Returns:
+            Shape of the error.
+
+        Raises:
+            UserError: If there are not as many values as elements.
+        """
+        if values.numel() != math.prod(law.shape):
+            raise UserError(
+                f"{values.numel()} elements were measured",
+                allowed=f"{math.prod(law.shape)}, shape {law.shape}" if law.shape else "1",
+            )
+        return values.reshape(law.shape)
+
+    def drivers(self) -> dict[str, Driver]:
+        """What sets the controls: name of the control -> range and levels of its driver.
+
+        Without any, no resolution of the drivers can be asked for.
+
+        Raises:
+            UserError: If the layer's constants leave a control without a finite range.
+        """
+        return {}
+
+    def control(self, name: str) -> Tensor:
+        """A control as it is set under the present operation: at the nearest level of its driver.
+
+        Its gradient is that of the control: rounding is seen through (straight-through), since its
+        own gradient is zero everywhere.
+
+        Args:
+            name: One of `control_names`.
+
+        Returns:
+            The control itself where drivers have no resolution to speak of; else of its shape, with
+            C > 1 conditions (C, *shape).
+
+        Raises:
+            UserError: If there is a resolution, and no driver of the control.
+        """
+        value: Tensor = getattr(self, name)
+        bits = None if self.operation is None else self.operation.environment.get("control_bits")
+        if bits is None or not bool(torch.isfinite(bits).any()):
+            return value
+        drivers = self.drivers()
+        if name not in drivers:
+            raise UserError(
+                f"layer {self.layer_name!r} has no driver of {name!r}, and cannot be set in bits",
+                next_step=f"declare its range in drivers() of {type(self).__name__}",
+            )
+        return drivers[name].nearest(value, bits)
+
     def check_errors(self, name: str, errors: LayerErrors) -> dict[str, Tensor]:
         """Holds errors against `static_errors`.
 
@@ -148,7 +245,7 @@ class PhysicalLayer(nn.Module):
         Raises:
             UserError: If a name, a shape or a value is not what the layer declares.
         """
-        return check_errors(name, self.static_errors(), errors, self.like)
+        return check_errors(name, self.possible_errors(), errors, self.like)
 
     def describe_errors(self) -> dict[str, Any]:
         """The declaration of `static_errors` as plain values, for `describe`."""
@@ -229,7 +326,10 @@ class PhysicalLayer(nn.Module):
         raise NotImplementedError
 
     def answers(self, environment: Environment) -> bool:
-        """Whether an environment off nominal should change the transfer, as the harness checks."""
+        """Whether an environment off nominal should change the transfer, as the harness checks.
+
+        The resolution of drivers always should.
+        """
         return True
 
     def sensitivity(self) -> Tensor:
@@ -260,6 +360,22 @@ class PhysicalLayer(nn.Module):
     def project(self) -> None:
         """Puts the control parameters back into their allowed range, in place."""
         raise NotImplementedError
+
+    def control_limits(self) -> tuple[float, float] | None:
+        """Least and largest setting of the controls, in `control_unit`; None where any will do."""
+        return None
+
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Controls of the same transfer inside a driver's range, as far as they are periodic.
+
+        Args:
+            low: Lower end of the range, in `control_unit`.
+            high: Upper end.
+
+        Returns:
+            Name -> settings without gradient, of the control's shape; here as they are.
+        """
+        return {name: getattr(self, name).detach().clone() for name in self.control_names}
 
     def power_mw(self) -> Tensor | None:
         """Electrical power that holds the controls, in mW (a scalar); None without a model."""
@@ -317,7 +433,7 @@ class PhysicalLayer(nn.Module):
         op = self.operation
         if op is not None and op.shot is not None and noise != 0.0:
             blocks = self.blocks(y, op.count)
-            z = op.shot(self.layer_name, tuple(blocks.shape)).to(y.device)
+            z = op.shot(self._noise_stream(), tuple(blocks.shape)).to(y.device)
             if full_scale is not None:
                 y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
             elif op.auto_range:

@@ -53,6 +53,7 @@ class MisalignmentEnvironment(Environment):
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("rotation_deg", self.rotation_deg, low=-180.0, high=180.0)
         check_range("shift_x_px", self.shift_x_px, low=-1e4, high=1e4)
         check_range("shift_y_px", self.shift_y_px, low=-1e4, high=1e4)
@@ -76,8 +77,8 @@ def misalignment_errors(shape: tuple[int, ...] = ()) -> dict[str, StaticError]:
     }
 
 
-#: Fields of the environment.
-FIELDS = tuple(field.name for field in dataclasses.fields(MisalignmentEnvironment))
+#: Fields of the environment that misalign.
+FIELDS = tuple(MisalignmentEnvironment().as_dict())
 
 
 @dataclasses.dataclass(frozen=True)

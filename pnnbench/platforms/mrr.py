@@ -27,13 +27,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.errors import check_count, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
     PhysicalLayer,
+    Quantity,
     StaticError,
     check_severity,
     check_target,
+)
+from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.products import (
+    ConvProduct,
+    Geometry,
+    LinearProduct,
+    Size,
+    kernel_shape,
 )
 from pnnbench.platforms.rings import (
     EXPERIMENT_GAP_HWHM,
@@ -44,6 +53,7 @@ from pnnbench.platforms.rings import (
 __all__ = [
     "EXPERIMENT_GAP_HWHM",
     "PUBLISHED_CALIBRATION",
+    "MRRConv1d",
     "MRRConv2d",
     "MRREnvironment",
     "MRRLinear",
@@ -69,6 +79,7 @@ class MRREnvironment(Environment):
     crosstalk: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_range("temperature_degc", self.temperature_degc, low=-40.0, high=120.0, unit="degC")
         check_range("crosstalk", self.crosstalk, low=0.0, high=0.5)
 
@@ -76,7 +87,7 @@ class MRREnvironment(Environment):
 class MRRWeightBank(PhysicalLayer):
     """A matrix on a bank of microrings: one current per weight, one row per output.
 
-    Subclasses `MRRLinear` and `MRRConv2d` give the product. Errors of a device: see
+    Subclasses `MRRLinear`, `MRRConv1d` and `MRRConv2d` give the product. Errors of a device: see
     `static_errors`. Rings lie on the matrix tile by tile; neighbours are the rings before and after
     in the same row of the bank.
 
@@ -112,6 +123,11 @@ class MRRWeightBank(PhysicalLayer):
         self.current = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.empty(shape[0])) if bias else None
         self.reset_parameters()
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return MRRLinear.example()
 
     def reset_parameters(self) -> None:
         """Draws the usual uniform initial weights (|w| <= 1/sqrt(fan-in)) and programs them."""
@@ -166,6 +182,10 @@ class MRRWeightBank(PhysicalLayer):
         """Clamps the currents to the limits of the driver, in place."""
         self.current.clamp_(self.calibration.min_current, self.calibration.max_current)
 
+    def control_limits(self) -> tuple[float, float]:
+        """Least and largest current of the driver, in mA."""
+        return self.calibration.min_current, self.calibration.max_current
+
     @torch.no_grad()
     def power_mw(self) -> Tensor:
         """Total heater power in mW: sum of I^2 R with I in mA."""
@@ -177,7 +197,12 @@ class MRRWeightBank(PhysicalLayer):
         return {
             "detuning": StaticError("shift of the resonance, subtracted from u", "HWHM", ring),
             "linewidth": StaticError(
-                "relative change of the linewidth", "1", ring, low=-1.0, open_ends=True
+                "relative change of the linewidth",
+                "1",
+                ring,
+                low=-1.0,
+                open_ends=True,
+                cut=(MIN_LINEWIDTH - 1.0, math.inf),
             ),
             "bias": StaticError("change of the weight far from resonance", "1", ring),
             "depth": StaticError(
@@ -186,6 +211,7 @@ class MRRWeightBank(PhysicalLayer):
                 ring,
                 low=-self.calibration.depth,
                 open_ends=True,
+                cut=((MIN_DEPTH - 1.0) * self.calibration.depth, math.inf),
             ),
             "crosstalk": StaticError(
                 "share of a neighbour's resonance shift that leaks into a ring", "1", (), 0.0, 1.0
@@ -198,18 +224,61 @@ class MRRWeightBank(PhysicalLayer):
         Linewidths and depths keep `MIN_LINEWIDTH` and `MIN_DEPTH` of nominal.
         """
         check_severity("severity", severity)
-        c = self.calibration
+        c, laws = self.calibration, MRRWeightBank.static_errors(self)
 
         def normal() -> Tensor:
-            return self._tiled(torch.randn(self._bank_shape, generator=generator))
+            return self._tiled(
+                torch.randn(self._bank_shape, generator=generator, dtype=torch.float32)
+            )
 
-        depth = (severity * c.depth_spread * normal()).clamp(min=(MIN_DEPTH - 1.0) * c.depth)
+        depth = laws["depth"].within(severity * c.depth_spread * normal())
         return {
             "detuning": severity * c.offset_spread_hwhm * normal(),
-            "linewidth": (severity * c.hwhm_spread * normal()).clamp(min=MIN_LINEWIDTH - 1.0),
+            "linewidth": laws["linewidth"].within(severity * c.hwhm_spread * normal()),
             "bias": severity * c.floor_spread * normal() + depth,
             "depth": depth,
         }
+
+    def measured_quantities(self) -> dict[str, Quantity]:
+        """The resonance against the design's, to the red, and the half width, both in nm."""
+        hwhm = self.calibration.hwhm_nm
+        return {
+            "resonance_nm": Quantity("detuning", "nm", lambda shift: shift / hwhm),
+            "hwhm_nm": Quantity("linewidth", "nm", lambda width: width / hwhm - 1.0),
+        }
+
+    def lay(self, law: StaticError, values: Tensor) -> Tensor:
+        """Lays the rings of a measured bank over the matrix, tile by tile.
+
+        Args:
+            law: The error.
+            values: Of a bank (rows, columns), one value for each weight, or a flat list with as
+                many as the bank of the calibration has rings.
+
+        Returns:
+            Shape of the error.
+
+        Raises:
+            UserError: If a flat list fits neither bank nor matrix.
+        """
+        rows, columns = len(self.current), self.current[0].numel()
+        whole = tuple(values.shape) in (law.shape, (rows, columns), (rows * columns,))
+        if whole or not law.shape:
+            return super().lay(law, values)
+        down, across = self._bank_shape
+        if values.dim() == 1 and values.numel() == down * across:
+            values = values.view(down, across)
+        if values.dim() != 2:
+            raise UserError(
+                f"{values.numel()} elements were measured",
+                allowed=f"{down * across}, a bank of {down} x {across} rings, or "
+                f"{rows * columns}, one for each weight; of another bank, row and column of each",
+            )
+        return self._tiled(values)
+
+    def drivers(self) -> dict[str, Driver]:
+        """Current sources between the limits of the calibration."""
+        return {"current": Driver(self.calibration.min_current, self.calibration.max_current)}
 
     @property
     def _bank_shape(self) -> tuple[int, int]:
@@ -226,7 +295,7 @@ class MRRWeightBank(PhysicalLayer):
 
     def _neighbours(self, drive: Tensor) -> Tensor:
         """Sum of the drives of the rings before and after in the same row of the bank."""
-        flat = drive.flatten(1)
+        flat = drive.reshape(-1, self.current[0].numel())
         columns = self.calibration.bank_columns or flat.shape[1]
         place = torch.arange(flat.shape[1], device=flat.device) % columns
         padded = F.pad(flat, (1, 1))
@@ -237,7 +306,10 @@ class MRRWeightBank(PhysicalLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian resonance offsets of standard deviation ``sigma`` HWHM."""
         check_severity("sigma", sigma)
-        return {"detuning": sigma * torch.randn(self.current.shape, generator=generator)}
+        return {
+            "detuning": sigma
+            * torch.randn(self.current.shape, generator=generator, dtype=torch.float32)
+        }
 
     def sensitivity(self) -> Tensor:
         """dw/du of the ideal ring per HWHM, shape of the weight; an offset enters u negatively."""
@@ -259,7 +331,7 @@ class MRRWeightBank(PhysicalLayer):
             return c.weight(self.current)
         errors = op.errors
         rows = (-1,) + (1,) * self.current.dim() if op.count > 1 else ()
-        drive = c.drive(self.current)
+        drive = c.drive(self.control("current"))
         leak = op.environment["crosstalk"]
         if "crosstalk" in errors:
             leak = leak + errors["crosstalk"]
@@ -284,6 +356,12 @@ class MRRWeightBank(PhysicalLayer):
     def _product(self, x: Tensor, weight: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
     def forward(self, x: Tensor) -> Tensor:
         """Measured product plus digital bias.
 
@@ -303,10 +381,7 @@ class MRRWeightBank(PhysicalLayer):
         y = self.read_out(y, noise, seen=lambda: self._light(x))
         if self.bias is None:
             return y
-        return y + self.bias.view(1, -1, *[1] * (y.dim() - 2))
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
+        return y + self._over_outputs(self.bias, y)
 
     def _light(self, x: Tensor) -> Tensor:
         """Light that each row of the bank is given, batch first: sum of |x| over its inputs."""
@@ -321,8 +396,8 @@ class MRRWeightBank(PhysicalLayer):
         return F.one_hot(tile).T.to(self.current.dtype)
 
 
-class MRRLinear(MRRWeightBank):
-    """Matrix-vector product on a weight bank.
+class MRRLinear(LinearProduct, MRRWeightBank):
+    """Matrix-vector product on a weight bank, over the last dimension of inputs (B, ..., inputs).
 
     Args:
         in_features: Inputs per row.
@@ -340,51 +415,71 @@ class MRRLinear(MRRWeightBank):
     ) -> None:
         super().__init__((out_features, in_features), bias, calibration)
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.linear(x, weight)
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        return torch.bmm(blocks, weight.transpose(1, 2))
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A product of nine inputs and six outputs."""
+        return cls(9, 6), torch.rand(4, 9)
 
     def _light(self, x: Tensor) -> Tensor:
         return F.linear(x.detach().abs(), self._tiles)
 
 
-class MRRConv2d(MRRWeightBank):
-    """Two-dimensional convolution whose kernels are rows of a weight bank.
-
-    Args:
-        in_channels: Input channels.
-        out_channels: Output channels, one row of rings each.
-        kernel_size: Side of the square kernel in pixels.
-        stride: Stride in pixels.
-        padding: Zero padding in pixels.
-        bias: Whether to add a digital bias.
-        calibration: Ring constants; calibration B if None.
-    """
+class _MRRConv(ConvProduct, MRRWeightBank):
+    """A convolution whose kernels are rows of a weight bank; see `MRRConv2d`."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size | str = 0,
         bias: bool = True,
         calibration: RingCalibration | None = None,
+        *,
+        dilation: Size = 1,
+        groups: int = 1,
+        padding_mode: str = "zeros",
     ) -> None:
-        super().__init__((out_channels, in_channels, kernel_size, kernel_size), bias, calibration)
-        self.stride = check_count("stride", stride)
-        self.padding = check_count("padding", padding, low=0)
+        geometry = Geometry(self.dims, stride, padding, dilation, groups, padding_mode)
+        shape = kernel_shape(in_channels, out_channels, kernel_size, geometry)
+        super().__init__(shape, bias, calibration)
+        self.geometry = geometry
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        # One kernel call per condition: on a CPU twice as fast as one grouped convolution with few
-        # channels (benchmarks/speed/conditions.py), and the same numbers as one condition alone.
-        return torch.stack([self._product(x, w) for x, w in zip(blocks, weight, strict=True)])
+    def describe(self) -> dict[str, Any]:
+        """Adds what is not as torch's convolutions have it by default."""
+        return {**super().describe(), **self.geometry.describe()}
 
     def _light(self, x: Tensor) -> Tensor:
         windows = self._tiles.unflatten(1, self.current.shape[1:])
+        windows = windows.repeat(self.geometry.groups, *[1] * (windows.dim() - 1))
         return self._product(x.detach().abs(), windows)
+
+
+class MRRConv1d(_MRRConv):
+    """One-dimensional convolution whose kernels are rows of a weight bank; see `MRRConv2d`."""
+
+    dims = 1
+
+
+class MRRConv2d(_MRRConv):
+    """Two-dimensional convolution whose kernels are rows of a weight bank.
+
+    Args:
+        in_channels: Input channels.
+        out_channels: Output channels, one row of rings each.
+        kernel_size: Side of the kernel in pixels, or both sides.
+        stride: Stride in pixels.
+        padding: Padding in pixels, ``"same"`` or ``"valid"``.
+        bias: Whether to add a digital bias.
+        calibration: Ring constants; calibration B if None.
+        dilation: Distance of the kernel's elements in pixels.
+        groups: Groups of channels that do not meet.
+        padding_mode: What stands beyond the edge: ``"zeros"``, ``"reflect"``, ``"replicate"`` or
+            ``"circular"``.
+
+    Raises:
+        UserError: If an argument is out of range, or the groups do not share the channels out.
+    """
+
+    dims = 2

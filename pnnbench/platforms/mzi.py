@@ -11,13 +11,16 @@ An ideal one is i [[e^{i phi} sin(theta / 2), e^{i phi} cos(theta / 2)], [cos(th
 meets input phases gamma, then column 0, 1, ... A waveguide that a column leaves alone has the
 length of an interferometer in the bar state with phi = pi, a factor -i.
 
+Off unless they are asked for: the resolution of the drivers in bits, thermal cross-talk between
+heaters (both `MZIEnvironment`) and losses that differ between interferometers (`loss_db` of a
+device).
+
 What the model leaves out:
-- thermal cross-talk between heaters;
-- the resolution of the drivers, in bits;
 - errors of the input phases gamma;
 - the common phase of a heater on one arm only: theta is set in push and pull;
-- differences in loss between paths, and reflections: insertion loss is the same for all;
-- dispersion, polarisation and drift: one wavelength, nothing changes after fabrication.
+- heat from one column to the next, and between the inner and the outer shifters;
+- reflections; dispersion, polarisation and drift: one wavelength, nothing changes after
+  fabrication.
 Sources: Clements et al., Optica 3, 1460 (2016); Pai et al., Phys. Rev. Applied 11, 064044 (2019).
 """
 
@@ -38,91 +41,57 @@ from pnnbench.platforms.base import (
     StaticError,
     check_severity,
     check_target,
+    on_request,
 )
+from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.interferometer import couplings, entries, haar_phases
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
     decompose,
     edge_columns,
-    n_couplers,
 )
+from pnnbench.platforms.phase_range import mesh_phases
+
+__all__ = [
+    "COUPLERS",
+    "LOSSES",
+    "PHASES",
+    "MZIEnvironment",
+    "MZIMesh",
+    "couplings",
+    "entries",
+    "haar_phases",
+]
 
 #: Largest magnitude of a drawn coupler imbalance: from 1 on there is no such coupler.
 MAX_IMBALANCE = 0.999
+#: Laws of `MZIMesh.draw_alone`.
+PHASES, COUPLERS, LOSSES = "phases", "couplers", "losses"
+#: Standard deviation of the loss of an interferometer as a share of the mean of all: what couplers
+#: and bends of one design scatter by is a part of what they lose. A choice, not a measurement.
+LOSS_SPREAD = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class MZIEnvironment(Environment):
-    """A mesh has no environment in the protocol; its errors are those of the device."""
+    """A mesh has no environment in the protocol; its errors are those of the device.
 
-
-def couplings(e_l: Tensor, e_r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What the imbalances of the two couplers make of an interferometer.
-
-    Args:
-        e_l: Power imbalance of the first coupler in [-1, 1]: (1 + e) / 2 stays in the waveguide.
-        e_r: Of the second coupler, of the same shape.
-
-    Returns:
-        p, q, r and t of `entries`, each of that shape; 1, 0, 1 and 0 for ideal couplers.
+    Attributes:
+        thermal_crosstalk: Share c of the phase of a heater that its neighbour in the same column
+            takes on, in [0, 0.5]; one that stands k interferometers away takes c^k, since heat
+            falls about exponentially with the distance on chips whose trenches and substrate take
+            it away. How steeply is a matter of the layout (Jacques et al., Opt. Express 27, 10456
+            (2019), who measure it between interferometers with and without trenches; Milanizadeh et
+            al., J. Lightwave Technol. 37, 1325 (2019), who take it out); no one value is the
+            nominal chip's.
     """
-    bar_l, bar_r = torch.sqrt(1 + e_l), torch.sqrt(1 + e_r)
-    cross_l, cross_r = torch.sqrt(1 - e_l), torch.sqrt(1 - e_r)
-    both, none = bar_l * bar_r, cross_l * cross_r
-    right, left = cross_l * bar_r, bar_l * cross_r
-    return (both + none) / 2, (both - none) / 2, (right + left) / 2, (right - left) / 2
 
+    thermal_crosstalk: float = on_request(0.0)
 
-def entries(
-    theta: Tensor,
-    phi: Tensor,
-    coupling: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Entries of interferometers.
-
-    Args:
-        theta: Inner phases (C, M) in rad.
-        phi: Outer phases (C, M) in rad.
-        coupling: What `couplings` returns, each (C, M) or broadcastable; None for ideal couplers.
-
-    Returns:
-        m11, m12, m21, m22: complex (C, 4, M), differentiable.
-    """
-    c, s = torch.cos(theta / 2), torch.sin(theta / 2)
-    if coupling is None:
-        zero = torch.zeros_like(c)
-        m11, m12 = torch.complex(zero, s), torch.complex(zero, c)
-        m21, m22 = m12, torch.complex(zero, -s)
-    else:
-        p, q, r, t = coupling
-        m11, m12 = torch.complex(q * c, p * s), torch.complex(-t * s, r * c)
-        m21, m22 = torch.complex(t * s, r * c), torch.complex(q * c, -p * s)
-    outer = torch.polar(torch.ones_like(phi), phi)
-    return torch.stack((outer * m11, outer * m12, m21, m22), -2)
-
-
-def haar_phases(n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws phases that make the ideal mesh a Haar-random unitary matrix.
-
-    theta = pi - 2 arcsin(u^(1 / (2 alpha))) with uniform u and the sensitivity index alpha =
-    n - max(|2 a + 2 - n|, |2 l + 1 - n|) of an interferometer with upper waveguide a in column l
-    (Pai et al., Phys. Rev. Applied 11, 064044 (2019)); phi and gamma are uniform.
-
-    Args:
-        n: Number of waveguides, at least 2.
-        generator: Source of randomness; torch's global one if None.
-
-    Returns:
-        theta (M,), phi (M,) and gamma (n,) in rad, float32.
-    """
-    columns, tops = (torch.from_numpy(a) for a in coupler_places(n))
-    alpha = n - torch.maximum((2 * tops + 2 - n).abs(), (2 * columns + 1 - n).abs())
-    count = n_couplers(n)
-    u = torch.rand(count, dtype=torch.float64, generator=generator)
-    theta = math.pi - 2 * torch.asin(u ** (1 / (2 * alpha)))
-    phi = 2 * math.pi * torch.rand(count, dtype=torch.float64, generator=generator)
-    gamma = 2 * math.pi * torch.rand(n, dtype=torch.float64, generator=generator)
-    return theta.float(), phi.float(), gamma.float()
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("thermal_crosstalk", self.thermal_crosstalk, low=0.0, high=0.5)
 
 
 class MZIMesh(PhysicalLayer):
@@ -196,12 +165,19 @@ class MZIMesh(PhysicalLayer):
         self._edge_phase = -math.pi / 2 * int(edges.sum())
         self.register_buffer("live_phi", torch.from_numpy(live), persistent=False)
         self.register_buffer(
-            "edge_factor", torch.from_numpy(factor).to(torch.complex64), persistent=False
+            "edge_factor",  # real, so that it keeps its imaginary parts in any conversion
+            torch.view_as_real(torch.from_numpy(factor)).float(),
+            persistent=False,
         )
         self.theta = nn.Parameter(torch.empty(len(tops)))
         self.phi = nn.Parameter(torch.empty(len(live)))
         self.gamma = nn.Parameter(torch.empty(n))
         self.reset_parameters()
+
+    @classmethod
+    def example(cls) -> tuple[PhysicalLayer, Tensor]:
+        """A mesh of six waveguides with detectors."""
+        return cls(6), torch.rand(4, 6)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -214,11 +190,17 @@ class MZIMesh(PhysicalLayer):
         self.phi.copy_(phi[self.live_phi.cpu()])
         self.gamma.copy_(gamma)
 
-    def all_phi(self) -> Tensor:
-        """Outer phases of every interferometer (M,), 0 where no detector sees them."""
-        if len(self.phi) == len(self.theta):
-            return self.phi
-        return torch.zeros_like(self.theta).index_copy(0, self.live_phi, self.phi)
+    def all_phi(self, phi: Tensor | None = None) -> Tensor:
+        """Outer phases of every interferometer (..., M), 0 where no detector sees them.
+
+        Args:
+            phi: Those that are controls (..., P); None for the controls as they are.
+        """
+        phi = self.phi if phi is None else phi
+        if phi.shape[-1] == len(self.theta):
+            return phi
+        whole = phi.new_zeros(*phi.shape[:-1], len(self.theta))
+        return whole.index_copy(-1, self.live_phi, phi)
 
     def couplers(
         self,
@@ -238,23 +220,16 @@ class MZIMesh(PhysicalLayer):
         """
         return entries(theta, phi, coupling)
 
-    def _unitary(
-        self,
-        theta: Tensor,
-        phi: Tensor,
-        coupling: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
-    ) -> Tensor:
-        theta, phi = torch.broadcast_tensors(theta, phi)
-        return self._assembled(self.couplers(theta, phi, coupling))
-
-    def _assembled(self, couplers: Tensor) -> Tensor:
-        blocks = couplers * self.edge_factor.to(couplers.dtype)
-        gamma = self.gamma + self._edge_phase
+    def _assembled(self, couplers: Tensor, gamma: Tensor | None = None) -> Tensor:
+        blocks = couplers * torch.view_as_complex(self.edge_factor).to(couplers.dtype)
+        gamma = (self.gamma if gamma is None else gamma) + self._edge_phase
+        if gamma.dim() == 2:
+            gamma = gamma[:, None]
         return column_product(blocks, self.n) * torch.polar(torch.ones_like(gamma), gamma)
 
     def ideal_weight(self) -> Tensor:
         """Unitary matrix of the ideal mesh (n, n), complex, differentiable."""
-        return self._unitary(self.theta[None], self.all_phi()[None])[0]
+        return self._assembled(self.couplers(self.theta[None], self.all_phi()[None]))[0]
 
     @torch.no_grad()
     def project_weight(self, weight: Tensor) -> Tensor:
@@ -321,12 +296,20 @@ class MZIMesh(PhysicalLayer):
     def project(self) -> None:
         """Phases have no limits: nothing to do."""
 
+    def controls_within(self, low: float, high: float) -> dict[str, Tensor]:
+        """Phases of the same transfer in a range in rad; see `pnnbench.platforms.phase_range`."""
+        phases = (self.theta[None], self.all_phi()[None], self.gamma[None])
+        theta, phi, gamma = (p[0].to(self.theta) for p in mesh_phases(*phases, low, high))
+        # What no detector sees is no control, and no detector sees a sign on it.
+        return {"theta": theta, "phi": phi[self.live_phi], "gamma": gamma}
+
     def static_errors(self) -> dict[str, StaticError]:
         """Errors of the phases and of the couplers of each interferometer."""
         each = tuple(self.theta.shape)
 
         def imbalance(which: str) -> StaticError:
-            return StaticError(f"power imbalance of the {which} coupler", "1", each, -1, 1, True)
+            what, cut = f"power imbalance of the {which} coupler", (-MAX_IMBALANCE, MAX_IMBALANCE)
+            return StaticError(what, "1", each, -1, 1, True, cut)
 
         return {
             "theta": StaticError("added to the inner phase", "rad", each),
@@ -335,28 +318,63 @@ class MZIMesh(PhysicalLayer):
             "e_r": imbalance("second"),
         }
 
+    def further_errors(self) -> dict[str, StaticError]:
+        """Losses of the interferometers, beside the `loss_db` that all have in common.
+
+        A waveguide that a column leaves alone loses the mean of all.
+        """
+        each = tuple(self.theta.shape)
+        return {"loss_db": StaticError("insertion loss of an interferometer", "dB", each, 0.0, 1e3)}
+
+    def drivers(self) -> dict[str, Driver]:
+        """Heaters set one period of each phase: 4 pi of theta, in push and pull, 2 pi of others."""
+        once = Driver(-math.pi, math.pi, periodic=True)
+        twice = Driver(-2 * math.pi, 2 * math.pi, periodic=True)
+        return {"theta": twice, "phi": once, "gamma": once}
+
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
 
         Imbalances are cut to `MAX_IMBALANCE`.
         """
         check_severity("severity", severity)
-        z = torch.randn(4, len(self.theta), generator=generator)
-        e = (severity * self.imbalance_per_rad * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
-        return {"theta": severity * z[0], "phi": severity * z[1], "e_l": e[0], "e_r": e[1]}
+        z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
+        e = self._imbalances(severity * self.imbalance_per_rad * z[2:])
+        return {"theta": severity * z[0], "phi": severity * z[1], **e}
+
+    def _imbalances(self, drawn: Tensor) -> dict[str, Tensor]:
+        laws = MZIMesh.static_errors(self)
+        names = ("e_l", "e_r")
+        return {name: laws[name].within(e) for name, e in zip(names, drawn, strict=True)}
 
     def draw_alone(
         self, law: str, severity: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Draws errors of one kind: of the phases, in rad, or of the couplers' imbalance."""
-        if law == "couplers":
-            check_severity("severity", severity)
-            z = torch.randn(4, len(self.theta), generator=generator)
-            e = (severity * z[2:]).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
-            return {"e_l": e[0], "e_r": e[1]}
-        if law == "phases":
+        """Draws errors of one kind.
+
+        Args:
+            law: ``"phases"``, ``"couplers"`` or ``"losses"``.
+            severity: Standard deviation of the phases in rad, or of the imbalances; mean of the
+                losses in dB, which scatter by `LOSS_SPREAD` of it and are not below 0.
+            generator: As for `draw_errors`.
+
+        Returns:
+            Errors in the form of `draw_errors`.
+
+        Raises:
+            UserError: If there is no such kind, or the severity is out of range.
+        """
+        check_severity("severity", severity)
+        if law == COUPLERS:
+            z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)
+            return self._imbalances(severity * z[2:])
+        if law == PHASES:
             errors = self.draw_errors(severity, generator)
             return {name: errors[name] for name in ("theta", "phi")}
+        if law == LOSSES:
+            z = torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
+            loss = severity * (1.0 + LOSS_SPREAD * z)
+            return {"loss_db": self.further_errors()["loss_db"].within(loss)}
         return super().draw_alone(law, severity, generator)
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -365,9 +383,9 @@ class MZIMesh(PhysicalLayer):
         Couplers are no controls: who trains with these offsets does not know their errors.
         """
         check_severity("sigma", sigma)
-        theta = sigma * torch.randn(len(self.theta), generator=generator)
-        phi = sigma * torch.randn(len(self.phi), generator=generator)
-        whole = torch.zeros(len(self.theta)).index_copy(0, self.live_phi.cpu(), phi)
+        theta = sigma * torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
+        phi = sigma * torch.randn(len(self.phi), generator=generator, dtype=torch.float32)
+        whole = torch.zeros_like(theta).index_copy(0, self.live_phi.cpu(), phi)
         return {"theta": theta, "phi": whole}
 
     def sensitivity(self) -> Tensor:
@@ -388,7 +406,9 @@ class MZIMesh(PhysicalLayer):
         if op is None:
             return self.ideal_weight()
         errors = {k: v if v.dim() == 2 else v[None] for k, v in op.errors.items()}
-        theta, phi = self.theta[None], self.all_phi()[None]
+        theta, phi, gamma = (self.control(name) for name in self.control_names)
+        theta, phi = (p if p.dim() == 2 else p[None] for p in (theta, self.all_phi(phi)))
+        theta, phi = self._warmed(theta, "theta"), self._warmed(phi, "phi")
         if "theta" in errors:
             theta = theta + errors["theta"]
         if "phi" in errors:
@@ -397,8 +417,33 @@ class MZIMesh(PhysicalLayer):
         if "e_l" in errors or "e_r" in errors:
             zero = torch.zeros_like(theta)
             coupling = couplings(errors.get("e_l", zero), errors.get("e_r", zero))
-        product = self._unitary(theta, phi, coupling)
+        theta, phi = torch.broadcast_tensors(theta, phi)
+        couplers = self.couplers(theta, phi, coupling)
+        through = None
+        if "loss_db" in errors:
+            mean = errors["loss_db"].mean(-1, keepdim=True)
+            couplers = couplers * 10.0 ** ((mean - errors["loss_db"]) / 20.0)[:, None]
+            through = 10.0 ** (-self.n * mean[..., None] / 20.0)
+        product = self._assembled(couplers, gamma)
+        if through is not None:
+            product = product * through
         return product[0] if op.count == 1 else product.expand(op.count, -1, -1)
+
+    def _warmed(self, phase: Tensor, name: str) -> Tensor:
+        """Phases (C, M) with what the other heaters of the same column add to them.
+
+        A heater stands in the middle of its range, and the heat of that is part of the set-up: what
+        leaks is what it adds or takes, its phase in one period about 0.
+        """
+        op = self.operation
+        shares = None if op is None else op.environment.get("thermal_crosstalk")
+        if shares is None or not bool(shares.any()):
+            return phase
+        columns, tops = (torch.from_numpy(a).to(phase.device) for a in coupler_places(self.n))
+        away = (tops[:, None] - tops).abs() // 2
+        beside = (columns[:, None] == columns) & (away > 0)
+        leak = torch.where(beside, shares.reshape(-1, 1, 1).to(phase.dtype) ** away, 0.0)
+        return phase + (leak @ self.drivers()[name].reduced(phase)[..., None])[..., 0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Light through the mesh.

@@ -18,15 +18,16 @@ Matsushima and Shimobaba, Optics Express 17, 19662 (2009).
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from pnnbench.errors import check_count, check_range
+from pnnbench.errors import UserError, check_count, check_range
 
 
 def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: int) -> float:
@@ -130,7 +131,61 @@ class _Propagate(torch.autograd.Function):
         return _Propagate.apply(gradients[0], h.conj().resolve_conj()), None
 
 
-class FreeSpace(nn.Module):
+class FixedOptics(nn.Module):
+    """Module of constants alone, which are computed anew in another precision.
+
+    What has been computed in single precision does not become double by a cast, and a complex
+    buffer that is cast to a real type loses its imaginary part: neither happens here.
+
+    Raises:
+        UserError: If it is converted to another precision than single or double.
+    """
+
+    def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Buffers by name, in a complex precision or its real one, on the CPU."""
+        raise NotImplementedError
+
+    def register(self, dtype: torch.dtype) -> None:
+        """Registers the constants, which are no part of the state.
+
+        Args:
+            dtype: complex64 or complex128.
+        """
+        for name, value in self.constants(dtype).items():
+            self.register_buffer(name, value, persistent=False)
+
+    def at(self, dtype: torch.dtype) -> Self:
+        """The same optics in a complex precision; itself if it is in it."""
+        if all(cast(Tensor, b).dtype.to_complex() == dtype for b in self._buffers.values()):
+            return self
+        new = copy.copy(self)
+        new._buffers = dict(self.constants(dtype))
+        return new
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        buffer = cast(Tensor, next(iter(self._buffers.values())))
+        real = buffer.dtype.to_real()
+        wanted = fn(torch.empty(0, dtype=real, device=buffer.device))
+        check_precision(wanted.dtype)
+        made: Any = self._buffers
+        if wanted.dtype != real:
+            made = self.constants(wanted.dtype.to_complex())
+        for name, value in made.items():
+            self._buffers[name] = value.to(wanted.device)
+        return self
+
+
+def check_precision(dtype: torch.dtype) -> torch.dtype:
+    """Returns a real type; raises UserError if optics are not computed in it."""
+    if dtype not in (torch.float32, torch.float64):
+        raise UserError(
+            f"diffractive optics cannot be converted to {dtype}",
+            allowed="torch.float32 or torch.float64",
+        )
+    return dtype
+
+
+class FreeSpace(FixedOptics):
     """A gap between two planes.
 
     Args:
@@ -167,16 +222,15 @@ class FreeSpace(nn.Module):
         self.distance_mm = float(distance_mm)
         self.padding = padding
         self._geometry = (n, pixel_um * 1e-6, wavelength_nm * 1e-9, padding)
-        h = transfer_function(
-            n,
-            pixel_um * 1e-6,
-            wavelength_nm * 1e-9,
-            distance_mm * 1e-3,
-            padding,
-            areas,
-            limited,
-        )
-        self.register_buffer("h", h.to(dtype), persistent=False)
+        self._areas = (areas, limited)
+        self.register(dtype)
+
+    def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The transfer function ``h``."""
+        n, pixel_m, wavelength_m, padding = self._geometry
+        distance_m = self.distance_mm * 1e-3
+        h = transfer_function(n, pixel_m, wavelength_m, distance_m, padding, *self._areas)
+        return {"h": h.to(dtype)}
 
     def forward(self, field: Tensor, longer_mm: Tensor | None = None) -> Tensor:
         """Field (..., n, n) behind the gap from the field before it, complex.
@@ -203,7 +257,7 @@ class FreeSpace(nn.Module):
         return self.h * torch.polar(torch.ones_like(angle), angle).to(self.h.dtype)
 
 
-class Lens(nn.Module):
+class Lens(FixedOptics):
     """A thin lens without aperture: exp(-i pi r^2 / (lambda f)).
 
     Args:
@@ -234,11 +288,16 @@ class Lens(nn.Module):
         middle = (
             (n - 1) / 2 if centre is None else check_range("centre", centre, low=-1e6, high=1e6)
         )
+        self._geometry = (n, pixel_um, wavelength_nm, focal_mm, middle)
+        self.register(dtype)
+
+    def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        """What the lens does to the ``phase``, as a factor."""
+        n, pixel_um, wavelength_nm, focal_mm, middle = self._geometry
         x = (torch.arange(n, dtype=torch.float64) - middle) * pixel_um * 1e-6
         square = x[:, None].square() + x[None, :].square()
         angle = -math.pi * square / (wavelength_nm * 1e-9 * focal_mm * 1e-3)
-        phase = torch.polar(torch.ones_like(angle), angle)
-        self.register_buffer("phase", phase.to(dtype), persistent=False)
+        return {"phase": torch.polar(torch.ones_like(angle), angle).to(dtype)}
 
     def forward(self, field: Tensor) -> Tensor:
         """Field (..., n, n) behind the lens."""

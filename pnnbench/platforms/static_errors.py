@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -36,6 +36,8 @@ class StaticError:
         low: Least value that is physically possible.
         high: Largest value that is physically possible.
         open_ends: Whether the ends themselves are impossible.
+        cut: Least and largest value of what is drawn or scaled, inside of the range; None for the
+            ends of the range.
     """
 
     meaning: str
@@ -44,6 +46,12 @@ class StaticError:
     low: float = -math.inf
     high: float = math.inf
     open_ends: bool = False
+    cut: tuple[float, float] | None = None
+
+    def within(self, value: Tensor) -> Tensor:
+        """Cuts what is drawn or scaled to what is physical: to `cut`, else to the range."""
+        low, high = (self.low, self.high) if self.cut is None else self.cut
+        return value.clamp(low, high)
 
     @property
     def allowed(self) -> str:
@@ -99,6 +107,21 @@ class StaticError:
 
     def _what(self) -> str:
         return f"{self.allowed}, unit {self.unit}: {self.meaning}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """A quantity that is measured in place of an error.
+
+    Attributes:
+        error: Name of the error that it gives.
+        unit: Its unit.
+        convert: From values in that unit to the error in its own; same shape.
+    """
+
+    error: str
+    unit: str
+    convert: Callable[[Tensor], Tensor]
 
 
 def check_errors(

@@ -95,6 +95,12 @@ def number(where: str, value: Any) -> None:
         raise fail(where, value, "a finite number")
 
 
+def level(where: str, value: Any) -> None:
+    """A finite number, or ``"inf"`` or ``"-inf"`` where an axis has no end."""
+    if value not in ("inf", "-inf"):
+        number(where, value)
+
+
 def number_or_gap(where: str, value: Any) -> None:
     """A finite number, or null where the record says what is missing."""
     if value is not None and (not is_number(value) or not math.isfinite(value)):

@@ -2,8 +2,8 @@
 
 In memory a record has one mapping per cell under ``"cells"``. On disk neighbouring cells that
 differ only in the device are one group under ``"groups"``: axis, level, unit, severity,
-environment and weight once, then the devices and what was measured on each. The order of the
-cells stays.
+environment and, where a cell says them, weight, nominal level and source of the device once, then
+the devices and what was measured on each. The order of the cells stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ FIRST = 3
 #: Stands for the job's test devices, all of them in their order.
 ALL = "all"
 _PLACE = ("axis", "level", "unit", "severity", "environment")
-_GROUP = {*_PLACE, "counts", "devices", "values", "not_finite", "also"}
+_OPTIONAL = ("counts", "nominal", "source")
+_GROUP = {*_PLACE, *_OPTIONAL, "devices", "values", "not_finite", "also"}
 
 
 def _in_columns(record: dict[str, Any]) -> bool:
@@ -58,7 +59,7 @@ def pack(record: dict[str, Any]) -> dict[str, Any]:
 def _groups(cells: Sequence[dict[str, Any]], devices: list[int]) -> list[dict[str, Any]]:
     groups: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     for cell in cells:
-        place = {key: cell[key] for key in (*_PLACE, "counts") if key in cell}
+        place = {key: cell[key] for key in (*_PLACE, *_OPTIONAL) if key in cell}
         if not groups or groups[-1][0] != place:
             groups.append((place, []))
         groups[-1][1].append(cell)
@@ -144,7 +145,7 @@ def _cells(where: str, groups: Any, test_devices: Any) -> list[dict[str, Any]]:
                 {str(key): type(c).__name__ for key, c in columns.items()},
                 "devices and what was measured on them, lists of one length, at least 1",
             )
-        place = {key: group[key] for key in (*_PLACE, "counts") if key in group}
+        place = {key: group[key] for key in (*_PLACE, *_OPTIONAL) if key in group}
         for row in zip(*columns.values(), strict=True):
             found = dict(zip(columns, row, strict=True))
             cell = {**place, **{k: v for k, v in found.items() if isinstance(k, str)}}

@@ -8,8 +8,17 @@ from pathlib import Path
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import NAME, read_index
+from pnnbench.records.parameters import FOLDER, INDEX, read_parameters
 from pnnbench.records.searches import TRIAL
-from pnnbench.records.store import beside, file_problem, find_records, job_hash, read_record, walk
+from pnnbench.records.store import (
+    beside,
+    file_problem,
+    file_sha256,
+    find_records,
+    job_hash,
+    read_record,
+    walk,
+)
 
 _HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 
@@ -75,7 +84,7 @@ def diagnose(folder: Path | str) -> list[Finding]:
         if "content" in record["job"] and computed != record["job"]["hash"]:
             words = f"says job {record['job']['hash']}, its content {computed}"
             findings.append(Finding(path, "mismatch", words))
-        for part in ("parameters", "outcomes"):
+        for part in ("parameters", "outcomes", "devices"):
             # Of published records (records/*.json) only some have their tensors with them.
             published = path.name != "record.json"
             if part in record and (not published or beside(path, record, part).is_file()):
@@ -88,6 +97,8 @@ def diagnose(folder: Path | str) -> list[Finding]:
             except UserError as error:
                 words = error.what.removeprefix(f"{here / NAME}: ")
                 findings.append(Finding(here / NAME, "corrupt", words))
+        if here.name == FOLDER and INDEX in files:
+            findings.extend(_published_parameters(here))
         published = here.with_suffix(".json").is_file()  # the tensors of that record
         done = published or not {"record.json", TRIAL}.isdisjoint(files)
         if _HASH_IN_NAME.fullmatch(here.name) and not done:
@@ -99,3 +110,20 @@ def diagnose(folder: Path | str) -> list[Finding]:
             if name.startswith(".") and name.endswith(".tmp")
         )
     return sorted(findings, key=lambda f: (str(f.path), f.kind))
+
+
+def _published_parameters(folder: Path) -> list[Finding]:
+    """What is wrong with the published parameters of a board."""
+    try:
+        rows = read_parameters(folder.parent)
+    except UserError as error:
+        words = error.what.removeprefix(f"{folder / INDEX}: ")
+        return [Finding(folder / INDEX, "corrupt", words)]
+    found = []
+    for row in rows:
+        path = folder / row["file"]
+        if not path.is_file():
+            found.append(Finding(path, "parameters", f"is missing, and {INDEX} names it"))
+        elif file_sha256(path) != row["sha256"]:
+            found.append(Finding(path, "parameters", "does not match its SHA-256"))
+    return found

@@ -2,7 +2,8 @@
 
 ``records/HASH.json`` for every job of the board, and ``records/HASH/`` with parameters and outcomes
 for one seed of each row, the smallest that finished: enough to measure a new figure on every
-published row, or to draw its pictures. The tensors of the other seeds stay in the run folder.
+published row, or to draw its pictures. The tensors of the other seeds stay in the run folder, but
+for the parameters of each row's best (`pnnbench.records.parameters`).
 `pnnbench leaderboard runs/SUITE --publish leaderboards/SUITE` does it.
 
 Sizes on mrr-mnist (61,470 rings, 10,000 test images, 281 cells), in parentheses deflated as git

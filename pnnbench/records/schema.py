@@ -113,6 +113,8 @@ _CELL = shape(
         "not_finite": checks.count,  # images whose outputs are not finite
         "counts": checks.boolean,  # whether the cell carries weight
         "also": _also,  # figures beside the metric, by name
+        "nominal": checks.level,  # level at which nothing is off along the axis; 0 if not there
+        "source": checks.text,  # where its device comes from; drawn if not there
     },
 )
 _GAP = shape(
@@ -209,6 +211,8 @@ _FINISHED_ONLY: dict[str, Check] = {
     ),
     # Right or wrong of each image, see pnnbench.records.outcomes.
     "outcomes": _FILE,
+    # The file of measured devices.
+    "devices": _FILE,
     # The grid again after a step that a user takes on each device, and which score is the robust.
     "deployments": list_of(
         shape(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -71,9 +72,10 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
 def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
     """Collects what the degradation picture shows.
 
-    At level 0 an axis of severities has the ideal device: with the noise of the read-out where the
-    axis ``shot`` has it, else the clean metric. An axis of environments has what the same devices
-    measured in the nominal environment; the ideal device only if nobody did.
+    At its nominal level, 0 unless it says another, an axis of severities has the ideal device: with
+    the noise of the read-out where the axis ``shot`` has it, else the clean metric. An axis of
+    environments has what the same devices measured in the nominal environment; the ideal device
+    only if nobody did. A nominal level may be infinite, such as that of bits.
 
     Args:
         table: The table.
@@ -93,10 +95,10 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
     for (axis, severity), groups in panels.items():
         lines: dict[str, Curve] = {}
         for row in measured(table):
-            curve = {group.level: group.methods[row.method] for group in groups}
+            curve, at = {g.level: g.methods[row.method] for g in groups}, groups[0].nominal
             if severity is not None and severity in nominal:
-                curve.setdefault(0.0, nominal[severity].methods[row.method])
-            curve.setdefault(0.0, noisy[0].methods[row.method] if noisy else row.clean)
+                curve.setdefault(at, nominal[severity].methods[row.method])
+            curve.setdefault(at, noisy[0].methods[row.method] if noisy else row.clean)
             lines[row.method] = dict(sorted(curve.items()))
         result[axis, severity] = lines
     return result
@@ -106,8 +108,9 @@ def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) 
     unit = style.unit_text(groups[0].unit)
     words = split_words(axis)
     if severity is None:
-        # Severities in a physical unit are the standard deviation of the errors.
+        # Severities in a physical unit are the standard deviation of the errors, losses the mean.
         name = "severity" if groups[0].unit.startswith("x ") else "standard deviation s"
+        name = "mean" if groups[0].unit == "dB" else name
         return f"{words[0].capitalize()} errors", f"{name} ({unit})"
     title = ", ".join([words[0].capitalize(), *words[1:]])
     signed = any(group.level < 0 for group in groups)
@@ -150,8 +153,11 @@ def degradation(table: Table) -> Figure | None:
         empty.remove()
     silent, alpha = False, max(0.07, 0.2 - 0.02 * len(rows))
     for ax, ((axis, severity), groups) in zip(axes, panels.items(), strict=True):
-        lines = shown[axis, severity]
-        levels = np.array(sorted({level for curve in lines.values() for level in curve}))
+        names, levels = _places({level for c in shown[axis, severity].values() for level in c})
+        lines = {
+            method: {levels[names.index(level)]: y for level, y in curve.items()}
+            for method, curve in shown[axis, severity].items()
+        }
         for group in groups:
             if table.ranked and not group.counted:
                 silent = True
@@ -175,7 +181,7 @@ def degradation(table: Table) -> Figure | None:
             held = f"severity {severity:g}" if severity else "ideal device"
             ax.set_title(held, loc="right", fontsize=8, color=style.QUIET)
         ax.set_xlabel(style.plain(label))
-        _level_ticks(ax, levels, panel)
+        _level_ticks(ax, names, levels, panel)
         ax.grid(axis="y")
         if chance is not None:
             ax.axhline(chance, **CHANCE)
@@ -203,10 +209,21 @@ def degradation(table: Table) -> Figure | None:
     return figure
 
 
-def _level_ticks(ax: Axes, levels: np.ndarray, panel: float) -> None:
+def _places(found: set[float]) -> tuple[list[float], np.ndarray]:
+    """Levels in order, and where they stand: an infinite one a step beyond the last."""
+    names = sorted(found)
+    finite = [level for level in names if math.isfinite(level)]
+    step = (finite[-1] - finite[0]) / max(len(finite) - 1, 1) or 1.0
+    ends = {-math.inf: finite[0] - step, math.inf: finite[-1] + step}
+    return names, np.array([ends.get(level, level) for level in names])
+
+
+def _level_ticks(ax: Axes, names: Sequence[float], levels: np.ndarray, panel: float) -> None:
     """Ticks at the measured levels; labels at the ends, at 0 and where there is room."""
-    signed = bool((levels < 0).any())
-    texts = [f"{x:{'+' if signed and x else ''}g}".replace("-", "−") for x in levels]
+    signed = any(x < 0 for x in names)
+    texts = [
+        f"{x:{'+' if signed and x else ''}g}".replace("-", "−").replace("inf", "∞") for x in names
+    ]
     inches = (levels - levels[0]) / max(float(np.ptp(levels)), 1e-12) * 0.78 * panel
     half = [0.5 * _LETTER * (len(text) + 1) for text in texts]
     order = sorted(range(len(levels)), key=lambda i: (levels[i] != 0, -abs(levels[i])))

@@ -74,7 +74,7 @@ def draw_run(
         with gaps.part("optics"):
             figures |= optics_figures(workload, record, *test, gaps)
         with gaps.part("confusion"):
-            cell = shifted_cell(workload.perturbation_grid(record["job"]["tier"]))
+            cell = shifted_cell(workload.cells(record["job"]["tier"]))
             counts = confusion_matrix(workload, *test, cell)
             figures["confusion"] = confusion(counts, cell, record)
         for gap in gaps.found:

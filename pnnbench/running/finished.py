@@ -84,7 +84,7 @@ def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path
 
 def _bring_tensors(found: Path, record: dict[str, Any], path: Path) -> None:
     """Links or copies the files of tensors of a record, where they are with it."""
-    for part in {"parameters", "outcomes"} & record.keys():
+    for part in {"parameters", "outcomes", "devices"} & record.keys():
         source, target = beside(found, record, part), beside(path, record, part)
         if not source.is_file():
             continue  # of published records only some have them

@@ -8,7 +8,6 @@ measured, and what cannot be measured is a gap in the record beside what can.
 from __future__ import annotations
 
 import gc
-import random
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -28,10 +25,11 @@ from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
-from pnnbench.platforms.base import Device, derive_seed
+from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
+    file_problem,
     file_sha256,
     read_record,
     write_whole,
@@ -41,9 +39,11 @@ from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
+from pnnbench.running.resolving import make_workload
 from pnnbench.running.resources import keep_memory
-from pnnbench.running.suites import Job, Suite, make_workload
-from pnnbench.running.training import DivergedError, RunState, fit
+from pnnbench.running.setup import PLAIN, Setup, setup_of
+from pnnbench.running.suites import Job, Suite
+from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
 
@@ -113,10 +113,10 @@ def brought_data(record: dict[str, Any]) -> DataSet | None:
     return None if told is None else resolve_data(told["set"], where="the record's data")
 
 
-def untrained(record: dict[str, Any]) -> Workload:
+def untrained(record: dict[str, Any], setup: Setup = PLAIN) -> Workload:
     """Builds the workload of a job with its initial parameters."""
     job = record["job"]
-    return make_workload(job["workload"], job["seed"], brought_data(record))
+    return make_workload(job["workload"], job["seed"], brought_data(record), setup)
 
 
 def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
@@ -147,13 +147,33 @@ def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
     Raises:
         UserError: If the parameters are missing or are not those of the record.
     """
-    path = folder / record["parameters"]["file"]
+    return load_parameters(folder / record["parameters"]["file"], record)
+
+
+def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
+    """Rebuilds the trained workload of a finished job from its file of parameters.
+
+    Args:
+        path: The file, wherever it is.
+        record: The record of the job.
+
+    Returns:
+        The workload in evaluation mode.
+
+    Raises:
+        UserError: If the file is missing, is not that of the record, or does not fit the workload.
+    """
     if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
         raise UserError(
             f"{path} is missing or not the file of the record",
-            next_step=f"pnnbench doctor {folder}",
+            next_step=f"pnnbench doctor {path.parent}",
         )
-    workload = untrained(record)
+    folder = path.parent
+    for part in {"devices"} & record.keys():
+        problem = file_problem(folder / "record.json", record, part)
+        if problem is not None:
+            raise UserError(problem, next_step=f"pnnbench doctor {folder}")
+    workload = untrained(record, setup_of(folder, record))
     try:
         workload.network.load_state_dict(load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -223,10 +243,7 @@ def run_job(
         return case.write(folder, {**base, **kept, **failure})
 
     try:
-        # For third-party methods that draw from the global generators; ours have their own seeds.
-        torch.manual_seed(derive_seed("global", job.seed))
-        random.seed(derive_seed("global", job.seed))
-        np.random.seed(derive_seed("global", job.seed) % 2**32)  # noqa: NPY002
+        seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
@@ -242,10 +259,7 @@ def run_job(
             watching=[curve, *case.watching(job, method, folder)],
             state=state,
         )
-        # Only tensors go on to the evaluation: nothing a method left on its object survives.
-        trained = build(job)
-        trained.network.load_state_dict(workload.network.state_dict())
-        trained.project_controls()
+        trained = deployed(workload, build(job))
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
             "hardware_queries": state.hardware_queries,
@@ -277,6 +291,7 @@ def run_job(
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         case.require_measured(measured)
+        kept |= job.setup.keep(folder)
         whence = provenance(job, started, state.parts, ways.as_dict())
         done = {"status": "ok", "provenance": whence}
         return case.write(folder, {**base, **kept, **measured, **done})

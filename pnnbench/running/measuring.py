@@ -79,10 +79,11 @@ def measure_job_sharpness(
     sample = sharpness_sample(data, config["tier"]["sharpness_images"])
     devices: list[Device] = []
     # A grid without devices is that of a workload whose hardware has no errors to draw.
-    seeds = validation_devices(SHARPNESS_DEVICES)
+    seeds = workload.devices.having(validation_devices(SHARPNESS_DEVICES))
+    severity, _ = workload.sharpness_point
     with gaps.part("sharpness.device_increase"):
         if config["test_devices"]:
-            devices = [workload.draw_device(workload.sharpness_severity, drawn) for drawn in seeds]
+            devices = [workload.draw_device(severity, drawn) for drawn in seeds]
     return measure_sharpness(
         workload,
         *sample,
@@ -99,7 +100,7 @@ def measure_training_device(
     workload: Workload, images: Tensor, labels: Tensor, number: int
 ) -> dict[str, Any]:
     """Measures a trained workload on a device that in-situ methods train on."""
-    severity, unit = workload.training_severity, workload.severity_unit
+    severity, unit = workload.training_point
     seed = training_device_seed(number)
     cell = Cell("training_device", severity, unit, severity, seed, workload.nominal_environment())
     (reading,) = measure_grid(workload, images, labels, [cell])
@@ -189,6 +190,8 @@ def measure(
     folder: Path | None = None,
     earlier: Callable[[Sequence[Cell], Gaps], list[dict[str, Any]]] | None = None,
     device: Device | None = None,
+    devices: Sequence[int] | None = None,
+    sharp: bool = True,
 ) -> dict[str, Any]:
     """Measures clean metric, grid and sharpness of a trained, calibrated workload.
 
@@ -205,6 +208,8 @@ def measure(
         earlier: Measures the run after shares of its steps; see `stages.measure_stages`.
         device: The device that a method in situ has trained on, where the sharpness is taken; None
             is the ideal one.
+        devices: Seeds of the test devices that are measured; None for all of the grid.
+        sharp: Whether the sharpness is measured; else it is a gap, left out.
 
     Returns:
         The measured part of the record.
@@ -214,6 +219,8 @@ def measure(
     started = clock()
     clean = measure_clean(workload, images, labels)
     cells = job_cells(workload, job.tier, images)
+    if devices is not None:
+        cells = [cell for cell in cells if cell.device_seed in (None, *devices)]
     passes = 2 if workload.offset_calibration_images else 1
     shares = [(_GRID * i / passes, _GRID / passes) for i in range(passes)]
     readings = measure_grid(
@@ -232,18 +239,21 @@ def measure(
         deployments, missing = measure_deployments(workload, data, cells, telling)
         gaps.found += missing
     training_device = {}
-    if workload.training_severity > 0.0:
+    if workload.training_point[0] > 0.0 and workload.has_training_device(job.device):
         with gaps.part("training_device"):
             found = measure_training_device(workload, images, labels, job.device)
             training_device = {"training_device": found}
     stages = [] if earlier is None else earlier(cells, gaps)
     evaluated = clock()
-    say("sharpness")
     sharpness: Figures = {}
-    with gaps.part("sharpness"):
-        sharpness = measure_job_sharpness(
-            workload, data, job.config, gaps, seed=job.seed, device=device
-        )
+    if sharp:
+        say("sharpness")
+        with gaps.part("sharpness"):
+            sharpness = measure_job_sharpness(
+                workload, data, job.config, gaps, seed=job.seed, device=device
+            )
+    else:
+        gaps.found.append(Gap("sharpness", "left-out", "it was not asked for"))
     extra: dict[str, Any] = {}
     with gaps.part("extra.control_power_mw"):
         powers = [layer.power_mw() for layer in workload.layers().values()]

@@ -16,7 +16,7 @@ from filelock import FileLock
 from pnnbench.errors import UserError
 from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
-from pnnbench.registry import SUITES, method_class
+from pnnbench.registry import IN_SOURCES, SUITES, method_class
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.space import draw_points, points_hash, space_of
@@ -64,8 +64,17 @@ def search_path(suite_file: Path, suite: str) -> Path:
 
     Returns:
         In `benchmarks/search` for suites that ship, else beside the suite file.
+
+    Raises:
+        UserError: If the suite is one of an installed package, in which nothing is written.
     """
     if suite_file.resolve().parent == SUITES:
+        if not IN_SOURCES:
+            raise UserError(
+                f"{suite} is a suite of the installed package: its settings are not searched anew",
+                allowed="a suite file of your own",
+                next_step=f"cp {suite_file} . && pnnbench tune ./{suite_file.name}",
+            )
         return SUITES / FOLDER / f"{suite}.json"
     return suite_file.with_name(f"{suite_file.stem}.{NAME}")
 

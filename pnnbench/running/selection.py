@@ -123,6 +123,7 @@ def select(
             where="--add",
             root=root,
             devices=suite.training_devices,
+            setup=sample.setup,
         )
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +19,12 @@ from pnnbench.registry import (
     SUITES,
     method_class,
     proper_name,
-    registered_name,
     workload_class,
 )
 from pnnbench.running.entries import MethodEntry as MethodEntry
 from pnnbench.running.entries import known_keys, method_entries, typed
+from pnnbench.running.resolving import Resolved, make_workload, resolve_workload
+from pnnbench.running.setup import PLAIN, Setup
 from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
 from pnnbench.seeds import check_seed
@@ -43,6 +43,8 @@ _KEYS = {
     "tier",
     "workloads",
     "data",
+    "axes",
+    "devices",
     "seeds",
     "training_devices",
     "methods",
@@ -69,6 +71,7 @@ class Job:
         training_severity: Severity of the device that the method trains on, if in situ.
         train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
         data: The data set, if it is not the workload's own.
+        setup: What is set on the workload: measured devices, axes on request.
     """
 
     suite: str
@@ -83,6 +86,7 @@ class Job:
     training_severity: float | None = None
     train_device: int | None = None
     data: DataSet | None = None
+    setup: Setup = PLAIN
 
     def make_workload(self, seed: int = 0) -> Workload:
         """Builds the job's workload.
@@ -90,7 +94,7 @@ class Job:
         Args:
             seed: Seed of its initial parameters.
         """
-        return make_workload(self.workload, seed, self.data)
+        return make_workload(self.workload, seed, self.data, self.setup, self.config)
 
     @property
     def data_set(self) -> DataSet:
@@ -216,7 +220,9 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
             workloads (each may have one as ``{workload: NAME, data: NAME}``), ``claims``, a list of
             ``{better: LABEL, than: LABEL}`` over its rows, and ``training_devices``, the numbers
             of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
-            Without it each seed has a device of its own. Rows in silico train once.
+            Without it each seed has a device of its own. Rows in silico train once. ``devices``
+            is a file of measured devices, from the folder of the suite file or the present one;
+            ``axes`` a list of axes on request, measured without weight.
         root: Data folder; None for the default place.
 
     Returns:
@@ -270,7 +276,16 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     if not (workloads and seeds and entries):
         raise UserError(f"{where}: workloads, seeds and methods need at least one entry each")
     jobs = make_jobs(
-        name, protocol, tier, workloads, seeds, entries, where=where, root=root, devices=devices
+        name,
+        protocol,
+        tier,
+        workloads,
+        seeds,
+        entries,
+        where=where,
+        root=root,
+        devices=devices,
+        setup=_setup(where, path.parent, text),
     )
     description = str(text.get("description", ""))
     return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
@@ -298,6 +313,24 @@ def _workloads(where: str, given: Any, common: Any) -> list[tuple[str, Any]]:
     return found
 
 
+def _setup(where: str, folder: Path, text: Mapping[str, Any]) -> Setup:
+    """What a suite file says under ``axes`` and ``devices``."""
+    axes = typed(f"{where}: axes", text.get("axes", []), list, "a list of names")
+    for i, name in enumerate(axes):
+        typed(f"{where}: axes[{i}]", name, str, "a name")
+    given = text.get("devices")
+    if given is None:
+        return Setup(tuple(axes))
+    typed(f"{where}: devices", given, str, "a CSV or npz file of measured devices")
+    found = next((p for p in (folder / given, Path(given)) if p.is_file()), None)
+    if found is None:
+        raise UserError(
+            f"{where}: devices: there is no file {given}",
+            allowed="a path from the folder of the suite file, or from the present one",
+        )
+    return Setup(tuple(axes), found)
+
+
 def _different_seeds(where: str, given: Sequence[Any]) -> None:
     for i, seed in enumerate(given):
         check_seed(f"{where}[{i}]", seed)
@@ -316,6 +349,7 @@ def make_jobs(
     where: str,
     root: str | None,
     devices: Sequence[int] = (),
+    setup: Setup = PLAIN,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
@@ -331,6 +365,7 @@ def make_jobs(
         root: Data folder; None for the default place.
         devices: Numbers of the devices that rows in situ train on at each seed; none for one that
             is the seed's own.
+        setup: What is set on each workload.
 
     Returns:
         The jobs, seeds outermost.
@@ -342,7 +377,7 @@ def make_jobs(
         dataclasses.replace(e, name=proper_name("methods", method_class(e.name))) for e in entries
     ]
     pairs = [(w, None) if isinstance(w, str) else w for w in workloads]
-    resolved = [_resolve(where, name, data, tier, root) for name, data in pairs]
+    resolved = [resolve_workload(where, name, data, tier, root, setup) for name, data in pairs]
     names = [_board_name(r) for r in resolved]
     if len(set(names)) < len(names):
         raise UserError(f"{where}: a workload is named twice: {', '.join(names)}")
@@ -359,9 +394,10 @@ def make_jobs(
             found.config,
             found.fingerprint,
             {"method": methods[entry.label], **found.sources},
-            workload_class(found.workload).training_severity if entry.label in in_situ else None,
+            found.training_severity if entry.label in in_situ else None,
             device,
             found.data,
+            setup,
         )
         for seed in seeds
         for found in resolved
@@ -391,71 +427,6 @@ def _method_source(entry: MethodEntry) -> Source:
     return source_of([cls], opened)
 
 
-def make_workload(name: str, seed: int = 0, data: DataSet | None = None) -> Workload:
-    """Builds a workload.
-
-    Args:
-        name: Registered name or class path.
-        seed: Seed of its initial parameters.
-        data: The data set, if it is not its own.
-
-    Raises:
-        UserError: If the workload takes no other data set, or not this one.
-    """
-    cls = workload_class(name)
-    if data is None:
-        return cls(seed)
-    if not takes(cls, "data"):
-        raise UserError(
-            f"{name} takes no other data set than its own: its __init__ has no argument 'data'",
-            next_step="give it one and hand it on: super().__init__(init_seed, data=data)",
-        )
-    return cls(seed, data=data)
-
-
-def takes(cls: type, argument: str) -> bool:
-    """Whether a class can be built with an argument of this name."""
-    known = inspect.signature(cls).parameters.values()
-    return any(p.name == argument or p.kind is p.VAR_KEYWORD for p in known)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Resolved:
-    """A workload of a suite: what jobs take from it."""
-
-    workload: str
-    data: DataSet | None
-    config: dict[str, Any]
-    fingerprint: str
-    sources: dict[str, Source]
-
-
-def _board_name(found: _Resolved) -> str:
+def _board_name(found: Resolved) -> str:
     brought = {} if found.data is None else {"data": {"name": found.data.name}}
     return workload_of({"workload": found.workload, **brought})
-
-
-def _resolve(where: str, name: Any, data: Any, tier: Any, root: str | None) -> _Resolved:
-    """Proper name, data set, configuration, fingerprint of the data and sources of a workload."""
-    typed(f"{where}: workloads", name, str, "names of workloads")
-    name = registered_name("workloads", name)
-    cls = workload_class(name, where=where)
-    if tier not in cls.tiers:
-        raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
-    data_set = resolve_data(cls.data if data is None else data, where=f"{where}: data")
-    brought = None if data_set is resolve_data(cls.data) else data_set
-    if brought is not None:
-        brought.arrays(root)  # the network may be sized by it
-    with files_opened() as opened:
-        workload = make_workload(name, 0, brought)
-        config = workload.describe(tier)
-        # Measured devices may be read when one is drawn.
-        workload.training_device(0)
-    parts = [type(module) for module in workload.network.modules()]
-    environments = [layer.environment_class for layer in workload.layers().values()]
-    sources = {"workload": source_of([cls, *parts, *environments], opened)}
-    of_data = source_of([data_set.source()])
-    if of_data.sha256:
-        sources["data"] = of_data
-    fingerprint = data_set.arrays(root).fingerprint
-    return _Resolved(proper_name("workloads", cls), brought, config, fingerprint, sources)

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pnnbench.data.datamodule import DataModule
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.platforms.base import derive_seed
 from pnnbench.records.store import write_whole
 from pnnbench.running.lean import make_lean
 from pnnbench.running.resources import clock, peak_memory
@@ -68,6 +69,35 @@ def restore_generators(state: Mapping[str, Any]) -> None:
             kept["gauss"],
         )
     )
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds the global generators, for methods that draw from them; ours have their own seeds.
+
+    Args:
+        seed: Seed of the job.
+    """
+    derived = derive_seed("global", seed)
+    torch.manual_seed(derived)
+    random.seed(derived)
+    np.random.seed(derived % 2**32)  # noqa: NPY002
+
+
+def deployed(workload: Workload, fresh: Workload) -> Workload:
+    """Puts what was trained into a workload that no method has touched.
+
+    Only tensors go on to the evaluation: nothing that a method left on its object survives.
+
+    Args:
+        workload: The workload after its training.
+        fresh: The same as it was built; changed in place.
+
+    Returns:
+        ``fresh`` with the trained tensors, its controls in their range.
+    """
+    fresh.network.load_state_dict(workload.network.state_dict())
+    fresh.project_controls()
+    return fresh
 
 
 class RunState(pl.Callback):

@@ -82,7 +82,7 @@ def validation_cells(workload: Workload, tier: str, devices: Sequence[int]) -> l
 
 
 def _counted(workload: Workload, tier: str) -> list[Cell]:
-    found = [c for c in workload.perturbation_grid(tier) if c.counts_when(workload.headline)]
+    found = [c for c in workload.cells(tier) if c.counts_when(workload.headline)]
     if not found:
         raise UserError(
             f"no cell of {type(workload).__name__} counts: there is no score to choose by"
@@ -180,11 +180,17 @@ class TrialCase:
         def telling(part: int) -> Callable[[int, int], None]:
             return lambda done, total: share(0.5 * (part + done / total))
 
-        cells = validation_cells(workload, job.tier, validation_devices(job.devices))
+        devices = workload.devices.having(validation_devices(job.devices))
+        if not devices:
+            raise UserError(
+                f"no device of {job.workload} is there to choose settings on",
+                next_step="give one or more measured devices the role 'validation'",
+            )
+        cells = validation_cells(workload, job.tier, devices)
         say("validation grid")
         validation = scored(workload, images, labels, cells, training, telling(0))
         own: float | None = validation["clean"]  # without errors of devices all are the ideal one
-        if workload.training_severity > 0.0:
+        if workload.training_point[0] > 0.0 and workload.has_training_device(job.device):
             own = measure_training_device(workload, images, labels, job.device)["value"]
         validation["own_device"] = own
         say("test grid")
@@ -197,7 +203,7 @@ class TrialCase:
                 "higher_is_better": workload.higher_is_better,
                 **({} if workload.chance is None else {"chance": workload.chance}),
             },
-            "validation": {**validation, "images": len(images), "devices": job.devices},
+            "validation": {**validation, "images": len(images), "devices": len(devices)},
             TEST: {**test, "images": len(images_t)},
             "cost": {
                 **spent("evaluate", started, clock()),

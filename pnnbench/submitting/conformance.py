@@ -1,19 +1,21 @@
 """The checks that every training method must pass: `pnnbench check`, and our own tests.
 
 A method is trained a few times on a small slice of the embedded digits, which takes seconds. Each
-check is one function. The first line of its docstring is what it found when it passes.
+check is one function. The first line of its docstring is what it found when it passes. Methods that
+give a loss and methods that take their own steps have some checks of their own.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from pnnbench.errors import UserError
@@ -35,12 +37,13 @@ from pnnbench.submitting.trial import (
     check,
     differing,
     freeze_some,
+    kind_of,
     scramble,
     state_of,
 )
 
 
-@check("loss", "defaults")
+@check("loss", "defaults", kind="loss")
 def check_loss(trial: Trial) -> None:
     """The loss is a finite scalar whose gradient reaches the trained parameters."""
     workload, method = trial.workload(), trial.method()
@@ -66,7 +69,18 @@ def check_loss(trial: Trial) -> None:
         raise FaultError("The gradient of the loss is not finite on the first batch.")
 
 
-@check("trains", "loss")
+@check("step", "defaults", kind="step")
+def check_step(trial: Trial) -> None:
+    """A step returns the loss of the batch, a finite number."""
+    run = trial.train(max_steps=1)
+    if not math.isfinite(run.watch.losses[0]):
+        raise FaultError(
+            f"step() returned {run.watch.losses[0]} on the first batch; return the loss, a finite "
+            "number."
+        )
+
+
+@check("trains", "loss", "step")
 def check_trains(trial: Trial) -> None:
     """A short training under Lightning's Trainer runs through."""
     for name, value in state_of(trial.run.workload).items():
@@ -76,11 +90,17 @@ def check_trains(trial: Trial) -> None:
 
 @check("controls-change", "trains")
 def check_controls_change(trial: Trial) -> None:
-    """Training changes the controls of every layer."""
+    """Training changes the controls: of every layer, or some where a method takes its own steps."""
     before = dict(trial.workload().controls())
     after = dict(trial.run.workload.controls())
     same = [name for name in after if torch.equal(before[name], after[name])]
-    if same:
+    if trial.cls.takes_steps():
+        if len(same) == len(after):
+            raise FaultError(
+                "Training left every control as it was; let step() set "
+                "workload.controls(trainable=True) in place."
+            )
+    elif same:
         raise FaultError(
             f"Training left {', '.join(same)} unchanged; a method that trains something else must "
             "program it into the controls at the end of each epoch."
@@ -106,10 +126,10 @@ def check_controls_in_range(trial: Trial) -> None:
 
 @check("batch-norm", "trains")
 def check_batch_norm(trial: Trial) -> None:
-    """Batch-norm statistics advance exactly once per training step."""
+    """Batch-norm statistics advance at most once per training step."""
     steps = len(trial.run.watch.images)
     for name, value in state_of(trial.run.workload).items():
-        if name.endswith("num_batches_tracked") and int(value) != steps:
+        if name.endswith("num_batches_tracked") and int(value) > steps:
             raise FaultError(
                 f"{name} is {int(value)} after {steps} steps; make extra passes inside "
                 "workload.extra_pass()."
@@ -138,7 +158,7 @@ def check_same_data(trial: Trial) -> None:
         not torch.equal(a, b) for a, b in zip(seen, expected, strict=True)
     ):
         raise FaultError(
-            "The batches or their order were changed; take them as loss() is given them."
+            "The batches or their order were changed; take them as loss() or step() is given them."
         )
 
 
@@ -239,7 +259,7 @@ def check_resumes(trial: Trial) -> None:
         )
 
 
-@check("trainer-flags", "trains")
+@check("trainer-flags", "trains", kind="loss")
 def check_trainer_flags(trial: Trial) -> None:
     """Gradient clipping, accumulation and bf16 work."""
     flags: list[dict[str, Any]] = [
@@ -259,6 +279,36 @@ def check_trainer_flags(trial: Trial) -> None:
             raise FaultError(f"With Trainer({flag}) the parameters are no longer finite.")
 
 
+@check("own-steps", "trains", kind="step")
+def check_own_steps(trial: Trial) -> None:
+    """Each batch is one step of the Trainer, and what the Trainer cannot do is refused."""
+    run = trial.train(max_steps=3)
+    if len(run.watch.images) != 3:
+        raise FaultError(
+            f"Trainer(max_steps=3) ended after {len(run.watch.images)} batches; leave the counting "
+            "to the workload."
+        )
+    try:
+        state = state_of(trial.train(precision="bf16-mixed").workload)
+    except Exception as error:
+        raise FaultError(
+            f"Trainer(precision='bf16-mixed') raises {type(error).__name__}: {error}. Keep to the "
+            "dtype of each tensor."
+        ) from error
+    if not all(bool(torch.isfinite(v).all()) for v in state.values()):
+        raise FaultError("With Trainer(precision='bf16-mixed') parameters are no longer finite.")
+    flags: list[dict[str, Any]] = [{"gradient_clip_val": 0.1}, {"accumulate_grad_batches": 2}]
+    for flag in flags:
+        try:
+            trial.train(**flag)
+        except UserError:
+            continue
+        raise FaultError(
+            f"Trainer({flag}) is accepted, and Lightning does nothing of it where a method takes "
+            "its own steps; call super().setup()."
+        )
+
+
 @check("frozen", "trains", "same-start")
 def check_frozen(trial: Trial) -> None:
     """What is frozen keeps its bits; or it is refused."""
@@ -274,13 +324,13 @@ def check_frozen(trial: Trial) -> None:
             "Take workload.controls(trainable=True)."
         ) from error
     after = {**workload.controls(), **workload.digital_parameters()}
+    advice = "train what workload.controls(trainable=True) gives and the digital ones likewise"
+    thawed = [n for n in before if after[n].requires_grad]
+    if thawed:
+        raise FaultError(f"{', '.join(thawed)} was frozen and is not any more; {advice}.")
     moved = [n for n, value in before.items() if not torch.equal(after[n], value)]
-    moved += [n for n in before if after[n].requires_grad]
     if moved:
-        raise FaultError(
-            f"{', '.join(dict.fromkeys(moved))} was frozen and is not any more; train what "
-            "workload.controls(trainable=True) gives."
-        )
+        raise FaultError(f"{', '.join(moved)} is frozen and has moved; {advice}.")
 
 
 @check("lets-go", "trains", "resumes", "detached", "tidy")
@@ -314,18 +364,24 @@ def check_alone(trial: Trial) -> None:
 
 @check("access-kept", "trains", "access")
 def check_access_kept(trial: Trial) -> None:
-    """The method touches no more than its access allows."""
-    if trial.cls.access == "in_silico" and trial.run.workload.hardware_queries:
+    """The method touches no more than its access allows, and no less."""
+    queries = trial.run.workload.hardware_queries
+    if trial.cls.access == "in_silico" and queries:
         raise FaultError("The method measures on hardware; declare access = 'in_situ'.")
+    if trial.cls.access != "in_silico" and not queries:
+        raise FaultError(
+            f"The method declares access = {trial.cls.access!r} and no measurement was counted; "
+            "measure with self.hardware.measure, or declare access = 'in_silico'."
+        )
 
 
 @check("counted", "trains")
 def check_counted(trial: Trial) -> None:
-    """The passes through the network are counted."""
-    workload, steps = trial.run.workload, len(trial.run.watch.images)
-    if workload.gradient_evaluations < steps and not workload.hardware_queries:
+    """The passes through the network are counted, where there are any."""
+    counted = trial.run.workload.gradient_evaluations
+    if trial.run.passes > counted:
         raise FaultError(
-            f"{workload.gradient_evaluations} gradient evaluations were counted in {steps} steps; "
+            f"{trial.run.passes} passes were recorded for differentiation and {counted} counted; "
             "call workload(x), not workload.network(x)."
         )
 
@@ -363,19 +419,42 @@ def check_method(
             allowed=", ".join(w.name for w in WORKLOADS),
         )
     trial = Trial(cls, params or {}, chosen)
-    results: dict[str, CheckResult] = {}
-    with isolate_rng(include_cuda=False):
-        for name, (run, needs) in CHECKS.items():
-            if any(need not in results or not results[need].passed for need in needs):
-                continue
-            try:
-                run(trial)
-                results[name] = CheckResult(name, True, (run.__doc__ or "").splitlines()[0])
-            except FaultError as fault:
-                results[name] = CheckResult(name, False, str(fault))
-            except Exception as error:
-                text = f"The method raises {type(error).__name__}: {error}"
-                results[name] = CheckResult(name, False, text)
-            if progress is not None:
-                progress(results[name])
-    return list(results.values())
+    return CHECKS.run(trial, "method", progress, kind=kind_of(cls))
+
+
+def check_everywhere(
+    method: type[Any] | str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    progress: Callable[[str, CheckResult], None] | None = None,
+) -> dict[str, list[CheckResult] | None]:
+    """Runs every check on a method on the digits of every platform that it supports.
+
+    Args:
+        method: The class, its registered name or its path ``package.module.Class``.
+        params: Hyper-parameters that differ from the defaults.
+        progress: Called after each check, with the name of the workload.
+
+    Returns:
+        Name of the workload -> results as of `check_method`; None where the method does not support
+        the platform.
+
+    Raises:
+        UserError: If there is no such class or hyper-parameter, or no platform is supported.
+    """
+    cls = resolve("methods", method) if isinstance(method, str) else method
+    supports = getattr(cls, "supports", None)
+    found: dict[str, list[CheckResult] | None] = {}
+    for workload in WORKLOADS:
+        name = workload.name
+        if supports is not None and not supports(workload(SEED)):
+            found[name] = None
+            continue
+        told = None if progress is None else partial(progress, name)
+        found[name] = check_method(cls, params, workload=name, progress=told)
+    if not any(found.values()):
+        raise UserError(
+            f"{cls.__name__} supports none of {', '.join(found)}",
+            next_step="see what its supports() looks at",
+        )
+    return found

@@ -19,12 +19,17 @@ from pnnbench.submitting.trial import (
 
 @check("class")
 def check_class(trial: Trial) -> None:
-    """The class is a TrainingMethod with a docstring of its own."""
+    """The class is a TrainingMethod with a docstring of its own, and a loss or a step."""
     if not issubclass(trial.cls, TrainingMethod):
         raise FaultError("The class must derive from pnnbench.methods.base.TrainingMethod.")
     if not (trial.cls.__dict__.get("__doc__") or "").strip():
         raise FaultError(
             "The class has no docstring; say what it does and describe its parameters."
+        )
+    if trial.cls.loss is TrainingMethod.loss and not trial.cls.takes_steps():
+        raise FaultError(
+            "The class has neither loss(workload, batch), which gives the loss to back-propagate, "
+            "nor step(workload, batch), which sets the parameters itself; write one of them."
         )
 
 

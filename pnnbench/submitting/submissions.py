@@ -107,7 +107,8 @@ def pack(run: Path, record: dict[str, Any], out: Path) -> Path:
     partial = target.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for name in ("record.json", record["parameters"]["file"]):
+    files = [record[part]["file"] for part in ("parameters", "devices") if part in record]
+    for name in ("record.json", *files):
         shutil.copyfile(run / name, partial / name)
     if target.exists():
         shutil.rmtree(target)

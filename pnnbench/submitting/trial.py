@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import lightning.pytorch as pl
@@ -18,6 +19,9 @@ from pnnbench.data import DataModule, load
 from pnnbench.data.arrays import Arrays
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.running.training import TrainingData, quiet
+from pnnbench.submitting.checks import CheckResult as CheckResult
+from pnnbench.submitting.checks import Checks
+from pnnbench.submitting.checks import FaultError as FaultError
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -28,31 +32,13 @@ from pnnbench.workloads.mzi import MZIDigits
 IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
 
 
-@dataclasses.dataclass(frozen=True)
-class CheckResult:
-    """What one check found.
-
-    Attributes:
-        name: Name of the check.
-        passed: Whether the method passed.
-        message: What was found, and what to do if it failed.
-    """
-
-    name: str
-    passed: bool
-    message: str
-
-
-class FaultError(Exception):
-    """A check that the method does not pass; the text says what to do."""
-
-
 class Watch(pl.Callback):
     """Notes what a method finds and leaves behind at each batch."""
 
     def __init__(self) -> None:
         self.start: dict[str, Tensor] = {}
         self.images: list[Tensor] = []
+        self.losses: list[float] = []
         self.left: list[str] = []
 
     def on_train_batch_start(
@@ -66,7 +52,8 @@ class Watch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Notes what is still set on the network after the step."""
+        """Notes the loss, and what is still set on the network after the step."""
+        self.losses.append(float(outputs["loss"]))
         for name, layer in pl_module.layers().items():
             if layer.weight_override is not None:
                 self.left.append(f"a weight override on layer {name}")
@@ -101,11 +88,41 @@ class Trained:
         workload: The trained workload.
         method: The method that trained it.
         watch: What was seen on the way.
+        passes: Passes through the physical part that were recorded for differentiation.
     """
 
     workload: Workload
     method: TrainingMethod
     watch: Watch
+    passes: int = 0
+
+
+@contextmanager
+def counted_passes(workload: Workload) -> Iterator[list[int]]:
+    """Context that counts passes through a network, whoever makes them and however.
+
+    Args:
+        workload: Gives the class of the network.
+
+    Yields:
+        A list with one 1 for each pass that is recorded for differentiation.
+    """
+    cls: Any = type(workload.network)
+    own, physical, passes = "physical" in vars(cls), cls.physical, list[int]()
+
+    def counting(network: Any, h: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            passes.append(1)
+        return physical(network, h)
+
+    cls.physical = counting
+    try:
+        yield passes
+    finally:
+        if own:
+            cls.physical = physical
+        else:
+            del cls.physical
 
 
 #: Workloads on the embedded digits, in the order in which a method's first is looked for.
@@ -198,7 +215,9 @@ class Trial:
                 deterministic=True,
                 **flags,
             )
-            trainer.fit(run.workload, datamodule=TrainingData(self.data()))
+            with counted_passes(run.workload) as passes:
+                trainer.fit(run.workload, datamodule=TrainingData(self.data()))
+        run.passes = len(passes)
         return run
 
     @functools.cached_property
@@ -235,24 +254,11 @@ def scramble(torch_seed: int) -> None:
     np.random.seed()  # noqa: NPY002 - third parties' draws
 
 
-Check = Callable[[Trial], None]
-#: Name -> check and the names of the checks without which it makes no sense.
-CHECKS: dict[str, tuple[Check, tuple[str, ...]]] = {}
+#: The checks of training methods.
+CHECKS: Checks[Trial] = Checks()
+check = CHECKS.check
 
 
-def check(name: str, *needs: str) -> Callable[[Check], Check]:
-    """Registers a check under a name, with the checks it needs.
-
-    Args:
-        name: Name of the check.
-        *needs: Checks without which this one is left out.
-
-    Returns:
-        The decorator.
-    """
-
-    def register(function: Check) -> Check:
-        CHECKS[name] = (function, needs)
-        return function
-
-    return register
+def kind_of(cls: type[Any]) -> str:
+    """Whether a method gives a ``"loss"``, or takes a ``"step"`` itself."""
+    return "step" if callable(getattr(cls, "step", None)) else "loss"

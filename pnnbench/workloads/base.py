@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from inspect import signature
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 import torchmetrics
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, check_range, unknown_name
@@ -27,44 +24,36 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.platforms.sources import DRAWN, DeviceSource
 from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
 from pnnbench.workloads.amounts import Scale
+from pnnbench.workloads.axes import check_axes, further_cells
 from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
-from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, Cell, Deployment, Law, part_of_grid
+from pnnbench.workloads.grid import (
+    FIRST_TEST_DEVICE,
+    FROZEN,
+    Cell,
+    Deployment,
+    Law,
+    of_source,
+    part_of_grid,
+)
 from pnnbench.workloads.hardware import Hardware, measured_on
+from pnnbench.workloads.lightning_steps import Access as Access
+from pnnbench.workloads.lightning_steps import LightningSteps
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.regression import Regression as Regression
+from pnnbench.workloads.replaced import call_replaced
 from pnnbench.workloads.tiers import Tier as Tier
 
-#: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
-Access = Literal["in_silico", "in_situ", "in_situ_internal"]
 
-
-class LossMethod(Protocol):
-    """What a workload needs of the training method attached to it."""
-
-    access: ClassVar[Access]
-
-    def loss(self, workload: Workload, batch: Batch) -> Tensor:
-        """Returns the loss to back-propagate."""
-        ...
-
-    def configure_optimizers(self, workload: Workload) -> Any:
-        """Returns what Lightning's hook of this name returns."""
-        ...
-
-    def after_step(self, workload: Workload) -> None:
-        """Runs after each optimiser step."""
-        ...
-
-
-class Workload(pl.LightningModule):
+class Workload(LightningSteps):
     """A platform/task pair: network, loss, metric and the perturbations that apply.
 
-    Automatic optimisation throughout: `training_step` asks the attached training method for the
-    loss to back-propagate and does nothing else.
+    `training_step` asks the attached training method for the loss to back-propagate, or to take its
+    step, and does nothing else; see `LightningSteps` for what Lightning's Trainer does with it.
 
     Args:
         init_seed: Seed of the initial control and digital parameters.
@@ -116,7 +105,8 @@ class Workload(pl.LightningModule):
             self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.
         self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
-        self.method: LossMethod | None = None
+        self._devices: DeviceSource = DRAWN
+        self._axes: tuple[str, ...] = ()
         self.gradient_evaluations = 0
         self.hardware_queries = 0
 
@@ -130,8 +120,27 @@ class Workload(pl.LightningModule):
 
     @property
     def data_set(self) -> DataSet:
-        """The data set that the workload is trained and measured on."""
-        return resolve_data(type(self).data) if self._brought is None else self._brought
+        """The data set that the workload is trained and measured on.
+
+        Raises:
+            UserError: If there is none.
+        """
+        return self.brought or resolve_data(self._own_data())
+
+    @property
+    def brought(self) -> DataSet | None:
+        """The data set that is not that of the class; None for that."""
+        return self._brought
+
+    def _own_data(self) -> Any:
+        found = getattr(type(self), "data", None)
+        if found is None:
+            raise UserError(
+                f"{type(self).__name__} has no data set",
+                allowed="what pnnbench.data.resolve_data takes",
+                next_step="name it on the class, data = 'digits', or give data=",
+            )
+        return found
 
     def check_data(self, data_set: DataSet) -> None:
         """Raises a UserError if the task cannot be done with a data set; here any will do.
@@ -139,6 +148,35 @@ class Workload(pl.LightningModule):
         Args:
             data_set: What was brought.
         """
+
+    @property
+    def devices(self) -> DeviceSource:
+        """Where all its devices come from: of tests, training, validation and sharpness alike.
+
+        Drawn from seeds unless it is set to another source, such as `MeasuredDevices.read(path)`;
+        a source whose devices are not those of the network is refused with a `UserError`.
+        """
+        return self._devices
+
+    @devices.setter
+    def devices(self, source: DeviceSource) -> None:
+        source.check(self.network)
+        check_axes(self._axes, self.layers(), source)
+        self._devices = source
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Axes beside those of its grid: names of `pnnbench.workloads.axes.AXES`, none by default.
+
+        Their cells are measured and shown, and carry no weight. A name that is unknown, or an axis
+        that the network has not, is refused with a `UserError`.
+        """
+        return self._axes
+
+    @axes.setter
+    def axes(self, names: Sequence[str]) -> None:
+        check_axes(names, self.layers(), self._devices)
+        self._axes = tuple(names)
 
     def build_network(self) -> PhysicalNetwork:
         """Builds the network with fresh parameters from torch's global generator.
@@ -151,6 +189,19 @@ class Workload(pl.LightningModule):
         """Declares the cells on which the workload is measured at a tier."""
         raise NotImplementedError
 
+    def cells(self, tier: str) -> list[Cell]:
+        """The cells that are measured: the grid on the devices that there are, then other `axes`.
+
+        Args:
+            tier: Name of the tier.
+        """
+        unit = self.severity_unit
+        one = 1.0 if unit.startswith("x ") else self.training_severity
+        grid = of_source(self.perturbation_grid(tier), self._devices, one)
+        devices = sorted({c.device_seed for c in grid if c.device_seed is not None})
+        environment = self.nominal_environment()
+        return [*grid, *further_cells(self._axes, environment, devices)]
+
     def part_of_grid(self, tier: str) -> list[Cell]:
         """Declares the few cells on which a run is measured after shares of its steps.
 
@@ -158,14 +209,10 @@ class Workload(pl.LightningModule):
             tier: Name of the tier.
 
         Returns:
-            Cells of `perturbation_grid` that carry weight, by default those of
+            Cells of `cells` that carry weight, by default those of
             `pnnbench.workloads.grid.part_of_grid`.
         """
-        return part_of_grid(self.perturbation_grid(tier))
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Task loss (a scalar mean over the batch) of the network's outputs."""
-        raise NotImplementedError
+        return part_of_grid(self.cells(tier))
 
     def metric(self) -> torchmetrics.Metric:
         """Makes a fresh metric.
@@ -205,10 +252,14 @@ class Workload(pl.LightningModule):
             tier: Name of the tier.
 
         Returns:
-            Class, tier, test devices, grid, layers and the number of parameters.
+            Class, tier, test devices, grid, layers and the number of parameters; axes and the
+            source of devices where they are not the usual ones.
         """
-        cells = self.perturbation_grid(tier)
+        cells = self.cells(tier)
+        source = self._devices.describe()
         return {
+            **({"axes": list(self._axes)} if self._axes else {}),
+            **({"devices": source} if source else {}),
             "workload": f"{type(self).__module__}.{type(self).__qualname__}",
             "network": type(self.network).__qualname__,
             "tier": dataclasses.asdict(self.tier(tier)),
@@ -282,9 +333,16 @@ class Workload(pl.LightningModule):
         Returns:
             Tensor (B, ...); the inputs themselves if the first layer is physical.
         """
+        x = self.in_precision(x)
         if not parameters:
             return self.network.prefix(x)
-        return functional_call(self._parts[0], dict(parameters), (x,))
+        return call_replaced(self._parts[0], parameters, x)
+
+    def in_precision(self, x: Tensor) -> Tensor:
+        """The same inputs, in double precision if the network is kept in it."""
+        if x.dtype == torch.float32 and next(self.network.parameters()).dtype == torch.float64:
+            return x.double()
+        return x
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
@@ -301,7 +359,7 @@ class Workload(pl.LightningModule):
             self.gradient_evaluations += 1
         if not parameters:
             return self.network.physical(h)
-        return functional_call(self._parts[1], dict(parameters), (h,))
+        return call_replaced(self._parts[1], parameters, h)
 
     def outputs_at(self, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
         """Outputs with some parameters replaced, differentiable with respect to them.
@@ -390,15 +448,38 @@ class Workload(pl.LightningModule):
             check_range("severity of the ideal device", severity, low=0.0, high=0.0)
             return Device.ideal()
         self._refuse_test_device(seed)
-        return Device.draw(self.network, severity, seed, law)
+        return self._devices.device(self.network, severity, seed, law)
 
     def training_device(self, number: int) -> Device:
         """A device that in-situ methods train on.
 
         Args:
             number: Which one, from 0; see `pnnbench.seeds.training_device_seed`.
+
+        Raises:
+            UserError: If there is none.
         """
-        return Device.draw(self.network, self.training_severity, training_device_seed(number))
+        severity, _ = self.training_point
+        seed = training_device_seed(number)
+        return self._devices.device(self.network, severity, seed, FABRICATION)
+
+    def has_training_device(self, number: int) -> bool:
+        """Whether there is such a device: always if they are drawn, of measured ones if any trains.
+
+        Args:
+            number: Which one, from 0.
+        """
+        return bool(self._devices.having([training_device_seed(number)]))
+
+    @property
+    def training_point(self) -> tuple[float, str]:
+        """Severity of training devices, and its unit."""
+        return self._devices.as_it_is(self.training_severity, self.severity_unit)
+
+    @property
+    def sharpness_point(self) -> tuple[float, str]:
+        """Severity of the devices behind the sharpness figure ``device_increase``, and its unit."""
+        return self._devices.as_it_is(self.sharpness_severity, self.severity_unit)
 
     def nominal_environment(self) -> Environment:
         """The operating conditions that the workload is designed for."""
@@ -462,6 +543,7 @@ class Workload(pl.LightningModule):
         Raises:
             UserError: As `pnnbench.workloads.calibration.calibrate`.
         """
+        images = self.in_precision(images)
         if device is None:
             calibrate(self.network, images, batch_size)
             return
@@ -479,35 +561,6 @@ class Workload(pl.LightningModule):
             Name with its unit -> value. None by default.
         """
         return {}
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Asks the training method for the loss to back-propagate."""
-        return self._attached().loss(self, batch)
-
-    def configure_optimizers(self) -> Any:
-        """Asks the training method for its optimiser."""
-        return self._attached().configure_optimizers(self)
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Steps, then lets the method put parameters back into their range."""
-        super().optimizer_step(*args, **kwargs)
-        self.after_step()
-
-    def after_step(self) -> None:
-        """Lets the method do what it does after each optimiser step."""
-        self._attached().after_step(self)
-
-    def _attached(self) -> LossMethod:
-        if self.method is None:
-            raise UserError(
-                "this workload has no training method",
-                next_step="give the Trainer one: Trainer(callbacks=[BP()])",
-            )
-        return self.method
-
-
-# Lightning asks for it at each step; here it is written down.
-setattr(Workload.training_step, "__signature__", signature(Workload.training_step))  # noqa: B010
 
 
 class _Part(nn.Module):

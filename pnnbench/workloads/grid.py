@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from pnnbench.platforms.base import FABRICATION, Environment
+from pnnbench.platforms.sources import DeviceSource
 from pnnbench.seeds import FIRST_TEST_DEVICE as FIRST_TEST_DEVICE
 
 #: How the errors of a device are drawn: ``"fabrication"`` as the platform says, in multiples of its
@@ -39,6 +41,9 @@ class Cell:
         law: How the errors of the device are drawn.
         counts_calibrated: The same as `counts` where devices have taken their offsets again, which
             other levels tell apart; None for no difference.
+        nominal: Level at which nothing is off along the axis: 0, or infinite where the axis has no
+            end there, such as bits of resolution. The same for all cells of an axis.
+        source: Where its device comes from, such as ``"measured"``; empty for a drawn one.
     """
 
     axis: str
@@ -50,6 +55,8 @@ class Cell:
     counts: bool = True
     law: Law = FABRICATION
     counts_calibrated: bool | None = None
+    nominal: float = 0.0
+    source: str = ""
 
     def counts_when(self, deployment: Deployment) -> bool:
         """Whether the cell carries weight in the score of a deployment."""
@@ -66,7 +73,14 @@ class Cell:
             "severity": self.severity,
             "environment": self.environment.as_dict(),
             "device_seed": self.device_seed,
+            **({"nominal": _plain(self.nominal)} if self.nominal else {}),
+            **({"source": self.source} if self.source else {}),
         }
+
+
+def _plain(level: float) -> float | str:
+    """A level as records have it: an infinite one is a text."""
+    return level if math.isfinite(level) else str(level)
 
 
 def test_devices(count: int) -> list[int]:
@@ -143,6 +157,7 @@ def environment_axis(
     devices: Sequence[int | None],
     *,
     counts: bool = True,
+    nominal: float = 0.0,
 ) -> list[Cell]:
     """Varies the environment at one severity.
 
@@ -153,15 +168,44 @@ def environment_axis(
         severity: Severity of the device errors.
         devices: Seeds of the devices; ``[None]`` at severity 0, where all are the ideal one.
         counts: Whether the cells carry weight in the score.
+        nominal: Level at which nothing is off, finite or infinite.
 
     Returns:
         The cells, point by point.
     """
     return [
-        Cell(axis, level, unit, severity, seed, environment, counts)
+        Cell(axis, level, unit, severity, seed, environment, counts, nominal=nominal)
         for level, environment in points
         for seed in devices
     ]
+
+
+def of_source(cells: Sequence[Cell], source: DeviceSource, one: float) -> list[Cell]:
+    """The cells of a grid as they are met on the devices of a source.
+
+    Args:
+        cells: The grid, for drawn devices.
+        source: Where devices come from.
+        one: Severity of a drawn device that stands for a real one: the multiple is 1 there.
+
+    Returns:
+        Of drawn devices the same cells. Of others those whose device there is, with severities in
+        multiples of a real device; axes that draw errors of one kind alone are left out.
+    """
+    if not source.label:
+        return list(cells)
+    found = []
+    for cell in cells:
+        if cell.device_seed is None:
+            found.append(cell)
+        elif cell.law == FABRICATION and source.having([cell.device_seed]):
+            severity = round(cell.severity / one, 4)
+            met = dataclasses.replace(cell, severity=severity, source=source.label)
+            if cell.level == cell.severity:
+                _, unit = source.as_it_is(cell.severity, cell.unit)
+                met = dataclasses.replace(met, level=severity, unit=unit)
+            found.append(met)
+    return found
 
 
 def counting(

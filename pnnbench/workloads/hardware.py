@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -63,22 +64,25 @@ class Measurement:
 
     Args:
         outputs: Outputs of the network (B, ...).
-        read_outs: Layer name -> what its detectors measured (B, ...), in layer order.
+        read_outs: Layer name -> what its detectors measured (B, ...) each time that the pass used
+            the layer, in layer order.
         fields: Layer name -> fields, or None if they are not to be seen.
 
     Attributes:
         outputs: Outputs of the network.
-        read_outs: Detector readings of every layer that has detectors.
+        read_outs: Detector readings of every layer that has detectors, of its last use.
+        uses: Detector readings of every use of a layer in the pass, one after another.
     """
 
     def __init__(
         self,
         outputs: Tensor,
-        read_outs: Mapping[str, Tensor],
+        read_outs: Mapping[str, Sequence[Tensor]],
         fields: Mapping[str, LayerFields] | None,
     ) -> None:
         self.outputs = outputs
-        self.read_outs = read_outs
+        self.uses = {name: tuple(readings) for name, readings in read_outs.items()}
+        self.read_outs = {name: readings[-1] for name, readings in self.uses.items()}
         self._fields = fields
 
     @property
@@ -171,7 +175,7 @@ class _Noise:
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
-        return torch.randn(shape, generator=self._generator)
+        return torch.randn(shape, generator=self._generator, dtype=torch.float32)
 
 
 def _runner(
@@ -181,7 +185,7 @@ def _runner(
         network, layers = workload.network, workload.layers()
         inputs: dict[str, Tensor] = {}
         outputs: dict[str, Tensor] = {}
-        read_outs: dict[str, Tensor] = {}
+        read_outs: dict[str, list[Tensor]] = {}
 
         def keep(where: dict[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
             def tap(value: Tensor) -> Tensor:
@@ -190,13 +194,17 @@ def _runner(
 
             return tap
 
+        def note(name: str, value: Tensor) -> Tensor:
+            read_outs.setdefault(name, []).append(value)
+            return value
+
         hooks = []
         if internal:
             for name, layer in layers.items():
                 tap = keep(inputs, name)
                 hooks.append(layer.register_forward_pre_hook(lambda _, x, tap=tap: (tap(x[0]),)))
         fields = {name: keep(outputs, name) for name in layers} if internal else {}
-        detectors = {name: keep(read_outs, name) for name, x in layers.items() if x.detected}
+        detectors = {name: partial(note, name) for name, x in layers.items() if x.detected}
         workload.hardware_queries += len(h)
         try:
             with (

@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from pnnbench.platforms.mzi import MZIEnvironment, MZIMesh
+from pnnbench.platforms.mzi import COUPLERS, PHASES, MZIEnvironment, MZIMesh
+from pnnbench.platforms.mzi_matrix import MZIMatrix
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, counting, device_axis, law_axis, test_devices
@@ -77,9 +78,13 @@ class MZIWorkload(Classification, Workload):
     def control_scale(self) -> Scale:
         """Half a wave over the root of the columns that light passes (0.393 rad for 64).
 
-        Changes of that size in every column, each on its own, add up to half a wave along a path.
+        Changes of that size in every column, each on its own, add up to half a wave along a path,
+        the longest one from a laser to a detector. Meshes lie on one path; a layer that is a whole
+        matrix has a path of its own.
         """
-        columns = sum(mesh.n for mesh in self._meshes())
+        layers = self.layers().values()
+        paths = [layer.light_path for layer in layers if isinstance(layer, MZIMatrix)]
+        columns = max([sum(mesh.n for mesh in self._meshes()), *paths])
         return Scale(math.pi / math.sqrt(columns), self._unit("control_unit"))
 
     @property
@@ -89,8 +94,13 @@ class MZIWorkload(Classification, Workload):
 
     @property
     def weight_scale(self) -> Scale:
-        """Root mean square of the entries of a unitary matrix: 1 / sqrt(waveguides)."""
-        return Scale(1.0 / math.sqrt(self._meshes()[0].n), "weight")
+        """Root mean square of the entries of a unitary matrix: 1 / sqrt(waveguides).
+
+        Of a layer that is any matrix, 1 / sqrt(inputs of an output). The first layer decides.
+        """
+        first = next(iter(self.layers().values()))
+        inputs = first.columns if isinstance(first, MZIMatrix) else self._meshes()[0].n
+        return Scale(1.0 / math.sqrt(inputs), "weight")
 
     def _meshes(self) -> list[MZIMesh]:
         return [layer for layer in self.layers().values() if isinstance(layer, MZIMesh)]
@@ -102,10 +112,10 @@ class MZIWorkload(Classification, Workload):
         """
         devices, nominal = test_devices(self.tier(tier).n_devices), MZIEnvironment()
         unit = self.severity_unit
-        couplers = law_axis("coupler", "couplers", self.imbalances, devices, nominal, "imbalance")
+        couplers = law_axis("coupler", COUPLERS, self.imbalances, devices, nominal, "imbalance")
         return [
             *counting(device_axis(self.severities, devices, nominal, unit), self.counted),
-            *law_axis("phase", "phases", self.counted, devices, nominal, unit, counts=False),
+            *law_axis("phase", PHASES, self.counted, devices, nominal, unit, counts=False),
             *counting(couplers, self.imbalances_counted),
         ]
 

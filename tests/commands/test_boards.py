@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pnnbench.records.store import write_record
+from pnnbench.api import tables
+from pnnbench.leaderboard.best import robust_score
+from pnnbench.records.parameters import read_parameters
+from pnnbench.records.store import read_records, write_record
 
 from ..command import Done, command
 from ..record_factory import make_suite
@@ -90,7 +93,10 @@ def test_what_lies_beside_a_board_is_not_read(ran: Ran, tmp_path: Path) -> None:
     command("leaderboard", "runs", cwd=tmp_path, status=2)
 
 
-def test_without_records_it_says_how_to_get_some(tmp_path: Path) -> None:
+def test_without_records_it_says_how_to_get_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BOARDS", tmp_path / "none")
     done = command("leaderboard", cwd=tmp_path, status=2)
     assert "pnnbench run quickstart" in done.err
     (tmp_path / "runs").mkdir()
@@ -131,9 +137,39 @@ def test_without_refuses_what_it_does_not_know_and_what_would_be_published(
     assert not (tmp_path / "board").exists()
 
 
-def test_without_runs_the_committed_boards_are_shown_and_older_ones_where_named(
-    tmp_path: Path,
+def test_with_nothing_here_the_boards_that_come_with_the_project_are_shown(tmp_path: Path) -> None:
+    done = command("leaderboard", cwd=tmp_path)
+    assert "quickstart · mrr-digits" in done.out
+    assert "next: pnnbench run quickstart" in done.err
+    assert command("leaderboard", "quickstart", cwd=tmp_path).err == ""
+    assert not any(tmp_path.iterdir())
+
+
+def test_publishing_puts_the_best_seeds_parameters_beside(
+    ran: tuple[Path, Done], tmp_path: Path
 ) -> None:
+    board = tmp_path / "board"
+    command("leaderboard", ran[0] / "runs" / "tiny", "--publish", board, cwd=tmp_path)
+    rows = read_parameters(board)
+    assert [row["row"] for row in rows] == ["BP", "NAT, small"]
+    runs = {r["job"]["hash"]: r for r in read_records(board)}
+    for row in rows:
+        mine = [r for r in runs.values() if r["job"]["method"]["label"] == row["row"]]
+        assert row["robust"] == max(robust_score(r) or 0.0 for r in mine)
+        assert row["robust"] == robust_score(runs[row["hash"]])
+        file = board / "parameters" / row["file"]
+        told = command("evaluate", file, cwd=tmp_path).out
+        assert "largest difference from the record: 0," in told
+        assert "lambda_max" in command("sharpness", file, cwd=tmp_path).out
+        told = command("submit", file, cwd=tmp_path, status=2).err
+        assert "is a published record" in told
+
+
+def test_without_runs_the_committed_boards_are_shown_and_older_ones_where_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BOARDS", tmp_path / "none")
+
     def commit(place: str, protocol: str) -> None:
         folder = tmp_path / "leaderboards" / place / "records"
         for record in make_suite(["BP"], protocol=protocol):

@@ -126,3 +126,42 @@ def test_a_seed_that_diverged_makes_an_error_no_smaller() -> None:
     failed["job"]["revision"] = records[0]["job"]["revision"]
     after = ranking.rows([*records, failed])[0]
     assert after.robust.mean > before > ERROR["chance"]
+
+
+def _moved(record: dict, nominal: float | str, by: float) -> dict:
+    """A record whose axis of fine temperatures counts its levels from elsewhere."""
+    cells = [
+        {**cell, "level": cell["level"] + by, "nominal": nominal}
+        if cell["axis"] == "temperature-fine"
+        else cell
+        for cell in record["cells"]
+    ]
+    return {**record, "cells": cells}
+
+
+def test_an_area_begins_where_its_axis_is_nominal() -> None:
+    record = make_later_record()
+    plain = curve_areas(read_grid(record), record["clean"])
+    moved = read_grid(_moved(record, 7.0, 7.0))
+    assert (moved.nominal_of("temperature-fine"), moved.nominal_of("device")) == (7.0, 0.0)
+    same = curve_areas(moved, record["clean"])
+    for axis, area in plain.items():
+        np.testing.assert_allclose(same[axis], area, rtol=1e-12)
+
+
+def test_an_axis_without_an_end_has_the_area_of_its_levels() -> None:
+    record = make_later_record()
+    grid = read_grid(_moved(record, "inf", 0.0))
+    found = curve_areas(grid, record["clean"])["temperature-fine"]
+    mine = [i for i, group in enumerate(grid.groups) if group[0] == "temperature-fine"]
+    x = np.array([grid.levels[grid.groups[i]][0] for i in mine])
+    y = grid.values[mine]
+    expected = np.trapezoid(y, x, axis=0) / (x[-1] - x[0])
+    np.testing.assert_allclose(found, expected)
+
+
+def test_an_axis_with_two_nominal_points_is_refused() -> None:
+    record = _moved(make_later_record(), 1.0, 0.0)
+    next(c for c in record["cells"] if c["axis"] == "temperature-fine")["nominal"] = 2.0
+    with pytest.raises(UserError, match="is nominal at 2 and at 1"):
+        read_grid(record)

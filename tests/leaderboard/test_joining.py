@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pnnbench.leaderboard.joining import join
 from pnnbench.leaderboard.ranking import build
 from pnnbench.records.index import Index
@@ -98,3 +100,12 @@ def test_a_finished_job_stands_before_a_failure_of_the_same() -> None:
     own[0]["status"] = "error"
     own[0]["error"] = {"type": "OSError", "message": "gone"}
     assert rows([*own, *board])["SAT"].complete
+
+
+@pytest.mark.parametrize("setup", [{"devices": {"kind": "measured"}}, {"axes": ["control-bits"]}])
+def test_boards_of_other_devices_or_axes_stay_apart(setup):
+    records = [make_record("BP"), make_record("BP", suite="mine")]
+    assert len({r["job"]["suite"] for r in join(records)[0]}) == 1
+    records[1] = {**records[1], "config": {**records[1]["config"], **setup}}
+    kept, _ = join(records)
+    assert sorted(r["job"]["suite"] for r in kept) == sorted(r["job"]["suite"] for r in records)

@@ -15,12 +15,16 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
+from pnnbench.methods.coordinate_search import CoordinateSearch
 from pnnbench.methods.dat import DAT, DATInternal
 from pnnbench.methods.environment import RandomEnvironment, SATEnvironment, SATOutward
+from pnnbench.methods.evolution import Evolution
+from pnnbench.methods.lbfgs import LBFGS
 from pnnbench.methods.nat import NAT, NATInSitu
 from pnnbench.methods.pat import PAT
 from pnnbench.methods.pruning import OpticalPruning
 from pnnbench.methods.sat import SAT, SATInSitu
+from pnnbench.methods.spsa import SPSA
 from pnnbench.running.training import quiet
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
@@ -49,6 +53,10 @@ METHODS: dict[str, Callable[[], TrainingMethod]] = {
     "sat-environment": SATEnvironment,
     "sat-environment, all": lambda: SATEnvironment(perturb="all"),
     "sat-outward": SATOutward,
+    "evolution": lambda: Evolution(population=2, parents=1),
+    "coordinate-search": lambda: CoordinateSearch(coordinates=2),
+    "spsa": lambda: SPSA(directions=1),
+    "lbfgs": lambda: LBFGS(iterations=1),
 }
 PAIRS = [
     pytest.param(make, cls, id=f"{name} {cls.name}")

@@ -499,8 +499,8 @@ def test_impossible_corners_are_refused(corners: Any) -> None:
         Detectors(corners, 2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_a_stack_does_not_change_its_precision_by_a_cast(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_stack_is_not_converted_to_half_precision(dtype: torch.dtype) -> None:
     stack = made()
     with pytest.raises(UserError, match=f"cannot be converted to {dtype}"):
         stack.to(dtype)
@@ -508,10 +508,21 @@ def test_a_stack_does_not_change_its_precision_by_a_cast(dtype: torch.dtype) -> 
         nn.Sequential(stack).to(dtype)
     assert stack.phase.dtype == torch.float32
     assert stack.float().to("cpu") is stack
-    exact = made(dtype=EXACT)
-    assert exact.double() is exact
-    assert exact.phase.dtype == torch.float64
+
+
+def test_a_converted_stack_is_one_that_was_made_in_that_precision() -> None:
+    stack, exact = made(), made(dtype=EXACT)
     close(exact.phase.detach(), stack.phase.detach(), 0.0)  # the same draw
+    coarse = {name: b.clone() for name, b in stack.named_buffers()}
+    for convert in (stack.double(), stack.to(torch.float64)):
+        assert convert is stack
+        assert stack.dtype == EXACT
+        found, wanted = dict(stack.named_buffers()), dict(exact.double().named_buffers())
+        assert {n: b.dtype for n, b in found.items()} == {n: b.dtype for n, b in wanted.items()}
+        assert all(torch.equal(b, wanted[n]) for n, b in found.items())
+    for name, b in stack.float().named_buffers():
+        assert b.dtype in (torch.float32, torch.complex64, torch.int32)
+        close(b, coarse[name].to(b.dtype), 1e-6)
 
 
 def test_a_stack_in_double_precision_is_so_when_misaligned() -> None:

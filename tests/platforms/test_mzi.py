@@ -248,7 +248,7 @@ def test_what_is_no_control_changes_no_power_and_every_control_does(n: int) -> N
 
     def gradient_of(i: int) -> float:
         moved = phi.clone().requires_grad_()
-        unitary = mesh._unitary(theta[None], moved[None])[0]
+        unitary = mesh._assembled(mesh.couplers(theta[None], moved[None]))[0]
         powers = (x.to(unitary.dtype) @ unitary.mT).abs().square()
         weights = torch.randn(n, generator=torch.Generator().manual_seed(2)).double()
         (g,) = torch.autograd.grad((powers * weights).sum(), moved)

@@ -221,3 +221,35 @@ def test_nothing_but_a_surface_draws_no_lines():
         record["cells"] = [c for c in record["cells"] if c["axis"] == "rotation_and_shift"]
     with style.styled():
         assert degradation(build([seal(record) for record in records])[0]) is None
+
+
+def _on_bits():
+    """A suite whose fine temperatures are bits of a driver, 3 to 8, nominal at infinitely many."""
+    records = make_suite()
+    for record in records:
+        mine = [cell for cell in record["cells"] if cell["axis"] == "temperature-fine"]
+        bits = {level: 3.0 + i for i, level in enumerate(sorted({c["level"] for c in mine}))}
+        for cell in mine:
+            cell |= {"level": bits[cell["level"]], "unit": "bit", "nominal": "inf"}
+    return build(records)[0]
+
+
+def test_a_curve_ends_where_its_axis_is_nominal_and_the_picture_says_infinity():
+    table = _on_bits()
+    groups = [g for g in table.groups if g.axis == "temperature-fine"]
+    assert {g.nominal for g in groups} == {np.inf}
+    assert {g.as_dict()["nominal"] for g in groups} == {"inf"}
+    for curve in curves_of(table)["temperature-fine", 0.1].values():
+        assert list(curve)[-1] == np.inf
+        assert 0.0 not in curve
+    with style.styled():
+        figure = degradation(table)
+        ax = figure.axes[1]
+        texts = [tick.get_text() for tick in ax.get_xticklabels()]
+        assert "∞" in texts
+        places = dict(zip(texts, ax.get_xticks(), strict=True))
+        last = max(g.level for g in groups)
+        assert places["∞"] == pytest.approx(last + 1.0)
+        drawn = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) > 2]
+        assert drawn
+        assert all(np.isfinite(x).all() and x[-1] == places["∞"] for x in drawn)

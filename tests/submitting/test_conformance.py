@@ -20,8 +20,13 @@ from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.laws import Law
 from pnnbench.platforms.base import Condition, Device
 from pnnbench.registry import method_class, registered, workload_class
-from pnnbench.submitting.conformance import CHECKS, CheckResult, check_method
-from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.submitting.conformance import (
+    CHECKS,
+    CheckResult,
+    check_everywhere,
+    check_method,
+)
+from pnnbench.submitting.trial import WORKLOADS, kind_of
 from pnnbench.workloads.amounts import Amount, check_amount
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
@@ -31,7 +36,15 @@ BUILT_IN = [
     *("bp", "bp-weights", "nat", "pruning", "sat"),
     *("nat-in-situ", "pat", "dat", "dat-internal", "sat-in-situ"),
     *("sat-environment", "sat-outward", "random-environment"),
+    *("evolution", "coordinate-search", "spsa", "lbfgs"),
 ]
+#: Hyper-parameters with which methods that measure many settings take seconds.
+FEW: dict[str, dict[str, Any]] = {
+    "evolution": {"population": 3, "parents": 2},
+    "coordinate-search": {"coordinates": 4},
+    "spsa": {"directions": 1},
+    "lbfgs": {"iterations": 2},
+}
 DIGITS = [workload.name for workload in WORKLOADS]
 PAIRS = [
     (method, workload)
@@ -41,11 +54,16 @@ PAIRS = [
 ]
 
 
+def names_for(cls: type[Any]) -> list[str]:
+    """Names of the checks for methods such as a class."""
+    return [name for name, check in CHECKS.items() if check.meant_for(kind_of(cls))]
+
+
 @pytest.mark.parametrize(("name", "workload"), PAIRS)
 def test_registered_methods_pass_every_check(name: str, workload: str) -> None:
-    results = check_method(name, workload=workload)
+    results = check_method(name, FEW.get(name), workload=workload)
     assert [r.message for r in results if not r.passed] == []
-    assert [r.name for r in results] == list(CHECKS)
+    assert [r.name for r in results] == names_for(method_class(name))
     assert all(r.message.endswith(".") for r in results)
 
 
@@ -82,7 +100,7 @@ def test_a_workload_on_other_data_is_refused() -> None:
 def test_variants_of_in_situ_methods_pass(name: str, params: dict[str, Any]) -> None:
     results = check_method(name, params, workload="mzi-digits")
     assert [r.message for r in results if not r.passed] == []
-    assert len(results) == len(CHECKS)
+    assert len(results) == len(names_for(BP))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +110,7 @@ def test_variants_of_in_situ_methods_pass(name: str, params: dict[str, Any]) -> 
 def test_variants_of_sat_pass(params: dict[str, Any]) -> None:
     results = check_method("sat", params)
     assert [r.message for r in results if not r.passed] == []
-    assert len(results) == len(CHECKS)
+    assert len(results) == len(names_for(BP))
 
 
 class NoMethod:
@@ -115,7 +133,7 @@ class Greedy(BP):
     access = "everything"  # type: ignore[assignment]
 
 
-class NeedsLr(TrainingMethod):
+class NeedsLr(BP):
     """Has a hyper-parameter without default.
 
     Args:
@@ -505,6 +523,188 @@ class GrowsOlder(Plain):
         self.age = state_dict["age"]
 
 
+class Idle(TrainingMethod):
+    """Has neither loss nor step."""
+
+    def __init__(self) -> None:
+        super().__init__(0.1)
+
+
+class PretendsInSitu(Plain):
+    """Says that it needs hardware, and measures nothing."""
+
+    access = "in_situ"
+
+
+class Steps(TrainingMethod):
+    """Sets the parameters itself: a step against the sign of the gradient.
+
+    Attributes:
+        rate: Size of the step, in the unit of each parameter.
+    """
+
+    rate = 1e-3
+
+    def __init__(self) -> None:
+        super().__init__(0.1)
+
+    def trained(self, workload: Workload) -> dict[str, nn.Parameter]:
+        """Trainable controls and digital parameters."""
+        return {
+            **workload.controls(trainable=True),
+            **workload.digital_parameters(trainable=True),
+        }
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        """Steps."""
+        trained = list(self.trained(workload).values())
+        loss = workload.loss(workload(batch[0]), batch)
+        with torch.no_grad():
+            for p, slope in zip(trained, torch.autograd.grad(loss, trained), strict=True):
+                p.sub_(self.rate * slope.sign())
+        return loss
+
+
+class ReturnsNothing(Steps):
+    """Keeps the loss to itself."""
+
+    def step(self, workload: Workload, batch: Batch) -> None:
+        super().step(workload, batch)
+
+
+class ReturnsMany(Steps):
+    """Returns a loss for each class."""
+
+    def step(self, workload: Workload, batch: Batch) -> Tensor:
+        return super().step(workload, batch) * torch.ones(10)
+
+
+class ReturnsNan(Steps):
+    """Returns no number."""
+
+    def step(self, workload: Workload, batch: Batch) -> float:
+        super().step(workload, batch)
+        return float("nan")
+
+
+class StandsStill(Steps):
+    """Computes and sets nothing."""
+
+    rate = 0.0
+
+
+class StepsOut(Steps):
+    """Steps far and does not come back."""
+
+    rate = 10.0
+
+    def after_step(self, workload: Workload) -> None:
+        pass
+
+
+class StepsAtRandom(Steps):
+    """Draws its steps from a global generator."""
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        self.rate = random.uniform(1e-3, 2e-3)  # noqa: S311
+        return super().step(workload, batch)
+
+
+class StepsAnew(Steps):
+    """Learns less with each step, and begins again after an interruption."""
+
+    def attach(self, workload: Workload) -> None:
+        super().attach(workload)
+        self.rate = 1e-3
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        self.rate *= 0.9
+        return super().step(workload, batch)
+
+
+class StepsOnTestDevice(Steps):
+    """Measures a test device."""
+
+    access = "in_situ"
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        workload.hardware(workload.draw_device(0.1, FIRST_TEST_DEVICE)).measure(batch[0])
+        return super().step(workload, batch)
+
+
+class StepsOnFrozen(Steps):
+    """Moves what is frozen."""
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        loss = super().step(workload, batch)
+        with torch.no_grad():
+            for p in workload.network.parameters():
+                p.add_(1e-4)
+        return loss
+
+
+class StepsUncounted(Steps):
+    """Goes past the counter."""
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        extra = torch.enable_grad(), workload.extra_pass()
+        with extra[0], extra[1]:
+            workload.network(batch[0])
+        return super().step(workload, batch)
+
+
+class TakesEverything(Steps):
+    """Accepts what Lightning cannot do for it."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.attach(pl_module)
+
+
+class Blind(Steps):
+    """Declares that it measures, and computes."""
+
+    access = "in_situ"
+
+
+class Forward(Steps):
+    """Keeps a random step that lowers the loss: no gradient, no hardware."""
+
+    @torch.no_grad()
+    def step(self, workload: Workload, batch: Batch) -> float:
+        generator, trained = self.generator(), self.trained(workload)
+        with workload.extra_pass():
+            before = workload.loss(workload(batch[0]), batch)
+            moved = {
+                n: p + 1e-2 * torch.randn(p.shape, generator=generator) for n, p in trained.items()
+            }
+            after = workload.loss(workload.outputs_at(batch[0], moved), batch)
+        for name, p in trained.items():
+            p.copy_(moved[name] if after < before else 2 * p - moved[name])
+        return float(before)
+
+
+class TwoOptimizers(Steps):
+    """Adam for the controls, SGD for what is digital."""
+
+    def configure_optimizers(self, workload: Workload) -> Any:
+        return [
+            torch.optim.Adam(workload.controls(trainable=True).values(), lr=1e-2),
+            torch.optim.SGD(
+                workload.digital_parameters(trainable=True).values(), lr=1e-2, momentum=0.9
+            ),
+        ]
+
+    def step(self, workload: Workload, batch: Batch) -> Tensor:
+        optimizers = workload.optimizers()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss = workload.loss(workload(batch[0]), batch)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        return loss
+
+
 BROKEN: list[tuple[type[Any], str, str]] = [
     (NoMethod, "class", "TrainingMethod"),
     (Undocumented, "class", "docstring"),
@@ -551,6 +751,20 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (TrainsOnTestDevice, "loss", "is a test device"),
     (Peeks, "access-kept", "in_situ"),
     (Uncounted, "counted", "workload(x)"),
+    (Idle, "class", "neither loss(workload, batch)"),
+    (PretendsInSitu, "access-kept", "no measurement was counted"),
+    (ReturnsNothing, "step", "ReturnsNothing.step returned None"),
+    (ReturnsMany, "step", "ReturnsMany.step returned 10 numbers"),
+    (ReturnsNan, "step", "returned nan on the first batch"),
+    (StandsStill, "controls-change", "left every control as it was"),
+    (StepsOut, "controls-in-range", "project_controls"),
+    (StepsAtRandom, "reproducible", "self.generator()"),
+    (StepsAnew, "resumes", "state_dict()"),
+    (StepsOnTestDevice, "step", "is a test device"),
+    (StepsOnFrozen, "frozen", "is frozen and has moved"),
+    (StepsUncounted, "counted", "16 passes were recorded for differentiation and 8 counted"),
+    (TakesEverything, "own-steps", "gradient_clip_val"),
+    (Blind, "access-kept", "no measurement was counted"),
 ]
 
 
@@ -565,8 +779,45 @@ def test_each_check_has_a_method_that_fails_it() -> None:
     assert {name for _, name, _ in BROKEN} == set(CHECKS)
 
 
-def test_the_frame_of_the_broken_methods_is_sound() -> None:
-    assert all(r.passed for r in check_method(Plain))
+@pytest.mark.parametrize("cls", [Plain, Steps, Forward, TwoOptimizers])
+def test_the_frame_of_the_broken_methods_is_sound(cls: type[Any]) -> None:
+    results = check_method(cls)
+    assert [r.message for r in results if not r.passed] == []
+    assert [r.name for r in results] == names_for(cls)
+
+
+def test_every_platform_that_the_method_supports_is_checked() -> None:
+    class Picky(Plain):
+        """Supports two platforms.
+
+        Nothing else.
+        """
+
+        @classmethod
+        def supports(cls, workload: Workload) -> bool:
+            return workload.platform in ("mrr", "mzi")
+
+        def after_step(self, workload: Workload) -> None:
+            if workload.platform == "mzi":
+                super().after_step(workload)
+
+    told: list[tuple[str, CheckResult]] = []
+    found = check_everywhere(Picky, {}, progress=lambda name, result: told.append((name, result)))
+    assert [name for name, results in found.items() if results is None] == DIGITS[2:]
+    assert told == [(name, r) for name, results in found.items() for r in results or ()]
+    assert all(r.passed for r in found["mzi-digits"] or ())
+
+
+def test_a_method_without_platform_is_told() -> None:
+    class Nowhere(Plain):
+        """Supports nothing."""
+
+        @classmethod
+        def supports(cls, workload: Workload) -> bool:
+            return False
+
+    with pytest.raises(UserError, match="Nowhere supports none of mrr-digits, mzi-digits"):
+        check_everywhere(Nowhere)
 
 
 def test_what_makes_no_sense_after_a_fault_is_left_out() -> None:

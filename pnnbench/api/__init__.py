@@ -1,0 +1,1 @@
+"""What `import pnnbench` offers, and what the command line shares with it."""

@@ -1,0 +1,212 @@
+"""`pnnbench.evaluate`: a network on its platform's grid, measured as the jobs of a suite are."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as to_safetensors
+
+from pnnbench.api.locating import locate
+from pnnbench.api.results import Results
+from pnnbench.api.training import TrainedNetwork, data_of
+from pnnbench.data.datamodule import DataModule
+from pnnbench.errors import UserError
+from pnnbench.leaderboard.ranking import build
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.platforms.base import Device
+from pnnbench.records.store import SCHEMA, seal
+from pnnbench.registry import proper_name
+from pnnbench.running.entries import MethodEntry
+from pnnbench.running.jobs import load_parameters, own_device
+from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
+from pnnbench.running.provenance import git_state, versions
+from pnnbench.running.suites import Job
+from pnnbench.running.training import DivergedError
+from pnnbench.workloads.base import Workload
+
+#: Suite of what is measured here, and the protocol by which.
+SUITE, PROTOCOL = "evaluate", "pnnbench-2"
+#: What a training costs, in a record.
+_COST = ("gradient_evaluations", "hardware_queries", "train_seconds")
+#: Stands for the method of a network that does not say how it was trained.
+UNKNOWN = "unknown"
+
+
+def evaluate(
+    network: Workload | TrainedNetwork | str | Path,
+    *,
+    tier: str | None = None,
+    devices: int | None = None,
+    label: str | None = None,
+    sharpness: bool = False,
+    root: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Results:
+    """Measures a network, clean and on every cell of its platform's perturbation grid.
+
+    The figures are those that a suite's job has, to the bits: same test devices, environments, shot
+    noise and images. The network stays as it is.
+
+    Args:
+        network: What `pnnbench.train` gave, a workload that is trained already (and calibrated, if
+            its read-out has full scales), or what `pnnbench.load_network` takes.
+        tier: How much to measure; None for the tier of the training, else ``"quick"``.
+        devices: Test devices, the first so many of the grid, at least 1; None for all.
+        label: Name of the row; None for the method's.
+        sharpness: Whether the Hessian of the loss is measured too, which takes longer.
+        root: Data folder; None for the default place.
+        say: Told in lines how far it is.
+
+    Returns:
+        The results of one run of the suite ``evaluate``, in memory only: a record that nobody has
+        run does not stand among those that somebody has.
+
+    Raises:
+        UserError: If a name or value is wrong, data are missing, or nothing could be measured.
+    """
+    given = _given(network)
+    workload, seed = given.workload, given.seed
+    tier = given.tier if tier is None else tier
+    images = given.data
+    if images is None or tier != given.tier or root is not None:
+        images = data_of(workload, tier, seed=seed, root=root)
+    config = workload.describe(tier)
+    tested = _devices(config["test_devices"], devices)
+    config["test_devices"] = tested
+    job = Job(
+        SUITE,
+        PROTOCOL,
+        tier,
+        proper_name("workloads", type(workload)),
+        given.entry if label is None else dataclasses.replace(given.entry, label=label),
+        seed,
+        config,
+        images.arrays.fingerprint,
+        {},
+        data=workload.brought,
+    )
+    started = datetime.now(UTC)
+    try:
+        measured = measure(
+            job,
+            workload,
+            images,
+            say or (lambda line: None),
+            device=given.device,
+            devices=tested,
+            sharp=sharpness,
+        )
+        require_measured(measured)
+    except (DivergedError, NothingMeasuredError) as error:
+        raise UserError(f"{job.title()}: {error}") from None
+    tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+    record = seal(
+        {
+            "schema": SCHEMA,
+            "protocol": PROTOCOL,
+            "status": "ok",
+            "job": job.spec(),
+            "config": config,
+            "parameters": {
+                "file": "parameters.safetensors",
+                "sha256": hashlib.sha256(to_safetensors(tensors)).hexdigest(),
+            },
+            "provenance": {
+                **({"method": given.told} if given.told else {}),
+                "versions": versions(),
+                "git": git_state(),
+                "started": started.isoformat(timespec="seconds"),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+            **measured,
+            "cost": {**given.cost, **measured["cost"]},
+        }
+    )
+    return Results([record], build([record]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Given:
+    """A network and what is known of its training.
+
+    Attributes:
+        workload: The network.
+        entry: The row that it is.
+        told: What its method may and knows; empty where that is not known.
+        tier: Name of the tier.
+        seed: Seed of the training.
+        device: The device that a method in situ has trained on; None for the ideal one.
+        data: Its data, where they have been read.
+        cost: What the training took.
+    """
+
+    workload: Workload
+    entry: MethodEntry
+    told: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    tier: str = "quick"
+    seed: int = 0
+    device: Device | None = None
+    data: DataModule | None = None
+    cost: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_COST, 0))
+
+
+def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
+    if isinstance(network, TrainedNetwork):
+        method = network.method
+        cost = (network.gradient_evaluations, network.hardware_queries, network.seconds)
+        return _Given(
+            network.workload,
+            _entry(method),
+            {"access": method.access, "knows": list(method.told())},
+            network.tier,
+            network.seed,
+            network.device,
+            network.data,
+            dict(zip(_COST, cost, strict=True)),
+        )
+    if isinstance(network, Workload):
+        return _Given(network, MethodEntry(UNKNOWN, UNKNOWN, {}, 1.0))
+    if isinstance(network, (str, Path)):
+        found = locate(network)
+        record, job = found.record, found.record["job"]
+        workload = load_parameters(found.parameters, record)
+        row = job["method"]
+        return _Given(
+            workload,
+            MethodEntry(row["name"], row["label"], row["params"], job["epochs_factor"]),
+            record["provenance"].get("method", {}),
+            job["tier"],
+            job["seed"],
+            own_device(record, workload),
+            cost={name: record["cost"][name] for name in _COST},
+        )
+    raise UserError(
+        f"network is {type(network).__name__}",
+        allowed="a Workload, what pnnbench.train gives, or a name for pnnbench.load_network",
+    )
+
+
+def _devices(known: list[int], count: int | None) -> list[int]:
+    """The first so many test devices of a grid."""
+    if count is None:
+        return list(known)
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= len(known):
+        allowed = f"an integer in [1, {len(known)}]" if known else "None: the grid has no devices"
+        raise UserError(f"devices is {count!r}", allowed=allowed)
+    return sorted(known)[:count]
+
+
+def _entry(method: TrainingMethod) -> MethodEntry:
+    """The row of a method, with all hyper-parameters that can be written down."""
+    params = {}
+    for name in inspect.signature(type(method)).parameters:
+        value = getattr(method, name, None)
+        params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    name = proper_name("methods", type(method))
+    return MethodEntry(name, name, params, 1.0)

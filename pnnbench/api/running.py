@@ -1,0 +1,57 @@
+"""`pnnbench.run`: a suite, as ``pnnbench run`` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pnnbench.api.folders import writable
+from pnnbench.api.results import Results, results_of
+from pnnbench.running.jobs import run_suite
+from pnnbench.running.selection import select, supported
+from pnnbench.running.suites import load_suite, suite_path
+
+
+def run(
+    suite: str | Path,
+    runs: str | Path = "runs",
+    *,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    add: Sequence[str] = (),
+    adopt: bool = True,
+    root: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Results:
+    """Runs all jobs of a suite that are not finished, one after another.
+
+    Called again it goes on where it was interrupted.
+
+    Args:
+        suite: A suite file, or the name of one that comes with the project
+            (`pnnbench.list_suites`).
+        runs: Folder of all runs, made if it is not there.
+        only: Labels of the rows to run; none for all.
+        seeds: Seeds in place of the suite's; None for those.
+        add: Methods that become rows at their defaults: names or class paths.
+        adopt: Whether jobs that another suite has finished, or that are published here, are taken
+            over.
+        root: Data folder; None for the default place.
+        say: Told in lines what goes on, ``print`` for example; None for silence.
+
+    Returns:
+        The results of the suite so far, rows and seeds of earlier calls among them. A job that
+        failed is among them with its error.
+
+    Raises:
+        UserError: If something in the suite is wrong, or its data are missing.
+    """
+    told = say or (lambda line: None)
+    data = None if root is None else str(root)
+    folder = writable("runs", Path(runs))
+    whole = load_suite(suite_path(str(suite)), root=data)
+    chosen, skipped = supported(select(whole, only=only, seeds=seeds, add=add, root=data))
+    for line in skipped:
+        told(line)
+    run_suite(chosen, folder, say=told, root=data, elsewhere=adopt)
+    return results_of([folder / chosen.name])

@@ -1,0 +1,184 @@
+"""`pnnbench.train`: one training, as the jobs of a suite have it, of objects or of names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pnnbench.api.parts import method as build_method
+from pnnbench.api.parts import workload as build_workload
+from pnnbench.data.datamodule import DataModule
+from pnnbench.errors import UserError
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.platforms.base import Device
+from pnnbench.running.training import (
+    DivergedError,
+    RunState,
+    deployed,
+    fit,
+    generator_state,
+    restore_generators,
+    seed_generators,
+)
+from pnnbench.seeds import check_seed
+from pnnbench.workloads.base import Workload
+
+#: Called with (epochs done, epochs in all, mean training loss of the epoch).
+Report = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A network after its training.
+
+    Attributes:
+        workload: It, calibrated on the device it is used on, in evaluation mode.
+        method: The method that trained it.
+        tier: Name of the tier.
+        seed: Seed of the training.
+        data: Its data.
+        losses: Mean training loss of each epoch.
+        seconds: Time of the training, in s.
+        gradient_evaluations: Passes recorded for differentiation.
+        hardware_queries: Inputs measured on hardware, those of the calibration included.
+        device: The device that a method in situ has trained on; None for the ideal one.
+    """
+
+    workload: Workload
+    method: TrainingMethod
+    tier: str
+    seed: int
+    data: DataModule
+    losses: tuple[float, ...]
+    seconds: float
+    gradient_evaluations: int
+    hardware_queries: int
+    device: Device | None
+
+
+def train(
+    workload: str | Workload,
+    method: str | TrainingMethod = "bp",
+    *,
+    tier: str = "quick",
+    seed: int = 0,
+    epochs: int | None = None,
+    root: str | Path | None = None,
+    folder: str | Path | None = None,
+    report: Report | None = None,
+) -> TrainedNetwork:
+    """Trains a network, as the jobs of a suite are trained: to the same bits.
+
+    The order of the data, the method's own draws and its training device follow the seed. Batch
+    norm and full scales of the read-out are calibrated at the end. The global generators of torch,
+    Python and NumPy are afterwards where they were.
+
+    Args:
+        workload: Name, whose initial parameters follow ``seed``, or a workload; it stays as it is.
+        method: Name, for its defaults, or a method (`pnnbench.method`).
+        tier: How much to train: ``"smoke"`` (seconds), ``"quick"``, ``"standard"``, ``"paper"``; a
+            workload has some of them.
+        seed: Seed of the training, at least 0.
+        epochs: Passes over the training images, at least 1; None for those of the tier.
+        root: Data folder; None for the default place.
+        folder: Where the state is kept after each epoch, so that the same call goes on after an
+            interruption; None keeps nothing.
+        report: Called after each epoch with epochs done, epochs in all and the mean loss.
+
+    Returns:
+        The trained network, which `pnnbench.evaluate` takes.
+
+    Raises:
+        UserError: If a name or value is wrong, the method cannot train the workload, the data are
+            missing, or the loss is no longer finite.
+    """
+    check_seed("seed", seed)
+    untrained = build_workload(workload, seed) if isinstance(workload, str) else workload
+    trainer = build_method(method) if isinstance(method, str) else method
+    amount = untrained.tier(tier)
+    passes = amount.epochs if epochs is None else _whole("epochs", epochs)
+    if not trainer.supports(untrained):
+        raise UserError(
+            f"{type(trainer).__name__} cannot train {untrained.name}",
+            next_step="pnnbench list methods shows what each can train",
+        )
+    trainer.check(untrained)
+    images = data_of(untrained, tier, seed=seed, root=root)
+    before = generator_state()
+    state = RunState(report)
+    try:
+        seed_generators(seed)
+        trainer.seed, trainer.train_device = seed, seed
+        working = copy.deepcopy(untrained)
+        fit(
+            working,
+            trainer,
+            images,
+            epochs=passes,
+            folder=None if folder is None else Path(folder),
+            state=state,
+        )
+    except DivergedError as error:
+        raise UserError(
+            f"the training diverged: {error}", next_step="a smaller step: method('NAME', lr=...)"
+        ) from None
+    finally:
+        restore_generators(before)
+    trained = deployed(working, copy.deepcopy(untrained))
+    device = None if trainer.access == "in_silico" else trained.training_device(seed)
+    trained.calibrate(images.train_tensors()[0][: amount.calibration_images], device=device)
+    trained.eval()
+    return TrainedNetwork(
+        trained,
+        trainer,
+        tier,
+        seed,
+        images,
+        tuple(state.losses),
+        state.seconds,
+        state.gradient_evaluations,
+        state.hardware_queries + trained.hardware_queries - untrained.hardware_queries,
+        device,
+    )
+
+
+def _whole(name: str, value: int) -> int:
+    """An integer of at least 1; raises UserError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{name} is {value!r}", allowed="an integer, at least 1")
+    return value
+
+
+def data_of(
+    workload: Workload,
+    tier: str,
+    *,
+    seed: int = 0,
+    root: str | Path | None = None,
+) -> DataModule:
+    """The data of a workload at a tier, split and limited as those of a job.
+
+    Args:
+        workload: The workload.
+        tier: Name of the tier.
+        seed: Seed of their order.
+        root: Data folder; None for the default place.
+
+    Returns:
+        The data module.
+
+    Raises:
+        UserError: If the workload has no such tier, or the data are missing.
+    """
+    amount = workload.tier(tier)
+    return DataModule(
+        workload.data_set,
+        batch_size=amount.batch_size,
+        seed=seed,
+        holdout=amount.validation_images,
+        limit_train=amount.train_images,
+        limit_test=amount.test_images,
+        root=None if root is None else str(root),
+    )

@@ -1,0 +1,62 @@
+"""Coordinate search: one parameter at a time, and what lowers the measured loss is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+
+from pnnbench.errors import check_count
+from pnnbench.methods.candidates import CandidateMethod
+from pnnbench.methods.laws import Law, LawOf
+from pnnbench.workloads.amounts import Amount
+from pnnbench.workloads.base import Batch, Workload
+
+
+class CoordinateSearch(CandidateMethod):
+    """Stochastic coordinate search on hardware.
+
+    On each batch some parameters are chosen at random. Each is moved up, and down if that does not
+    lower the measured loss; a step that lowers it is kept. It takes one measurement of the batch,
+    and one or two for each chosen parameter, so that networks of thousands of parameters learn
+    slowly: that is what the method costs.
+
+    Args:
+        coordinates: Parameters tried on each batch, 1 to 100,000; all of them if there are fewer.
+        lr: Peak step of a control, > 0: multiples of `Workload.control_scale`, or absolute
+            (``"0.3 mA"``); it follows the schedule of the learning rate.
+        lr_digital: Peak step of a digital parameter.
+    """
+
+    # One parameter among many: a step as large as the scale is seen above the detectors' noise.
+    laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"lr": Law(0.03, 10.0)})
+    source = "Gu et al., AAAI 35, 7583 (2021), arXiv:2012.11148: sparse zeroth-order coordinates"
+
+    def __init__(self, coordinates: int = 32, lr: Amount = 1.0, lr_digital: float = 0.1) -> None:
+        super().__init__(lr, lr_digital)
+        self.coordinates = check_count("coordinates", coordinates, low=1, high=100_000)
+
+    @torch.no_grad()
+    def step(self, workload: Workload, batch: Batch) -> float:
+        """Tries some parameters.
+
+        Returns:
+            Loss at the settings that are kept.
+        """
+        sizes, trained = self.sizes(workload), self.trained(workload)
+        places = [(name, i) for name, p in trained.items() for i in range(p.numel())]
+        generator = self.generator()
+        order = torch.randperm(len(places), generator=generator)[: self.coordinates]
+        best, _ = self.measured_loss(workload, batch, {})
+        for name, i in (places[int(k)] for k in order):
+            for sign in (1.0, -1.0):
+                moved = trained[name].detach().clone()
+                moved.view(-1)[i] += sign * sizes[name]
+                loss, reached = self.measured_loss(workload, batch, {name: moved})
+                if loss < best:
+                    best = loss
+                    trained[name].copy_(reached[name])
+                    break
+        return best

@@ -1,0 +1,95 @@
+"""Drivers: the ranges over which controls are set, and the levels of a resolution in bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pnnbench.errors import UserError
+
+#: Finest resolution that single precision can tell apart.
+MAX_BITS = 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Driver:
+    """What sets one kind of control.
+
+    With b bits a driver that sets a span from end to end has levels ``span / (2^b - 1)`` apart,
+    both ends among them. A control that has a period is set anywhere in it: levels are
+    ``period / 2^b`` apart, 0 among them.
+
+    Attributes:
+        low: Least value in the unit of the control, finite.
+        high: Largest value, above that.
+        periodic: Whether both ends are the same setting; then controls may have any value.
+        exposures: How many settings the range is made of, one after another: 2 where a signed
+            control is the difference of two that are not. The span is the range over it.
+    """
+
+    low: float
+    high: float
+    periodic: bool = False
+    exposures: int = 1
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise UserError(
+                f"a driver from {self.low:g} to {self.high:g} has no levels",
+                allowed="a finite range",
+                next_step="limit the control, for rings min_current and max_current",
+            )
+
+    def holds(self, value: Tensor) -> bool:
+        """Whether all values are in the range."""
+        return self.low <= float(value.min()) and float(value.max()) <= self.high
+
+    def step(self, bits: Tensor) -> Tensor:
+        """Distance of neighbouring levels, of the shape of ``bits``; 0 for infinitely many."""
+        span = (self.high - self.low) / self.exposures
+        return span / (torch.exp2(bits) - (0.0 if self.periodic else 1.0))
+
+    def nearest(self, value: Tensor, bits: Tensor) -> Tensor:
+        """The nearest levels, with the gradient of the value itself.
+
+        Args:
+            value: Controls, any shape.
+            bits: Resolution, scalar or (C,); infinite leaves the values as they are.
+
+        Returns:
+            Of the shape of ``value``, with (C,) bits (C, *shape).
+        """
+        with torch.no_grad():
+            exact = value.double()
+            bits = bits.double().reshape(*bits.shape, *[1] * value.dim())
+            step = self.step(bits)
+            origin = 0.0 if self.periodic else self.low
+            levels = origin + step * torch.round((exact - origin) / step)
+            if not self.periodic:
+                levels = levels.clamp(self.low, self.high)
+            levels = torch.where(torch.isfinite(bits), levels, exact).to(value.dtype)
+        return _SeenThrough.apply(value, levels)
+
+    def reduced(self, value: Tensor) -> Tensor:
+        """The value in the period from ``low`` on, differentiable; as it is without a period."""
+        if not self.periodic:
+            return value
+        return self.low + torch.remainder(value - self.low, self.high - self.low)
+
+
+class _SeenThrough(torch.autograd.Function):
+    """Other values with the gradient of the first, any number of times."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, levels: Tensor) -> Tensor:
+        ctx.extra = levels.dim() - value.dim()
+        return levels.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
+        return grad.sum(tuple(range(ctx.extra))) if ctx.extra else grad, None

@@ -1,0 +1,113 @@
+"""Training in Python is training in a suite, to the same bits."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import pnnbench
+from pnnbench.records.store import read_placed
+from pnnbench.workloads.mrr import MRRDigits
+
+
+@pytest.mark.parametrize(
+    ("label", "name", "params"), [("SAT", "sat", {"rho": 0.2}), ("PAT", "pat", {})]
+)
+def test_it_gives_what_the_job_of_a_suite_gives(
+    small: Path, label: str, name: str, params: dict[str, float]
+) -> None:
+    ((path, record),) = [
+        (path, record)
+        for path, record in read_placed(small / "runs")
+        if record["job"]["method"]["label"] == label
+    ]
+    method = pnnbench.method(name, **params)
+    trained = pnnbench.train("mrr-digits", method, tier="smoke", seed=1)
+    kept = load_file(path.parent / "parameters.safetensors")
+    tensors = trained.workload.network.state_dict()
+    assert tensors.keys() == kept.keys()
+    for key, tensor in tensors.items():
+        assert torch.equal(tensor, kept[key]), key
+    assert list(trained.losses) == record["curves"]["train_loss"]
+    assert trained.gradient_evaluations == record["cost"]["gradient_evaluations"]
+    assert trained.hardware_queries == record["cost"]["hardware_queries"]
+    assert (trained.device is None) == (label == "SAT")
+    assert not trained.workload.training
+    (measured,) = pnnbench.evaluate(trained, label=label, sharpness=True).records
+    for part in ("clean", "cells", "deployments", "headline", "metric", "data", "sharpness"):
+        assert measured[part] == record[part], part
+    assert measured["training_device"] == record["training_device"]
+    assert measured["parameters"]["sha256"] == record["parameters"]["sha256"]
+    assert measured["provenance"]["method"] == record["provenance"]["method"]
+
+
+def test_objects_stay_as_they_are_and_so_do_the_global_generators() -> None:
+    workload = MRRDigits(1)
+    before = {name: tensor.clone() for name, tensor in workload.state_dict().items()}
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(5)
+    drawn = []
+    for _ in range(2):
+        states = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+        drawn.append((torch.rand(2).tolist(), random.random(), np.random.rand()))  # noqa: NPY002, S311
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])  # noqa: NPY002
+        trained = pnnbench.train(workload, "bp", tier="smoke", seed=1)
+    assert drawn[0] == drawn[1]
+    assert all(torch.equal(before[k], v) for k, v in workload.state_dict().items())
+    assert trained.workload is not workload
+    named = pnnbench.train("mrr-digits", tier="smoke", seed=1)
+    assert named.losses == trained.losses
+
+
+def test_epochs_reports_and_going_on(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    short = pnnbench.train(
+        "mrr-digits",
+        tier="smoke",
+        epochs=1,
+        folder=tmp_path,
+        report=lambda e, n, _: told.append((e, n)),
+    )
+    assert told == [(1, 1)]
+    assert len(short.losses) == 1
+    assert (tmp_path / "last.ckpt").is_file()
+    again = pnnbench.train("mrr-digits", tier="smoke", epochs=1, folder=tmp_path)
+    assert again.losses == short.losses  # finished already
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"workload": "mrr-digit"}, "did you mean 'mrr-digits'"),
+        ({"method": "st"}, "did you mean 'sat'"),
+        ({"tier": "fast"}, "unknown tier 'fast'"),
+        ({"seed": -1}, "seed is -1"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"method": "dat"}, "cannot train"),
+    ],
+)
+def test_mistakes_read(arguments: dict[str, object], text: str) -> None:
+    with pytest.raises(pnnbench.UserError) as error:
+        pnnbench.train(**{"workload": "mrr-digits", "tier": "smoke", **arguments})
+    assert text in str(error.value)
+
+
+def test_an_amount_in_another_unit_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(pnnbench.UserError, match="rad"):
+        pnnbench.train("mrr-digits", pnnbench.method("sat", rho="0.1 rad"), tier="smoke")
+
+
+def test_a_loss_that_is_no_number_reads() -> None:
+    workload = MRRDigits(0)
+    with torch.no_grad():
+        next(iter(workload.digital_parameters().values())).fill_(float("nan"))
+    with pytest.raises(pnnbench.UserError, match="the training diverged: the training loss"):
+        pnnbench.train(workload, tier="smoke")

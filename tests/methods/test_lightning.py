@@ -1,0 +1,348 @@
+"""Lightning's manners: steps, logs, callbacks and Trainer options, on a loss and on own steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torchmetrics
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    GradientAccumulationScheduler,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+    Timer,
+)
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.tuner import Tuner
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from pnnbench.data import DataModule, load
+from pnnbench.errors import UserError
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.bp import BP
+from pnnbench.methods.bp_weights import BPWeights
+from pnnbench.methods.evolution import Evolution
+from pnnbench.methods.lbfgs import LBFGS
+from pnnbench.methods.spsa import SPSA
+from pnnbench.running.training import quiet
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
+
+DIGITS = load("digits")
+WORKLOADS: list[type[Workload]] = [MRRDigits, MZIDigits]
+
+
+def small() -> Evolution:
+    return Evolution(population=2, parents=1)
+
+
+METHODS: dict[str, Callable[[], TrainingMethod]] = {"loss": BP, "step": small}
+
+
+def data() -> DataModule:
+    """5 batches for training, 3 for validation, 4 for tests."""
+    return DataModule(
+        DIGITS, batch_size=16, limit_train=80, holdout=24, limit_test=32, eval_batch_size=8
+    )
+
+
+def trainer_of(*callbacks: pl.Callback, **flags: Any) -> pl.Trainer:
+    return pl.Trainer(
+        **{
+            "callbacks": list(callbacks),
+            "accelerator": "cpu",
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "max_epochs": 2,
+            **flags,
+        }
+    )
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Any:
+    with quiet():
+        yield
+
+
+@pytest.mark.parametrize("cls", WORKLOADS)
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        ({}, 10),
+        ({"max_steps": 7}, 7),
+        ({"max_epochs": -1, "max_steps": 3}, 3),
+        ({"max_time": {"hours": 1}}, 10),
+        ({"overfit_batches": 2}, 4),
+        ({"limit_train_batches": 3}, 6),
+        ({"limit_val_batches": 1, "val_check_interval": 2}, 10),
+        ({"num_sanity_val_steps": 2}, 10),
+        ({"check_val_every_n_epoch": 2, "log_every_n_steps": 1}, 10),
+        ({"precision": "32-true"}, 10),
+        ({"precision": "64-true"}, 10),
+        ({"precision": "bf16-mixed"}, 10),
+        ({"precision": "16-mixed"}, 10),  # on a CPU Lightning takes bf16-mixed, and says so
+        ({"detect_anomaly": True}, 10),
+        ({"deterministic": True, "devices": 1}, 10),
+        ({"fast_dev_run": 2}, 2),
+    ],
+    ids=str,
+)
+def test_an_option_works(cls: type[Workload], kind: str, flags: dict[str, Any], steps: int) -> None:
+    workload, method = cls(0), METHODS[kind]()
+    before = [p.detach().clone() for p in workload.controls().values()]
+    trainer = trainer_of(method, **flags)
+    trainer.fit(workload, datamodule=data())
+    assert trainer.global_step == method.calls == steps
+    assert workload.method is None
+    for old, new in zip(before, workload.controls().values(), strict=True):
+        assert not torch.equal(old.to(new), new)
+        assert bool(new.isfinite().all())
+
+
+CLIP, ADD = {"gradient_clip_val": 0.1}, {"accumulate_grad_batches": 2}
+
+
+@pytest.mark.parametrize("make", [BP, lambda: SPSA(directions=1)], ids=["BP", "SPSA"])
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (CLIP, 10),
+        ({**CLIP, "gradient_clip_algorithm": "value"}, 10),
+        (ADD, 6),
+        ({"callbacks": [GradientAccumulationScheduler({0: 5})]}, 2),
+    ],
+    ids=["clip", "clip values", "accumulate", "accumulate by a schedule"],
+)
+def test_gradients_are_clipped_and_accumulated_where_there_are_any(
+    make: Callable[[], TrainingMethod], flags: dict[str, Any], steps: int
+) -> None:
+    method = make()
+    callbacks = [method, *flags.get("callbacks", [])]
+    trainer = trainer_of(**{**flags, "callbacks": callbacks})
+    trainer.fit(MRRDigits(0), datamodule=data())
+    assert (trainer.global_step, method.calls) == (steps, 10)
+
+
+@pytest.mark.parametrize("cls", WORKLOADS)
+@pytest.mark.parametrize(
+    ("make", "flags", "callbacks", "text"),
+    [
+        (small, CLIP, [], "Evolution takes its steps itself, so that .* no gradient to clip"),
+        (LBFGS, ADD, [], "LBFGS takes its steps itself, so that .* no gradients to accumulate"),
+        (small, {}, [GradientAccumulationScheduler({1: 2})], "no gradients to accumulate"),
+        (BP, {}, [GradientAccumulationScheduler({1: 2})], "accumulation of gradients changes"),
+        (BP, {"precision": "bf16-true"}, [], "precision is 'bf16-true'"),
+        (BP, {}, [StochasticWeightAveraging(0.1)], "StochasticWeightAveraging copies the module"),
+        (BP, {"max_epochs": -1}, [], "cosine.* needs the number of training steps"),
+        (BP, {"limit_train_batches": 0}, [], "limit_train_batches 0"),
+    ],
+)
+def test_an_option_is_refused_in_one_sentence(
+    cls: type[Workload],
+    make: Callable[[], TrainingMethod],
+    flags: dict[str, Any],
+    callbacks: list[pl.Callback],
+    text: str,
+) -> None:
+    workload = cls(0)
+    with pytest.raises(UserError, match=text):
+        trainer_of(make(), *callbacks, **flags).fit(workload, datamodule=data())
+    assert workload.method is None
+    assert workload.gradient_evaluations == workload.hardware_queries == 0
+
+
+def test_float16_is_refused_where_nothing_can_be_scaled() -> None:
+    trainer = trainer_of()
+    trainer._accelerator_connector._precision_flag = "16-mixed"
+    trainer.strategy.precision_plugin.precision = "16-mixed"
+    with pytest.raises(UserError, match="no loss to scale"):
+        small().setup(trainer, MRRDigits(0), "fit")
+
+
+def test_tuners_are_refused_in_one_sentence() -> None:
+    with pytest.raises(UserError, match="LearningRateFinder sweeps one rate"):
+        Tuner(trainer_of(BP())).lr_find(MRRDigits(0), datamodule=data())
+    with pytest.raises(UserError, match="BatchSizeFinder changes the batches"):
+        Tuner(trainer_of(BP())).scale_batch_size(MRRDigits(0), datamodule=data())
+
+
+@pytest.mark.parametrize("cls", WORKLOADS)
+def test_validate_test_and_predict_need_no_method(cls: type[Workload]) -> None:
+    workload, module = cls(0), data()
+    x, y = module.test_tensors()
+    trainer = trainer_of()
+    (tested,) = trainer.test(workload, datamodule=module, verbose=False)
+    (validated,) = trainer.validate(workload, datamodule=module, verbose=False)
+    predicted = torch.cat(trainer.predict(workload, datamodule=module))
+    workload.eval()
+    with torch.no_grad():
+        outputs = workload(x)
+    torch.testing.assert_close(predicted, outputs)
+    assert tested["test_accuracy"] == pytest.approx((outputs.argmax(1) == y).float().mean().item())
+    assert tested["test_loss"] == pytest.approx(workload.loss(outputs, (x, y)).item(), rel=1e-5)
+    assert set(validated) == {"validation_loss", "validation_accuracy"}
+    (alone,) = trainer.predict(workload, DataLoader(x, batch_size=32))
+    torch.testing.assert_close(alone, outputs)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_early_stopping_and_checkpoints_follow_what_is_monitored(kind: str, tmp_path: Path) -> None:
+    stop = EarlyStopping("validation_loss", patience=0, min_delta=math.inf)
+    kept = ModelCheckpoint(tmp_path, monitor="validation_accuracy", mode="max")
+    trainer = trainer_of(
+        METHODS[kind](), stop, kept, max_epochs=5, enable_checkpointing=True, logger=False
+    )
+    trainer.fit(MRRDigits(0), datamodule=data())
+    assert trainer.current_epoch == 1
+    assert kept.best_model_score is not None
+    assert Path(kept.best_model_path).exists()
+    assert {"train_loss", "validation_loss", "validation_accuracy"} <= set(trainer.callback_metrics)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_loggers_get_losses_metric_and_rates(kind: str, tmp_path: Path) -> None:
+    logger = CSVLogger(tmp_path)
+    trainer = trainer_of(
+        METHODS[kind](), LearningRateMonitor("step"), logger=logger, log_every_n_steps=1
+    )
+    workload = MRRDigits(0)
+    trainer.fit(workload, datamodule=data())
+    logger.finalize("success")
+    columns = Path(logger.log_dir, "metrics.csv").read_text().splitlines()[0].split(",")
+    assert {"train_loss", "validation_loss", "validation_accuracy"} <= set(columns)
+    rates = [name for name in columns if name.startswith("lr-")]
+    assert len(rates) == 2
+    assert 0.0 < trainer.callback_metrics["train_loss"].item() < 100.0
+
+
+def test_nobody_is_told_who_does_not_ask() -> None:
+    trainer = trainer_of(BP())
+    trainer.fit(MRRDigits(0), datamodule=data())
+    assert "train_loss" not in trainer.callback_metrics
+    assert "validation_loss" in trainer.callback_metrics
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_run_goes_on_from_the_middle_of_an_epoch_to_the_same_bits(
+    kind: str, tmp_path: Path
+) -> None:
+    whole = MRRDigits(0)
+    kept = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1)
+    trainer_of(METHODS[kind](), kept, enable_checkpointing=True).fit(whole, datamodule=data())
+    for path in sorted(tmp_path.glob("*step=3*")) + sorted(tmp_path.glob("*step=6*")):
+        again, method = MRRDigits(7), METHODS[kind]()
+        trainer = trainer_of(method)
+        trainer.fit(again, datamodule=data(), ckpt_path=str(path), weights_only=True)
+        assert trainer.global_step == method.calls == 10
+        for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_rates_of_own_steps_follow_the_schedule() -> None:
+    rates: list[float] = []
+
+    class Notes(pl.Callback):
+        def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    workload, method = MRRDigits(0), small()
+    trainer_of(method, Notes()).fit(workload, datamodule=data())
+    peak = method.amount("lr", workload)
+    assert rates == pytest.approx(
+        [peak * 0.5 * (1.0 + math.cos(math.pi * i / 10)) for i in range(10)]
+    )
+
+
+def test_schedules_of_epochs_are_stepped_after_each_epoch() -> None:
+    rates: list[float] = []
+
+    class Halving(Evolution):
+        def configure_optimizers(self, workload: Workload) -> Any:
+            found = super().configure_optimizers(workload)
+            schedule = torch.optim.lr_scheduler.StepLR(found["optimizer"], 1, 0.5)
+            return {
+                "optimizer": found["optimizer"],
+                "lr_scheduler": {"scheduler": schedule, "interval": "epoch"},
+            }
+
+        def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+            super().on_train_batch_start(trainer, *args)
+            rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    trainer_of(Halving(population=2, parents=1)).fit(MRRDigits(0), datamodule=data())
+    assert rates == [rates[0]] * 5 + [rates[0] / 2] * 5
+
+
+def test_plain_loaders_do() -> None:
+    x, y = data().train_tensors()
+    loader = DataLoader(TensorDataset(x, y), batch_size=20)
+    trainer = trainer_of(BP(), max_time={"minutes": 5})
+    trainer.fit(MRRDigits(0), train_dataloaders=loader, val_dataloaders=loader)
+    assert trainer.global_step == 8
+    assert any(isinstance(c, Timer) for c in trainer.callbacks)
+
+
+def test_validation_measures_what_would_be_deployed() -> None:
+    losses: list[tuple[float, float]] = []
+
+    class Compare(pl.Callback):
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            x, y = trainer.datamodule.validation_tensors()
+            with module.method.overriding(module), torch.no_grad():
+                wanted = module.loss(module(x), (x, y)).item()
+            losses.append((trainer.callback_metrics["validation_loss"].item(), wanted))
+
+    trainer_of(BPWeights(), Compare(), num_sanity_val_steps=0).fit(MRRDigits(0), datamodule=data())
+    assert len(losses) == 2
+    for found, wanted in losses:
+        assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_statistics_are_gathered_where_no_training_pass_does() -> None:
+    workload = MRRDigits(0)
+    trainer_of(small()).fit(workload, datamodule=data())
+    x, _ = data().train_tensors()
+    workload.eval()
+    with torch.no_grad():
+        deployed = workload.network.norm1.running_mean.clone()
+        workload.calibrate(x[-16:])
+    assert bool(deployed.count_nonzero())
+    assert not bool(workload.network.norm1.num_batches_tracked == 0)
+
+
+class Shares(torchmetrics.MeanMetric):
+    """Mean output over mean input, of everything at once."""
+
+    needs = ("outputs", "inputs")
+    whole = True
+
+    def update(self, outputs: Tensor, inputs: Tensor) -> None:
+        super().update(outputs.mean() / inputs.mean())
+
+
+def test_a_metric_gets_what_it_declares() -> None:
+    class Own(MRRDigits):
+        metric_name = "share"
+
+        def metric(self) -> torchmetrics.Metric:
+            return Shares()
+
+    workload, module = Own(0), data()
+    (found,) = trainer_of().test(workload, datamodule=module, verbose=False)
+    x, _ = module.test_tensors()
+    with torch.no_grad():
+        wanted = (workload.eval()(x).mean() / x.mean()).item()
+    assert found["test_share"] == pytest.approx(wanted, rel=1e-5)

@@ -1,0 +1,109 @@
+"""Workloads on the digits pass; each broken workload is told its fault in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.mrr import MRREnvironment, MRRLinear
+from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.submitting.workload_checks import WORKLOAD_CHECKS, check_workload
+from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.grid import Cell, device_axis
+from pnnbench.workloads.grid import test_devices as devices_of_tests
+from pnnbench.workloads.mrr import MRRDigits, mrr_layers
+from pnnbench.workloads.networks import DigitsNet, PhysicalNetwork
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=[w.name for w in WORKLOADS])
+def test_workloads_on_the_digits_pass_every_check(workload: type[Workload]) -> None:
+    results = check_workload(workload)
+    assert [r.message for r in results if not r.passed] == []
+    assert [r.name for r in results] == list(WORKLOAD_CHECKS)
+
+
+class NothingCounts(MRRDigits):
+    """A grid without weight."""
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        return device_axis((1.0,), devices_of_tests(1), MRREnvironment(), counts=False)
+
+
+class TrainingDevices(MRRDigits):
+    """A grid on devices that methods train on."""
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        return device_axis((1.0,), [100_000], MRREnvironment())
+
+
+class Silent(MRRDigits):
+    """A grid with a cell that perturbs nothing."""
+
+    def perturbation_grid(self, tier: str) -> list[Cell]:
+        return device_axis((0.0,), devices_of_tests(1), MRREnvironment())
+
+
+class Unseeded(MRRDigits):
+    """Initial parameters from elsewhere."""
+
+    count = 0
+
+    def build_network(self) -> PhysicalNetwork:
+        type(self).count += 1
+        network = super().build_network()
+        with torch.no_grad():
+            next(network.parameters()).add_(1e-3 * self.count)
+        return network
+
+
+class Same(MRRDigits):
+    """The same parameters for every seed."""
+
+    def build_network(self) -> PhysicalNetwork:
+        torch.manual_seed(0)
+        return super().build_network()
+
+
+class NoLoss(MRRDigits):
+    """A loss for each image."""
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return outputs.logsumexp(-1) - outputs.gather(-1, batch[1][:, None])[:, 0]
+
+
+class OnBroken(MRRDigits):
+    """A network with a layer that is read out without noise."""
+
+    def build_network(self) -> PhysicalNetwork:
+        class NoNoise(MRRLinear):
+            def read_out(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+                return y
+
+        return DigitsNet(mrr_layers()[0], lambda a, b: NoNoise(a, b))
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "words"),
+    [
+        (NothingCounts, "grid", "No cell of the grid counts"),
+        (TrainingDevices, "grid", "meets device 100000, which is no test device"),
+        (Silent, "grid", "let every cell of the grid change the transfer"),
+        (Unseeded, "same-start", "Two workloads of one seed differ"),
+        (Same, "same-start", "Workloads of two seeds are the same"),
+        (NoLoss, "loss", "give the mean over the batch"),
+        (OnBroken, "read-out-noise", "is read out without noise"),
+    ],
+)
+def test_a_broken_workload_is_told_its_fault(cls: Any, name: str, words: str) -> None:
+    found = {r.name: r.message for r in check_workload(cls) if not r.passed}
+    assert list(found) == [name]
+    assert words in found[name]
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(UserError, match="no workload"):
+        check_workload(MRRLinear)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.workloads.task_losses import (
+    check_training_step,
+    has_training_step,
+    step_loss,
+    usual_loss,
+)
+
+from .networks_of_users import Classifier, Residual, images
+
+
+def test_the_usual_losses() -> None:
+    outputs, classes = torch.randn(4, 3), torch.tensor([0, 1, 2, 1])
+    assert torch.equal(usual_loss(outputs, classes), F.cross_entropy(outputs, classes))
+    real = torch.randn(4, 3)
+    assert torch.equal(usual_loss(outputs, real), F.mse_loss(outputs, real))
+    with pytest.raises(UserError, match="one shape for both"):
+        usual_loss(outputs, real[:, 0])
+
+
+def test_a_training_step_gives_its_loss_of_given_outputs() -> None:
+    model, (x, y) = Classifier(), images(8)
+    outputs = torch.randn(8, 10, requires_grad=True)
+    loss = step_loss(model, outputs, (x, y))
+    assert torch.equal(loss, F.cross_entropy(outputs, y, label_smoothing=0.2))
+    (gradient,) = torch.autograd.grad(loss, outputs)
+    assert gradient.any()
+    # The model is as it was.
+    assert {"forward", "log", "log_dict", "print"}.isdisjoint(vars(model))
+    assert torch.equal(model(x), model.body(x))
+    assert has_training_step(model)
+    assert not has_training_step(Residual())
+
+
+class Around(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.body(batch[0]), batch[1])
+
+
+class Twice(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.mse_loss(self(batch[0]), self(batch[0]))
+
+
+class Nothing(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:  # type: ignore[override]
+        self(batch[0])
+
+
+class Mapped(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:  # type: ignore[override]
+        return {"loss": self(batch[0]).square().mean()}
+
+
+class Failing(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        raise KeyError("mine")
+
+
+def test_a_step_may_give_a_mapping_and_take_no_number() -> None:
+    outputs = torch.ones(8, 10)
+    assert float(step_loss(Mapped(), outputs, images(8))) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("cls", "words"), [(Around, "0 times"), (Twice, "2 times"), (Nothing, "NoneType, no loss")]
+)
+def test_a_step_whose_loss_cannot_be_had_asks_for_one(cls: type[nn.Module], words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        step_loss(cls(), torch.ones(8, 10), images(8))
+    assert "loss=" in caught.value.next_step
+
+
+def test_a_step_that_fails_leaves_the_model_as_it_was() -> None:
+    model = Failing()
+    with pytest.raises(KeyError, match="mine"):
+        step_loss(model, torch.ones(8, 10), images(8))
+    assert "forward" not in vars(model)
+
+
+class Manual(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+
+class Without(pl.LightningModule):
+    pass
+
+
+@pytest.mark.parametrize(("cls", "words"), [(Manual, "optimises by itself"), (Without, "no train")])
+def test_modules_without_such_a_step_are_refused_at_once(cls: type[Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_training_step(cls())
+    check_training_step(Classifier())
