@@ -105,7 +105,7 @@ def evaluate(
         require_measured(measured)
     except (DivergedError, NothingMeasuredError) as error:
         raise UserError(f"{job.title()}: {error}") from None
-    tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+    tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
     record = seal(
         {
             "schema": SCHEMA,

@@ -98,7 +98,7 @@ class Latents(DataSet):
         if images.validation_inputs is not None:
             parts.append(images.validation_inputs)
         drawn = [latent_vectors(len(part), self.size, i) for i, part in enumerate(parts)]
-        pairs = [pair for pair in zip(drawn, parts, strict=True)]
+        pairs = list(zip(drawn, parts, strict=True))
         return Arrays(self.name, *pairs[0], *pairs[1], None, *(pairs[2] if len(pairs) > 2 else ()))
 
     def _images(self) -> DataSet:

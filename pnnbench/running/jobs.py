@@ -175,7 +175,7 @@ def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
             raise UserError(problem, next_step=f"pnnbench doctor {folder}")
     workload = untrained(record, setup_of(folder, record))
     try:
-        workload.network.load_state_dict(load_file(path))
+        workload.load_tensors(load_file(path))
     except (RuntimeError, SafetensorError) as error:
         raise UserError(f"{path} does not fit {record['job']['workload']}: {error}") from None
     workload.eval()
@@ -184,7 +184,7 @@ def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
 
 def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
     """Writes the network's tensors as safetensors, in one step; returns file name and sha256."""
-    tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+    tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
     write_whole(path, to_safetensors(tensors))
     return {"file": path.name, "sha256": file_sha256(path)}
 

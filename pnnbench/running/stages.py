@@ -96,5 +96,5 @@ def _trained_until(path: Path, workload: Workload) -> tuple[Workload, int]:
     with safe_open(path, framework="pt") as kept:
         tensors = {name: kept.get_tensor(name) for name in kept.keys()}  # noqa: SIM118 - no mapping
         steps = int((kept.metadata() or {})["steps"])
-    workload.network.load_state_dict(tensors)
+    workload.load_tensors(tensors)
     return workload, steps

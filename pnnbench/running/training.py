@@ -95,7 +95,7 @@ def deployed(workload: Workload, fresh: Workload) -> Workload:
     Returns:
         ``fresh`` with the trained tensors, its controls in their range.
     """
-    fresh.network.load_state_dict(workload.network.state_dict())
+    fresh.load_tensors(workload.tensors())
     fresh.project_controls()
     return fresh
 

@@ -160,7 +160,7 @@ class EarlyStages(pl.Callback):
         try:
             path.unlink(missing_ok=True)  # what an older attempt has left there
             self.method.deploy(workload)
-            tensors = {k: v.contiguous() for k, v in workload.network.state_dict().items()}
+            tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, to_safetensors(tensors, metadata={"steps": str(step)}))
         except DiskFullError:

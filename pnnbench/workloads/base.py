@@ -308,6 +308,18 @@ class Workload(LightningSteps):
         """
         return Scale(1.0, "weight")
 
+    def tensors(self) -> dict[str, Tensor]:
+        """What is kept of a trained workload: the tensors of the network by their names."""
+        return dict(self.network.state_dict())
+
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes `tensors` back.
+
+        Raises:
+            RuntimeError: If names or shapes differ.
+        """
+        self.network.load_state_dict(dict(tensors))
+
     @property
     def n_controls(self) -> int:
         """Number of control parameters, those that are not trained included."""

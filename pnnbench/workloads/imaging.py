@@ -27,8 +27,8 @@ Batch = tuple[Tensor, Tensor]
 _JUDGE = "judge."
 
 
-def _image_set(owner: object, data_set: DataSet) -> tuple[int, int, int]:
-    """Channels, height and width of a set of square images; raises UserError for others."""
+def image_shape(owner: object, data_set: DataSet) -> tuple[int, int, int]:
+    """Channels, height and width of a set of square images; raises a UserError for others."""
     shape = data_set.image_shape if isinstance(data_set, Latents) else data_set.input_shape
     if len(shape) != 3 or shape[1] != shape[2]:
         raise UserError(
@@ -65,7 +65,7 @@ class Reconstruction:
 
     def check_data(self, data_set: DataSet) -> None:
         """Refuses what are no square images."""
-        _image_set(self, data_set)
+        image_shape(self, data_set)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of outputs (B, C, H, W) against the inputs."""
@@ -73,7 +73,7 @@ class Reconstruction:
 
     def metric(self) -> Any:
         """Mean squared error over all images, PSNR in dB, SSIM."""
-        return ReconstructionMetric(_image_set(self, self.data_set)[1])
+        return ReconstructionMetric(image_shape(self, self.data_set)[1])
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """None: no image is right or wrong."""
@@ -91,7 +91,7 @@ class _FidName:
     """Attribute that is the name of the Fréchet distance with the workload's extractor."""
 
     def __get__(self, instance: Any, owner: type) -> str:
-        return generation_names(EXTRACTORS[owner.extractor].full_name())[0]
+        return generation_names(EXTRACTORS[cast(Any, owner).extractor].full_name())[0]
 
 
 class Generation(Workload):
@@ -137,7 +137,7 @@ class Generation(Workload):
                 "has none",
                 next_step=f"name it as latents:{data_set.name},16",
             )
-        _image_set(self, data_set)
+        image_shape(self, data_set)
 
     def build_judge(self) -> Discriminator:
         """Builds the discriminator with fresh parameters from torch's global generator."""
