@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +13,10 @@ from safetensors.torch import save as to_safetensors
 
 from pnnbench.api.locating import locate
 from pnnbench.api.results import Results
-from pnnbench.api.training import TrainedNetwork, data_of
+from pnnbench.api.training import TrainedNetwork, data_of, entry_of
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
-from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
 from pnnbench.registry import proper_name
@@ -162,7 +160,7 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         cost = (network.gradient_evaluations, network.hardware_queries, network.seconds)
         return _Given(
             network.workload,
-            _entry(method),
+            entry_of(method, network.epochs / network.workload.tier(network.tier).epochs),
             {"access": method.access, "knows": list(method.told())},
             network.tier,
             network.seed,
@@ -200,13 +198,3 @@ def _devices(known: list[int], count: int | None) -> list[int]:
         allowed = f"an integer in [1, {len(known)}]" if known else "None: the grid has no devices"
         raise UserError(f"devices is {count!r}", allowed=allowed)
     return sorted(known)[:count]
-
-
-def _entry(method: TrainingMethod) -> MethodEntry:
-    """The row of a method, with all hyper-parameters that can be written down."""
-    params = {}
-    for name in inspect.signature(type(method)).parameters:
-        value = getattr(method, name, None)
-        params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    name = proper_name("methods", type(method))
-    return MethodEntry(name, name, params, 1.0)

@@ -6,13 +6,13 @@ from inspect import signature
 from typing import Any, ClassVar, Literal, Protocol, cast
 
 import lightning.pytorch as pl
-import torch
 import torchmetrics
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pnnbench.errors import UserError
 from pnnbench.workloads.classification import Batch
+from pnnbench.workloads.handing import Handing
 from pnnbench.workloads.networks import PhysicalNetwork
 
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
@@ -44,29 +44,6 @@ class AttachedMethod(Protocol):
         ...
 
 
-class _Measured:
-    """Mean loss and metric of one pass of Lightning over a set."""
-
-    def __init__(self, metric: torchmetrics.Metric) -> None:
-        self.metric = metric
-        self.needs: tuple[str, ...] = getattr(metric, "needs", ("outputs", "targets"))
-        self.whole: bool = getattr(metric, "whole", False)
-        self._kept: list[tuple[Tensor, ...]] = []
-
-    def add(self, outputs: Tensor, batch: Batch) -> None:
-        given = {"outputs": outputs, "targets": batch[1], "inputs": batch[0]}
-        taken = tuple(given[name] for name in self.needs)
-        if self.whole:
-            self._kept.append(taken)
-        else:
-            self.metric.update(*taken)
-
-    def value(self) -> Tensor:
-        if self.whole:
-            self.metric.update(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
-        return cast(Tensor, self.metric.compute())
-
-
 class LightningSteps(pl.LightningModule):
     """Training, validation, test and prediction steps around the attached training method.
 
@@ -91,7 +68,7 @@ class LightningSteps(pl.LightningModule):
         super().__init__()
         self.method: AttachedMethod | None = None
         self._last_inputs: Tensor | None = None
-        self._measured: tuple[_Measured, ...] = ()  # a tuple, since a metric is a module
+        self._measured: tuple[Handing, ...] = ()  # a tuple, since a metric is a module
 
     @property  # type: ignore[misc]  # nobody sets it
     def automatic_optimization(self) -> bool:
@@ -189,11 +166,11 @@ class LightningSteps(pl.LightningModule):
         if self.method is not None:
             self.method.deploy(self)
             self._gather()
-        self._measured = (_Measured(self.metric().to(self.device)),)
+        self._measured = (Handing(self.metric().to(self.device)),)
 
     def on_test_epoch_start(self) -> None:
         """Starts an empty metric."""
-        self._measured = (_Measured(self.metric().to(self.device)),)
+        self._measured = (Handing(self.metric().to(self.device)),)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of the ideal device on held-out images."""
@@ -206,7 +183,7 @@ class LightningSteps(pl.LightningModule):
     def _measure(self, stage: str, batch: Batch) -> Tensor:
         outputs = self(batch[0])
         loss = self.loss(outputs, batch)
-        self._measured[0].add(outputs, batch)
+        self._measured[0].update(outputs, batch[1], batch[0])
         size = len(batch[0])
         self.log(f"{stage}_loss", loss, on_step=False, on_epoch=True, batch_size=size)
         return loss
@@ -221,7 +198,7 @@ class LightningSteps(pl.LightningModule):
 
     def _log_metric(self, stage: str) -> None:
         (measured,), self._measured = self._measured, ()
-        self.log(f"{stage}_{self.metric_name}", measured.value(), prog_bar=stage == "validation")
+        self.log(f"{stage}_{self.metric_name}", measured.compute(), prog_bar=stage == "validation")
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Outputs (B, ...) of the ideal device for a batch, or for inputs alone (B, ...)."""
