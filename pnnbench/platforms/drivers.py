@@ -75,7 +75,10 @@ class Driver:
         return _SeenThrough.apply(value, levels)
 
     def reduced(self, value: Tensor) -> Tensor:
-        """The value in the period from ``low`` on, differentiable; as it is without a period."""
+        """The value in the period from ``low`` on; as it is without a period.
+
+        Differentiable except at ``low`` itself, where it jumps.
+        """
         if not self.periodic:
             return value
         return self.low + torch.remainder(value - self.low, self.high - self.low)

@@ -44,6 +44,7 @@ from pnnbench.platforms.base import (
     on_request,
 )
 from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.heaters import phase_drivers, warmed
 from pnnbench.platforms.interferometer import couplings, entries, haar_phases
 from pnnbench.platforms.mesh import (
     column_product,
@@ -79,12 +80,9 @@ class MZIEnvironment(Environment):
 
     Attributes:
         thermal_crosstalk: Share c of the phase of a heater that its neighbour in the same column
-            takes on, in [0, 0.5]; one that stands k interferometers away takes c^k, since heat
-            falls about exponentially with the distance on chips whose trenches and substrate take
-            it away. How steeply is a matter of the layout (Jacques et al., Opt. Express 27, 10456
-            (2019), who measure it between interferometers with and without trenches; Milanizadeh et
-            al., J. Lightwave Technol. 37, 1325 (2019), who take it out); no one value is the
-            nominal chip's.
+            takes on, in [0, 0.5]; one that stands k interferometers away takes c^k. The phase of a
+            heater counts from the set-up of the chip, see `pnnbench.platforms.heaters`. Law and
+            values are a choice of this project: how steeply heat falls is a matter of the layout.
     """
 
     thermal_crosstalk: float = on_request(0.0)
@@ -327,10 +325,8 @@ class MZIMesh(PhysicalLayer):
         return {"loss_db": StaticError("insertion loss of an interferometer", "dB", each, 0.0, 1e3)}
 
     def drivers(self) -> dict[str, Driver]:
-        """Heaters set one period of each phase: 4 pi of theta, in push and pull, 2 pi of others."""
-        once = Driver(-math.pi, math.pi, periodic=True)
-        twice = Driver(-2 * math.pi, 2 * math.pi, periodic=True)
-        return {"theta": twice, "phi": once, "gamma": once}
+        """Heaters set one period of each phase, see `pnnbench.platforms.heaters`."""
+        return phase_drivers(self.control_names)
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
@@ -430,20 +426,12 @@ class MZIMesh(PhysicalLayer):
         return product[0] if op.count == 1 else product.expand(op.count, -1, -1)
 
     def _warmed(self, phase: Tensor, name: str) -> Tensor:
-        """Phases (C, M) with what the other heaters of the same column add to them.
-
-        A heater stands in the middle of its range, and the heat of that is part of the set-up: what
-        leaks is what it adds or takes, its phase in one period about 0.
-        """
+        """Phases (C, M) with the heat of their neighbours; see `pnnbench.platforms.heaters`."""
         op = self.operation
         shares = None if op is None else op.environment.get("thermal_crosstalk")
         if shares is None or not bool(shares.any()):
             return phase
-        columns, tops = (torch.from_numpy(a).to(phase.device) for a in coupler_places(self.n))
-        away = (tops[:, None] - tops).abs() // 2
-        beside = (columns[:, None] == columns) & (away > 0)
-        leak = torch.where(beside, shares.reshape(-1, 1, 1).to(phase.dtype) ** away, 0.0)
-        return phase + (leak @ self.drivers()[name].reduced(phase)[..., None])[..., 0]
+        return warmed(phase, self.drivers()[name], coupler_places(self.n), shares)
 
     def forward(self, x: Tensor) -> Tensor:
         """Light through the mesh.

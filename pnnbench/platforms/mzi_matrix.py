@@ -43,6 +43,7 @@ from pnnbench.platforms.base import (
     check_target,
 )
 from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.heaters import phase_drivers, warmed
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -203,13 +204,8 @@ class MZIMatrix(PhysicalLayer):
         places = (np.zeros(k, np.int64), 2 * np.arange(k))
         if part != "s":
             places = coupler_places(self.outputs if part == "u" else self.inputs)
-        columns, tops = (torch.from_numpy(a).to(phase.device) for a in places)
-        away = (tops[:, None] - tops).abs() // 2
-        beside = (columns[:, None] == columns) & (away > 0)
-        leak = torch.where(beside, shares.reshape(-1, 1, 1).to(phase.dtype) ** away, 0.0)
-        heat = self.drivers()[name].reduced(phase)
-        warmed = phase + (leak[:, None] @ heat[..., None])[..., 0]
-        return warmed if phase.dim() == 3 or len(warmed) > 1 else warmed[0]
+        phase = phase if phase.dim() == 3 else phase[None]
+        return warmed(phase, self.drivers()[name], places, shares)
 
     def _matrix(self, errors: dict[str, Tensor], phase_of: Callable[[str], Tensor]) -> Tensor:
         """Weights (C, *shape) with errors (C, tiles, ...), of one condition without any.
@@ -336,9 +332,7 @@ class MZIMatrix(PhysicalLayer):
 
     def drivers(self) -> dict[str, Driver]:
         """Heaters set one period of each phase, as those of a mesh."""
-        once = Driver(-math.pi, math.pi, periodic=True)
-        twice = Driver(-2 * math.pi, 2 * math.pi, periodic=True)
-        return {n: twice if n.endswith("theta") else once for n in self.control_names}
+        return phase_drivers(self.control_names)
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
