@@ -45,6 +45,7 @@ from pnnbench.platforms.base import (
 )
 from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.heaters import phase_drivers, warmed
+from pnnbench.platforms.insertion_loss import LOSS_SPREAD, draw_losses, loss_law, losses
 from pnnbench.platforms.interferometer import couplings, entries, haar_phases
 from pnnbench.platforms.mesh import (
     column_product,
@@ -57,6 +58,7 @@ from pnnbench.platforms.phase_range import mesh_phases
 __all__ = [
     "COUPLERS",
     "LOSSES",
+    "LOSS_SPREAD",
     "PHASES",
     "MZIEnvironment",
     "MZIMesh",
@@ -69,9 +71,6 @@ __all__ = [
 MAX_IMBALANCE = 0.999
 #: Laws of `MZIMesh.draw_alone`.
 PHASES, COUPLERS, LOSSES = "phases", "couplers", "losses"
-#: Standard deviation of the loss of an interferometer as a share of the mean of all: what couplers
-#: and bends of one design scatter by is a part of what they lose. A choice, not a measurement.
-LOSS_SPREAD = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,7 +321,7 @@ class MZIMesh(PhysicalLayer):
         A waveguide that a column leaves alone loses the mean of all.
         """
         each = tuple(self.theta.shape)
-        return {"loss_db": StaticError("insertion loss of an interferometer", "dB", each, 0.0, 1e3)}
+        return {"loss_db": loss_law(each)}
 
     def drivers(self) -> dict[str, Driver]:
         """Heaters set one period of each phase, see `pnnbench.platforms.heaters`."""
@@ -368,9 +367,7 @@ class MZIMesh(PhysicalLayer):
             errors = self.draw_errors(severity, generator)
             return {name: errors[name] for name in ("theta", "phi")}
         if law == LOSSES:
-            z = torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
-            loss = severity * (1.0 + LOSS_SPREAD * z)
-            return {"loss_db": self.further_errors()["loss_db"].within(loss)}
+            return draw_losses(self.further_errors(), severity, generator)
         return super().draw_alone(law, severity, generator)
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -415,14 +412,11 @@ class MZIMesh(PhysicalLayer):
             coupling = couplings(errors.get("e_l", zero), errors.get("e_r", zero))
         theta, phi = torch.broadcast_tensors(theta, phi)
         couplers = self.couplers(theta, phi, coupling)
-        through = None
-        if "loss_db" in errors:
-            mean = errors["loss_db"].mean(-1, keepdim=True)
-            couplers = couplers * 10.0 ** ((mean - errors["loss_db"]) / 20.0)[:, None]
-            through = 10.0 ** (-self.n * mean[..., None] / 20.0)
-        product = self._assembled(couplers, gamma)
-        if through is not None:
-            product = product * through
+        if "loss_db" not in errors:
+            product = self._assembled(couplers, gamma)
+        else:
+            uneven, through = losses(errors["loss_db"], self.n)
+            product = self._assembled(couplers * uneven, gamma) * through
         return product[0] if op.count == 1 else product.expand(op.count, -1, -1)
 
     def _warmed(self, phase: Tensor, name: str) -> Tensor:
