@@ -84,8 +84,7 @@ class Driver:
             bits: Resolution, finite.
 
         Returns:
-            Of the same shape, 2^bits different values at most; for the period, `nearest` brought
-            into it.
+            Of the same shape: `nearest`, brought into the period, of which there are 2^bits levels.
         """
         resolution = torch.as_tensor(float(bits), dtype=torch.float64)
         levels = self.nearest(value, resolution)
