@@ -25,7 +25,8 @@ class Passes:
 
     Attributes:
         recorded: Those recorded for differentiation.
-        simulated: Those not recorded, and not made on hardware.
+        simulated: Those not recorded, and made neither on hardware nor by
+            `Workload.calibrate`, which every training ends with.
     """
 
     recorded: int = 0
@@ -52,10 +53,18 @@ def counted_passes(workload: Workload) -> Iterator[Passes]:
             passes.simulated += 1
         return physical(network, h)
 
+    def calibrate(*args: Any, **kwargs: Any) -> None:
+        before = passes.simulated
+        calibrating(*args, **kwargs)
+        passes.simulated = before
+
+    watched: Any = workload
+    calibrating, watched.calibrate = workload.calibrate, calibrate
     cls.physical = counting
     try:
         yield passes
     finally:
+        del watched.calibrate
         if own:
             cls.physical = physical
         else:
