@@ -22,8 +22,14 @@ _Hook = Callable[[nn.Module, Any, Tensor], Tensor]
 
 
 def can_check(model: nn.Module) -> bool:
-    """Whether a network is as it is measured: in evaluation, no module with another forward."""
-    return not any(module.training or "forward" in vars(module) for module in model.modules())
+    """Whether a network is as it is measured: in evaluation, and nothing hooked or hidden.
+
+    Batch-norm statistics are taken through hooks, from the whole batch.
+    """
+    return not any(
+        m.training or "forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks
+        for m in model.modules()
+    )
 
 
 @torch.no_grad()
