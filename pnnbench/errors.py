@@ -6,10 +6,12 @@ import difflib
 import errno
 import inspect
 import linecache
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,15 @@ def _near(file: str) -> str:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
         return file
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of what an error says on several lines; one line stays whole."""
+    lines = text.strip().splitlines()
+    if len(lines) < 2:
+        return text.strip()
+    paragraph = " ".join(" ".join(takewhile(str.strip, lines)).split())
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
 
 
 def line_of(function: Callable[..., Any]) -> str:
