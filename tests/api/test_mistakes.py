@@ -196,3 +196,26 @@ def test_a_bug_in_a_workload_reads_the_same_in_python(cls: type) -> None:
     text = told(lambda: pnnbench.train(cls, tier="smoke"))
     assert "test_mistakes.py, line" in text
     assert text == told(lambda: pnnbench.workload(cls))
+
+
+class BadMetric(MRRDigits):
+    def metric(self) -> Any:
+        return self.no_such_metric
+
+
+class Misspelt(MRRDigits):
+    def outcomes(self, outputs: Any, targets: Any) -> Any:
+        return outputs.argmax(9) == targets
+
+
+def test_a_metric_that_fails_is_told_with_its_place() -> None:
+    text = told(lambda: pnnbench.evaluate(BadMetric(), tier="smoke", devices=1))
+    assert "nothing could be measured" in text
+    assert "in metric: return self.no_such_metric" in text
+    assert "test_mistakes.py, line" in text
+
+
+def test_a_part_that_fails_is_a_gap_with_its_place() -> None:
+    (record,) = pnnbench.evaluate(Misspelt(), tier="smoke", devices=1).records
+    (gap,) = [gap for gap in record["gaps"] if gap["part"] == "outcomes"]
+    assert "in outcomes: return outputs.argmax(9) == targets" in gap["message"]
