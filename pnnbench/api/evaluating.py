@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as to_safetensors
+from torch import nn
 
 from pnnbench.api.locating import locate
+from pnnbench.api.parts import PHYSICAL
 from pnnbench.api.results import Results
 from pnnbench.api.training import TrainedNetwork, data_of, entry_of
 from pnnbench.data.datamodule import DataModule
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, check_kind
 from pnnbench.leaderboard.ranking import build
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
-from pnnbench.registry import proper_name
+from pnnbench.registry import proper_name, registered, registered_name
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.jobs import load_parameters, own_device
 from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
@@ -34,6 +36,7 @@ SUITE, PROTOCOL = "evaluate", "pnnbench-2"
 _COST = ("gradient_evaluations", "hardware_queries", "train_seconds")
 #: Stands for the method of a network that does not say how it was trained.
 UNKNOWN = "unknown"
+_ALLOWED = "a Workload, what pnnbench.train gives, or a name for pnnbench.load_network"
 
 
 def evaluate(
@@ -170,23 +173,32 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         )
     if isinstance(network, Workload):
         return _Given(network, MethodEntry(UNKNOWN, UNKNOWN, {}, 1.0))
-    if isinstance(network, (str, Path)):
-        found = locate(network)
-        record, job = found.record, found.record["job"]
-        workload = load_parameters(found.parameters, record)
-        row = job["method"]
-        return _Given(
-            workload,
-            MethodEntry(row["name"], row["label"], row["params"], job["epochs_factor"]),
-            record["provenance"].get("method", {}),
-            job["tier"],
-            job["seed"],
-            own_device(record, workload),
-            cost={name: record["cost"][name] for name in _COST},
+    is_network = isinstance(network, nn.Module)
+    check_kind(
+        "network",
+        network,
+        (str, Path),
+        allowed=_ALLOWED,
+        next_step=PHYSICAL if is_network else "",
+    )
+    if registered_name("workloads", str(network)) in registered("workloads"):
+        raise UserError(
+            f"{str(network)!r} names a workload, which is not trained yet",
+            allowed=_ALLOWED,
+            next_step=f"pnnbench.evaluate(pnnbench.train({str(network)!r}))",
         )
-    raise UserError(
-        f"network is {type(network).__name__}",
-        allowed="a Workload, what pnnbench.train gives, or a name for pnnbench.load_network",
+    found = locate(network)
+    record, job = found.record, found.record["job"]
+    workload = load_parameters(found.parameters, record)
+    row = job["method"]
+    return _Given(
+        workload,
+        MethodEntry(row["name"], row["label"], row["params"], job["epochs_factor"]),
+        record["provenance"].get("method", {}),
+        job["tier"],
+        job["seed"],
+        own_device(record, workload),
+        cost={name: record["cost"][name] for name in _COST},
     )
 
 

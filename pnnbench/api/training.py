@@ -72,9 +72,10 @@ class TrainedNetwork:
 
 
 def train(
-    workload: str | Workload,
-    method: str | TrainingMethod = "bp",
+    workload: str | type[Workload] | Workload | TrainedNetwork,
+    method: str | type[TrainingMethod] | TrainingMethod = "bp",
     *,
+    data: Any = None,
     tier: str = "quick",
     seed: int = 0,
     epochs: int | None = None,
@@ -89,8 +90,10 @@ def train(
     Python and NumPy are afterwards where they were.
 
     Args:
-        workload: Name, whose initial parameters follow ``seed``, or a workload; it stays as it is.
-        method: Name, for its defaults, or a method (`pnnbench.method`).
+        workload: Name or class, whose initial parameters follow ``seed``, or a workload, or a
+            trained network, which is trained on; it stays as it is.
+        method: Name or class, for its defaults, or a method (`pnnbench.method`).
+        data: Another data set than that of the named workload, as `pnnbench.workload` takes it.
         tier: How much to train: ``"smoke"`` (seconds), ``"quick"``, ``"standard"``, ``"paper"``; a
             workload has some of them.
         seed: Seed of the training, at least 0.
@@ -108,8 +111,8 @@ def train(
             missing, the folder is that of another training, or the loss is no longer finite.
     """
     check_seed("seed", seed)
-    untrained = build_workload(workload, seed) if isinstance(workload, str) else workload
-    trainer = build_method(method) if isinstance(method, str) else method
+    untrained = _untrained(workload, seed, data)
+    trainer = method if isinstance(method, TrainingMethod) else build_method(method)
     amount = untrained.tier(tier)
     passes = amount.epochs if epochs is None else _whole("epochs", epochs)
     if not trainer.supports(untrained):
@@ -159,6 +162,22 @@ def train(
         state.hardware_queries + trained.hardware_queries - untrained.hardware_queries,
         device,
     )
+
+
+def _untrained(
+    given: str | type[Workload] | Workload | TrainedNetwork, seed: int, data: Any
+) -> Workload:
+    """The workload that is meant; raises UserError for anything else."""
+    found = given.workload if isinstance(given, TrainedNetwork) else given
+    if not isinstance(found, Workload):
+        return build_workload(found, seed, **({} if data is None else {"data": data}))
+    if data is not None:
+        raise UserError(
+            f"data are given beside {type(found).__name__}, which has been built with its own",
+            allowed="data= beside the name of a workload",
+            next_step="pnnbench.train(pnnbench.workload(NAME, data=...), ...)",
+        )
+    return found
 
 
 def _whole(name: str, value: int) -> int:
