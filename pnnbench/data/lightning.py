@@ -60,7 +60,8 @@ class DataModuleSet(DataSet):
 
         Raises:
             UserError: If a loader is missing, there are several for one part, its sampler does not
-                say which items it draws from, items do not fit, or parts share items.
+                say which items it draws from, items do not fit, parts share items, or no training
+                item is of a class of another part.
         """
         loaders: dict[str, DataLoader[Any]] = {}
         found: dict[str, tuple[Tensor, Tensor]] = {}
@@ -99,7 +100,16 @@ class DataModuleSet(DataSet):
             found = getattr(self.module, name, None)
             if isinstance(found, int) and not isinstance(found, bool):
                 return found
-        return max(2, 1 + max(int(part.max()) for part in targets))
+        known = set(targets[0].unique().tolist())
+        for part in targets[1:]:
+            if unseen := sorted(set(part.unique().tolist()) - known):
+                raise UserError(
+                    f"{self.name} has no training item of class {', '.join(map(str, unseen))}, "
+                    "which its other parts have",
+                    allowed="classes of the training set",
+                    next_step="number the classes of all parts alike, or say num_classes",
+                )
+        return max(2, 1 + max(known))
 
     def _loader(self, part: str) -> DataLoader[Any] | None:
         """The loader of one part; None where the module has none."""

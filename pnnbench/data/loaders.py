@@ -73,10 +73,16 @@ def items_of(loader: DataLoader[Any], where: str) -> Iterable[Any]:
     """The items of a loader in the order of its data set, as its own collation makes them.
 
     Raises:
-        UserError: As `indices_of`.
+        UserError: As `indices_of`, or if the items are a stream that does not say where it ends.
     """
     data = loader.dataset
     if isinstance(data, IterableDataset):
+        if not hasattr(data, "__len__"):
+            raise UserError(
+                f"{where} reads a {type(data).__name__} without a length: a stream may never end",
+                allowed="a data set with __len__",
+                next_step="give the class a __len__, or collect what it yields in a TensorDataset",
+            )
         items: Iterable[Any] = iter(data)
     else:
         items = (data[i] for i in indices_of(loader, where))

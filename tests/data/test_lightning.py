@@ -93,6 +93,15 @@ class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter([(np.full(3, float(i)), float(i)) for i in range(6)])
 
+    def __len__(self) -> int:
+        return 6
+
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        while True:
+            yield np.ones(3), 0
+
 
 def module(
     dataset: Any, held: Any = None, held_loader: Any = None, **loader: Any
@@ -196,3 +205,18 @@ def test_a_class_that_needs_arguments_is_told():
     with pytest.raises(UserError, match=r"Needs cannot be made without arguments"):
         resolve_data(Needs)
     assert load(Needs(3)).n_classes == 3
+
+
+def test_a_stream_without_an_end_is_told_before_it_is_read():
+    with pytest.raises(UserError, match="Endless without a length"):
+        resolve_data(module(Endless())).read()
+
+
+def test_classes_that_no_training_item_has_are_told():
+    items = module(Items(lambda i: (np.ones(2) * i, i % 2)))
+    held = Items(lambda i: (np.ones(2) * (i + 50), 4 + i % 2))
+    items.val_dataloader = lambda: DataLoader(held)
+    with pytest.raises(UserError, match="no training item of class 4, 5"):
+        resolve_data(items).read()
+    items.num_classes = 6
+    assert resolve_data(items).read().n_classes == 6
