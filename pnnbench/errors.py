@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import errno
+import inspect
 import linecache
+import re
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +165,60 @@ def kind_word(value: Any) -> str:
     return words.get(kind, f"a {kind.__name__}")
 
 
+def check_kind(
+    name: str,
+    value: Any,
+    kinds: type | tuple[type, ...],
+    *,
+    allowed: str,
+    next_step: str = "",
+) -> None:
+    """Checks of which kind an argument is.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        kinds: What it may be; a truth value counts as no number, and an empty text as no text.
+        allowed: The same in words.
+        next_step: The command or edit that gets the user on.
+
+    Raises:
+        UserError: If it is something else.
+    """
+    if isinstance(value, kinds) and not isinstance(value, bool) and value != "":
+        return
+    if isinstance(value, type):
+        said = f"the class {value.__name__}"
+    elif value is None or isinstance(value, (bool, int, float, str)):
+        said = repr(value)
+    else:
+        said = kind_word(value)
+    raise UserError(f"{name} is {said}", allowed=allowed, next_step=next_step)
+
+
+def check_texts(name: str, value: Any, what: str) -> list[str]:
+    """Checks that an argument is texts; one text is a list of one.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        what: What the texts are, in words.
+
+    Returns:
+        The texts.
+
+    Raises:
+        UserError: If it is something else, or one of them is.
+    """
+    allowed = f"a list of {what}, or one of them"
+    if isinstance(value, str):
+        return [value]
+    check_kind(name, value, (list, tuple, set, frozenset), allowed=allowed)
+    for one in value:
+        check_kind(f"{name}: an entry", one, str, allowed=allowed)
+    return list(value)
+
+
 def own_frames(error: BaseException, count: int = 2) -> list[str]:
     """The last places in the user's own files that an error passed through.
 
@@ -176,25 +233,44 @@ def own_frames(error: BaseException, count: int = 2) -> list[str]:
         Lines such as ``"my_method.py, line 12, in loss: return moved"``, outermost first. The
         place of a syntax error comes last.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    modules = [f.f_globals.get("__name__", "") for f, _ in traceback.walk_tb(error.__traceback__)]
-    own = [
-        frame
-        for frame, module in zip(frames, modules, strict=True)
-        if str(module).partition(".")[0] not in _LIBRARIES and not _is_standard(frame.filename)
-    ]
+    own = _own(error)
     syntax = isinstance(error, SyntaxError) and error.filename is not None
     chosen = own[-(count - syntax) :] if count > syntax else []
-    chosen = chosen or ([] if syntax else frames[-1:])
-    lines = [
-        f"{_near(f.filename)}, line {f.lineno}, in {f.name}: {(f.line or '').strip()}"
-        for f in chosen
-    ]
+    chosen = chosen or ([] if syntax else traceback.extract_tb(error.__traceback__)[-1:])
+    lines = [_place(frame) for frame in chosen]
     if isinstance(error, SyntaxError) and error.filename is not None:
         number = error.lineno or 0
         text = error.text or linecache.getline(error.filename, number)
         lines.append(f"{_near(error.filename)}, line {number}: {text.strip()}")
     return lines
+
+
+def own_place(error: BaseException) -> str:
+    """The last place in the user's own files that an error passed through, as `own_frames`.
+
+    Args:
+        error: The error, raised.
+
+    Returns:
+        The place in one line; empty where no file of the user's took part.
+    """
+    own = _own(error)
+    return _place(own[-1]) if own else ""
+
+
+def _own(error: BaseException) -> list[traceback.FrameSummary]:
+    frames = traceback.extract_tb(error.__traceback__)
+    modules = [f.f_globals.get("__name__", "") for f, _ in traceback.walk_tb(error.__traceback__)]
+    return [
+        frame
+        for frame, module in zip(frames, modules, strict=True)
+        if str(module).partition(".")[0] not in _LIBRARIES and not _is_standard(frame.filename)
+    ]
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    line = (frame.line or "").strip()
+    return f"{_near(frame.filename)}, line {frame.lineno}, in {frame.name}: {line}"
 
 
 def _is_standard(file: str) -> bool:
@@ -212,6 +288,21 @@ def _near(file: str) -> str:
         return file
 
 
+def first_sentence(text: str) -> str:
+    """The first sentence of what an error says on several lines; one line stays whole."""
+    lines = text.strip().splitlines()
+    if len(lines) < 2:
+        return text.strip()
+    paragraph = " ".join(" ".join(takewhile(str.strip, lines)).split())
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """Where a function of the user's own begins: file and line."""
+    code = inspect.unwrap(function).__code__
+    return f"{_near(code.co_filename)}, line {code.co_firstlineno}"
+
+
 def failure_text(error: BaseException) -> str:
     """Says what an error is and where in the user's own files it came from.
 
@@ -226,6 +317,27 @@ def failure_text(error: BaseException) -> str:
         return str(error)
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     return "\n".join([said[:1000], *(f"  {line[:300]}" for line in own_frames(error))])
+
+
+@contextmanager
+def own_code(what: str, next_step: str = "") -> Iterator[None]:
+    """Context in which code of the user's own runs, which may raise whatever it likes.
+
+    Args:
+        what: What could not be done, such as ``"Net cannot be built"``.
+        next_step: The command or edit that gets the user on.
+
+    Raises:
+        UserError: As it was raised, or in place of any other exception, with its place.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{what}: {type(error).__name__}: {failure_text(error)}", next_step=next_step
+        ) from error
 
 
 def check_range(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, failure_text, kind_word, unknown_name
+from pnnbench.errors import UserError, kind_word, own_code, unknown_name
 from pnnbench.lookup import KINDS as KINDS
 from pnnbench.lookup import check_name as check_name
 from pnnbench.lookup import is_path as is_path
@@ -159,13 +159,10 @@ def method_parameters(
             next_step=hint,
         )
     try:
-        cls(**full)
+        with own_code(f"{cls.__name__} cannot be built"):
+            cls(**full)
     except UserError as error:
         raise UserError(
             f"{prefix}{error.what}", allowed=error.allowed, next_step=error.next_step
         ) from None
-    except Exception as error:  # a mistake in somebody's constructor
-        raise UserError(
-            f"{prefix}{cls.__name__} cannot be built: {type(error).__name__}: {failure_text(error)}"
-        ) from error
     return full

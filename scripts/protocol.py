@@ -466,7 +466,7 @@ def free_space() -> list[Choice]:
             f"{levels(freespace.WEIGHT_ERRORS)} of full modulation count, "
             f"{levels(freespace.WEIGHT_ERRORS_SHOWN)} is shown",
             "the law that NAT and SAT train for; modulators of three bits or more cost less than "
-            "three points and are no axis",
+            "three points and carry no weight: `axes: [control-bits]` measures them",
             T + "workloads/test_freespace.py::"
             "test_weight_errors_are_the_noise_of_noise_aware_training_by_another_draw",
         ),

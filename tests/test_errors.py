@@ -13,6 +13,7 @@ from pnnbench.errors import (
     did_you_mean,
     disk_full,
     failure_text,
+    first_sentence,
     fold,
     kind_word,
     own_frames,
@@ -108,3 +109,16 @@ def test_frames_of_libraries_are_left_out(tmp_path: Path) -> None:
     # The call goes through torch before it comes back to the user's own forward.
     (line,) = own_frames(raised(torch.nn.Sequential(names["Bad"]()), torch.zeros(1)), 1)
     assert line.endswith("mine.py, line 3, in forward: return x + nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("one. two", "one. two"),
+        ("one line\nand its end. More.\n\nThe rest", "one line and its end."),
+        ("\n  a title\n\n  * an item", "a title"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_of_several_lines(text: str, first: str) -> None:
+    assert first_sentence(text) == first

@@ -78,6 +78,7 @@ def test_without_mnist_a_script_says_so_before_it_works(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setattr("pnnbench.data.sets._MADE", {})  # what other tests have read
     monkeypatch.delenv("PNNBENCH_DATA", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     status, out, said = run(command, monkeypatch, capsys)

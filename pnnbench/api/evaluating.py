@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as to_safetensors
+from torch import nn
 
 from pnnbench.api.locating import locate
+from pnnbench.api.parts import PHYSICAL
 from pnnbench.api.results import Results
-from pnnbench.api.training import TrainedNetwork, data_of
+from pnnbench.api.training import TrainedNetwork, data_of, entry_of
 from pnnbench.data.datamodule import DataModule
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, check_kind
 from pnnbench.leaderboard.ranking import build
-from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
-from pnnbench.registry import proper_name
+from pnnbench.registry import proper_name, registered, registered_name
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.jobs import load_parameters, own_device
 from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
@@ -36,6 +36,7 @@ SUITE, PROTOCOL = "evaluate", "pnnbench-2"
 _COST = ("gradient_evaluations", "hardware_queries", "train_seconds")
 #: Stands for the method of a network that does not say how it was trained.
 UNKNOWN = "unknown"
+_ALLOWED = "a Workload, what pnnbench.train gives, or a name for pnnbench.load_network"
 
 
 def evaluate(
@@ -162,7 +163,7 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         cost = (network.gradient_evaluations, network.hardware_queries, network.seconds)
         return _Given(
             network.workload,
-            _entry(method),
+            entry_of(method, network.epochs / network.workload.tier(network.tier).epochs),
             {"access": method.access, "knows": list(method.told())},
             network.tier,
             network.seed,
@@ -172,23 +173,32 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         )
     if isinstance(network, Workload):
         return _Given(network, MethodEntry(UNKNOWN, UNKNOWN, {}, 1.0))
-    if isinstance(network, (str, Path)):
-        found = locate(network)
-        record, job = found.record, found.record["job"]
-        workload = load_parameters(found.parameters, record)
-        row = job["method"]
-        return _Given(
-            workload,
-            MethodEntry(row["name"], row["label"], row["params"], job["epochs_factor"]),
-            record["provenance"].get("method", {}),
-            job["tier"],
-            job["seed"],
-            own_device(record, workload),
-            cost={name: record["cost"][name] for name in _COST},
+    is_network = isinstance(network, nn.Module)
+    check_kind(
+        "network",
+        network,
+        (str, Path),
+        allowed=_ALLOWED,
+        next_step=PHYSICAL if is_network else "",
+    )
+    if registered_name("workloads", str(network)) in registered("workloads"):
+        raise UserError(
+            f"{str(network)!r} names a workload, which is not trained yet",
+            allowed=_ALLOWED,
+            next_step=f"pnnbench.evaluate(pnnbench.train({str(network)!r}))",
         )
-    raise UserError(
-        f"network is {type(network).__name__}",
-        allowed="a Workload, what pnnbench.train gives, or a name for pnnbench.load_network",
+    found = locate(network)
+    record, job = found.record, found.record["job"]
+    workload = load_parameters(found.parameters, record)
+    row = job["method"]
+    return _Given(
+        workload,
+        MethodEntry(row["name"], row["label"], row["params"], job["epochs_factor"]),
+        record["provenance"].get("method", {}),
+        job["tier"],
+        job["seed"],
+        own_device(record, workload),
+        cost={name: record["cost"][name] for name in _COST},
     )
 
 
@@ -200,13 +210,3 @@ def _devices(known: list[int], count: int | None) -> list[int]:
         allowed = f"an integer in [1, {len(known)}]" if known else "None: the grid has no devices"
         raise UserError(f"devices is {count!r}", allowed=allowed)
     return sorted(known)[:count]
-
-
-def _entry(method: TrainingMethod) -> MethodEntry:
-    """The row of a method, with all hyper-parameters that can be written down."""
-    params = {}
-    for name in inspect.signature(type(method)).parameters:
-        value = getattr(method, name, None)
-        params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    name = proper_name("methods", type(method))
-    return MethodEntry(name, name, params, 1.0)

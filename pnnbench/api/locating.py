@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pnnbench.errors import UserError, did_you_mean, fold
+from pnnbench.errors import UserError, check_kind, did_you_mean, fold
 from pnnbench.records.parameters import FOLDER, find_parameters, read_parameters, record_of
 from pnnbench.records.runs import ALLOWED, find_run, list_runs, names_of
 from pnnbench.records.store import read_record
@@ -75,6 +75,8 @@ def locate(source: str | Path | Mapping[str, Any], runs: str | Path = "runs") ->
 def _record_path(source: str | Path | Mapping[str, Any], runs: Path) -> Path:
     if isinstance(source, Mapping):
         return _of_record(source, runs)
+    step = "pnnbench.load_network(results.records[0]) for a run of some Results"
+    check_kind("network", source, (str, Path), allowed=NAMED, next_step=step)
     given = Path(source)
     if given.suffix == ".safetensors":
         if not given.is_file():

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, failure_text
+from pnnbench.errors import check_kind
 
 if TYPE_CHECKING:
     from pnnbench.data.arrays import Arrays
@@ -14,12 +14,18 @@ if TYPE_CHECKING:
     from pnnbench.workloads.base import Workload
 
 
-def method(name: str, **params: Any) -> TrainingMethod:
+#: The way from a torch network to a workload.
+PHYSICAL = "pnnbench.physical(model, 'mrr', data='digits') makes a workload of a torch network"
+#: What a workload and a method may be named by.
+_NAMED = "a name, see pnnbench.list_{}(), a class path, or a class derived from pnnbench.{}"
+
+
+def method(name: str | type[TrainingMethod], **params: Any) -> TrainingMethod:
     """Builds a training method.
 
     Args:
         name: Registered name (`pnnbench.list_methods`), in any case and with ``-`` or ``_``, or
-            the path ``package.module.Class`` of a class of your own.
+            the path ``package.module.Class`` of a class of your own, or such a class.
         **params: Hyper-parameters that differ from the defaults; strengths in multiples of the
             workload's own scale, or texts with a unit such as ``"0.04 mA"``.
 
@@ -30,19 +36,23 @@ def method(name: str, **params: Any) -> TrainingMethod:
         UserError: If there is no such method, or a hyper-parameter is unknown, of the wrong type or
             out of range.
     """
+    from pnnbench.methods.base import TrainingMethod
     from pnnbench.registry import method_class, method_parameters
 
+    if isinstance(name, type) and issubclass(name, TrainingMethod):
+        return name(**method_parameters(name, params))
+    check_kind("method", name, str, allowed=_NAMED.format("methods", "TrainingMethod"))
     cls = method_class(name)
     return cls(**method_parameters(cls, params))
 
 
-def workload(name: str, init_seed: int = 0, **options: Any) -> Workload:
+def workload(name: str | type[Workload], init_seed: int = 0, **options: Any) -> Workload:
     """Builds an untrained workload: a network on a platform with its task.
 
     Args:
-        name: Registered name (`pnnbench.list_workloads`) or class path, as in `method`.
+        name: Registered name (`pnnbench.list_workloads`), class path or class, as in `method`.
         init_seed: Seed of the initial parameters, at least 0.
-        **options: What else the class takes.
+        **options: What else the class takes, ``data`` for example.
 
     Returns:
         The workload, a LightningModule.
@@ -50,20 +60,25 @@ def workload(name: str, init_seed: int = 0, **options: Any) -> Workload:
     Raises:
         UserError: If there is no such workload, or it cannot be built so.
     """
+    from torch import nn
+
     from pnnbench.registry import workload_class
+    from pnnbench.running.resolving import build
     from pnnbench.seeds import check_seed
+    from pnnbench.workloads.base import Workload
 
     check_seed("init_seed", init_seed)
-    cls = workload_class(name)
-    try:
-        return cls(init_seed, **options)
-    except UserError:
-        raise
-    except Exception as error:  # a mistake in somebody's constructor, or an unknown option
-        raise UserError(
-            f"{cls.__name__} cannot be built: {type(error).__name__}: {failure_text(error)}",
-            next_step=f"help({cls.__module__}.{cls.__name__})",
-        ) from error
+    if isinstance(name, type) and issubclass(name, Workload):
+        return build(name, init_seed, **options)
+    network = issubclass(name if isinstance(name, type) else type(name), nn.Module)
+    check_kind(
+        "workload",
+        name,
+        str,
+        allowed=_NAMED.format("workloads", "Workload"),
+        next_step=PHYSICAL if network else "",
+    )
+    return build(workload_class(name), init_seed, **options)
 
 
 def load_data(name: str, root: str | Path | None = None, *, download: bool = False) -> Arrays:

@@ -49,7 +49,7 @@ def run(
     told = say or (lambda line: None)
     data = None if root is None else str(root)
     folder = writable("runs", Path(runs))
-    whole = load_suite(suite_path(str(suite)), root=data)
+    whole = load_suite(suite_path(suite), root=data)
     chosen, skipped = supported(select(whole, only=only, seeds=seeds, add=add, root=data))
     for line in skipped:
         told(line)

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import UserError, check_kind, unknown_name
 from pnnbench.registry import BOARDS, SUITES
 
 if TYPE_CHECKING:
     from pnnbench.leaderboard.model import Table
+
+#: What names records.
+_FOLDERS = "the path of a folder of runs or of a board, or the name of a board: 'quickstart'"
 
 
 def board_folders(given: Sequence[str | Path] = ()) -> list[Path]:
@@ -25,7 +28,7 @@ def board_folders(given: Sequence[str | Path] = ()) -> list[Path]:
         they are named.
     """
     if given:
-        return [_folder(Path(g)) for g in given]
+        return [_folder(g) for g in given]
     if Path("runs").is_dir():
         return [Path("runs")]
     for home in (Path("leaderboards"), BOARDS):
@@ -35,8 +38,10 @@ def board_folders(given: Sequence[str | Path] = ()) -> list[Path]:
     return []
 
 
-def _folder(given: Path) -> Path:
+def _folder(given: str | Path) -> Path:
     """A folder, or the board that comes with the project and has this name."""
+    check_kind("folder", given, (str, Path), allowed=_FOLDERS)
+    given = Path(given)
     shipped = BOARDS / given
     return shipped if not given.exists() and (shipped / "records").is_dir() else given
 

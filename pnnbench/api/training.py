@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as to_safetensors
 
 from pnnbench.api.parts import method as build_method
 from pnnbench.api.parts import workload as build_workload
@@ -13,6 +19,9 @@ from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
+from pnnbench.records.store import write_whole
+from pnnbench.registry import proper_name
+from pnnbench.running.entries import MethodEntry
 from pnnbench.running.training import (
     DivergedError,
     RunState,
@@ -27,6 +36,8 @@ from pnnbench.workloads.base import Workload
 
 #: Called with (epochs done, epochs in all, mean training loss of the epoch).
 Report = Callable[[int, int, float], None]
+#: File in the folder of a training that says which one it is.
+NAME = "training.json"
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class TrainedNetwork:
         method: The method that trained it.
         tier: Name of the tier.
         seed: Seed of the training.
+        epochs: Passes over the training images.
         data: Its data.
         losses: Mean training loss of each epoch.
         seconds: Time of the training, in s.
@@ -50,6 +62,7 @@ class TrainedNetwork:
     method: TrainingMethod
     tier: str
     seed: int
+    epochs: int
     data: DataModule
     losses: tuple[float, ...]
     seconds: float
@@ -59,9 +72,10 @@ class TrainedNetwork:
 
 
 def train(
-    workload: str | Workload,
-    method: str | TrainingMethod = "bp",
+    workload: str | type[Workload] | Workload | TrainedNetwork,
+    method: str | type[TrainingMethod] | TrainingMethod = "bp",
     *,
+    data: Any = None,
     tier: str = "quick",
     seed: int = 0,
     epochs: int | None = None,
@@ -76,15 +90,17 @@ def train(
     Python and NumPy are afterwards where they were.
 
     Args:
-        workload: Name, whose initial parameters follow ``seed``, or a workload; it stays as it is.
-        method: Name, for its defaults, or a method (`pnnbench.method`).
+        workload: Name or class, whose initial parameters follow ``seed``, or a workload, or a
+            trained network, which is trained on; it stays as it is.
+        method: Name or class, for its defaults, or a method (`pnnbench.method`).
+        data: Another data set than that of the named workload, as `pnnbench.workload` takes it.
         tier: How much to train: ``"smoke"`` (seconds), ``"quick"``, ``"standard"``, ``"paper"``; a
             workload has some of them.
         seed: Seed of the training, at least 0.
         epochs: Passes over the training images, at least 1; None for those of the tier.
         root: Data folder; None for the default place.
         folder: Where the state is kept after each epoch, so that the same call goes on after an
-            interruption; None keeps nothing.
+            interruption; None keeps nothing. It belongs to one training.
         report: Called after each epoch with epochs done, epochs in all and the mean loss.
 
     Returns:
@@ -92,11 +108,11 @@ def train(
 
     Raises:
         UserError: If a name or value is wrong, the method cannot train the workload, the data are
-            missing, or the loss is no longer finite.
+            missing, the folder is that of another training, or the loss is no longer finite.
     """
     check_seed("seed", seed)
-    untrained = build_workload(workload, seed) if isinstance(workload, str) else workload
-    trainer = build_method(method) if isinstance(method, str) else method
+    untrained = _untrained(workload, seed, data)
+    trainer = method if isinstance(method, TrainingMethod) else build_method(method)
     amount = untrained.tier(tier)
     passes = amount.epochs if epochs is None else _whole("epochs", epochs)
     if not trainer.supports(untrained):
@@ -106,6 +122,9 @@ def train(
         )
     trainer.check(untrained)
     images = data_of(untrained, tier, seed=seed, root=root)
+    place = None if folder is None else Path(folder)
+    if place is not None:
+        _claim(place, _identity(untrained, trainer, tier, seed, passes, images))
     before = generator_state()
     state = RunState(report)
     try:
@@ -117,7 +136,7 @@ def train(
             trainer,
             images,
             epochs=passes,
-            folder=None if folder is None else Path(folder),
+            folder=place,
             state=state,
         )
     except DivergedError as error:
@@ -135,6 +154,7 @@ def train(
         trainer,
         tier,
         seed,
+        passes,
         images,
         tuple(state.losses),
         state.seconds,
@@ -144,11 +164,83 @@ def train(
     )
 
 
+def _untrained(
+    given: str | type[Workload] | Workload | TrainedNetwork, seed: int, data: Any
+) -> Workload:
+    """The workload that is meant; raises UserError for anything else."""
+    found = given.workload if isinstance(given, TrainedNetwork) else given
+    if not isinstance(found, Workload):
+        return build_workload(found, seed, **({} if data is None else {"data": data}))
+    if data is not None:
+        raise UserError(
+            f"data are given beside {type(found).__name__}, which has been built with its own",
+            allowed="data= beside the name of a workload",
+            next_step="pnnbench.train(pnnbench.workload(NAME, data=...), ...)",
+        )
+    return found
+
+
 def _whole(name: str, value: int) -> int:
     """An integer of at least 1; raises UserError for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UserError(f"{name} is {value!r}", allowed="an integer, at least 1")
     return value
+
+
+def entry_of(method: TrainingMethod, epochs_factor: float = 1.0) -> MethodEntry:
+    """The row of a method, with all hyper-parameters that can be written down."""
+    params = {}
+    for name in inspect.signature(type(method)).parameters:
+        value = getattr(method, name, None)
+        params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    name = proper_name("methods", type(method))
+    return MethodEntry(name, name, params, epochs_factor)
+
+
+def _identity(
+    workload: Workload,
+    method: TrainingMethod,
+    tier: str,
+    seed: int,
+    epochs: int,
+    data: DataModule,
+) -> dict[str, Any]:
+    """What decides a training, as plain values."""
+    start = to_safetensors({k: v.contiguous() for k, v in workload.network.state_dict().items()})
+    row = entry_of(method)
+    return {
+        "workload": proper_name("workloads", type(workload)),
+        "parameters at the start": hashlib.sha256(start).hexdigest(),
+        "method": row.name,
+        "hyper-parameters": dict(row.params),
+        "tier": tier,
+        "seed": seed,
+        "epochs": epochs,
+        "data": data.arrays.fingerprint,
+        "devices": workload.devices.describe(),
+    }
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Says in a folder which training it is for; refuses that of another one."""
+    path, identity = folder / NAME, json.loads(json.dumps(identity))
+    advice = "give each training a folder of its own, or remove this one"
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differing = [key for key, value in identity.items() if found.get(key) != value]
+        except (AttributeError, ValueError):
+            raise UserError(f"{path} cannot be read", next_step=advice) from None
+        if differing:
+            raise UserError(
+                f"{folder} holds another training: {', '.join(differing)} differ",
+                next_step=advice,
+            )
+        return
+    if (folder / "last.ckpt").exists():
+        raise UserError(f"{folder} holds a training without {NAME}", next_step=advice)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(identity, indent=1, sort_keys=True) + "\n").encode())
 
 
 def data_of(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.api.folders import writable
+from pnnbench.errors import check_texts
 from pnnbench.leaderboard.tuning import row_tuning
 from pnnbench.running.measuring import Share, no_share
 from pnnbench.running.search_file import (
@@ -92,7 +93,8 @@ def prepare(
         UserError: If something in the suite is wrong, no row is marked as tuned, or it is one of
             the installed package.
     """
-    path = suite_path(str(suite))
+    only = check_texts("only", only, "labels of rows")
+    path = suite_path(suite)
     checked, skipped = supported(load_suite(path, root=root))
     rows = searched_rows(checked)
     if only:

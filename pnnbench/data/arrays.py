@@ -16,6 +16,8 @@ from pnnbench.errors import UserError
 
 #: Seed of the order in which sets are mixed.
 MIXING_SEED = 20250101
+#: What is said of texts in place of numbers.
+TEXTS = "texts; number them with np.unique(y, return_inverse=True)"
 #: Names under which the parts enter the fingerprint; they are those of the first data sets.
 _DIGESTED = {
     "train_inputs": "train_images",
@@ -48,6 +50,13 @@ def digest_arrays(arrays: Iterable[tuple[str, Tensor]]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def is_text(array: np.ndarray[Any, Any]) -> bool:
+    """Whether an array holds texts, by its type or by its first entry."""
+    if array.dtype == np.object_:
+        return isinstance(next(iter(array.flat), None), (str, bytes))
+    return array.dtype.kind in "UST"
+
+
 def as_tensor(values: Any) -> Tensor:
     """Makes a CPU tensor of a tensor or of an array.
 
@@ -62,6 +71,8 @@ def as_tensor(values: Any) -> Tensor:
         found = values.detach().cpu()
         return found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no such type
     array = np.asarray(values)
+    if is_text(array):
+        raise TypeError(TEXTS)
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from pnnbench.errors import UserError, failure_text, kind_word
+from pnnbench.errors import UserError, kind_word, own_code
 
 if TYPE_CHECKING:
     from pnnbench.data.arrays import Arrays
+
+
+_UNSTATED = object()
 
 
 class _Read:
@@ -114,20 +118,36 @@ class DataSet:
         from pnnbench.data.arrays import Arrays
 
         try:
-            found = self.load(root, download)
-        except UserError:
-            raise
-        except Exception as error:  # whatever somebody's own class raises
+            inspect.signature(self.load).bind(root, download)
+        except TypeError:
             raise UserError(
-                f"data {self.name!r} cannot be read: {type(error).__name__}: {failure_text(error)}",
-                next_step="mend the data set, or the files that it reads",
-            ) from error
+                f"load of the data set {self.name!r} takes {inspect.signature(self.load)}",
+                allowed="load takes (root, download)",
+                next_step="def load(self, root=None, download=False):",
+            ) from None
+        advice = "mend the data set, or the files that it reads"
+        with own_code(f"data {self.name!r} cannot be read", advice):
+            found = self.load(root, download)
         if not isinstance(found, Arrays):
             raise UserError(
                 f"load() of the data set {self.name!r} gives {kind_word(found)}",
                 allowed="pnnbench.data.Arrays",
             )
+        for name in ("input_shape", "n_classes"):
+            stated, loaded = self._stated(name), getattr(found, name)
+            if stated is not _UNSTATED and stated != loaded:
+                raise UserError(
+                    f"the data set {self.name!r} states {name} = {stated!r}, and loads {loaded!r}",
+                    next_step=f"state {name} = {loaded!r}, or leave it away: it is read then",
+                )
         return found if self.mixed else found.mixed()
+
+    def _stated(self, name: str) -> Any:
+        """What the class or the object states of an attribute; `_UNSTATED` where it is read."""
+        found = inspect.getattr_static(self, name)
+        if isinstance(found, (_Read, property)) or hasattr(type(found), "__get__"):
+            return _UNSTATED
+        return tuple(found) if isinstance(found, (list, tuple)) else found
 
     def constant_score(self) -> float:
         """What one answer for all inputs reaches, learnt from the training targets.

@@ -51,7 +51,11 @@ class ImageFolder(DataSet):
                 images cannot be read or differ in size.
         """
         if not self.argument:
-            raise UserError("image-folder has no folder", allowed="image-folder:PATH")
+            raise UserError(
+                "image-folder names no folder",
+                allowed="image-folder:PATH, with PATH/train/CLASS/IMAGE and PATH/test/CLASS/IMAGE",
+                next_step="write the folder behind the colon, such as image-folder:flowers",
+            )
         parts = [name for name in TEST_FOLDERS if (self.path / name).is_dir()]
         if not (self.path / "train").is_dir() or not parts:
             raise UserError(

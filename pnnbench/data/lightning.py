@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, default_collate
+from torch.utils.data import DataLoader
 
 from pnnbench.data.arrays import Arrays
 from pnnbench.data.base import DataSet
-from pnnbench.data.items import item_tensor, stacked
+from pnnbench.data.items import stacked
+from pnnbench.data.loaders import check_apart, items_of
 from pnnbench.errors import UserError
 
 #: Seed of the global generators while a module is read, so that a split that it draws is always the
@@ -26,12 +27,14 @@ READING_SEED = 20250101
 class DataModuleSet(DataSet):
     """The data of a LightningDataModule.
 
-    ``prepare_data`` and ``setup`` run once, under fixed seeds of the global generators, which are
-    put back afterwards. Of each loader the data set is read in its own order: shuffling, samplers
-    and ``drop_last`` do not count, and a random transform is drawn once for each item. The module's
-    validation split never is in the training set: it is what is held out; where there is no test
-    loader it is the test set. Targets that are whole numbers are classes, of which the module's
-    ``num_classes`` or ``n_classes`` says how many there are, else the largest of them.
+    ``prepare_data`` and ``setup`` run under fixed seeds of the global generators, which are put
+    back afterwards: a split that ``setup`` draws is the same for every part. Of each loader the
+    items that its sampler draws from are read once, in the order of its data set: shuffling and
+    ``drop_last`` do not count, and a random transform is drawn once for each item. The module's
+    validation split is what is held out; where there is no test loader it is the test set. Parts
+    that share items are refused, see `check_apart`. Targets that are whole numbers are classes, of
+    which the module's ``num_classes`` or ``n_classes`` says how many there are, else the largest of
+    them.
 
     Args:
         module: The module.
@@ -56,15 +59,24 @@ class DataModuleSet(DataSet):
             The set.
 
         Raises:
-            UserError: If a loader is missing, there are several for one part, or items do not fit.
+            UserError: If a loader is missing, there are several for one part, its sampler does not
+                say which items it draws from, items do not fit, parts share items, or no training
+                item is of a class of another part.
         """
+        loaders: dict[str, DataLoader[Any]] = {}
+        found: dict[str, tuple[Tensor, Tensor]] = {}
         with _fixed_generators():
             self.module.prepare_data()
-            self.module.setup("fit")
-            train = self._part("train")
-            validation = self._part("val")
-            self.module.setup("test")
-            test = self._part("test")
+            for stage, parts in (("fit", ("train", "val")), ("test", ("test",))):
+                _seed_generators()
+                self.module.setup(stage)
+                for part in parts:
+                    loader = self._loader(part)
+                    if loader is not None:
+                        where = f"{self.name}: {part}_dataloader"
+                        loaders[part] = loader
+                        found[part] = stacked(items_of(loader, where), where)
+        train, validation, test = (found.get(part) for part in ("train", "val", "test"))
         if train is None or (test is None and validation is None):
             missing = "training" if train is None else "test"
             raise UserError(
@@ -75,9 +87,11 @@ class DataModuleSet(DataSet):
             test, validation = validation, None
         assert test is not None  # noqa: S101 - for the type checker
         targets = [part[1] for part in (train, test, validation) if part is not None]
-        return Arrays(
+        arrays = Arrays(
             self.name, *train, *test, self._classes(targets), *(validation or (None, None))
         )
+        check_apart(self.name, loaders, found)
+        return arrays
 
     def _classes(self, targets: list[Tensor]) -> int | None:
         if any(part.is_floating_point() for part in targets):
@@ -86,10 +100,19 @@ class DataModuleSet(DataSet):
             found = getattr(self.module, name, None)
             if isinstance(found, int) and not isinstance(found, bool):
                 return found
-        return max(2, 1 + max(int(part.max()) for part in targets))
+        known = set(targets[0].unique().tolist())
+        for part in targets[1:]:
+            if unseen := sorted(set(part.unique().tolist()) - known):
+                raise UserError(
+                    f"{self.name} has no training item of class {', '.join(map(str, unseen))}, "
+                    "which its other parts have",
+                    allowed="classes of the training set",
+                    next_step="number the classes of all parts alike, or say num_classes",
+                )
+        return max(2, 1 + max(known))
 
-    def _part(self, part: str) -> tuple[Tensor, Tensor] | None:
-        """Inputs and targets of one part; None where the module has none."""
+    def _loader(self, part: str) -> DataLoader[Any] | None:
+        """The loader of one part; None where the module has none."""
         where = f"{self.name}: {part}_dataloader"
         try:
             loader = getattr(self.module, f"{part}_dataloader")()
@@ -104,26 +127,7 @@ class DataModuleSet(DataSet):
             return None
         if not isinstance(loader, DataLoader):
             raise UserError(f"{where} gives a {type(loader).__name__}", allowed="one DataLoader")
-        return stacked(_items(loader), where)
-
-
-def _items(loader: DataLoader[Any]) -> Iterable[Any]:
-    """The items of a loader in the order of its data set, as its own collation makes them."""
-    data = loader.dataset
-    if isinstance(data, IterableDataset):
-        items: Iterable[Any] = iter(data)
-    else:
-        items = (data[i] for i in range(len(data)))  # type: ignore[arg-type]
-    if loader.collate_fn is default_collate or loader.batch_size is None:
-        return items
-    return _one_by_one(items, loader.collate_fn)
-
-
-def _one_by_one(items: Iterable[Any], collate: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Items that a loader's own function has collated, each as a batch of one."""
-    for item in items:
-        batch = collate([item])
-        yield item_tensor(batch[0])[0], item_tensor(batch[1])[0]
+        return loader
 
 
 def _name_of(module: Any) -> str:
@@ -137,11 +141,15 @@ def _fixed_generators() -> Iterator[None]:
     """Context with fixed seeds of the global generators, which are afterwards as they were."""
     kept = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(READING_SEED)
-        np.random.seed(READING_SEED)  # noqa: NPY002
-        random.seed(READING_SEED)
+        _seed_generators()
         try:
             yield
         finally:
             np.random.set_state(kept[0])  # noqa: NPY002
             random.setstate(kept[1])
+
+
+def _seed_generators() -> None:
+    torch.manual_seed(READING_SEED)
+    np.random.seed(READING_SEED)  # noqa: NPY002
+    random.seed(READING_SEED)

@@ -39,10 +39,11 @@ def resolve_data(given: Any, *, where: str = "") -> DataSet:
         UserError: If there is no such set, or it is something else.
     """
     if isinstance(given, str):
-        head, _, argument = given.partition(":")
+        head, colon, argument = given.partition(":")
         name = registered_name("data", head)
-        if argument and name in registered("data"):
-            return _with_argument(resolve("data", name, where=where), name, argument)
+        if colon and name in registered("data"):
+            cls = resolve("data", name, where=where)
+            return _with_argument(cls, name, argument) if argument else _of_class(cls)
         return _of_class(resolve("data", given, where=where))
     if isinstance(given, DataSet):
         return given

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from pnnbench.errors import DiskFullError, UserError
+from pnnbench.errors import DiskFullError, UserError, own_place
 
 #: ``not-finite``: the figure is no finite number. ``left-out``: it has no meaning for the workload.
 #: ``error``: measuring it failed.
@@ -48,7 +48,12 @@ class Gap:
             return Gap(part, "not-finite", line)
         if isinstance(error, LeftOutError):
             return Gap(part, "left-out", line)
-        return Gap(part, "error", f"{type(error).__name__}: {line}"[:_LONGEST])
+        place = "" if isinstance(error, UserError) else own_place(error)
+        told = f"{type(error).__name__}: {line}"
+        if not place:
+            return Gap(part, "error", told[:_LONGEST])
+        end = f" ({place})"[:_LONGEST]
+        return Gap(part, "error", told[: _LONGEST - len(end)] + end)
 
     def as_dict(self) -> dict[str, str]:
         """The gap as a record holds it."""

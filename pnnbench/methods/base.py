@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.adam import Adam
+from pnnbench.methods.checkpoints import KEY, check_resumed, described
 from pnnbench.methods.laws import LawOf, Rule, digital_step_law, step_law
 from pnnbench.methods.trainer_options import check_options, total_steps
 from pnnbench.platforms.base import derive_seed
@@ -357,6 +358,18 @@ class TrainingMethod(pl.Callback):
     def figures(self) -> dict[str, float]:
         """What the method found out while it trained, name -> finite number; for the record."""
         return {}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Notes in the checkpoint which method writes it."""
+        checkpoint[KEY] = described(self)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Refuses the checkpoint of another method; see `pnnbench.methods.checkpoints`."""
+        check_resumed(self, checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the method for the checkpoint: tensors and plain values only."""

@@ -43,7 +43,8 @@ class CoordinateSearch(CandidateMethod):
         """Tries some parameters.
 
         Returns:
-            Loss at the settings that are kept.
+            The smallest loss that was measured, by which the settings were kept. It is one reading
+            of many, with the detectors' noise: on average lower than the loss at those settings.
         """
         sizes, trained = self.sizes(workload), self.trained(workload)
         places = [(name, i) for name, p in trained.items() for i in range(p.numel())]

@@ -6,17 +6,24 @@ import math
 from typing import Any, cast
 
 import lightning.pytorch as pl
+from lightning.pytorch import callbacks as known
 from lightning.pytorch.callbacks import (
     BatchSizeFinder,
     GradientAccumulationScheduler,
     LearningRateFinder,
-    StochasticWeightAveraging,
+    ModelPruning,
 )
 
 from pnnbench.errors import UserError
 
 #: Precisions of the Trainer in which parameters are kept in 32 or 64 bits.
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+#: Callbacks that average weights; not every version of Lightning has all of them.
+AVERAGING = tuple(
+    getattr(known, name)
+    for name in ("StochasticWeightAveraging", "WeightAveraging", "EMAWeightAveraging")
+    if hasattr(known, name)
+)
 
 
 def check_options(trainer: pl.Trainer, method: str, *, takes_steps: bool) -> None:
@@ -28,10 +35,21 @@ def check_options(trainer: pl.Trainer, method: str, *, takes_steps: bool) -> Non
         takes_steps: Whether the method sets the parameters itself.
 
     Raises:
-        UserError: If parameters are to be kept in half precision; if a callback searches learning
-            rate or batch size, or averages weights; and for a method that takes its own steps, if
-            gradients are to be clipped, accumulated or scaled.
+        UserError: If parameters are to be kept in half precision, or training is to be shared out
+            over several devices; if a callback searches learning rate or batch size, averages or
+            prunes weights; if gradients are to be clipped at a value below 0; and for a method that
+            takes its own steps, if gradients are to be clipped, accumulated or scaled.
     """
+    if trainer.world_size > 1:
+        raise UserError(
+            f"the Trainer has {trainer.world_size} devices: one training runs on one, whose draws "
+            "and data order are those of every machine",
+            next_step="Trainer(devices=1); independent trainings may run side by side",
+        )
+    if trainer.gradient_clip_val is not None and trainer.gradient_clip_val < 0:
+        raise UserError(
+            f"gradient_clip_val is {trainer.gradient_clip_val}", allowed="a number of at least 0"
+        )
     if trainer.precision not in PRECISIONS:
         raise UserError(
             f"precision is {trainer.precision!r}: controls are not kept in half precision, "
@@ -53,7 +71,12 @@ def check_options(trainer: pl.Trainer, method: str, *, takes_steps: bool) -> Non
                 "depend on them",
                 next_step="give the data module its batch_size",
             )
-        if isinstance(callback, StochasticWeightAveraging):
+        if isinstance(callback, ModelPruning):
+            raise UserError(
+                f"{name} replaces parameters by masked copies, which are no controls",
+                next_step="the method 'pruning', or freeze what is to stay: requires_grad_(False)",
+            )
+        if isinstance(callback, AVERAGING):
             raise UserError(
                 f"{name} copies the module with its method and averages what the method may not "
                 "train",

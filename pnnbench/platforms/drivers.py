@@ -13,6 +13,8 @@ from pnnbench.errors import UserError
 
 #: Finest resolution that single precision can tell apart.
 MAX_BITS = 24
+#: Share of a step by which a level may miss the end of a range by rounding.
+_ROUNDING = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,8 +76,30 @@ class Driver:
             levels = torch.where(torch.isfinite(bits), levels, exact).to(value.dtype)
         return _SeenThrough.apply(value, levels)
 
+    def setting(self, value: Tensor, bits: float) -> Tensor:
+        """The nearest levels inside the range, for what a driver is told.
+
+        Args:
+            value: Controls, any shape.
+            bits: Resolution, finite.
+
+        Returns:
+            Of the same shape: `nearest`, brought into the period, of which there are 2^bits levels.
+        """
+        resolution = torch.as_tensor(float(bits), dtype=torch.float64)
+        levels = self.nearest(value, resolution)
+        if not self.periodic:
+            return levels
+        step = float(self.step(resolution))
+        first = math.ceil(self.low / step - _ROUNDING)  # both ends are the same level
+        index = torch.remainder(torch.round(levels / step) - first, 2.0**bits)
+        return ((first + index) * step).clamp(self.low, self.high)
+
     def reduced(self, value: Tensor) -> Tensor:
-        """The value in the period from ``low`` on, differentiable; as it is without a period."""
+        """The value in the period from ``low`` on; as it is without a period.
+
+        Differentiable except at ``low`` itself, where it jumps.
+        """
         if not self.periodic:
             return value
         return self.low + torch.remainder(value - self.low, self.high - self.low)

@@ -31,6 +31,12 @@ from pnnbench.seeds import (
 UNIT = "x as measured"
 #: Label of cells that were measured on measured devices.
 LABEL = "measured"
+#: What needs a device of a role.
+_FOR: Mapping[Role, str] = {
+    "train": "which methods in situ train on",
+    "validation": "which settings are chosen on",
+    "test": "which networks are measured on",
+}
 
 
 def split(count: int) -> list[Role]:
@@ -59,10 +65,13 @@ class MeasuredDevices:
         devices: The devices, in order; names are different.
         units: Column -> unit, of columns whose names do not end in it.
         name: Where they come from, for messages and records.
-        fingerprint: Digest of what they were read from; of the values where there is no file.
+
+    Attributes:
+        fingerprint: Digest of names, roles, units and values; how a file writes them is not in it.
 
     Raises:
-        UserError: If there is no test device, or a name comes twice.
+        UserError: If there is no test device, a name comes twice, or two devices of different roles
+            have the same values.
     """
 
     label = LABEL
@@ -73,7 +82,6 @@ class MeasuredDevices:
         units: Mapping[str, str] | None = None,
         *,
         name: str = "measured devices",
-        fingerprint: str | None = None,
     ) -> None:
         self.devices = tuple(devices)
         self.units = dict(units or {})
@@ -93,7 +101,8 @@ class MeasuredDevices:
                 allowed="at least one of role 'test'",
                 next_step="a training device is never a test device: measure one more",
             )
-        self.fingerprint = fingerprint or f"sha256:{self._digest()}"
+        self._refuse_one_device_in_two_roles()
+        self.fingerprint = f"sha256:{self._digest()}"
 
     @classmethod
     def read(cls, path: Path | str) -> MeasuredDevices:
@@ -103,7 +112,7 @@ class MeasuredDevices:
             path: The file. Its form is told by its ending, ``.csv`` or ``.npz``.
 
         Returns:
-            The devices, fingerprinted by the content of the file.
+            The devices.
 
         Raises:
             UserError: If it cannot be read, or something in it is not what it should be. Whether
@@ -123,8 +132,7 @@ class MeasuredDevices:
                 dataclasses.replace(device, role=role)
                 for device, role in zip(devices, split(len(devices)), strict=True)
             ]
-        fingerprint = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        source = cls(devices, units, name=path.name, fingerprint=fingerprint)
+        source = cls(devices, units, name=path.name)
         source.path = path.resolve()
         return source
 
@@ -132,14 +140,23 @@ class MeasuredDevices:
         """The devices of a role, in order."""
         return [device for device in self.devices if device.role == role]
 
+    def _refuse_one_device_in_two_roles(self) -> None:
+        first: dict[bytes, MeasuredDevice] = {}
+        for device in self.devices:
+            same = first.setdefault(_digest_of(device), device)
+            if same.role != device.role:
+                raise UserError(
+                    f"{self.name}: devices {same.name!r} ({same.role}) and {device.name!r} "
+                    f"({device.role}) have the same values in every column",
+                    allowed="one role for each device",
+                    next_step="leave one of them out, or give both one role",
+                )
+
     def _digest(self) -> str:
         digest = hashlib.sha256(repr(sorted(self.units.items())).encode())
         for device in self.devices:
             digest.update(repr((device.name, device.role)).encode())
-            for layer, columns in sorted(device.columns.items()):
-                for column, values in sorted(columns.items()):
-                    digest.update(repr((layer, column, tuple(values.shape))).encode())
-                    digest.update(values.double().contiguous().numpy().tobytes())
+            digest.update(_digest_of(device))
         return digest.hexdigest()
 
     def describe(self) -> dict[str, Any]:
@@ -156,15 +173,11 @@ class MeasuredDevices:
         return [seed for seed in seeds if self._of_seed(seed) is not None]
 
     def _of_seed(self, seed: int) -> MeasuredDevice | None:
-        for first, role in (
-            (FIRST_TEST_DEVICE, "test"),
-            (FIRST_VALIDATION_DEVICE, "validation"),
-        ):
-            if seed >= first:
-                mine = [device for device in self.devices if device.role == role]
-                return mine[seed - first] if seed - first < len(mine) else None
-        mine = self.of("train")
-        return mine[(seed - FIRST_TRAINING_DEVICE) % len(mine)] if mine else None
+        role, first = _meaning_of(seed)
+        mine, number = self.of(role), seed - first
+        if role == "train" and mine:
+            number %= len(mine)
+        return mine[number] if number < len(mine) else None
 
     def device(self, network: nn.Module, severity: float, seed: int, law: str) -> Device:
         """The device that a seed stands for.
@@ -191,11 +204,17 @@ class MeasuredDevices:
             )
         found = self._of_seed(seed)
         if found is None:
-            numbers = {role: len(self.of(role)) for role in ROLES}
+            role, first = _meaning_of(seed)
+            numbers = {each: len(self.of(each)) for each in ROLES}
+            what = (
+                f"there is no device for the seed {seed}, number {seed - first} of role {role!r}"
+                if numbers[role]
+                else f"no device has the role {role!r}, {_FOR[role]}"
+            )
             raise UserError(
-                f"{self.name}: there is no device for the seed {seed}",
-                allowed=", ".join(f"{count} for {role}" for role, count in numbers.items()),
-                next_step="measure more devices, or give them other roles",
+                f"{self.name}: {what}",
+                allowed=", ".join(f"{count} for {each}" for each, count in numbers.items()),
+                next_step=f"measure more devices, or give one the role {role!r}",
             )
         layers = physical_layers(network)
         errors = {
@@ -283,6 +302,25 @@ class MeasuredDevices:
         said = self.units.get(column)
         if said is not None and slug(said) != slug(unit):
             raise UserError(f"{where} is in {said!r}", allowed=unit, next_step="convert the values")
+
+
+def _meaning_of(seed: int) -> tuple[Role, int]:
+    """The role of the devices that a seed is one of, and their first seed."""
+    if seed >= FIRST_TEST_DEVICE:
+        return "test", FIRST_TEST_DEVICE
+    if seed >= FIRST_VALIDATION_DEVICE:
+        return "validation", FIRST_VALIDATION_DEVICE
+    return "train", FIRST_TRAINING_DEVICE
+
+
+def _digest_of(device: MeasuredDevice) -> bytes:
+    """Digest of what was measured of a device, without its name and role."""
+    digest = hashlib.sha256()
+    for layer, columns in sorted(device.columns.items()):
+        for column, values in sorted(columns.items()):
+            digest.update(repr((layer, column, tuple(values.shape))).encode())
+            digest.update(values.double().contiguous().numpy().tobytes())
+    return digest.digest()
 
 
 def _scaled(severity: float, measured: Tensor, law: StaticError) -> Tensor:

@@ -7,7 +7,7 @@ import dataclasses
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -85,18 +85,18 @@ def _read_csv(name: str, content: bytes) -> Found:
     kept = [(i, x) for i, x in enumerate(lines, 1) if x.strip() and not x.startswith("#")]
     if not kept:
         raise UserError(f"{name}: is empty", allowed="a line of column names, then one an element")
-    numbers = [i for i, _ in kept]
-    rows = list(csv.reader(io.StringIO("\n".join(x for _, x in kept))))
-    head = [cell.strip() for cell in rows[0]]
+    numbered = [(i, _cells(f"{name}, line {i}", line)) for i, line in kept]
+    head = numbered[0][1]
     measured = _columns(name, head)
     units: dict[str, str] = {}
     table: Table = {}
     roles: dict[str, str] = {}
-    for number, cells in zip(numbers[1:], rows[1:], strict=True):
+    lines_of: dict[tuple[str, str], list[int]] = {}
+    for number, cells in numbered[1:]:
         where = f"{name}, line {number}"
         if len(cells) != len(head):
             raise UserError(f"{where} has {len(cells)} cells", allowed=f"{len(head)}, as the head")
-        row = {column: cell.strip() for column, cell in zip(head, cells, strict=True)}
+        row = dict(zip(head, cells, strict=True))
         device = row[DEVICE]
         if device.casefold() == UNITS:
             units |= {column: row[column] for column in measured if row[column]}
@@ -111,14 +111,32 @@ def _read_csv(name: str, content: bytes) -> Found:
                 f"{where}: device {device!r} is {role!r}, and above {roles[device]!r}",
                 allowed="one role for each device",
             )
-        _add(where, row, measured, table.setdefault((device, row.get(LAYER) or ALL_LAYERS), {}))
+        key = device, row.get(LAYER) or ALL_LAYERS
+        above = lines_of.setdefault(key, [])
+        _add(where, row, measured, table.setdefault(key, {}), len(above))
+        above.append(number)
     columns: dict[str, dict[str, dict[str, Tensor]]] = {device: {} for device in roles}
     for (device, layer), found in table.items():
+        unnumbered = [] if {ROW, ELEMENT} & {*head} else lines_of[device, layer]
         columns[device][layer] = {
-            column: _tensor(f"{name}: device {device!r}, layer {layer!r}, column {column!r}", cells)
+            column: _tensor(
+                f"{name}: device {device!r}, layer {layer!r}, column {column!r}", cells, unnumbered
+            )
             for column, cells in found.items()
         }
     return [_device(device, roles[device], columns[device]) for device in roles], units
+
+
+def _cells(where: str, line: str) -> list[str]:
+    """The cells of a line, without the blanks around them."""
+    try:
+        (cells,) = csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise UserError(
+            f"{where} is no line of CSV: {error}",
+            allowed="cells between commas; one in quotes begins and ends in its line",
+        ) from None
+    return [cell.strip() for cell in cells]
 
 
 def _device(name: str, role: str, columns: Mapping[str, Mapping[str, Tensor]]) -> MeasuredDevice:
@@ -152,27 +170,33 @@ def _add(
     row: Mapping[str, str],
     measured: list[str],
     found: dict[str, dict[tuple[int, ...], float]],
+    above: int,
 ) -> None:
-    """Adds what a row says of one element."""
+    """Adds what a row says of an element; one without a number is the next of those above."""
     names = [place for place in PLACES[3:] if place in row]
-    place = tuple(_whole(f"{where}, column {name!r}", row[name]) for name in names)
+    here = tuple(_whole(f"{where}, column {name!r}", row[name]) for name in names) or (above,)
     for column in measured:
         if not row[column]:
             continue  # not measured there
-        try:
-            value = float(row[column])
-        except ValueError:
-            value = math.nan
+        value = _number(row[column])
         if not math.isfinite(value):
             raise UserError(
                 f"{where}, column {column!r}: {row[column]!r} is no finite number",
                 allowed="a number; nothing where nothing was measured",
             )
         cells = found.setdefault(column, {})
-        here = place or (len(cells),)
         if here in cells:
             raise UserError(f"{where}: the element {_at(here)} comes twice")
         cells[here] = value
+
+
+def _number(text: str) -> float:
+    """The number that a cell holds; NaN where it holds none."""
+    try:
+        # What Python reads as a number is more than what stands in tables.
+        return float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        return math.nan
 
 
 def _whole(where: str, text: str) -> int:
@@ -189,8 +213,16 @@ def _at(place: tuple[int, ...]) -> str:
     )
 
 
-def _tensor(where: str, cells: Mapping[tuple[int, ...], float]) -> Tensor:
-    """Values by place: flat, or rows x columns; every place from 0 on has one."""
+def _tensor(
+    where: str, cells: Mapping[tuple[int, ...], float], lines: Sequence[int] = ()
+) -> Tensor:
+    """Values by place: flat, or rows x columns; every place from 0 on has one.
+
+    Args:
+        where: What they are of, for messages.
+        cells: Place -> value.
+        lines: Where elements have no numbers, the line of each.
+    """
     shape = [1 + max(axis) for axis in zip(*cells, strict=True)]
     missing = (
         [place for place in np.ndindex(*shape) if place not in cells]
@@ -198,9 +230,10 @@ def _tensor(where: str, cells: Mapping[tuple[int, ...], float]) -> Tensor:
         else []
     )
     if missing:
+        line = f", in line {lines[missing[0][0]]}" if lines else ""
         raise UserError(
             f"{where}: {len(cells)} of {math.prod(shape)} elements are there; the first that is "
-            f"missing is {_at(missing[0])}",
+            f"missing is {_at(missing[0])}{line}",
             allowed="all of them, or none",
         )
     values = torch.empty(shape, dtype=torch.float64)

@@ -44,6 +44,8 @@ from pnnbench.platforms.base import (
     on_request,
 )
 from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.heaters import phase_drivers, warmed
+from pnnbench.platforms.insertion_loss import LOSS_SPREAD, draw_losses, loss_law, losses
 from pnnbench.platforms.interferometer import couplings, entries, haar_phases
 from pnnbench.platforms.mesh import (
     column_product,
@@ -56,6 +58,7 @@ from pnnbench.platforms.phase_range import mesh_phases
 __all__ = [
     "COUPLERS",
     "LOSSES",
+    "LOSS_SPREAD",
     "PHASES",
     "MZIEnvironment",
     "MZIMesh",
@@ -68,9 +71,6 @@ __all__ = [
 MAX_IMBALANCE = 0.999
 #: Laws of `MZIMesh.draw_alone`.
 PHASES, COUPLERS, LOSSES = "phases", "couplers", "losses"
-#: Standard deviation of the loss of an interferometer as a share of the mean of all: what couplers
-#: and bends of one design scatter by is a part of what they lose. A choice, not a measurement.
-LOSS_SPREAD = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,12 +79,9 @@ class MZIEnvironment(Environment):
 
     Attributes:
         thermal_crosstalk: Share c of the phase of a heater that its neighbour in the same column
-            takes on, in [0, 0.5]; one that stands k interferometers away takes c^k, since heat
-            falls about exponentially with the distance on chips whose trenches and substrate take
-            it away. How steeply is a matter of the layout (Jacques et al., Opt. Express 27, 10456
-            (2019), who measure it between interferometers with and without trenches; Milanizadeh et
-            al., J. Lightwave Technol. 37, 1325 (2019), who take it out); no one value is the
-            nominal chip's.
+            takes on, in [0, 0.5]; one that stands k interferometers away takes c^k. The phase of a
+            heater counts from the set-up of the chip, see `pnnbench.platforms.heaters`. Law and
+            values are a choice of this project: how steeply heat falls is a matter of the layout.
     """
 
     thermal_crosstalk: float = on_request(0.0)
@@ -324,13 +321,11 @@ class MZIMesh(PhysicalLayer):
         A waveguide that a column leaves alone loses the mean of all.
         """
         each = tuple(self.theta.shape)
-        return {"loss_db": StaticError("insertion loss of an interferometer", "dB", each, 0.0, 1e3)}
+        return {"loss_db": loss_law(each)}
 
     def drivers(self) -> dict[str, Driver]:
-        """Heaters set one period of each phase: 4 pi of theta, in push and pull, 2 pi of others."""
-        once = Driver(-math.pi, math.pi, periodic=True)
-        twice = Driver(-2 * math.pi, 2 * math.pi, periodic=True)
-        return {"theta": twice, "phi": once, "gamma": once}
+        """Heaters set one period of each phase, see `pnnbench.platforms.heaters`."""
+        return phase_drivers(self.control_names)
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
@@ -372,9 +367,7 @@ class MZIMesh(PhysicalLayer):
             errors = self.draw_errors(severity, generator)
             return {name: errors[name] for name in ("theta", "phi")}
         if law == LOSSES:
-            z = torch.randn(len(self.theta), generator=generator, dtype=torch.float32)
-            loss = severity * (1.0 + LOSS_SPREAD * z)
-            return {"loss_db": self.further_errors()["loss_db"].within(loss)}
+            return draw_losses(self.further_errors(), severity, generator)
         return super().draw_alone(law, severity, generator)
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
@@ -419,31 +412,20 @@ class MZIMesh(PhysicalLayer):
             coupling = couplings(errors.get("e_l", zero), errors.get("e_r", zero))
         theta, phi = torch.broadcast_tensors(theta, phi)
         couplers = self.couplers(theta, phi, coupling)
-        through = None
-        if "loss_db" in errors:
-            mean = errors["loss_db"].mean(-1, keepdim=True)
-            couplers = couplers * 10.0 ** ((mean - errors["loss_db"]) / 20.0)[:, None]
-            through = 10.0 ** (-self.n * mean[..., None] / 20.0)
-        product = self._assembled(couplers, gamma)
-        if through is not None:
-            product = product * through
+        if "loss_db" not in errors:
+            product = self._assembled(couplers, gamma)
+        else:
+            uneven, through = losses(errors["loss_db"], self.n)
+            product = self._assembled(couplers * uneven, gamma) * through
         return product[0] if op.count == 1 else product.expand(op.count, -1, -1)
 
     def _warmed(self, phase: Tensor, name: str) -> Tensor:
-        """Phases (C, M) with what the other heaters of the same column add to them.
-
-        A heater stands in the middle of its range, and the heat of that is part of the set-up: what
-        leaks is what it adds or takes, its phase in one period about 0.
-        """
+        """Phases (C, M) with the heat of their neighbours; see `pnnbench.platforms.heaters`."""
         op = self.operation
         shares = None if op is None else op.environment.get("thermal_crosstalk")
         if shares is None or not bool(shares.any()):
             return phase
-        columns, tops = (torch.from_numpy(a).to(phase.device) for a in coupler_places(self.n))
-        away = (tops[:, None] - tops).abs() // 2
-        beside = (columns[:, None] == columns) & (away > 0)
-        leak = torch.where(beside, shares.reshape(-1, 1, 1).to(phase.dtype) ** away, 0.0)
-        return phase + (leak @ self.drivers()[name].reduced(phase)[..., None])[..., 0]
+        return warmed(phase, self.drivers()[name], coupler_places(self.n), shares)
 
     def forward(self, x: Tensor) -> Tensor:
         """Light through the mesh.

@@ -43,6 +43,8 @@ from pnnbench.platforms.base import (
     check_target,
 )
 from pnnbench.platforms.drivers import Driver
+from pnnbench.platforms.heaters import phase_drivers, warmed
+from pnnbench.platforms.insertion_loss import amplitude, draw_losses, loss_law, losses
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -50,7 +52,16 @@ from pnnbench.platforms.mesh import (
     edge_columns,
     n_couplers,
 )
-from pnnbench.platforms.mzi import MAX_IMBALANCE, MZIEnvironment, MZIMesh, couplings, entries
+from pnnbench.platforms.mzi import (
+    COUPLERS,
+    LOSSES,
+    MAX_IMBALANCE,
+    PHASES,
+    MZIEnvironment,
+    MZIMesh,
+    couplings,
+    entries,
+)
 from pnnbench.platforms.phase_range import inner, mesh_phases, outer
 
 #: Parts of the light path in the order in which light meets them.
@@ -74,6 +85,7 @@ def mesh_matrix(
     phi: Tensor,
     gamma: Tensor,
     coupling: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+    loss_db: Tensor | None = None,
 ) -> Tensor:
     """Matrices of meshes, as `MZIMesh` has them, many at once.
 
@@ -83,6 +95,8 @@ def mesh_matrix(
         gamma: Input phases (N, n) in rad.
         coupling: What `pnnbench.platforms.mzi.couplings` makes of the imbalances, each (N, M);
             None for ideal couplers.
+        loss_db: Losses of the interferometers (N, M) in dB; None for none. A waveguide that a
+            column leaves alone loses the mean of its mesh.
 
     Returns:
         Complex (N, n, n), differentiable.
@@ -92,7 +106,10 @@ def mesh_matrix(
     blocks = entries(theta, phi, coupling)
     blocks = blocks * factor.to(blocks.device, blocks.dtype)
     inputs = torch.polar(torch.ones_like(gamma), gamma + phase)
-    return column_product(blocks, n) * inputs[:, None]
+    if loss_db is None:
+        return column_product(blocks, n) * inputs[:, None]
+    uneven, through = losses(loss_db, n)
+    return column_product(blocks * uneven, n) * inputs[:, None] * through
 
 
 class MZIMatrix(PhysicalLayer):
@@ -203,13 +220,8 @@ class MZIMatrix(PhysicalLayer):
         places = (np.zeros(k, np.int64), 2 * np.arange(k))
         if part != "s":
             places = coupler_places(self.outputs if part == "u" else self.inputs)
-        columns, tops = (torch.from_numpy(a).to(phase.device) for a in places)
-        away = (tops[:, None] - tops).abs() // 2
-        beside = (columns[:, None] == columns) & (away > 0)
-        leak = torch.where(beside, shares.reshape(-1, 1, 1).to(phase.dtype) ** away, 0.0)
-        heat = self.drivers()[name].reduced(phase)
-        warmed = phase + (leak[:, None] @ heat[..., None])[..., 0]
-        return warmed if phase.dim() == 3 or len(warmed) > 1 else warmed[0]
+        phase = phase if phase.dim() == 3 else phase[None]
+        return warmed(phase, self.drivers()[name], places, shares)
 
     def _matrix(self, errors: dict[str, Tensor], phase_of: Callable[[str], Tensor]) -> Tensor:
         """Weights (C, *shape) with errors (C, tiles, ...), of one condition without any.
@@ -236,12 +248,19 @@ class MZIMatrix(PhysicalLayer):
             e_l, e_r = (errors.get(name, ideal).flatten(0, 1) for name in names)
             return couplings(e_l, e_r)
 
+        def loss(part: str) -> Tensor | None:
+            loss_db = errors.get(f"{part}_loss_db")
+            return None if loss_db is None else loss_db.flatten(0, 1)
+
         def mesh(part: str) -> Tensor:
             theta, phi, gamma = (phases(f"{part}_{name}") for name in ("theta", "phi", "gamma"))
-            return mesh_matrix(theta, phi, gamma, coupling(part))
+            return mesh_matrix(theta, phi, gamma, coupling(part), loss(part))
 
         theta = phases("s_theta")
         passed = entries(theta, torch.zeros_like(theta), coupling("s"))[:, 0] * -1j
+        lost = loss("s")
+        if lost is not None:
+            passed = passed * amplitude(lost)
         u, v = mesh("u")[..., : self.joined], mesh("v")[..., : self.joined, :]
         field = (u * passed[:, None]) @ v
         return self.gain * self._whole(field.real.unflatten(0, (count, self.tiles)))
@@ -323,6 +342,14 @@ class MZIMatrix(PhysicalLayer):
                 laws[f"{part}_{name}"] = StaticError(meaning, "1", each, -1, 1, True)
         return laws
 
+    def further_errors(self) -> dict[str, StaticError]:
+        """Losses of the interferometers of each tile, meshes and attenuators.
+
+        A waveguide that a column of a mesh leaves alone loses the mean of that mesh.
+        """
+        each = {part: tuple(getattr(self, f"{part}_theta").shape) for part in _PARTS}
+        return {f"{part}_loss_db": loss_law(shape) for part, shape in each.items()}
+
     def _drawn(self, phases: float, imbalance: float, g: torch.Generator) -> dict[str, Tensor]:
         """Errors of all kinds; the same draw whatever the spreads in rad and of the imbalance."""
         drawn = {}
@@ -336,9 +363,7 @@ class MZIMatrix(PhysicalLayer):
 
     def drivers(self) -> dict[str, Driver]:
         """Heaters set one period of each phase, as those of a mesh."""
-        once = Driver(-math.pi, math.pi, periodic=True)
-        twice = Driver(-2 * math.pi, 2 * math.pi, periodic=True)
-        return {n: twice if n.endswith("theta") else once for n in self.control_names}
+        return phase_drivers(self.control_names)
 
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
@@ -351,12 +376,14 @@ class MZIMatrix(PhysicalLayer):
     def draw_alone(
         self, law: str, severity: float, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Draws errors of one kind: of the phases, in rad, or of the couplers' imbalance."""
+        """Draws errors of one kind; see `pnnbench.platforms.mzi.MZIMesh.draw_alone`."""
         check_severity("severity", severity)
-        if law not in ("couplers", "phases"):
+        if law == LOSSES:
+            return draw_losses(self.further_errors(), severity, generator)
+        if law not in (COUPLERS, PHASES):
             return super().draw_alone(law, severity, generator)
         drawn = self._drawn(severity, severity, generator)
-        ends = ("e_l", "e_r") if law == "couplers" else ("theta", "phi")
+        ends = ("e_l", "e_r") if law == COUPLERS else ("theta", "phi")
         return {name: error for name, error in drawn.items() if name.endswith(ends)}
 
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from pnnbench.platforms.device import Device
 
 
+@runtime_checkable
 class DeviceSource(Protocol):
     """Gives the devices of a workload: those of the tests, of training and of validation alike.
 

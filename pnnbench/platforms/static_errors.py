@@ -19,6 +19,10 @@ from pnnbench.errors import UserError, check_range, unknown_name
 #: Largest severity and standard deviation that can be drawn.
 MAX_SEVERITY = 1e3
 
+#: Largest size that any error may have, in its unit, where its declaration has no end: nothing that
+#: was made or measured is beyond it, and single precision still tells a phase from its neighbour.
+LARGEST = 1e6
+
 
 def check_severity(name: str, value: float) -> float:
     """Checks the spread of a draw: 0 to `MAX_SEVERITY`; raises UserError if it is not that."""
@@ -102,6 +106,13 @@ class StaticError:
             raise UserError(
                 f"{where} holds {worst:.6g}, which is physically impossible",
                 allowed=self._what(),
+            )
+        worst = high if high >= -low else low
+        if abs(worst) > LARGEST:
+            raise UserError(
+                f"{where} holds {worst:.6g}, which is physically impossible",
+                allowed=f"at most {LARGEST:.0e} in size; {self._what()}",
+                next_step=f"check the unit: values are in {self.unit}",
             )
         return value
 

@@ -8,14 +8,37 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.data import DataSet, resolve_data
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import UserError, own_code, unknown_name
 from pnnbench.registry import proper_name, registered_name, workload_class
 from pnnbench.running.entries import typed
 from pnnbench.running.setup import PLAIN, Setup
 from pnnbench.running.sources import Source, files_opened, source_of
+from pnnbench.workloads.tiers import find_tier
 
 if TYPE_CHECKING:
     from pnnbench.workloads.base import Workload
+
+
+def build(cls: type[Workload], init_seed: int = 0, **options: Any) -> Workload:
+    """Builds a workload of any class, whose code may be somebody's own.
+
+    Args:
+        cls: Its class.
+        init_seed: Seed of its initial parameters.
+        **options: What else its ``__init__`` takes.
+
+    Returns:
+        The workload.
+
+    Raises:
+        UserError: If the class takes no such option, or its code fails.
+    """
+    for option in options:
+        if not takes(cls, option):
+            known = [n for n in inspect.signature(cls).parameters if n != "init_seed"]
+            raise unknown_name(f"option of {cls.__name__}", option, known)
+    with own_code(f"{cls.__name__} cannot be built", f"mend {cls.__module__}.{cls.__name__}"):
+        return cls(init_seed, **options)
 
 
 def make_workload(
@@ -39,13 +62,13 @@ def make_workload(
     """
     cls = workload_class(name)
     if data is None:
-        return setup.on(cls(seed), config)
+        return setup.on(build(cls, seed), config)
     if not takes(cls, "data"):
         raise UserError(
             f"{name} takes no other data set than its own: its __init__ has no argument 'data'",
             next_step="give it one and hand it on: super().__init__(init_seed, data=data)",
         )
-    return setup.on(cls(seed, data=data), config)
+    return setup.on(build(cls, seed, data=data), config)
 
 
 def takes(cls: type, argument: str) -> bool:
@@ -98,24 +121,25 @@ def resolve_workload(
     typed(f"{where}: workloads", name, str, "names of workloads")
     name = registered_name("workloads", name)
     cls = workload_class(name, where=where)
-    if tier not in cls.tiers:
-        raise unknown_name("tier", str(tier), cls.tiers, where=f"{where}: {name}")
-    data_set = resolve_data(cls.data if data is None else data, where=f"{where}: data")
-    brought = None if data_set is resolve_data(cls.data) else data_set
+    find_tier(getattr(cls, "tiers", None), tier, where=f"{where}: {name}")
+    own = getattr(cls, "data", None)
+    data_set = resolve_data(own if data is None else data, where=f"{where}: data")
+    brought = None if own is not None and data_set is resolve_data(own) else data_set
     if brought is not None:
         brought.arrays(root)  # the network may be sized by it
-    with files_opened() as opened:
+    told = own_code(f"{where}: {name} cannot be used", f"mend {cls.__module__}.{cls.__name__}")
+    with told, files_opened() as opened:
         workload = make_workload(name, 0, brought, setup)
         config = workload.describe(tier)
         # A class of somebody's own may read its devices when one is drawn.
         if workload.has_training_device(0):
             workload.training_device(0)
-    parts = [type(module) for module in workload.network.modules()]
-    environments = [layer.environment_class for layer in workload.layers().values()]
+        parts = [type(module) for module in workload.network.modules()]
+        environments = [layer.environment_class for layer in workload.layers().values()]
+        severity, _ = workload.training_point
     sources = {"workload": source_of([cls, *parts, *environments], opened)}
     of_data = source_of([data_set.source()])
     if of_data.sha256:
         sources["data"] = of_data
     fingerprint = data_set.arrays(root).fingerprint
-    severity, _ = workload.training_point
     return Resolved(proper_name("workloads", cls), brought, config, fingerprint, sources, severity)

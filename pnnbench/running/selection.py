@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, did_you_mean, fold
+from pnnbench.errors import UserError, check_kind, check_texts, did_you_mean, fold
 from pnnbench.records.index import workload_of
 from pnnbench.registry import (
     method_class,
@@ -16,6 +16,7 @@ from pnnbench.registry import (
     workload_class,
 )
 from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
+from pnnbench.seeds import check_seed
 
 if TYPE_CHECKING:
     from pnnbench.workloads.base import Workload
@@ -92,8 +93,11 @@ def select(
     Raises:
         UserError: If a row or a method does not exist, or an added row is there already.
     """
+    only = check_texts("only", only, "labels of rows")
+    add = check_texts("add", add, "methods")
     jobs = list(suite.jobs)
     if seeds is not None:
+        _check_seeds(seeds)
         first = [job for job in jobs if job.seed == jobs[0].seed]
         jobs = [dataclasses.replace(job, seed=seed) for seed in seeds for job in first]
     if only:
@@ -129,6 +133,15 @@ def select(
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
     partial = bool(only or add) or seeds is not None
     return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
+
+
+def _check_seeds(seeds: Sequence[int]) -> None:
+    kinds = (list, tuple, range, set, frozenset)
+    check_kind("seeds", seeds, kinds, allowed="a list of integers, such as [0, 1, 2]")
+    if not seeds:
+        raise UserError("seeds is empty", allowed="at least one seed, or None for the suite's")
+    for i, seed in enumerate(seeds):
+        check_seed(f"seeds[{i}]", seed)
 
 
 def trainable(method: str) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pnnbench.data import DataSet, reference_of, resolve_data
-from pnnbench.errors import UserError, unknown_name
+from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.index import Claim, workload_of
 from pnnbench.records.store import canonical, job_hash
 from pnnbench.registry import (
@@ -196,19 +196,20 @@ class Suite:
     claims: tuple[Claim, ...] = ()
 
 
-def suite_path(name: str) -> Path:
+def suite_path(name: str | Path) -> Path:
     """Finds a suite file: a path, or the name of one that comes with the project.
 
     Raises:
         UserError: If there is neither.
     """
+    check_kind("suite", name, (str, Path), allowed="a suite file, or a name: 'quickstart'")
     path = Path(name)
     if path.is_file():
         return path
     names = {p.stem: p for p in sorted(SUITES.glob("*.yaml"))}
     if path.suffix in ("", ".yaml") and path.stem in names and path.parent == Path():
         return names[path.stem]
-    raise unknown_name("suite file", name, names, next_step="pnnbench list suites")
+    raise unknown_name("suite file", str(name), names, next_step="pnnbench list suites")
 
 
 def load_suite(path: Path, *, root: str | None = None) -> Suite:
@@ -240,7 +241,12 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         place = f", line {mark.line + 1}" if mark is not None else ""
         raise UserError(f"{path}{place}: is not YAML: {getattr(error, 'problem', error)}") from None
     where = path.name
-    typed(where, text, dict, "a mapping with the keys " + ", ".join(sorted(_KEYS)))
+    if not isinstance(text, dict):
+        raise UserError(
+            f"{where} is no suite file: it holds {kind_word(text)}",
+            allowed="a mapping with the keys " + ", ".join(sorted(_KEYS)),
+            next_step="pnnbench list suites shows those that come with the project",
+        )
     known_keys(where, text, _KEYS)
     for key in ("suite", "protocol", "tier", "workloads", "seeds", "methods"):
         if key not in text:

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from pnnbench.errors import UserError
+from pnnbench.errors import UserError, first_sentence, own_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,8 @@ class Checks(dict[str, Check[T]], Generic[T]):
                     text = f"The {what} raises UserError: {words}"
                     results[name] = CheckResult(name, False, text)
                 except Exception as error:
-                    text = f"The {what} raises {type(error).__name__}: {error}"
+                    said = f"{type(error).__name__}: {first_sentence(str(error))}"
+                    text = "; ".join([f"The {what} raises {said}", *own_frames(error)])
                     results[name] = CheckResult(name, False, text)
                 if progress is not None:
                     progress(results[name])

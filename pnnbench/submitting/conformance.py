@@ -24,6 +24,7 @@ from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.registry import method_parameters, resolve, workload_class
 from pnnbench.running.training import fit
+from pnnbench.seeds import FIRST_TRAINING_DEVICE
 from pnnbench.submitting import declaration  # noqa: F401 - registers its checks
 from pnnbench.submitting.trial import (
     BATCH_SIZE,
@@ -378,11 +379,44 @@ def check_access_kept(trial: Trial) -> None:
 @check("counted", "trains")
 def check_counted(trial: Trial) -> None:
     """The passes through the network are counted, where there are any."""
-    counted = trial.run.workload.gradient_evaluations
-    if trial.run.passes > counted:
+    counted, passes = trial.run.workload.gradient_evaluations, trial.run.passes
+    if passes.recorded > counted:
         raise FaultError(
-            f"{trial.run.passes} passes were recorded for differentiation and {counted} counted; "
+            f"{passes.recorded} passes were recorded for differentiation and {counted} counted; "
             "call workload(x), not workload.network(x)."
+        )
+
+
+@check("measures", "trains", "access-kept", kind="step")
+def check_measures(trial: Trial) -> None:
+    """A method in situ that takes its own steps simulates nothing that no cost counts."""
+    simulated = trial.run.passes.simulated
+    if trial.cls.access != "in_silico" and simulated:
+        raise FaultError(
+            f"step() makes {simulated} passes through the network that are neither measured nor "
+            "differentiated, which no cost counts; measure with self.hardware.measure, or declare "
+            "access = 'in_silico'."
+        )
+
+
+@check("hardware-closed", "trains")
+def check_hardware_closed(trial: Trial) -> None:
+    """What errors the hardware has stays unknown to the method."""
+    if trial.run.looked_into:
+        raise FaultError(
+            f"The method looks into device {trial.run.looked_into[0]}, which stands for hardware; "
+            "measure it with self.hardware.measure, and simulate devices of seeds below "
+            f"{FIRST_TRAINING_DEVICE} or of layer.random_offsets() only."
+        )
+
+
+@check("test-data-unseen", "trains")
+def check_test_data_unseen(trial: Trial) -> None:
+    """No test data are read while the method trains."""
+    if trial.run.test_data:
+        raise FaultError(
+            "The method reads test data while it trains; take the batch that loss() or step() is "
+            "given."
         )
 
 

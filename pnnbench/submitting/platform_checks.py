@@ -9,14 +9,11 @@ one sentence with what to do.
 from __future__ import annotations
 
 import copy
-import json
-import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import (
@@ -27,124 +24,35 @@ from pnnbench.platforms.base import (
     physical_layers,
 )
 from pnnbench.registry import resolve
-from pnnbench.submitting.checks import CheckResult, Checks, FaultError
+from pnnbench.submitting import error_checks  # noqa: F401 - registers its checks
+from pnnbench.submitting.checks import CheckResult, FaultError
 from pnnbench.submitting.subject import (
     CHANGE,
     FAR,
+    PLATFORM_CHECKS,
     ROUNDING,
     SEEN,
     SMALL,
+    TINY,
     Alone,
     Subject,
     changes,
     differ,
     fields_of,
     generator,
+    largest_jump,
     possible,
+    scramble,
 )
 
-#: The checks of platforms, which the network of a workload must pass too.
-PLATFORM_CHECKS: Checks[Subject] = Checks()
 check = PLATFORM_CHECKS.check
 
-
-Draw = Callable[[float, torch.Generator], Mapping[str, Tensor]]
-
-
-def _draws(layer: PhysicalLayer) -> dict[str, Draw]:
-    return {"draw_errors": layer.draw_errors, "random_offsets": layer.random_offsets}
-
-
-@check("forward")
-def check_forward(subject: Subject) -> None:
-    """The layer gives finite outputs, the same on the ideal device as without one."""
-    network = subject.network()
-    if not physical_layers(network):
-        raise FaultError("The network holds no PhysicalLayer; derive its layers from that class.")
-    with torch.no_grad():
-        plain = network(subject.inputs)
-    if not bool(torch.isfinite(torch.view_as_real(plain) if plain.is_complex() else plain).all()):
-        raise FaultError("The outputs of the ideal device are not finite; mend forward().")
-    if differ(subject.outputs(network, [Condition(Device.ideal())])[0], plain, ROUNDING):
-        raise FaultError(
-            "On Device.ideal() the outputs are others than without a device; an error that is not "
-            "there is zero, and a nominal environment changes nothing."
-        )
-
-
-@check("describe", "forward")
-def check_describe(subject: Subject) -> None:
-    """The constants of the layer are told as plain values."""
-    for _, words, layer in subject.layers():
-        try:
-            json.dumps(layer.describe(), allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise FaultError(
-                f"describe() of {words} is no JSON ({error}); give numbers that are finite, texts, "
-                "lists and dicts."
-            ) from error
-
-
-@check("errors-declared", "forward")
-def check_errors_declared(subject: Subject) -> None:
-    """What is drawn is what static_errors() declares."""
-    for name, words, layer in subject.layers():
-        for method, draw in _draws(layer).items():
-            try:
-                layer.check_errors(name, draw(SEEN, generator()))
-            except UserError as error:
-                raise FaultError(
-                    f"{method}() of {words} draws what it does not declare ({error.what}); declare "
-                    "name, shape and range of each error in static_errors()."
-                ) from error
-
-
-@check("errors-own-generator", "errors-declared")
-def check_errors_owngenerator(subject: Subject) -> None:
-    """Errors are drawn from the generator that is given, and from no other."""
-    for _, words, layer in subject.layers():
-        for method, draw in _draws(layer).items():
-            found = []
-            for seed in (1, 2):
-                torch.manual_seed(seed)
-                np.random.seed(seed)  # noqa: NPY002 - what third parties draw from
-                random.seed(seed)
-                found.append(draw(SEEN, generator()))
-            for error, value in found[0].items():
-                if not torch.equal(value, found[1][error]):
-                    raise FaultError(
-                        f"{method}() of {words} draws {error!r} from a global generator; draw from "
-                        "the one it is given: torch.randn(shape, generator=generator)."
-                    )
-
-
-@check("errors-zero", "errors-own-generator")
-def check_errors_zero(subject: Subject) -> None:
-    """At severity 0 there are no errors."""
-    for _, words, layer in subject.layers():
-        for method, draw in _draws(layer).items():
-            for error, value in draw(0.0, generator()).items():
-                if bool(value.count_nonzero()):
-                    raise FaultError(
-                        f"{method}() of {words} draws {error!r} up to {float(value.abs().max()):g} "
-                        "at severity 0; multiply the whole error by the severity."
-                    )
-
-
-@check("errors-scale", "errors-zero")
-def check_errors_scale(subject: Subject) -> None:
-    """The same seed at another severity is the same draw, scaled."""
-    for _, words, layer in subject.layers():
-        for method, draw in _draws(layer).items():
-            once = draw(SMALL, generator())
-            for times in (2.0, 4.0):
-                for error, value in draw(times * SMALL, generator()).items():
-                    if error not in once or differ(value, times * once[error], ROUNDING):
-                        raise FaultError(
-                            f"{method}() of {words} draws another {error!r} at {times:g} times the "
-                            "severity; make a unit draw that does not depend on the severity, and "
-                            "multiply it."
-                        )
+#: Share of the largest value by which what is programmed may be off.
+PROGRAMMED = 1e-2
+#: Sizes of the weights that are drawn to be programmed.
+WEIGHTS = (0.1, 1.0)
+#: Share by which a transfer may change with controls that change by `TINY`.
+JUMP = 1e-2
 
 
 @check("device", "errors-declared")
@@ -178,6 +86,28 @@ def check_environment(subject: Subject) -> None:
                 raise FaultError(f"{words} ignores {name} of the environment; {remedy}.")
 
 
+@check("batch", "errors-declared")
+def check_batch(subject: Subject) -> None:
+    """Each input gives the same outputs alone as in a batch."""
+    network, inputs = subject.network(), subject.inputs
+    # One more, weaker input, so that no batch is of one input.
+    inputs = torch.cat([inputs, 0.5 * inputs[:1]])
+    places = {
+        "the ideal device": Device.ideal(),
+        "a device with errors": Device.draw(network, SEEN, 1),
+    }
+    for where, device in places.items():
+        with torch.no_grad(), operate(network, [Condition(device)]):
+            whole = network(inputs)
+            alone = torch.cat([network(one) for one in inputs.split(1)])
+        if differ(whole, alone, ROUNDING):
+            raise FaultError(
+                f"On {where} the outputs of an input depend on the others of its batch; compute "
+                "each row of forward() from that row alone, and leave the range of detectors to "
+                "self.read_out(y, noise)."
+            )
+
+
 @check("conditions", "errors-declared")
 def check_conditions(subject: Subject) -> None:
     """Each of many conditions in one pass gets what it gets alone."""
@@ -206,11 +136,15 @@ def check_conditions(subject: Subject) -> None:
         )
 
 
+def _detected(network: nn.Module) -> set[str]:
+    return {name for name, layer in physical_layers(network).items() if layer.detected}
+
+
 @check("read-out-noise", "forward")
 def check_read_out_noise(subject: Subject) -> None:
     """Detectors add noise, of their own in every condition."""
     network = subject.network()
-    detected = {n for n, layer in physical_layers(network).items() if layer.detected}
+    detected = _detected(network)
     conditions = [Condition(Device.ideal())] * 2
     asked: set[str] = set()
 
@@ -231,6 +165,32 @@ def check_read_out_noise(subject: Subject) -> None:
         raise FaultError(
             f"Layer {name!r} is read out without noise; pass its outputs through "
             "self.read_out(y, noise), or set detected = False where no detector stands."
+        )
+
+
+@check("noise-given", "read-out-noise")
+def check_noise_given(subject: Subject) -> None:
+    """All noise is that of the shot source."""
+    network, place = subject.network(), [Condition(Device.ideal())]
+
+    def seen(shot_seed: int, other_seed: int) -> Tensor:
+        scramble(other_seed)
+        source = generator(shot_seed)
+        return subject.outputs(
+            network, place, lambda _, shape: torch.randn(shape, generator=source)
+        )
+
+    first, again, third = seen(1, 1), seen(1, 2), seen(2, 1)
+    moved = not torch.equal(torch.get_rng_state(), torch.Generator().manual_seed(1).get_state())
+    if moved or not torch.equal(first, again):
+        raise FaultError(
+            "The outputs under read-out noise draw from a global generator; take all noise from "
+            "self.read_out(y, noise), which asks the shot source."
+        )
+    if _detected(network) and not differ(first, third, CHANGE):
+        raise FaultError(
+            "Two draws of read-out noise give the same outputs; let self.read_out(y, noise) add "
+            "what the shot source draws."
         )
 
 
@@ -277,7 +237,7 @@ def check_program(subject: Subject) -> None:
                 raise FaultError(
                     f"{type(layer).__name__} has no program(); set the controls that give a weight."
                 ) from error
-        same = not differ(network(subject.inputs), other(subject.inputs), 1e-2)
+        same = not differ(network(subject.inputs), other(subject.inputs), PROGRAMMED)
     if not same:
         raise FaultError(
             "program(ideal_weight()) gives another network than the one whose weight it is; make "
@@ -285,37 +245,94 @@ def check_program(subject: Subject) -> None:
         )
 
 
+@check("program-drawn", "program")
+def check_program_drawn(subject: Subject) -> None:
+    """Every weight that project_weight() gives can be programmed."""
+    for _, words, layer in subject.layers():
+        with torch.no_grad():
+            like = layer.ideal_weight()
+            draw = torch.randn(like.shape, generator=generator(), dtype=like.dtype)
+            for size in WEIGHTS:
+                target = layer.project_weight(size * draw)
+                layer.program(target)
+                found = layer.ideal_weight()
+                if layer.detected and found.is_complex():
+                    # Detectors do not see the phase of a whole row.
+                    found = found * torch.sgn((found.conj() * target).sum(-1, keepdim=True))
+                if differ(found, target, PROGRAMMED):
+                    raise FaultError(
+                        f"program() leaves ideal_weight() of {words} off by up to "
+                        f"{float((found - target).detach().abs().max()):.2g} from a weight up to "
+                        f"{float(target.abs().max()):.2g} that project_weight() gave; program "
+                        "every weight that project_weight() leaves as it is."
+                    )
+
+
 @check("gradient", "errors-declared")
 def check_gradient(subject: Subject) -> None:
-    """A gradient reaches every control, on the ideal device and on another one."""
+    """A gradient reaches every control, on the ideal device, on another one, on two at once."""
     network = subject.network()
-    places: dict[str, Device] = {
-        "the ideal device": Device.ideal(),
-        "a device with errors": Device.draw(network, SMALL, 1),
+    one, other = (Condition(Device.draw(network, SMALL, seed)) for seed in (1, 2))
+    places: dict[str, list[Condition]] = {
+        "On the ideal device": [Condition(Device.ideal())],
+        "On a device with errors": [one],
+        "On the first of two devices in one pass": [one, other],
+        "On the second of two devices in one pass": [other, one],
     }
-    for where, device in places.items():
-        with operate(network, [Condition(device)]):
-            found = network(subject.inputs)
-        real = torch.view_as_real(found) if found.is_complex() else found
-        loss = (real * torch.randn(real.shape, generator=generator())).sum()
-        for name, layer in physical_layers(network).items():
-            for control in layer.control_names:
-                parameter = getattr(layer, control)
-                grad = None
-                if loss.requires_grad:
-                    (grad,) = torch.autograd.grad(
-                        loss, parameter, retain_graph=True, allow_unused=True
-                    )
-                if grad is None or not bool(grad.count_nonzero()):
-                    raise FaultError(
-                        f"On {where} no gradient reaches {control!r} of layer {name!r}; compute "
-                        "transfer() from the control without detach() and without no_grad()."
-                    )
-                if not bool(torch.isfinite(grad).all()):
-                    raise FaultError(
-                        f"On {where} the gradient of {control!r} of layer {name!r} is not finite; "
-                        "keep roots and quotients in transfer() away from 0."
-                    )
+    for where, conditions in places.items():
+        block = int(where.startswith("On the second"))
+        _check_gradient_of(subject, network, where, conditions, block)
+
+
+def _check_gradient_of(
+    subject: Subject, network: nn.Module, where: str, conditions: list[Condition], block: int
+) -> None:
+    with operate(network, conditions):
+        found = network(subject.repeated(len(conditions)))
+    found = found.unflatten(0, (len(conditions), -1))[block]
+    real = torch.view_as_real(found) if found.is_complex() else found
+    loss = (real * torch.randn(real.shape, generator=generator())).sum()
+    for name, layer in physical_layers(network).items():
+        for control in layer.control_names:
+            parameter = getattr(layer, control)
+            grad = None
+            if loss.requires_grad:
+                (grad,) = torch.autograd.grad(loss, parameter, retain_graph=True, allow_unused=True)
+            if grad is None or not bool(grad.count_nonzero()):
+                raise FaultError(
+                    f"{where} no gradient reaches {control!r} of layer {name!r}; compute "
+                    "transfer() from the control without detach() and without no_grad()."
+                )
+            if not bool(torch.isfinite(grad).all()):
+                raise FaultError(
+                    f"{where} the gradient of {control!r} of layer {name!r} is not finite; keep "
+                    "roots and quotients in transfer() away from 0."
+                )
+
+
+@check("continuous", "device", "environment")
+def check_continuous(subject: Subject) -> None:
+    """A tiny change of the controls changes the transfer a little, wherever the layer operates."""
+    for _, words, layer in subject.layers():
+        errors = layer.draw_errors(SEEN, generator())
+        places = {
+            "the ideal device": Condition(Device.ideal()),
+            "a device with errors": Condition(Device({Alone.NAME: errors})),
+            # Drivers with a resolution go in steps, and are meant to.
+            **{
+                f"another {field}": Condition(Device.ideal(), moved)
+                for field, moved in fields_of(layer)
+                if field != "control_bits"
+            },
+        }
+        for where, condition in places.items():
+            jump = largest_jump(layer, condition)
+            if jump > JUMP:
+                raise FaultError(
+                    f"Under {where} the transfer of {words} jumps by {jump:.2g} of its size when "
+                    f"the controls change by {TINY:g} of theirs; let transfer() round, compare and "
+                    "choose nothing that depends on the controls."
+                )
 
 
 @check("leaves-alone", "gradient", "conditions")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import random
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.submitting.checks import Checks
 
 #: Severities whose draws are compared, so small that nothing is cut, and one that is seen.
 SMALL, SEEN = 0.01, 0.5
@@ -29,6 +32,8 @@ ROUNDING = 2e-4
 CHANGE = 1e-7
 #: Far out of the range of any driver, in the unit of the controls.
 FAR = 1e3
+#: Share of a change of the controls by their own size that is a tiny one.
+TINY = 1e-6
 
 
 class Subject:
@@ -55,6 +60,10 @@ class Subject:
             kind = type(layer).__name__
             yield name, f"{kind} ({name})" if name != Alone.NAME else kind, layer
 
+    def repeated(self, count: int) -> Tensor:
+        """The inputs once for each condition, (count * B, ...)."""
+        return self.inputs.repeat(count, *[1] * (self.inputs.dim() - 1))
+
     def outputs(
         self,
         network: nn.Module,
@@ -62,10 +71,13 @@ class Subject:
         shot: ShotNoise | None = None,
     ) -> Tensor:
         """Outputs (C, B, ...) under conditions, without gradient."""
-        repeated = self.inputs.repeat(len(conditions), *[1] * (self.inputs.dim() - 1))
         with torch.no_grad(), operate(network, conditions, shot):
-            found: Tensor = network(repeated)
+            found: Tensor = network(self.repeated(len(conditions)))
         return found.unflatten(0, (len(conditions), -1))
+
+
+#: The checks of platforms, which the network of a workload must pass too.
+PLATFORM_CHECKS: Checks[Subject] = Checks()
 
 
 class Alone(nn.Module):
@@ -92,12 +104,21 @@ def differ(a: Tensor, b: Tensor, share: float) -> bool:
 
 
 def _largest(*values: Tensor) -> float:
-    return max((float(value.abs().max()) for value in values if value.numel()), default=0.0)
+    return max(
+        (float(value.detach().abs().max()) for value in values if value.numel()), default=0.0
+    )
 
 
 def generator(seed: int = 7) -> torch.Generator:
     """A fresh generator, the same each time."""
     return torch.Generator().manual_seed(seed)
+
+
+def scramble(seed: int) -> None:
+    """Seeds all global generators, so that what draws from one is seen."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what third parties draw from
+    random.seed(seed)
 
 
 def possible(law: StaticError) -> Tensor:
@@ -137,3 +158,58 @@ def fields_of(layer: PhysicalLayer) -> Iterator[tuple[str, Environment]]:
         settable = field.name != "control_bits" or set(layer.control_names) <= set(layer.drivers())
         if moved is not None and settable and layer.answers(moved):
             yield field.name, moved
+
+
+def largest_jump(layer: PhysicalLayer, condition: Condition) -> float:
+    """Looks for a jump of the transfer between two settings of the controls, by halving the way.
+
+    Of complex transfers the first piece of the way is looked at only: where a field vanishes on the
+    way, its phase may turn at once.
+
+    Args:
+        layer: The layer; its controls are as they were afterwards.
+        condition: Where it operates; errors are those of a layer called `Alone.NAME`.
+
+    Returns:
+        Largest change of the transfer, as a share of its largest value, over the last piece of the
+        way, about `TINY` of it.
+    """
+    before = {name: getattr(layer, name).detach().clone() for name in layer.control_names}
+    start: dict[str, Tensor] = {}
+    drivers = layer.drivers()
+    with torch.no_grad():
+        for name in layer.control_names:
+            control, driver = getattr(layer, name), drivers.get(name)
+            step = torch.rand(control.shape, generator=generator()).to(control) - 0.5
+            if driver is not None and driver.periodic:
+                # Inside one period: at its ends a driver goes from one to the other.
+                period = driver.high - driver.low
+                inside = driver.low + period / 4 + (driver.reduced(control) - driver.low) / 2
+                start[name] = inside
+                control.copy_(inside + 0.4 * period * step)
+            else:
+                start[name] = control.clone()
+                control.add_(_largest(control) * step)
+        layer.project()
+    way = {name: getattr(layer, name).detach() - value for name, value in start.items()}
+
+    def at(share: float) -> Tensor:
+        with torch.no_grad(), operate(Alone(layer), [condition]):
+            for name, value in start.items():
+                getattr(layer, name).copy_(value + share * way[name])
+            return layer.transfer()
+
+    low, high = 0.0, TINY if layer.ideal_weight().is_complex() else 1.0
+    first, last = at(low), at(high)
+    size = _largest(first, last)
+    while high - low > TINY:
+        middle = (low + high) / 2
+        between = at(middle)
+        if _largest(between - first) > _largest(last - between):
+            high, last = middle, between
+        else:
+            low, first = middle, between
+    with torch.no_grad():
+        for name, value in before.items():
+            getattr(layer, name).copy_(value)
+    return _largest(last - first) / size if size else 0.0

@@ -6,8 +6,7 @@ import dataclasses
 import functools
 import inspect
 import random
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +21,7 @@ from pnnbench.running.training import TrainingData, quiet
 from pnnbench.submitting.checks import CheckResult as CheckResult
 from pnnbench.submitting.checks import Checks
 from pnnbench.submitting.checks import FaultError as FaultError
+from pnnbench.submitting.watched import Passes, counted_passes, watched_devices, watched_test_data
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
@@ -88,41 +88,17 @@ class Trained:
         workload: The trained workload.
         method: The method that trained it.
         watch: What was seen on the way.
-        passes: Passes through the physical part that were recorded for differentiation.
+        passes: Passes through the physical part that were not made on hardware.
+        looked_into: Seeds of devices that stand for hardware and whose errors were read.
+        test_data: What was read of the test data.
     """
 
     workload: Workload
     method: TrainingMethod
     watch: Watch
-    passes: int = 0
-
-
-@contextmanager
-def counted_passes(workload: Workload) -> Iterator[list[int]]:
-    """Context that counts passes through a network, whoever makes them and however.
-
-    Args:
-        workload: Gives the class of the network.
-
-    Yields:
-        A list with one 1 for each pass that is recorded for differentiation.
-    """
-    cls: Any = type(workload.network)
-    own, physical, passes = "physical" in vars(cls), cls.physical, list[int]()
-
-    def counting(network: Any, h: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            passes.append(1)
-        return physical(network, h)
-
-    cls.physical = counting
-    try:
-        yield passes
-    finally:
-        if own:
-            cls.physical = physical
-        else:
-            del cls.physical
+    passes: Passes = dataclasses.field(default_factory=Passes)
+    looked_into: list[int] = dataclasses.field(default_factory=list)
+    test_data: list[str] = dataclasses.field(default_factory=list)
 
 
 #: Workloads on the embedded digits, in the order in which a method's first is looked for.
@@ -215,9 +191,12 @@ class Trial:
                 deterministic=True,
                 **flags,
             )
-            with counted_passes(run.workload) as passes:
+            with (
+                counted_passes(run.workload) as run.passes,
+                watched_devices(run.workload) as run.looked_into,
+                watched_test_data() as run.test_data,
+            ):
                 trainer.fit(run.workload, datamodule=TrainingData(self.data()))
-        run.passes = len(passes)
         return run
 
     @functools.cached_property

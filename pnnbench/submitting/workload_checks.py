@@ -16,9 +16,9 @@ from pnnbench.evaluation.harness import measure_grid
 from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.registry import workload_class
 from pnnbench.seeds import FIRST_TEST_DEVICE
+from pnnbench.submitting import platform_checks  # noqa: F401 - registers its checks
 from pnnbench.submitting.checks import Check, CheckResult, Checks, FaultError
-from pnnbench.submitting.platform_checks import PLATFORM_CHECKS
-from pnnbench.submitting.subject import Subject
+from pnnbench.submitting.subject import PLATFORM_CHECKS, Subject
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import part_of_grid
 

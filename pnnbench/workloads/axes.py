@@ -56,7 +56,7 @@ def _has_heaters(layer: PhysicalLayer) -> bool:
 
 
 def _has_losses(layer: PhysicalLayer) -> bool:
-    return "loss_db" in layer.further_errors()
+    return any(name.endswith("loss_db") for name in layer.further_errors())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,13 +90,13 @@ AXES: Mapping[str, Axis] = MappingProxyType(
             "heat of the heaters of a mesh at their neighbours, on the ideal device",
             _thermal_crosstalk,
             _has_heaters,
-            "meshes; the grid of rings has the axis crosstalk already",
+            "layers of meshes; the grid of rings has the axis crosstalk already",
         ),
         "insertion-loss": Axis(
             "loss of each interferometer of a mesh, with a spread between them",
             _insertion_loss,
             _has_losses,
-            "meshes",
+            "layers of meshes",
             drawn=True,
         ),
     }

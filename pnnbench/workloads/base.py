@@ -13,7 +13,7 @@ import torchmetrics
 from torch import Tensor, nn
 
 from pnnbench.data import DataSet, resolve_data
-from pnnbench.errors import UserError, check_range, unknown_name
+from pnnbench.errors import UserError, check_range, kind_word, line_of
 from pnnbench.platforms.base import (
     FABRICATION,
     Condition,
@@ -47,6 +47,7 @@ from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.regression import Regression as Regression
 from pnnbench.workloads.replaced import call_replaced
 from pnnbench.workloads.tiers import Tier as Tier
+from pnnbench.workloads.tiers import find_tier
 
 
 class Workload(LightningSteps):
@@ -100,7 +101,7 @@ class Workload(LightningSteps):
             self.check_data(self._brought)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("init", init_seed))
-            self.network = self.build_network()
+            self.network = self._built()
         if self._brought is not None:
             self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.
@@ -160,6 +161,14 @@ class Workload(LightningSteps):
 
     @devices.setter
     def devices(self, source: DeviceSource) -> None:
+        if not isinstance(source, DeviceSource):
+            said = repr(source) if isinstance(source, str) else kind_word(source)
+            raise UserError(
+                f"devices of a workload are {said}",
+                allowed="a source of devices",
+                next_step="workload.devices = "
+                "pnnbench.platforms.measured.MeasuredDevices.read('FILE')",
+            )
         source.check(self.network)
         check_axes(self._axes, self.layers(), source)
         self._devices = source
@@ -184,6 +193,17 @@ class Workload(LightningSteps):
         `data_set` says which inputs it has to take, and how many classes there are.
         """
         raise NotImplementedError
+
+    def _built(self) -> PhysicalNetwork:
+        found = self.build_network()
+        if not isinstance(found, nn.Module):
+            place = line_of(type(self).build_network)
+            raise UserError(
+                f"build_network of {type(self).__name__} gives {kind_word(found)}: {place}",
+                allowed="a pnnbench.workloads.networks.PhysicalNetwork",
+                next_step="end it with: return PhysicalNetwork(...)",
+            )
+        return found
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Declares the cells on which the workload is measured at a tier."""
@@ -241,9 +261,9 @@ class Workload(LightningSteps):
         Raises:
             UserError: If the workload has no such tier.
         """
-        if name not in cls.tiers:
-            raise unknown_name("tier", name, cls.tiers, where=cls.name)
-        return cls.tiers[name]
+        return find_tier(
+            getattr(cls, "tiers", None), name, where=getattr(cls, "name", cls.__name__)
+        )
 
     def describe(self, tier: str) -> dict[str, Any]:
         """Everything of the workload that decides a result at a tier, as plain values.

@@ -66,6 +66,7 @@ class Classification:
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of logits (B, classes)."""
+        self._check_outputs(outputs)
         return F.cross_entropy(outputs, batch[1])
 
     def metric(self) -> torchmetrics.Metric:
@@ -74,4 +75,19 @@ class Classification:
 
     def outcomes(self, outputs: Tensor, targets: Tensor) -> Tensor | None:
         """Which images are right (B,): the largest output is that of the class, all are finite."""
+        self._check_outputs(outputs)
         return top1(outputs, targets)
+
+    def _check_outputs(self, outputs: Tensor) -> None:
+        """Refuses outputs that are fewer than the classes; looked at once."""
+        if self.__dict__.get("_outputs_fit", False):
+            return
+        n = self.n_classes
+        if outputs.dim() != 2 or outputs.shape[1] < n:
+            raise UserError(
+                f"the network of {type(self).__name__} gives outputs of shape "
+                f"{tuple(outputs.shape)} for {n} classes",
+                allowed=f"(batch, {n}): one output for each class",
+                next_step="give its last layer as many outputs as the data have classes",
+            )
+        self.__dict__["_outputs_fit"] = True

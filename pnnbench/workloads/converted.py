@@ -15,6 +15,7 @@ from pnnbench.platforms.layer import PhysicalLayer, physical_layers
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
 from pnnbench.workloads.layer_kinds import Kinds, kinds_of
 from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.sharing import can_check, check_sharing
 
 #: Scales of the weights.
 SCALES = ("per-layer",)
@@ -78,6 +79,7 @@ class ConvertedNetwork(PhysicalNetwork):
         self.report = tuple(report)
         self._before = _digital_start(model)
         self._checked = False
+        self._shares = False
 
     def prefix(self, x: Tensor) -> Tensor:
         """Digital layers before the first physical one, where they can be told apart."""
@@ -92,9 +94,16 @@ class ConvertedNetwork(PhysicalNetwork):
 
         Raises:
             UserError: If the network gives anything but one tensor, reads the weight of a layer
-                that is physical, or does not keep the batch in the first dimension.
+                that is physical, does not keep the batch in the first dimension, or, operated in
+                evaluation, gives outputs that depend on what else is in the batch.
         """
         layers = physical_layers(self.model)
+        if not self._shares and any(_operations(layers)) and can_check(self.model):
+            try:
+                check_sharing(self.model, self._run, h)
+            except AttributeError as error:
+                raise _unknown_attribute(error, self.model) or error from None
+            self._shares = True
         for layer in layers.values():
             layer.start_pass()
         hooks = []

@@ -15,6 +15,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pnnbench.errors import UserError, check_count, check_range, writing
+from pnnbench.platforms.base import PhysicalLayer
+from pnnbench.platforms.drivers import MAX_BITS, Driver
 from pnnbench.workloads.base import Workload
 
 #: Forms of the file, by the end of its name.
@@ -111,21 +113,29 @@ class ExportedControls:
 
 @torch.no_grad()
 def export_controls(
-    workload: Workload, low: float = 0.0, high: float = 2.0 * math.pi, bits: int | None = None
+    workload: Workload,
+    low: float | None = None,
+    high: float | None = None,
+    bits: int | None = None,
 ) -> ExportedControls:
     """Gives the settings of all controls inside the range of their drivers.
 
-    Phases are brought into the range where that leaves the transfer as it is, which a range of
-    2 pi always allows: see `pnnbench.platforms.phase_range`. Currents and modulations have the
-    limits of their own platform. What still lies outside is cut to the nearest end and told in
-    `ExportedControls.clipped`.
+    Without a range the drivers are those of the platform, `PhysicalLayer.drivers`: settings are in
+    one period of each phase, and at the levels of the axis ``control-bits``, so that the transfer
+    is the one which that axis measures at as many bits.
+
+    With a range phases are brought into it where that leaves the transfer as it is, which a range
+    of 2 pi always allows: see `pnnbench.platforms.phase_range`. Currents and modulations have the
+    limits of their own platform in any case. What still lies outside is cut to the nearest end and
+    told in `ExportedControls.clipped`.
 
     Args:
         workload: The workload, trained; it stays as it is.
-        low: Least phase of the driver in rad.
-        high: Largest phase of the driver in rad, above ``low``.
-        bits: Resolution of the drivers, 1 to 32: 2^bits steps from the least to the largest
-            setting, the ends included; None for none.
+        low: Least phase of the driver in rad; 0 if only ``high`` is given.
+        high: Largest phase of the driver in rad, above ``low``; 2 pi above it if only ``low`` is
+            given.
+        bits: Resolution of the drivers, 1 to 24; None for none. Levels are those of
+            `pnnbench.platforms.drivers.Driver`: of a range both ends are among them.
 
     Returns:
         The settings, by the names of `Workload.controls`.
@@ -133,38 +143,71 @@ def export_controls(
     Raises:
         UserError: If the range is none, or there are bits and a control has no limits.
     """
-    check_range("low", low, low=-1e6, high=1e6, unit="rad")
-    check_range("high", high, low=low, high=1e6, low_open=True, unit="rad")
+    ends = None
+    if low is not None or high is not None:
+        low = check_range("low", 0.0 if low is None else low, low=-1e6, high=1e6, unit="rad")
+        high = low + 2.0 * math.pi if high is None else high
+        check_range("high", high, low=low, high=1e6, low_open=True, unit="rad")
+        ends = low, high
     if bits is not None:
-        check_count("bits", bits, high=32)
+        check_count("bits", bits, high=MAX_BITS)
     controls: dict[str, Tensor] = {}
     units: dict[str, str] = {}
     ranges: dict[str, tuple[float, float]] = {}
     clipped: dict[str, int] = {}
     for layer_name, layer in workload.layers().items():
-        ends = layer.control_limits() or (low, high)
-        if bits is not None and not all(math.isfinite(end) for end in ends):
-            raise UserError(
-                f"the controls of layer {layer_name!r} go from {ends[0]:g} to {ends[1]:g} "
-                f"{layer.control_unit}: no steps share that out",
-                next_step="leave bits away, or give the layer limits",
-            )
-        for control, value in layer.controls_within(*ends).items():
+        for control, setting in _settings(layer_name, layer, ends, bits).items():
             name = f"network.{layer_name}.{control}"
-            controls[name], clipped[name] = _limited(value, ends, bits)
-            units[name], ranges[name] = layer.control_unit, ends
+            units[name] = layer.control_unit
+            controls[name], ranges[name], clipped[name] = setting
     return ExportedControls(controls, units, ranges, clipped, bits)
 
 
-def _limited(value: Tensor, ends: tuple[float, float], bits: int | None) -> tuple[Tensor, int]:
-    """Settings cut to a range and rounded to its steps, and how many were outside."""
-    low, high = ends
-    span = high - low
-    allowance = _ROUNDING * span if math.isfinite(span) else 0.0
-    outside = int(((value < low - allowance) | (value > high + allowance)).sum())
-    value = value.clamp(low, high)
-    if bits is not None:
-        step = span / (2**bits - 1)
-        exact = low + step * torch.round((value.double() - low) / step)
-        value = exact.clamp(low, high).to(value)
-    return value, outside
+#: Settings of a control, its range, and how many were outside of it.
+_Setting = tuple[Tensor, tuple[float, float], int]
+
+
+def _settings(
+    layer_name: str, layer: PhysicalLayer, ends: tuple[float, float] | None, bits: int | None
+) -> dict[str, _Setting]:
+    """Settings of all controls of a layer; ``ends`` are those of phases, None for its drivers."""
+    limits = layer.control_limits()
+    drivers: Mapping[str, Driver] = {}
+    if limits is None and ends is not None:
+        limits, values = ends, layer.controls_within(*ends)
+    else:
+        values = {name: getattr(layer, name).detach() for name in layer.control_names}
+        if limits is None or bits is not None:
+            drivers = layer.drivers()
+    found = {}
+    for name, value in values.items():
+        driver = drivers.get(name)
+        if driver is None and bits is not None:
+            if limits is None:
+                raise UserError(
+                    f"layer {layer_name!r} has no driver of {name!r}, and cannot be set in bits",
+                    next_step="leave bits away, give a range, or declare the driver in drivers()",
+                )
+            driver = Driver(*limits)
+        found[name] = _limited(value, driver, limits, bits)
+    return found
+
+
+def _limited(
+    value: Tensor,
+    driver: Driver | None,
+    limits: tuple[float, float] | None,
+    bits: int | None,
+) -> _Setting:
+    """Settings cut to the limits, else to the range of the driver, and at its levels."""
+    exact = value.double()
+    if driver is not None:
+        exact = driver.reduced(exact)
+        limits = limits or (driver.low, driver.high)
+    low, high = limits or (-math.inf, math.inf)
+    allowance = _ROUNDING * (high - low) if math.isfinite(high - low) else 0.0
+    outside = int(((exact < low - allowance) | (exact > high + allowance)).sum())
+    exact = exact.clamp(low, high)
+    if driver is not None and bits is not None:
+        exact = driver.setting(exact, bits).clamp(low, high)
+    return exact.to(value), (low, high), outside

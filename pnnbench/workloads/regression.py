@@ -36,6 +36,15 @@ def like_targets(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs.reshape(targets.shape)
 
 
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Mean squared error of outputs (B, ...) in the shape of their targets (B, ...).
+
+    Raises:
+        UserError: As `like_targets`.
+    """
+    return F.mse_loss(like_targets(outputs, targets), targets)
+
+
 class MSE(torchmetrics.MeanSquaredError):
     """Mean squared error over all targets, summed in double precision.
 
@@ -82,7 +91,7 @@ class Regression:
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of outputs (B, ...)."""
-        return F.mse_loss(like_targets(outputs, batch[1]), batch[1])
+        return squared_error(outputs, batch[1])
 
     def metric(self) -> torchmetrics.Metric:
         """Mean squared error over all inputs."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.workloads.regression import squared_error
 
 #: (outputs, targets) -> mean loss over the batch, a scalar.
 LossFunction = Callable[[Tensor, Tensor], Tensor]
@@ -21,20 +23,14 @@ def usual_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
     Args:
         outputs: Outputs (B, ...).
-        targets: Classes (B, ...), integers, or real values of the shape of the outputs.
+        targets: Classes (B, ...), integers, or real values (B, ...), as many as there are outputs.
 
     Raises:
-        UserError: If real targets have another shape than the outputs.
+        UserError: If there are more or fewer real targets than outputs.
     """
     if not targets.is_floating_point():
         return F.cross_entropy(outputs, targets)
-    if outputs.shape != targets.shape:
-        raise UserError(
-            f"real targets of shape {tuple(targets.shape)} for outputs {tuple(outputs.shape)}",
-            allowed="one shape for both",
-            next_step="give loss=, a function of outputs and targets",
-        )
-    return F.mse_loss(outputs, targets)
+    return squared_error(outputs, targets)
 
 
 def has_training_step(model: nn.Module) -> bool:
@@ -56,7 +52,10 @@ def check_training_step(model: nn.Module) -> None:
 def step_loss(model: nn.Module, outputs: Tensor, batch: Any) -> Tensor:
     """The loss of a LightningModule's own `training_step` on given outputs.
 
-    Its forward answers with the outputs, and what it logs is not kept.
+    Its forward answers with the outputs, and what it logs is not kept. The outputs are those for
+    the inputs as they are in the batch: what the step does to inputs before it calls its forward,
+    such as augmentation, is not used, and a step whose forward gets other values than those of the
+    batch is refused.
 
     Args:
         model: The LightningModule.
@@ -67,19 +66,53 @@ def step_loss(model: nn.Module, outputs: Tensor, batch: Any) -> Tensor:
         The loss, a scalar, differentiable in the outputs.
 
     Raises:
-        UserError: If the step does not call its forward once, or gives no loss.
+        UserError: If the step does not call its forward once, calls it with other inputs than the
+            batch's, needs a Trainer, or gives no loss.
     """
     step: Any = model.training_step
-    arguments = [batch, 0][: len(inspect.signature(step).parameters)]
-    with _answering(model, outputs) as calls:
-        found = step(*arguments)
     name = type(model).__name__
+    with _answering(model, outputs) as calls:
+        try:
+            found = step(*[batch, 0][: _takes(step)])
+        except RuntimeError as error:
+            if "not attached to a" not in str(error):
+                raise
+            raise _ask(f"training_step of {name} asks for its Trainer, and has none") from None
     if len(calls) != 1:
         raise _ask(f"training_step of {name} calls self(inputs) {len(calls)} times, not once")
+    if not _of_the_batch(calls[0], batch):
+        raise _ask(
+            f"training_step of {name} calls self(inputs) with other inputs than those of the batch"
+        )
     loss = found.get("loss") if isinstance(found, dict) else found
     if not isinstance(loss, Tensor):
         raise _ask(f"training_step of {name} gives {type(found).__name__}, no loss")
     return loss
+
+
+def _takes(step: Callable[..., Any]) -> int:
+    """How many of batch and number a step takes in their order."""
+    kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return 2
+    return sum(kind in positional for kind in kinds)
+
+
+def _of_the_batch(given: Sequence[Any], batch: Any) -> bool:
+    """Whether tensors that a forward got are the inputs of a batch; their shape may be another."""
+    inputs = batch[0] if isinstance(batch, (list, tuple)) else None
+    if not isinstance(inputs, Tensor):
+        return True
+    tensors = [value for value in given if isinstance(value, Tensor)]
+    if len(tensors) != 1:
+        return False
+    (one,) = tensors
+    if one is inputs:
+        return True
+    if one.numel() != inputs.numel() or not (one.dtype == inputs.dtype or one.is_floating_point()):
+        return False
+    return torch.equal(one.flatten(), inputs.to(one).flatten())
 
 
 def _ask(what: str) -> UserError:
@@ -90,12 +123,16 @@ def _ask(what: str) -> UserError:
 
 
 @contextmanager
-def _answering(model: nn.Module, outputs: Tensor) -> Iterator[list[None]]:
-    """Context in which forward gives the outputs and logging does nothing; yields its calls."""
-    calls: list[None] = []
+def _answering(model: nn.Module, outputs: Tensor) -> Iterator[list[list[Any]]]:
+    """Context in which forward gives the outputs and logging does nothing.
+
+    Yields:
+        The arguments of each call of forward.
+    """
+    calls: list[list[Any]] = []
 
     def answer(*args: Any, **kwargs: Any) -> Tensor:
-        calls.append(None)
+        calls.append([*args, *kwargs.values()])
         return outputs
 
     def nothing(*args: Any, **kwargs: Any) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
+
+from pnnbench.errors import UserError, kind_word, unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,40 @@ class Tier:
     calibration_images: int = 10_000
     sharpness_images: int = 10_000
     validation_images: int = 0
+
+
+def find_tier(tiers: Any, name: Any, *, where: str) -> Tier:
+    """Looks a tier up in what a workload declares.
+
+    Args:
+        tiers: Its tiers by name.
+        name: Name of the tier that is asked for.
+        where: Which workload it is, for messages.
+
+    Returns:
+        The tier.
+
+    Raises:
+        UserError: If there is no such tier, or the workload declares something else.
+    """
+    if not isinstance(tiers, Mapping) or not tiers:
+        said = "no tiers" if not tiers else f"tiers that are {kind_word(tiers)}"
+        raise UserError(
+            f"{where} has {said}",
+            allowed="a mapping of names, 'smoke' or 'quick' for example, to pnnbench.workloads."
+            "tiers.Tier",
+            next_step="tiers = {'smoke': Tier(epochs=1, batch_size=32, n_devices=2)} in the class",
+        )
+    if not isinstance(name, str) or name not in tiers:
+        raise unknown_name("tier", str(name), map(str, tiers), where=where)
+    found = tiers[name]
+    if not isinstance(found, Tier):
+        raise UserError(
+            f"{where}: the tier {name!r} is {kind_word(found)}",
+            allowed="a pnnbench.workloads.tiers.Tier",
+            next_step=f"'{name}': Tier(epochs=1, batch_size=32, n_devices=2) in its tiers",
+        )
+    return found
 
 
 #: Tiers of the embedded digits, where a pass over them takes seconds.

@@ -40,7 +40,7 @@ def test_fewer_devices_are_the_first_of_the_grid_with_the_same_values() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"network": 3}, "network is int"),
+        ({"network": 3}, "network is 3"),
         ({"tier": "fast"}, "unknown tier 'fast'"),
         ({"devices": 0}, r"an integer in \[1, 2\]"),
         ({"devices": 3}, "devices is 3"),

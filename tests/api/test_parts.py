@@ -55,7 +55,7 @@ def test_a_workload_is_built_with_its_seed() -> None:
 def test_mistakes_in_a_workload_read() -> None:
     with pytest.raises(pnnbench.UserError, match="init_seed is -1"):
         pnnbench.workload("mrr-digits", -1)
-    with pytest.raises(pnnbench.UserError, match="MRRDigits cannot be built: TypeError"):
+    with pytest.raises(pnnbench.UserError, match="unknown option of MRRDigits 'colour'"):
         pnnbench.workload("mrr-digits", colour="red")
 
 

@@ -80,6 +80,35 @@ def test_epochs_reports_and_going_on(tmp_path: Path) -> None:
     assert (tmp_path / "last.ckpt").is_file()
     again = pnnbench.train("mrr-digits", tier="smoke", epochs=1, folder=tmp_path)
     assert again.losses == short.losses  # finished already
+    job = pnnbench.evaluate(pnnbench.train("mrr-digits", tier="smoke", epochs=2)).records[0]["job"]
+    assert job["epochs_factor"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        ({"method": pnnbench.method("bp", lr=0.5)}, "hyper-parameters differ"),
+        ({"method": "nat"}, "method, hyper-parameters differ"),
+        ({"epochs": 2}, "epochs differ"),
+        ({"seed": 1}, "parameters at the start, seed differ"),
+        ({"workload": "mzi-digits"}, "workload, parameters at the start"),
+    ],
+)
+def test_a_folder_belongs_to_one_training(
+    tmp_path: Path, other: dict[str, object], text: str
+) -> None:
+    first = {"workload": "mrr-digits", "method": "bp", "tier": "smoke", "epochs": 1}
+    pnnbench.train(**first, folder=tmp_path)
+    kept = (tmp_path / "last.ckpt").read_bytes()
+    with pytest.raises(pnnbench.UserError, match=f"holds another training: {text}"):
+        pnnbench.train(**{**first, **other}, folder=tmp_path)
+    assert (tmp_path / "last.ckpt").read_bytes() == kept
+    (tmp_path / "training.json").write_text("[]")
+    with pytest.raises(pnnbench.UserError, match="cannot be read"):
+        pnnbench.train(**first, folder=tmp_path)
+    (tmp_path / "training.json").unlink()
+    with pytest.raises(pnnbench.UserError, match=r"without training\.json"):
+        pnnbench.train(**first, folder=tmp_path)
 
 
 @pytest.mark.parametrize(

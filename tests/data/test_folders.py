@@ -86,8 +86,10 @@ def test_mistakes_read(flowers: Path):
     refused(r"has the classes aster, tulip")
     shutil.rmtree(flowers / "test")
     refused(r"flowers is no folder of images")
-    with pytest.raises(UserError, match=r"allowed: image-folder:PATH"):
-        load("image-folder")
+    for name in ("image-folder", "image-folder:"):
+        with pytest.raises(UserError, match=r"allowed: image-folder:PATH") as error:
+            load(name)
+        assert "image-folder:flowers" in str(error.value)
 
 
 def test_it_is_found_again_by_its_text(flowers: Path):

@@ -93,16 +93,42 @@ class Stream(IterableDataset[Any]):
     def __iter__(self) -> Any:
         return iter([(np.full(3, float(i)), float(i)) for i in range(6)])
 
+    def __len__(self) -> int:
+        return 6
 
-def module(dataset: Any, **loader: Any) -> pl.LightningDataModule:
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        while True:
+            yield np.ones(3), 0
+
+
+def module(
+    dataset: Any, held: Any = None, held_loader: Any = None, **loader: Any
+) -> pl.LightningDataModule:
     class Module(pl.LightningDataModule):
         def train_dataloader(self) -> Any:
             return DataLoader(dataset, **loader)
 
         def val_dataloader(self) -> Any:
-            return DataLoader(dataset, **loader)
+            other = dataset if held is None else held
+            return DataLoader(other, **(loader if held_loader is None else held_loader))
 
     return Module()
+
+
+class Others(Dataset[Any]):
+    """Items of the kind of others, with other inputs."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __getitem__(self, i: int) -> Any:
+        x, y = self.items[i]
+        return (Image.eval(x, lambda v: v + 1) if isinstance(x, Image.Image) else x + 100), y
+
+    def __len__(self) -> int:
+        return len(self.items)
 
 
 def picture(i: int) -> tuple[Image.Image, int]:
@@ -123,20 +149,22 @@ def picture(i: int) -> tuple[Image.Image, int]:
 def test_items_may_be_images_arrays_tensors_or_numbers(
     dataset: Any, shape: tuple[int, ...], dtype: torch.dtype, n_classes: int | None
 ):
-    found = resolve_data(module(dataset)).load()
+    others = Others([dataset[i] for i in range(6)] if isinstance(dataset, Items) else [*dataset])
+    found = resolve_data(module(dataset, others)).load()
     assert (found.input_shape, found.n_classes) == (shape, n_classes)
     assert found.train_inputs.dtype == dtype
     assert len(found.train_inputs) == 6
     # There is no test loader: the validation set is the test.
     assert found.validation_inputs is None
-    assert torch.equal(found.test_inputs, found.train_inputs)
+    assert found.test_inputs.shape == found.train_inputs.shape
 
 
 def test_an_own_collation_is_followed():
     def collate(items: list[Any]) -> tuple[Tensor, Tensor]:
         return torch.stack([2 * x for x, _ in items]), torch.tensor([y for _, y in items])
 
-    found = resolve_data(module(TensorDataset(X, Y), batch_size=5, collate_fn=collate)).load()
+    held = TensorDataset(X_TEST, Y_TEST)
+    found = resolve_data(module(TensorDataset(X, Y), held, batch_size=5, collate_fn=collate)).load()
     assert torch.equal(found.train_inputs, 2 * X)
 
 
@@ -177,3 +205,18 @@ def test_a_class_that_needs_arguments_is_told():
     with pytest.raises(UserError, match=r"Needs cannot be made without arguments"):
         resolve_data(Needs)
     assert load(Needs(3)).n_classes == 3
+
+
+def test_a_stream_without_an_end_is_told_before_it_is_read():
+    with pytest.raises(UserError, match="Endless without a length"):
+        resolve_data(module(Endless())).read()
+
+
+def test_classes_that_no_training_item_has_are_told():
+    items = module(Items(lambda i: (np.ones(2) * i, i % 2)))
+    held = Items(lambda i: (np.ones(2) * (i + 50), 4 + i % 2))
+    items.val_dataloader = lambda: DataLoader(held)
+    with pytest.raises(UserError, match="no training item of class 4, 5"):
+        resolve_data(items).read()
+    items.num_classes = 6
+    assert resolve_data(items).read().n_classes == 6

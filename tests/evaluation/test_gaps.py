@@ -23,7 +23,11 @@ def test_one_part_fails_and_the_others_stand():
                 raise error
             done.append(name)
     assert done == ["a", "g"]
-    assert [gap.as_dict() for gap in gaps.found] == [
+    found = [gap.as_dict() for gap in gaps.found]
+    line, _, place = found[1]["message"].partition(" (")
+    assert "test_gaps.py, line " in place
+    found[1]["message"] = line
+    assert found == [
         {"part": "b", "type": "not-finite", "message": "b is nan"},
         {"part": "c", "type": "error", "message": "ZeroDivisionError: on purpose"},
         {"part": "d", "type": "left-out", "message": "d has no meaning"},
@@ -50,6 +54,16 @@ def test_strict_lets_errors_through_but_not_what_has_no_meaning():
 def test_messages_are_one_line_of_bounded_length():
     gap = Gap.of("a", ValueError("x\n" * 5000))
     assert "\n" not in gap.message
+    assert len(gap.message) <= 500
+
+
+def test_an_error_of_own_code_has_its_place():
+    gaps = Gaps()
+    with gaps.part("a"):
+        raise ValueError("no metric" * 200)
+    (gap,) = gaps.found
+    assert "test_gaps.py, line " in gap.message
+    assert gap.message.startswith("ValueError: no metric")
     assert len(gap.message) <= 500
 
 

@@ -42,7 +42,7 @@ def names() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["Shrinking", "TwoOptimizers", "RandomSearch"])
+@pytest.mark.parametrize("name", ["Shrinking", "TwoOptimizers", "OnePlusOne", "RandomSearch"])
 def test_the_methods_of_the_page_pass_every_check(name: str) -> None:
     results = check_method(names()[name])
     assert [r.message for r in results if not r.passed] == []

@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
     LearningRateMonitor,
     ModelCheckpoint,
+    ModelPruning,
     StochasticWeightAveraging,
     Timer,
 )
@@ -31,7 +32,9 @@ from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.evolution import Evolution
 from pnnbench.methods.lbfgs import LBFGS
+from pnnbench.methods.sat import SAT
 from pnnbench.methods.spsa import SPSA
+from pnnbench.methods.trainer_options import AVERAGING
 from pnnbench.running.training import quiet
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
@@ -146,6 +149,9 @@ def test_gradients_are_clipped_and_accumulated_where_there_are_any(
         (BP, {}, [GradientAccumulationScheduler({1: 2})], "accumulation of gradients changes"),
         (BP, {"precision": "bf16-true"}, [], "precision is 'bf16-true'"),
         (BP, {}, [StochasticWeightAveraging(0.1)], "StochasticWeightAveraging copies the module"),
+        (BP, {}, [ModelPruning("l1_unstructured")], "ModelPruning replaces parameters"),
+        *([(BP, {}, [AVERAGING[-1]()], "copies the module")] if len(AVERAGING) > 1 else []),
+        (BP, {"gradient_clip_val": -1.0}, [], "gradient_clip_val is -1"),
         (BP, {"max_epochs": -1}, [], "cosine.* needs the number of training steps"),
         (BP, {"limit_train_batches": 0}, [], "limit_train_batches 0"),
     ],
@@ -346,3 +352,23 @@ def test_a_metric_gets_what_it_declares() -> None:
     with torch.no_grad():
         wanted = (workload.eval()(x).mean() / x.mean()).item()
     assert found["test_share"] == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("other", "text"),
+    [
+        (lambda: BP(lr=0.5), r"lr 0\.1, now 0\.5"),
+        (SAT, r"class pnnbench\.methods\.bp\.BP, now pnnbench\.methods\.sat\.SAT"),
+    ],
+)
+def test_a_checkpoint_of_another_method_is_refused(
+    tmp_path: Path, other: Callable[[], TrainingMethod], text: str
+) -> None:
+    path = tmp_path / "first.ckpt"
+    trainer = trainer_of(BP(lr=0.1), max_epochs=1)
+    trainer.fit(MRRDigits(0), datamodule=data())
+    trainer.save_checkpoint(path)
+    with pytest.raises(UserError, match=text):
+        trainer_of(other()).fit(
+            MRRDigits(0), datamodule=data(), ckpt_path=str(path), weights_only=True
+        )

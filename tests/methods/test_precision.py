@@ -29,11 +29,19 @@ FEW: dict[str, dict[str, Any]] = {
     "dat": {"count": 1},
     "dat-internal": {"count": 1},
 }
+BUILT = {cls: cls(0) for cls in WORKLOADS}
+#: Of diffraction, whose optics are built three times here, these stand for all.
+OFTEN = ("bp", "pat", "sat-environment", "evolution")
 PAIRS = [
-    pytest.param(name, cls, id=f"{name} {cls.name}")
+    pytest.param(
+        name,
+        cls,
+        id=f"{name} {cls.name}",
+        marks=[pytest.mark.slow] if cls is DiffractiveDigits and name not in OFTEN else [],
+    )
     for name in registered("methods")
     for cls in WORKLOADS
-    if method_class(name).supports(cls(0))
+    if method_class(name).supports(BUILT[cls])
 ]
 
 

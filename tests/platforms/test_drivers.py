@@ -50,6 +50,18 @@ def test_a_period_makes_no_difference(turns: int, bits: float) -> None:
     assert bool((driver.reduced(value + 2 * math.pi * turns) - value).abs().max() < 1e-9)
 
 
+@given(low=ends, bits=st.integers(1, 10), seed=st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_settings_of_a_period_are_levels_inside_of_it(low: float, bits: int, seed: int) -> None:
+    driver = Driver(low, low + 2 * math.pi, periodic=True)
+    value = 50 * torch.randn(400, generator=torch.Generator().manual_seed(seed)).double()
+    found = driver.setting(value, bits)
+    assert driver.holds(found)
+    assert len(torch.round(found / (2 * math.pi / 2**bits)).unique()) <= 2**bits
+    turns = (driver.nearest(value, torch.tensor(float(bits))) - found) / (2 * math.pi)
+    torch.testing.assert_close(turns, turns.round(), rtol=0, atol=1e-9)
+
+
 def test_a_signed_weight_of_two_exposures_has_zero_among_its_levels() -> None:
     driver = Driver(-1.0, 1.0, exposures=2)
     found = driver.nearest(torch.linspace(-1, 1, 1001), torch.tensor(2.0)).unique()

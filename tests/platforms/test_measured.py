@@ -127,6 +127,7 @@ def test_npz_and_csv_and_python_are_one(tmp_path: Path) -> None:
             assert {k: v.tolist() for k, v in errors.items()} == {
                 k: v.tolist() for k, v in found[0].items()
             }
+    # They say it in other layers and with other names of columns.
     assert len({source.fingerprint for source in sources}) == 3
 
 
@@ -193,6 +194,37 @@ def test_units_may_be_in_a_line_and_comments_and_blanks_are_left_out(tmp_path: P
     assert errors["weight"].shape == (2, 4)
 
 
+def test_only_what_a_file_says_is_in_its_fingerprint(tmp_path: Path) -> None:
+    head, *rows = "device,role,element,bias", "a,train,0,1", "b,test,0,2"
+
+    def fingerprint(*lines: str) -> str:
+        return MeasuredDevices.read(written(tmp_path, *lines)).fingerprint
+
+    plain = fingerprint(head, *rows)
+    assert fingerprint("# measured on a bench", head, "", rows[0], "b, test,0,2.00") == plain
+    assert fingerprint("element,role,device,bias", "0,train,a,1", "0,test,b,2") == plain
+    assert fingerprint(head, rows[0], "b,test,0,2.01") != plain
+    assert fingerprint(head, rows[0], "c,test,0,2") != plain
+    assert fingerprint(head, "a,validation,0,1", rows[1]) != plain
+
+
+def test_one_value_a_device_may_stand_in_the_first_line_of_many(tmp_path: Path) -> None:
+    lines = ["device,bias,crosstalk", *(f"a,{i},{'0.1' if i == 0 else ''}" for i in range(16))]
+    (device,) = MeasuredDevices.read(written(tmp_path, *lines)).devices
+    assert {name: len(values) for name, values in device.columns["*"].items()} == {
+        "bias": 16,
+        "crosstalk": 1,
+    }
+
+
+def test_a_role_without_devices_is_named(tmp_path: Path) -> None:
+    source = MeasuredDevices.read(
+        written(tmp_path, "device,role,element,crosstalk", "a,test,0,0.1")
+    )
+    with pytest.raises(UserError, match="no device has the role 'train', which methods in situ"):
+        source.device(nn.Sequential(MRRLinear(2, 2)), 1.0, FIRST_TRAINING_DEVICE, FABRICATION)
+
+
 RING = nn.Sequential(MRRLinear(8, 8))
 
 
@@ -223,6 +255,12 @@ RING = nn.Sequential(MRRLinear(8, 8))
          r"'detuning' is there already"),
         ([], r"is empty"),
         (["device,element,bias"], r"no device in it"),
+        (["device,bias", '"a', 'b",1', "c,2"], r"line 2 is no line of CSV"),
+        (["device,bias", "a,1_000"], r"line 2, column 'bias': '1_000' is no finite number"),
+        (["device,bias,depth", "a,1,1", "# one failed", "a,,2", "a,3,3"],
+         r"'bias': 2 of 3 elements[\s\S]*missing is 1, in line 4"),
+        (["device,role,element,bias", "a,train,0,1", "b,validation,0,2", "c,test,0,1"],
+         r"devices 'a' \(train\) and 'c' \(test\) have the same values"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_once_and_where(tmp_path: Path, lines: list[str], words: str) -> None:
@@ -251,7 +289,7 @@ NAMES = np.array(["a", "b"])
         (lambda f: saved(f, devices=NAMES, bias=np.zeros((3, 16))), "of 2 devices"),
         (lambda f: saved(f, devices=NAMES, bias=np.array([["x"], ["y"]])), "holds <U1"),
         (lambda f: saved(f, devices=NAMES, bias=np.full((2, 16), np.inf)), "not finite"),
-        (lambda f: saved(f, devices=NAMES, bias=np.zeros((2, 3))), "3 elements"),
+        (lambda f: saved(f, devices=NAMES, bias=np.eye(2, 3)), "3 elements"),
         (lambda f: saved(f, devices=NAMES, roles=np.array(["test", ""]), bias=np.zeros((2, 16))),
          "one of train"),
         (lambda f: saved(f, devices=np.array(["a", "a"]), bias=np.zeros((2, 16))), "comes twice"),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, Device, operate
+from pnnbench.platforms.heaters import SET_UP, UNDRIVEN
 from pnnbench.platforms.mesh import coupler_places, edge_columns
 from pnnbench.platforms.mzi import (
     COUPLERS,
@@ -118,7 +119,7 @@ def test_heat_falls_with_the_distance_in_a_column() -> None:
     expected = {}
     for name, period in (("theta", 4 * math.pi), ("phi", 2 * math.pi)):
         phase = mesh.theta.detach() if name == "theta" else mesh.all_phi().detach()
-        heat = (phase + period / 2) % period - period / 2
+        heat = (phase - UNDRIVEN) % period + UNDRIVEN - SET_UP
         added = torch.zeros_like(phase)
         for i in range(len(phase)):
             for j in range(len(phase)):

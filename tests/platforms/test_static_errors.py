@@ -249,3 +249,15 @@ def test_errors_follow_a_layer_into_double_precision(kind: str) -> None:
     double = transfer(network.double(), device)
     assert double.dtype == torch.promote_types(single.dtype, torch.float64)
     torch.testing.assert_close(double.to(single.dtype), single, rtol=1e-4, atol=1e-4)
+
+
+@every_error
+def test_no_error_may_be_beyond_all_measure(kind: str, name: str) -> None:
+    layer = MAKERS[kind]()
+    law = layer.static_errors()[name]
+    value = torch.full(law.shape, 1e30)
+    with pytest.raises(UserError, match="physically impossible"):
+        law.checked("here", value, next(layer.parameters()))
+    inside = torch.full(law.shape, max(law.low, -0.5) if law.open_ends else max(law.low, -1.0))
+    if not law.open_ends:
+        assert law.checked("here", inside, next(layer.parameters())).equal(inside)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pnnbench.data import load
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -20,6 +21,7 @@ from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.laws import Law
 from pnnbench.platforms.base import Condition, Device
 from pnnbench.registry import method_class, registered, workload_class
+from pnnbench.seeds import FIRST_TRAINING_DEVICE
 from pnnbench.submitting.conformance import (
     CHECKS,
     CheckResult,
@@ -46,11 +48,17 @@ FEW: dict[str, dict[str, Any]] = {
     "lbfgs": {"iterations": 2},
 }
 DIGITS = [workload.name for workload in WORKLOADS]
+BUILT = {name: workload_class(name)() for name in DIGITS}
 PAIRS = [
-    (method, workload)
+    pytest.param(
+        method,
+        workload,
+        # Each takes as long as all checks of three other methods.
+        marks=[pytest.mark.slow] if workload == "diffractive-digits" and method in FEW else [],
+    )
     for method in registered("methods")
     for workload in DIGITS
-    if method_class(method).supports(workload_class(workload)())
+    if method_class(method).supports(BUILT[workload])
 ]
 
 
@@ -75,7 +83,7 @@ def test_a_workload_is_left_out_only_where_it_lacks_what_the_method_needs() -> N
     everything = {(m, w) for m in registered("methods") for w in DIGITS}
     no_ports = {"mrr-digits", "freespace-digits", "diffractive-digits"}
     no_slopes = {"freespace-digits", "diffractive-digits"}
-    assert everything - set(PAIRS) == {
+    assert everything - {tuple(pair.values) for pair in PAIRS} == {
         *((m, w) for m in ("dat", "dat-internal") for w in no_ports),
         *(("pruning", w) for w in no_slopes),
         *(("pruning-weights", w) for w in (*no_slopes, "mzi-digits")),
@@ -666,6 +674,71 @@ class Blind(Steps):
     access = "in_situ"
 
 
+class Simulates(Steps):
+    """Measures once, and chooses on the ideal network, which costs nothing that is counted."""
+
+    access = "in_situ"
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        with torch.no_grad(), workload.extra_pass():
+            self.hardware.measure(workload.prefix(batch[0]))
+            workload.network(batch[0])
+        return super().step(workload, batch)
+
+
+class LooksInside(Steps):
+    """Reads the errors of the device that it is to learn by measuring."""
+
+    access = "in_situ"
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        self.hardware.measure(workload.prefix(batch[0]))
+        assert workload.training_device(0).errors
+        return super().step(workload, batch)
+
+
+class SimulatesHardware(Plain):
+    """Takes the gradient on the very device that others have to measure."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        with workload.operating(workload.draw_device(0.1, FIRST_TRAINING_DEVICE)):
+            return super().loss(workload, batch)
+
+
+class DrawsHardware(Plain):
+    """Draws that device itself."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        device = Device.draw(workload.network, 0.1, FIRST_TRAINING_DEVICE)
+        with workload.operating(device):
+            return super().loss(workload, batch)
+
+
+class Ensemble(Plain):
+    """Takes the gradient on simulated devices, which is honest."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        with workload.operating(workload.draw_device(0.1, self.calls)):
+            return super().loss(workload, batch)
+
+
+class ReadsTestData(Plain):
+    """Trains on test images of the Trainer's data module."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        data = workload.trainer.datamodule.data if workload._trainer else None  # type: ignore
+        return super().loss(workload, batch if data is None else data.test_tensors())
+
+
+class LoadsTestData(Plain):
+    """Trains on test images that it loads."""
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        arrays = load("digits")
+        images = arrays.test_inputs[: len(batch[0])].float() / 255
+        return super().loss(workload, (images, arrays.test_targets[: len(batch[0])]))
+
+
 class Forward(Steps):
     """Keeps a random step that lowers the loss: no gradient, no hardware."""
 
@@ -765,6 +838,12 @@ BROKEN: list[tuple[type[Any], str, str]] = [
     (StepsUncounted, "counted", "16 passes were recorded for differentiation and 8 counted"),
     (TakesEverything, "own-steps", "gradient_clip_val"),
     (Blind, "access-kept", "no measurement was counted"),
+    (Simulates, "measures", "makes 8 passes through the network that are neither measured nor"),
+    (LooksInside, "hardware-closed", "looks into device 100000, which stands for hardware"),
+    (SimulatesHardware, "hardware-closed", "looks into device 100000, which stands for hardware"),
+    (DrawsHardware, "hardware-closed", "looks into device 100000, which stands for hardware"),
+    (ReadsTestData, "test-data-unseen", "reads test data while it trains"),
+    (LoadsTestData, "test-data-unseen", "reads test data while it trains"),
 ]
 
 
@@ -779,7 +858,7 @@ def test_each_check_has_a_method_that_fails_it() -> None:
     assert {name for _, name, _ in BROKEN} == set(CHECKS)
 
 
-@pytest.mark.parametrize("cls", [Plain, Steps, Forward, TwoOptimizers])
+@pytest.mark.parametrize("cls", [Plain, Steps, Forward, TwoOptimizers, Ensemble])
 def test_the_frame_of_the_broken_methods_is_sound(cls: type[Any]) -> None:
     results = check_method(cls)
     assert [r.message for r in results if not r.passed] == []

@@ -150,6 +150,91 @@ class Remembers(MRRLinear):
         return super().transfer()
 
 
+class MixesBatch(MRRLinear):
+    """Scales its outputs by the largest input of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(x) / x.abs().amax(-1).view(self.count, -1).amax()
+        return outputs
+
+    @property
+    def count(self) -> int:
+        """Number of conditions."""
+        return 1 if self.operation is None else self.operation.count
+
+
+class SeedsItself(MRRLinear):
+    """Draws the same device again and again."""
+
+    def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
+        return super().draw_errors(severity, torch.Generator().manual_seed(0))
+
+
+class NoisyByItself(MRRLinear):
+    """Adds noise from torch's global generator to that of the shot source."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(x)
+        noisy = self.operation is not None and self.operation.shot is not None
+        return outputs + 0.01 * torch.randn_like(outputs) if noisy else outputs
+
+
+class RollsDice(MRRLinear):
+    """Moves torch's global generator, and does nothing with what it gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.rand(())
+        outputs: Tensor = super().forward(x)
+        return outputs
+
+
+class HumsEvenly(MRRLinear):
+    """Has the same noise whatever the shot source draws."""
+
+    def read_out(self, y: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        op = self.operation
+        if op is not None and op.shot is not None:
+            drawn = op.shot
+            op.shot = lambda layer, shape: torch.ones_like(drawn(layer, shape))
+        return super().read_out(y, *args, **kwargs)
+
+
+class CutsWeights(MRRLinear):
+    """Programs small weights only."""
+
+    def program(self, weight: Tensor) -> None:
+        super().program(weight.clamp(-0.5, 0.5))
+
+
+class StopsInCompany(MRRLinear):
+    """Stops the gradient where there are several conditions."""
+
+    def transfer(self) -> Tensor:
+        found = super().transfer()
+        return found.detach() if found.dim() == 3 else found
+
+
+class StopsTheSecond(MRRLinear):
+    """Stops the gradient of every condition but the first."""
+
+    def transfer(self) -> Tensor:
+        found = super().transfer()
+        return torch.cat([found[:1], found[1:].detach()]) if found.dim() == 3 else found
+
+
+class Jumps(MRRLinear):
+    """Goes in steps off the nominal temperature."""
+
+    def transfer(self) -> Tensor:
+        found = super().transfer()
+        if self.operation is None:
+            return found
+        off = (self.operation.environment["temperature_degc"] - 22.0).abs().view(-1, 1, 1)
+        steps = (8 * found.detach()).round() / 8 - found.detach()
+        moved = found + (off > 0.0) * steps
+        return moved if found.dim() == 3 else moved[0]
+
+
 BROKEN: list[tuple[type[PhysicalLayer], str, str]] = [
     (IgnoresDevice, "device", "ignores the error 'detuning' of a device; take operation.errors"),
     (IgnoresEnvironment, "environment", "ignores temperature_degc of the environment; take oper"),
@@ -167,7 +252,20 @@ BROKEN: list[tuple[type[PhysicalLayer], str, str]] = [
     (DescribesTensors, "describe", "describe() of DescribesTensors is no JSON"),
     (Undeclared, "errors-declared", "draws what it does not declare (layer 'layer': unknown"),
     (Remembers, "leaves-alone", "changes 'layer.full_scale' of the network; keep errors out"),
+    (MixesBatch, "batch", "On the ideal device the outputs of an input depend on the others of"),
+    (SeedsItself, "errors-seeded", "draws the same 'detuning' for two seeds; draw from the gen"),
+    (NoisyByItself, "noise-given", "read-out noise draw from a global generator; take all noise"),
+    (RollsDice, "noise-given", "read-out noise draw from a global generator; take all noise"),
+    (HumsEvenly, "noise-given", "Two draws of read-out noise give the same outputs; let self.re"),
+    (CutsWeights, "program-drawn", "program() leaves ideal_weight() of CutsWeights off by up to"),
+    (StopsInCompany, "gradient", "On the first of two devices in one pass no gradient reaches"),
+    (StopsTheSecond, "gradient", "On the second of two devices in one pass no gradient reaches"),
+    (Jumps, "continuous", "Under another temperature_degc the transfer of Jumps jumps by"),
 ]
+
+
+def test_each_check_has_a_device_that_fails_it() -> None:
+    assert {name for _, name, _ in BROKEN} == set(PLATFORM_CHECKS) - {"forward"}
 
 
 def faults(cls: Any) -> dict[str, str]:

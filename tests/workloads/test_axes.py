@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ from pnnbench.platforms.measured import MeasuredDevices
 from pnnbench.submitting.trial import WORKLOADS
 from pnnbench.workloads.axes import AXES, BITS, CROSSTALK, LOSS_DB
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.convert import physical
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZI3MNIST, MZIDigits
 
+from .networks_of_users import made
 
-def asked(cls: type[Workload], *names: str) -> Workload:
+
+def converted(init_seed: int = 0) -> Workload:
+    """A network of a user on meshes."""
+    return physical(made(), "mzi")
+
+
+def asked(cls: Callable[[int], Workload], *names: str) -> Workload:
     workload = cls(0)
     workload.axes = names
     return workload
@@ -51,6 +60,9 @@ def test_bits_are_an_axis_of_every_platform(cls: type[Workload]) -> None:
         (MZIDigits, "control-bits", "resolution", BITS),
         (MZIDigits, "thermal-crosstalk", "crosstalk_thermal", CROSSTALK),
         (MZIDigits, "insertion-loss", "loss", LOSS_DB),
+        (converted, "control-bits", "resolution", BITS),
+        (converted, "thermal-crosstalk", "crosstalk_thermal", CROSSTALK),
+        (converted, "insertion-loss", "loss", LOSS_DB),
     ],
 )
 def test_every_cell_of_an_axis_can_be_measured(cls: Any, name: str, axis: str, levels: Any) -> None:

@@ -77,3 +77,14 @@ def test_the_same_seed_draws_the_same_network_from_a_set_of_the_same_size() -> N
         assert torch.equal(a, b)
     assert here.data_set is resolve_data("digits")
     assert here.describe("smoke") == there.describe("smoke")
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4,), (4, 10, 2)])
+def test_outputs_that_are_no_logits_of_the_classes_are_refused(shape: tuple[int, ...]) -> None:
+    x, y = torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    for use in (
+        lambda w: w.loss(torch.zeros(shape), (x, y)),
+        lambda w: w.outcomes(torch.zeros(shape), y),
+    ):
+        with pytest.raises(UserError, match=r"for 10 classes"):
+            use(MRRDigits(0))

@@ -11,7 +11,10 @@ from safetensors import safe_open
 from torch import nn
 
 from pnnbench.errors import UserError
+from pnnbench.platforms.base import Condition, Device, operate
+from pnnbench.platforms.drivers import MAX_BITS, Driver
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION
+from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.convert import physical
 from pnnbench.workloads.diffractive import DiffractiveDigits
@@ -88,15 +91,63 @@ def test_what_does_not_fit_is_cut_and_told() -> None:
 
 @pytest.mark.parametrize("bits", [1, 3, 8])
 def test_drivers_have_so_many_steps(bits: int) -> None:
-    exported = export_controls(trained(MZIDigits()), bits=bits)
+    exported = export_controls(trained(MZIDigits()), low=0.0, bits=bits)
     step = 2 * math.pi / (2**bits - 1)
-    exact = export_controls(trained(MZIDigits()))
+    exact = export_controls(trained(MZIDigits()), low=0.0)
     for name, value in exported.controls.items():
         steps = value / step
         torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-4)
         off = (value - exact.controls[name]).abs().max() if value.numel() else torch.zeros(())
         assert float(off) <= step / 2 + 1e-5
     assert len(exported.controls["network.mesh.theta"].unique()) <= 2**bits
+
+
+@pytest.mark.parametrize("bits", [1, 4, 7])
+@pytest.mark.parametrize(
+    "make", [*SHIPPED, lambda: given("mrr"), lambda: given("mzi")], ids=lambda m: m.__name__
+)
+@torch.no_grad()
+def test_at_so_many_bits_the_transfer_is_that_of_the_axis(make: type[Workload], bits: int) -> None:
+    workload = trained(make())
+    side = 28 if make is MZI3MNIST else 8
+    x = nn.functional.interpolate(images(5)[0], (side, side))
+    layers = list(workload.layers().values())
+    place = layers[0].environment_class(control_bits=float(bits))
+    exact = workload(x)
+    with operate(workload.network, [Condition(Device.ideal(), place)]):
+        wanted = workload(x)
+    exported = export_controls(workload, bits=bits)
+    for name, p in workload.controls().items():
+        p.copy_(exported.controls[name])
+        assert len(p.unique()) <= 2**bits * (2 if make is FreeSpaceDigits else 1)
+    scale = float(exact.abs().max())
+    torch.testing.assert_close(workload(x), wanted, rtol=0, atol=1e-4 * scale)
+    assert float((exact - wanted).abs().max()) > 1e-3 * scale
+
+
+def test_without_a_range_it_is_the_drivers() -> None:
+    workload = trained(given("mzi"))
+    exported = export_controls(workload)
+    for name, layer in workload.layers().items():
+        for control, driver in layer.drivers().items():
+            assert exported.ranges[f"network.{name}.{control}"] == (driver.low, driver.high)
+
+
+@torch.no_grad()
+def test_what_has_no_drivers_is_exported_as_it_is() -> None:
+    class Bare(MZIMesh):
+        def drivers(self) -> dict[str, Driver]:
+            return {}
+
+    workload = MZIDigits()
+    workload.network.mesh = Bare(16)
+    exported = export_controls(workload)
+    assert set(exported.ranges.values()) == {(-math.inf, math.inf)}
+    for name, p in workload.controls().items():
+        assert torch.equal(exported.controls[name], p)
+    with pytest.raises(UserError, match="no driver of 'theta'"):
+        export_controls(workload, bits=8)
+    assert set(export_controls(workload, low=0.0, bits=8).ranges.values()) == {(0.0, 2 * math.pi)}
 
 
 def test_a_safetensors_file_has_settings_and_units(tmp_path: Path) -> None:
@@ -110,7 +161,7 @@ def test_a_safetensors_file_has_settings_and_units(tmp_path: Path) -> None:
     assert notes["units"] == exported.units
     assert notes["bits"] == 12
     assert notes["clipped"] == exported.clipped
-    assert {tuple(ends) for ends in notes["ranges"].values()} == {(0.0, 2 * math.pi)}
+    assert {n: tuple(ends) for n, ends in notes["ranges"].items()} == exported.ranges
 
 
 def test_a_csv_file_has_a_row_for_each_setting(tmp_path: Path) -> None:
@@ -137,11 +188,12 @@ def test_what_cannot_be_exported_reads(tmp_path: Path) -> None:
         ({"low": 3.0, "high": 3.0}, "high"),
         ({"bits": 0}, "bits"),
         ({"bits": 2.5}, "bits"),
+        ({"bits": MAX_BITS + 1}, "bits"),
     ):
         with pytest.raises(UserError, match=words):
             export_controls(workload, **options)  # type: ignore[arg-type]
     published = physical(made(), "mrr", calibration=PUBLISHED_CALIBRATION)
-    with pytest.raises(UserError, match="no steps share that out"):
+    with pytest.raises(UserError, match="has no levels"):
         export_controls(published, bits=8)
     exported = export_controls(published)
     with pytest.raises(UserError, match="no file of settings"):

@@ -24,7 +24,11 @@ def test_the_usual_losses() -> None:
     assert torch.equal(usual_loss(outputs, classes), F.cross_entropy(outputs, classes))
     real = torch.randn(4, 3)
     assert torch.equal(usual_loss(outputs, real), F.mse_loss(outputs, real))
-    with pytest.raises(UserError, match="one shape for both"):
+    # Nothing is spread: one output for each target, as the metric has it.
+    assert torch.equal(
+        usual_loss(outputs[:, :1], real[:, 0]), F.mse_loss(outputs[:, 0], real[:, 0])
+    )
+    with pytest.raises(UserError, match="one output for each target"):
         usual_loss(outputs, real[:, 0])
 
 
@@ -67,13 +71,43 @@ class Failing(Classifier):
         raise KeyError("mine")
 
 
+class Starred(Classifier):
+    def training_step(self, *args: Any) -> Tensor:
+        batch, number = args
+        return self(batch[0].flatten(1)).square().mean() + number
+
+
+class Attached(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0]).mean() * self.trainer.current_epoch
+
+
+class Augmenting(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0] + 0.5).mean()
+
+
+class Guided(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(*batch).mean()
+
+
 def test_a_step_may_give_a_mapping_and_take_no_number() -> None:
     outputs = torch.ones(8, 10)
     assert float(step_loss(Mapped(), outputs, images(8))) == 1.0
+    assert float(step_loss(Starred(), outputs, images(8))) == 1.0
 
 
 @pytest.mark.parametrize(
-    ("cls", "words"), [(Around, "0 times"), (Twice, "2 times"), (Nothing, "NoneType, no loss")]
+    ("cls", "words"),
+    [
+        (Around, "0 times"),
+        (Twice, "2 times"),
+        (Nothing, "NoneType, no loss"),
+        (Attached, "asks for its Trainer"),
+        (Augmenting, "other inputs than those of the batch"),
+        (Guided, "other inputs than those of the batch"),
+    ],
 )
 def test_a_step_whose_loss_cannot_be_had_asks_for_one(cls: type[nn.Module], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:

@@ -1,0 +1,116 @@
+"""Whether several devices can share a batch of a user's network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.base import hold_transfer
+from pnnbench.platforms.layer import PhysicalLayer, physical_layers
+
+#: Images of each of the two devices that are compared.
+IMAGES = 2
+#: Share of the largest output by which two ways to compute one output may differ.
+_TOLERANCE = 1e-3
+#: (layer, inputs, outputs) -> outputs.
+_Hook = Callable[[nn.Module, Any, Tensor], Tensor]
+
+
+def can_check(model: nn.Module) -> bool:
+    """Whether a network is as it is measured: in evaluation, and nothing hooked or hidden.
+
+    Batch-norm statistics are taken through hooks, from the whole batch.
+    """
+    return not any(
+        m.training or "forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks
+        for m in model.modules()
+    )
+
+
+@torch.no_grad()
+def check_sharing(model: nn.Module, run: Callable[[Tensor], Any], h: Tensor) -> None:
+    """Refuses a network in which an image's outputs depend on what else is in the batch.
+
+    Outputs of the physical layers are changed for one half of a batch, as another device does.
+    Each half must then be what it is alone. A network with random outputs is not judged.
+
+    Args:
+        model: The network; it stays as it is.
+        run: Computes its outputs from the inputs of its physical part.
+        h: Such inputs (B, ...), of which the first are taken.
+
+    Raises:
+        UserError: If a half is not what it is alone.
+    """
+    x = h[:IMAGES]
+    with ExitStack() as contexts:
+        contexts.enter_context(_apart(model))
+        contexts.enter_context(hold_transfer(model))
+
+        def outputs(inputs: Tensor, hook: _Hook | None = None) -> Any:
+            with _hooked(model, hook):
+                return run(inputs)
+
+        alone = outputs(x)
+        if not isinstance(alone, Tensor) or not torch.equal(alone, outputs(x)):
+            return  # the network is refused elsewhere, is random, or has outputs without a number
+        expected = torch.cat([alone, outputs(x, _changed)])
+        together = outputs(torch.cat([x, x]), _second_half_changed)
+    bound = _TOLERANCE * float(expected.abs().max())
+    if together.shape == expected.shape and float((together - expected).abs().max()) <= bound:
+        return
+    raise UserError(
+        "outputs of the network for one image depend on what else is in its batch: several devices "
+        "share a batch, and their figures would mix",
+        allowed="networks in which every image is computed by itself, with the batch in the first "
+        "dimension of every physical layer",
+        next_step="put the batch first (batch_first=True), take no statistics over it in "
+        "evaluation, or leave the layer digital with modules=",
+    )
+
+
+@contextmanager
+def _apart(model: nn.Module) -> Iterator[None]:
+    """Context in which no layer is operated, overridden or read out by anything else."""
+    names = ("operation", "field_tap", "read_out_tap", "_recorded_peak")
+    layers = physical_layers(model).values()
+    kept = [
+        (layer, {n: getattr(layer, n) for n in names}, layer.weight_override) for layer in layers
+    ]
+    try:
+        for layer in layers:
+            vars(layer).update(dict.fromkeys(names))
+            layer.override_weight(None)
+        yield
+    finally:
+        for layer, attributes, override in kept:
+            vars(layer).update(attributes)
+            layer.override_weight(override)
+
+
+@contextmanager
+def _hooked(model: nn.Module, hook: _Hook | None) -> Iterator[None]:
+    layers: list[PhysicalLayer] = list(physical_layers(model).values())
+    handles = [layer.register_forward_hook(hook) for layer in layers] if hook else []
+    try:
+        for layer in layers:
+            layer.start_pass()
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _changed(_: nn.Module, inputs: Any, y: Tensor) -> Tensor:
+    """Outputs of another device: not all by one factor, which a normalisation would take out."""
+    return y * torch.linspace(0.5, 1.5, y.shape[-1], dtype=y.real.dtype, device=y.device)
+
+
+def _second_half_changed(layer: nn.Module, inputs: Any, y: Tensor) -> Tensor:
+    half = len(y) // 2
+    return torch.cat([y[:half], _changed(layer, inputs, y[half:])])

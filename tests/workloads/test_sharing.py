@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pnnbench.errors import UserError
+from pnnbench.platforms.base import Condition, Device, hold_transfer, operate
+from pnnbench.workloads.converted import physical_network
+
+from .networks_of_users import images, made
+
+
+class Mixes(nn.Module):
+    """Takes the mean of the batch away between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 16), nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x.flatten(1))
+        return self.second(h - h.mean(0, keepdim=True))
+
+
+class Columns(nn.Module):
+    """A sequence of eight, which comes first in the physical layer."""
+
+    def __init__(self, normed: bool = False) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 5)
+        self.norm = nn.LayerNorm(5) if normed else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.layer(x[:, 0].transpose(0, 1))).transpose(0, 1).mean(1)
+
+
+class Noisy(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1) + torch.randn(()))
+
+
+def unstored() -> nn.Module:
+    norm = nn.BatchNorm1d(16, track_running_stats=False)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), norm, nn.Linear(16, 10))
+
+
+@pytest.mark.parametrize("make", [Mixes, Columns, lambda: Columns(True), unstored])
+@pytest.mark.parametrize("count", [1, 2])
+@torch.no_grad()
+def test_a_network_whose_images_depend_on_each_other_is_refused(make: Any, count: int) -> None:
+    network = physical_network(make().eval(), "mzi")
+    x = images(4)[0]
+    network(x)  # alone and on no device it is what it is
+    device = Device.draw(network, 0.1, 1)
+    with (
+        operate(network, [Condition(device)] * count),
+        hold_transfer(network),
+        pytest.raises(UserError, match="depend on what else is in its batch"),
+    ):
+        network(x.repeat(count, 1, 1, 1))
+
+
+@pytest.mark.parametrize("make", [lambda: made().eval(), lambda: Noisy().eval(), Mixes])
+@torch.no_grad()
+def test_others_are_measured_and_left_as_they_are(make: Any) -> None:
+    """The last is in training mode, in which batch norms mix the batch too."""
+    network = physical_network(make(), "mzi")
+    layers = [m for m in network.modules() if hasattr(m, "read_out_tap")]
+    x = images(4)[0]
+    with operate(network, [Condition(Device.draw(network, 0.1, i)) for i in (1, 2)]):
+        before = [(m.operation, m.weight_override, len(m._forward_hooks)) for m in layers]
+        network(x.repeat(2, 1, 1, 1))
+        assert before == [(m.operation, m.weight_override, len(m._forward_hooks)) for m in layers]
