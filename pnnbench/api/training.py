@@ -206,7 +206,7 @@ def _identity(
     data: DataModule,
 ) -> dict[str, Any]:
     """What decides a training, as plain values."""
-    start = to_safetensors({k: v.contiguous() for k, v in workload.network.state_dict().items()})
+    start = to_safetensors({k: v.contiguous() for k, v in workload.tensors().items()})
     row = entry_of(method)
     return {
         "workload": proper_name("workloads", type(workload)),
