@@ -41,6 +41,7 @@ from pnnbench.platforms.products import (
     ConvProduct,
     Geometry,
     LinearProduct,
+    ProductLayer,
     Size,
     kernel_shape,
 )
@@ -84,7 +85,7 @@ class MRREnvironment(Environment):
         check_range("crosstalk", self.crosstalk, low=0.0, high=0.5)
 
 
-class MRRWeightBank(PhysicalLayer):
+class MRRWeightBank(ProductLayer):
     """A matrix on a bank of microrings: one current per weight, one row per output.
 
     Subclasses `MRRLinear`, `MRRConv1d` and `MRRConv2d` give the product. Errors of a device: see
@@ -353,35 +354,9 @@ class MRRWeightBank(PhysicalLayer):
         weight = top - dip / (1.0 + u.square())
         return weight.expand(op.count, *self.current.shape) if op.count > 1 else weight
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Measured product plus digital bias.
-
-        Args:
-            x: Inputs, batch first; under C conditions C * B of them, condition-major.
-
-        Returns:
-            Outputs, batch first.
-        """
-        weight = self.transfer() if self.weight_override is None else self.weight_override
-        if self.operation is not None and self.operation.count > 1:
-            blocks = self.blocks(x, self.operation.count)
-            y = self._products(blocks, weight).flatten(0, 1)
-        else:
-            y = self._product(x, weight)
+    def _detected(self, y: Tensor, x: Tensor) -> Tensor:
         noise = self.calibration.noise_of_sum(self.current[0].numel())
-        y = self.read_out(y, noise, seen=lambda: self._light(x))
-        if self.bias is None:
-            return y
-        return y + self._over_outputs(self.bias, y)
+        return self.read_out(y, noise, seen=lambda: self._light(x))
 
     def _light(self, x: Tensor) -> Tensor:
         """Light that each row of the bank is given, batch first: sum of |x| over its inputs."""

@@ -37,7 +37,6 @@ from torch import Tensor, nn
 from pnnbench.errors import check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
-    PhysicalLayer,
     StaticError,
     check_severity,
     check_target,
@@ -63,6 +62,7 @@ from pnnbench.platforms.mzi import (
     entries,
 )
 from pnnbench.platforms.phase_range import inner, mesh_phases, outer
+from pnnbench.platforms.products import ProductLayer
 
 #: Parts of the light path in the order in which light meets them.
 _PARTS = ("v", "s", "u")
@@ -112,7 +112,7 @@ def mesh_matrix(
     return column_product(blocks * uneven, n) * inputs[:, None] * through
 
 
-class MZIMatrix(PhysicalLayer):
+class MZIMatrix(ProductLayer):
     """A real matrix on tiles of two meshes and a row of attenuators, read out coherently.
 
     `pnnbench.platforms.mzi_layers` gives the product. Errors of a device: see
@@ -415,39 +415,18 @@ class MZIMatrix(PhysicalLayer):
         weight = self._matrix(errors, self._phase)
         return weight[0] if one else weight.expand(op.count, *self.shape)
 
-    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError
-
     def _amplitude(self, x: Tensor) -> Tensor:
         """Root of the power that each output could see, as `_product` has its outputs."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Measured product plus digital bias.
+    def _detected(self, y: Tensor, x: Tensor) -> Tensor:
+        """Read-out of what homodyne detectors see.
 
-        The detectors' noise is a fraction of the largest amplitude that one of them could see, the
-        Euclidean norm of the inputs of its output, times the gain. Noise of several tiles adds up
-        in quadrature, which makes the norm that of all their inputs.
-
-        Args:
-            x: Inputs, batch first; under C conditions C * B of them, condition-major.
-
-        Returns:
-            Outputs, batch first.
+        Their noise is a fraction of the largest amplitude that one of them could see, the Euclidean
+        norm of the inputs of its output, times the gain. Noise of several tiles adds up in
+        quadrature, which makes the norm that of all their inputs.
         """
-        weight = self.transfer() if self.weight_override is None else self.weight_override
         op = self.operation
-        if op is not None and op.count > 1:
-            y = self._products(self.blocks(x, op.count), weight).flatten(0, 1)
-        else:
-            y = self._product(x, weight)
         noisy = op is not None and op.shot is not None and self.readout_noise != 0.0
         scale = self.gain.detach().abs() * self._amplitude(x.detach()) if noisy else None
-        y = self.read_out(y, self.readout_noise, scale)
-        return y if self.bias is None else y + self._over_outputs(self.bias, y)
+        return self.read_out(y, self.readout_noise, scale)

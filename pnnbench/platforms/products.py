@@ -10,9 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count
+from pnnbench.platforms.layer import PhysicalLayer
 
 #: A number for all directions, or one for each.
 Size = int | tuple[int, ...]
@@ -120,6 +121,53 @@ class Geometry:
         else:
             ends = [(p, p) for p in sizes("padding", self.padding, self.dims, low=0)]  # type: ignore[arg-type]
         return F.pad(x, [p for end in reversed(ends) for p in end], mode=self.padding_mode)
+
+
+class ProductLayer(PhysicalLayer):
+    """A layer whose transfer is a matrix: measured products, then a digital bias.
+
+    `LinearProduct` and the convolutions say how inputs meet the matrix, a platform what its
+    detectors make of the products.
+
+    Attributes:
+        bias: Digital bias (outputs,), or None.
+    """
+
+    bias: nn.Parameter | None
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Products of inputs (B, ...) with one matrix."""
+        raise NotImplementedError
+
+    def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
+        """Products of inputs (C, B, ...) with C matrices."""
+        raise NotImplementedError
+
+    def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
+        """One value for each output, as it is added to outputs ``y``."""
+        raise NotImplementedError
+
+    def _detected(self, y: Tensor, x: Tensor) -> Tensor:
+        """What the detectors make of products ``y`` of inputs ``x``."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Measured product plus digital bias.
+
+        Args:
+            x: Inputs, batch first; under C conditions C * B of them, condition-major.
+
+        Returns:
+            Outputs, batch first.
+        """
+        weight = self.transfer() if self.weight_override is None else self.weight_override
+        op = self.operation
+        if op is not None and op.count > 1:
+            y = self._products(self.blocks(x, op.count), weight).flatten(0, 1)
+        else:
+            y = self._product(x, weight)
+        y = self._detected(y, x)
+        return y if self.bias is None else y + self._over_outputs(self.bias, y)
 
 
 class LinearProduct:

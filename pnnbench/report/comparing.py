@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.model import ClaimLine, Row, Table
-from pnnbench.report.formatting import NONE, is_share, number, plus_minus
+from pnnbench.report.formatting import NONE, digits, is_share, number, plus_minus
 
 
 def rank(row: Row) -> str:
@@ -51,7 +51,7 @@ def amount(value: float, *, share: bool) -> str:
         Such as ``"8.2 points"``, points being percent of the images.
     """
     if not share:
-        return f"{value:.2g}"
+        return digits(value, 2)
     points = 100 * value
     if points > 100:
         return "more than 100 points"

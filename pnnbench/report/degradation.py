@@ -28,7 +28,7 @@ from pnnbench.report.figure_parts import (
     sample,
     split_words,
 )
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,7 +201,7 @@ def degradation(table: Table) -> Figure | None:
     if silent:
         handles.append(Patch(label="no weight in the score", **_SILENT))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
-    words = table.key["metric"].capitalize()
+    words = metric_title(table.key["metric"])
     apart = "points of one level stand side by side" if alone and len(rows) > 1 else ""
     style.heading(
         figure, f"{style.plain(words)} under perturbation", remark(table, sample(table), apart)

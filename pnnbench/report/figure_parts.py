@@ -116,7 +116,7 @@ def chance_handles(chance: float | None) -> list[Any]:
     """The entry of a legend for the line at the chance level; none where there is no such level."""
     from matplotlib.lines import Line2D
 
-    return [] if chance is None else [Line2D([], [], label=f"chance ({chance:g})", **CHANCE)]
+    return [] if chance is None else [Line2D([], [], label=f"chance ({chance:.3g})", **CHANCE)]
 
 
 def row_axis(axes: Axes, labels: Sequence[str]) -> None:

@@ -11,6 +11,26 @@ NONE = "–"
 """Stands where nothing was measured."""
 
 
+def digits(value: float, count: int, *, sign: bool = False) -> str:
+    """Rounds to significant digits; what is larger than these, to whole numbers up to a million.
+
+    Args:
+        value: The figure.
+        count: Significant digits.
+        sign: Whether to show a plus.
+
+    Returns:
+        Such as ``"0.38"``, ``"276"`` or ``"2.8e+06"``.
+    """
+    whole = 10.0**count - 0.5 <= abs(value) < 1e6
+    return f"{value:{'+' if sign else ''}.{'0f' if whole else f'{count}g'}}"
+
+
+def metric_title(name: str) -> str:
+    """The name of a metric as a heading begins with it: ``"Accuracy"``, ``"MSE"``."""
+    return name.upper() if len(name) <= 4 else name[:1].upper() + name[1:]
+
+
 def number(value: float | None, *, share: bool = False, sign: bool = False) -> str:
     """Formats a figure: percent with two decimals, else four significant digits.
 
@@ -25,7 +45,7 @@ def number(value: float | None, *, share: bool = False, sign: bool = False) -> s
     if value is None:
         return NONE
     plus = "+" if sign else ""
-    text = f"{100 * value:{plus}.2f}" if share else f"{value:{plus}.4g}"
+    text = f"{100 * value:{plus}.2f}" if share else digits(value, 4, sign=sign)
     if sign and not text.strip("+-0."):
         text = text.lstrip("+-")
     return text.replace("-", "−") if "e" not in text else text
@@ -46,7 +66,7 @@ def plus_minus(interval: Interval, *, share: bool = False, sign: bool = False) -
     if interval.low is None or interval.high is None:
         return text
     half = (interval.high - interval.low) / 2
-    return f"{text} ±{100 * half:.2f}" if share else f"{text} ±{half:.2g}"
+    return f"{text} ±{100 * half:.2f}" if share else f"{text} ±{digits(half, 2)}"
 
 
 def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bool = False) -> str:
@@ -72,7 +92,7 @@ def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bo
 
 
 def _short(value: float, sign: bool = False) -> str:
-    text = f"{value:+.3g}" if sign else f"{value:.3g}"
+    text = digits(value, 3, sign=sign)
     return text.replace("-", "−") if "e" not in text else text
 
 

@@ -20,7 +20,7 @@ from pnnbench.report.figure_parts import (
     remark,
     split_words,
 )
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,7 +171,7 @@ def surface(table: Table) -> Figure | None:
     titles = {m: "\n".join(textwrap.wrap(m, int(width / 0.08))) for m in shown.values}
     lines = max(title.count("\n") + 1 for title in titles.values())
     names = [field_text(name).split(" (")[0] for name in shown.fields]
-    words = f"{table.key['metric'].capitalize()} under {names[0]} and {names[1]} together"
+    words = f"{metric_title(table.key['metric'])} under {names[0]} and {names[1]} together"
     figure = style.new_figure(
         max(1.55 + (width + 0.15) * across, 0.3 + 0.09 * len(words)),
         1.05 + (height + 0.22 + 0.16 * lines) * down,

@@ -13,7 +13,7 @@ from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
 from pnnbench.report.blocks import training_severity
 from pnnbench.report.figure_parts import CHANCE, ends, measured, remark, row_axis, sample
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +78,7 @@ def transfer(table: Table) -> Figure | None:
     left.grid()
     left.set_xlabel(style.plain(f"{metric} on the training device"))
     left.set_ylabel(style.plain(f"{metric} on fresh devices"))
-    left.set_title(style.plain(metric.capitalize()))
+    left.set_title(style.plain(metric_title(metric)))
     left.set_title("dotted: equal on both", loc="right", fontsize=8, color=style.QUIET)
     row_axis(right, labels)
     right.axvline(0.0, zorder=1, **CHANCE)
@@ -151,7 +151,7 @@ def cost(table: Table) -> Figure | None:
     share = is_share(table.key["metric"])
     metric = style.plain(table.key["metric"])
     _errors(axes[0], rows, looks, share=share)
-    axes[0].set_title("Error rate" if share else metric.capitalize())
+    axes[0].set_title("Error rate" if share else metric_title(metric))
     axes[0].set_xlabel(f"1 − {metric}" if share else metric)
     _ratios(axes[1], rows, looks)
     reference = style.plain(table.reference)

@@ -82,7 +82,10 @@ class Classification:
         """Refuses outputs that are fewer than the classes; looked at once."""
         if self.__dict__.get("_outputs_fit", False):
             return
-        n = self.n_classes
+        try:
+            n = self.n_classes
+        except UserError:  # outputs of a network whose data set is not there are not looked at
+            return
         if outputs.dim() != 2 or outputs.shape[1] < n:
             raise UserError(
                 f"the network of {type(self).__name__} gives outputs of shape "

@@ -449,7 +449,9 @@ def test_a_device_without_finite_outputs_counts_as_wrong_and_leaves_the_others(
     accurate: MRRDigits,
     images: tuple[Tensor, Tensor],
     cells: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pnnbench.platforms.static_errors.LARGEST", 1.8e308)
     whole = evaluate_grid(accurate, *images, cells)
     workload = broken(accurate, 1_000_000)(0).double()
     workload.network.load_state_dict(accurate.network.state_dict())

@@ -11,8 +11,9 @@ import torch
 from pnnbench.data import Arrays, DataSet, resolve_data
 from pnnbench.errors import UserError
 from pnnbench.registry import registered, workload_class
-from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
+from pnnbench.workloads.mrr import MRRMNIST, MRRDigits, mrr_layers
 from pnnbench.workloads.mzi import MZIDigits
+from pnnbench.workloads.networks import DigitsNet
 
 
 class Pictures(DataSet):
@@ -88,3 +89,15 @@ def test_outputs_that_are_no_logits_of_the_classes_are_refused(shape: tuple[int,
     ):
         with pytest.raises(UserError, match=r"for 10 classes"):
             use(MRRDigits(0))
+
+
+def test_outputs_are_not_looked_at_where_the_data_set_is_not_there() -> None:
+    class Elsewhere(MRRDigits):
+        data = "elsewhere"
+
+        def build_network(self) -> Any:
+            return DigitsNet(*mrr_layers(), (1, 8, 8), 3)
+
+    logits = torch.zeros(2, 3)
+    loss = Elsewhere(0).loss(logits, (logits, torch.tensor([0, 2])))
+    assert float(loss) == pytest.approx(float(torch.log(torch.tensor(3.0))))
