@@ -95,7 +95,7 @@ def prepare(
     """
     only = check_texts("only", only, "labels of rows")
     path = suite_path(suite)
-    checked, skipped = supported(load_suite(path, root=root))
+    checked, skipped = supported(load_suite(path, root=root, searching=True))
     rows = searched_rows(checked)
     if only:
         rows = {label: rows[label] for label in find_rows(only, list(rows))}
@@ -104,6 +104,7 @@ def prepare(
         trials or full.trials,
         full.finalists if finalists is None else finalists,
         full.more_seeds if more_seeds is None else more_seeds,
+        devices=checked.search.devices or full.devices,
     )
     folder = writable("--runs", Path(runs))
     search = SearchFile(search_path(path, checked.name), checked, folder, budget)

@@ -128,7 +128,7 @@ class RowTuning:
         rule: The rule by which they were chosen.
         edge: Names of those that lie on the edge of what was searched, although the range was
             doubled there -> ``"low"`` or ``"high"``.
-        deviates: Whether the search had another budget than the protocol's.
+        deviates: Whether the search had another budget or length than the protocol's.
         applied: Whether the row was run with the settings that were chosen. A row that is like
             another one may fix some itself.
     """

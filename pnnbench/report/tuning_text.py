@@ -37,7 +37,7 @@ def state_text(row: RowTuning) -> str:
     if row.edge:
         parts.append(f"edge: {edge_text(row)}")
     if row.deviates:
-        parts.append("another budget than the protocol's")
+        parts.append("another budget or length than the protocol's")
     return "; ".join(parts)
 
 

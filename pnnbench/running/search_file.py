@@ -211,7 +211,7 @@ class SearchFile:
                 **({} if workload.chance is None else {"chance": workload.chance}),
             },
             "budget": self.budget.as_dict(),
-            "deviates": self.budget != PROTOCOL_BUDGET,
+            "deviates": self.budget != PROTOCOL_BUDGET or self.suite.search.tier is not None,
             "like": {e.label: searched(e, entries) for e in entries.values() if e.like},
             "not_tuned": [e.label for e in entries.values() if not (e.tune or e.like)],
             "rows": content.get("rows", {}),

@@ -24,6 +24,7 @@ from pnnbench.registry import (
 from pnnbench.running.entries import MethodEntry as MethodEntry
 from pnnbench.running.entries import known_keys, method_entries, typed
 from pnnbench.running.resolving import Resolved, make_workload, resolve_workload
+from pnnbench.running.search_plan import AS_THE_PROTOCOL, SearchPlan, search_plan
 from pnnbench.running.setup import PLAIN, Setup
 from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
@@ -50,6 +51,7 @@ _KEYS = {
     "methods",
     "timeout_s",
     "claims",
+    "search",
 }
 
 
@@ -185,6 +187,7 @@ class Suite:
         training_devices: Numbers of the devices that rows in situ train on at each seed; none for
             one a seed.
         claims: What the suite sets out to show, a family of comparisons of their own.
+        search: How its settings are searched.
     """
 
     name: str
@@ -194,6 +197,7 @@ class Suite:
     partial: bool = False
     training_devices: tuple[int, ...] = ()
     claims: tuple[Claim, ...] = ()
+    search: SearchPlan = AS_THE_PROTOCOL
 
 
 def suite_path(name: str | Path) -> Path:
@@ -212,7 +216,7 @@ def suite_path(name: str | Path) -> Path:
     raise unknown_name("suite file", str(name), names, next_step="pnnbench list suites")
 
 
-def load_suite(path: Path, *, root: str | None = None) -> Suite:
+def load_suite(path: Path, *, root: str | None = None, searching: bool = False) -> Suite:
     """Reads and checks a suite file, and expands it to jobs.
 
     Args:
@@ -223,8 +227,11 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
             of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
             Without it each seed has a device of its own. Rows in silico train once. ``devices``
             is a file of measured devices, from the folder of the suite file or the present one;
-            ``axes`` a list of axes on request, measured without weight.
+            ``axes`` a list of axes on request, measured without weight. ``search`` is how its
+            settings are searched where that is not the protocol's, as ``{tier: NAME, devices:
+            NUMBER}``.
         root: Data folder; None for the default place.
+        searching: Whether the jobs are those of the search, at its tier.
 
     Returns:
         The suite.
@@ -261,6 +268,9 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
     tier = typed(f"{where}: tier", text["tier"], str, "a name, see pnnbench list workloads")
+    search = search_plan(f"{where}: search", text.get("search"))
+    if searching and search.tier is not None:
+        tier = search.tier
     workloads = _workloads(where, text["workloads"], text.get("data"))
     seeds = typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
     _different_seeds(f"{where}: seeds", seeds)
@@ -294,7 +304,15 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         setup=_setup(where, path.parent, text),
     )
     description = str(text.get("description", ""))
-    return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
+    return Suite(
+        name,
+        description,
+        jobs,
+        timeout,
+        training_devices=devices,
+        claims=claims,
+        search=search,
+    )
 
 
 def _workloads(where: str, given: Any, common: Any) -> list[tuple[str, Any]]:

@@ -50,7 +50,7 @@ def test_the_block_has_untuned_four_and_sixteen(table: Any) -> None:
         ({"edge": {"lr": "high"}}, "lr 0.2; edge: lr at the upper end"),
         ({"applied": False}, "run at other settings than the search chose"),
         ({"rule": "own device"}, "lr 0.2; chosen on its own device"),
-        ({"deviates": True}, "lr 0.2; another budget than the protocol's"),
+        ({"deviates": True}, "lr 0.2; another budget or length than the protocol's"),
         ({"chosen": {}}, "not chosen yet"),
     ],
 )

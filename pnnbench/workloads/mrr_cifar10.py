@@ -1,0 +1,94 @@
+"""CIFAR-10 on microring weight banks: classification, compression and generation.
+
+The networks of the published tasks. A residual network of a quarter of the width stands beside the
+full one, for machines without a GPU; another width is another network, and its own board.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+from pnnbench.workloads.base import Tier
+from pnnbench.workloads.mrr_images import AutoencoderOnRings, GeneratorOnRings, ResNetOnRings
+
+#: A few images, for tests.
+_SMOKE = Tier(
+    epochs=1,
+    batch_size=32,
+    n_devices=1,
+    train_images=128,
+    test_images=64,
+    calibration_images=64,
+    sharpness_images=32,
+    validation_images=32,
+)
+#: What settings are searched on: a third of the images.
+_SEARCH = Tier(
+    epochs=4,
+    batch_size=128,
+    n_devices=2,
+    train_images=15_000,
+    test_images=500,
+    calibration_images=1_000,
+    sharpness_images=500,
+    validation_images=500,
+)
+#: All training images but those for validation; 1,000 test images, the first in the set's order,
+#: which is a draw of the data set.
+_STANDARD = Tier(
+    epochs=6,
+    batch_size=128,
+    n_devices=5,
+    test_images=1_000,
+    calibration_images=2_000,
+    sharpness_images=1_000,
+    validation_images=5_000,
+)
+#: The published length, all test images.
+_PAPER = Tier(epochs=100, batch_size=128, n_devices=20, validation_images=5_000)
+_TIERS: Mapping[str, Tier] = MappingProxyType(
+    {"smoke": _SMOKE, "search": _SEARCH, "standard": _STANDARD, "paper": _PAPER}
+)
+
+
+class MRRCIFAR10(ResNetOnRings):
+    """CIFAR-10 on ResNet-18, every convolution and linear layer on rings."""
+
+    name: ClassVar[str] = "mrr-cifar10"
+    data: ClassVar[str] = "cifar10"
+    width: ClassVar[int] = 64
+    blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
+    tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType({"smoke": _SMOKE, "paper": _PAPER})
+
+
+class MRRCIFAR10Narrow(MRRCIFAR10):
+    """The same network with 16 channels in its first stage instead of 64."""
+
+    name: ClassVar[str] = "mrr-cifar10-w16"
+    width: ClassVar[int] = 16
+    tiers: ClassVar[Mapping[str, Tier]] = _TIERS
+
+
+class MRRCIFAR10Autoencoder(AutoencoderOnRings):
+    """CIFAR-10 compressed 24 times, to 128 numbers, by an encoder on rings."""
+
+    name: ClassVar[str] = "mrr-cifar10-autoencoder"
+    data: ClassVar[str] = "cifar10"
+    width: ClassVar[int] = 16
+    depth: ClassVar[int] = 3
+    latent: ClassVar[int] = 128
+    tiers: ClassVar[Mapping[str, Tier]] = _TIERS
+
+
+class MRRCIFAR10GAN(GeneratorOnRings):
+    """Images like those of CIFAR-10 from 64 numbers, by a generator on rings."""
+
+    name: ClassVar[str] = "mrr-cifar10-gan"
+    data: ClassVar[str] = "latents:cifar10,64"
+    extractor: ClassVar[str] = "efficientnet-lite0"
+    width: ClassVar[int] = 32
+    depth: ClassVar[int] = 3
+    judge_width: ClassVar[int] = 32
+    tiers: ClassVar[Mapping[str, Tier]] = _TIERS
