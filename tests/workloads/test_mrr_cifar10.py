@@ -1,0 +1,60 @@
+"""CIFAR-10 on microrings: the networks, their sizes and their grid."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pnnbench.platforms.mrr import MRRWeightBank
+from pnnbench.registry import registered, workload_class
+from pnnbench.workloads.mrr_cifar10 import (
+    MRRCIFAR10,
+    MRRCIFAR10GAN,
+    MRRCIFAR10Autoencoder,
+    MRRCIFAR10Narrow,
+)
+from pnnbench.workloads.mrr_images import STEPS_DEGC
+
+ALL = (MRRCIFAR10Narrow, MRRCIFAR10Autoencoder, MRRCIFAR10GAN)
+
+
+@pytest.mark.parametrize("cls", [MRRCIFAR10, *ALL])
+def test_registered_under_their_names(cls):
+    assert cls.name in registered("workloads")
+    assert workload_class(cls.name) is cls
+
+
+def test_full_width_is_resnet_18():
+    workload = MRRCIFAR10()
+    assert workload.n_controls == 11_159_232 + 5_120  # convolutions, last layer
+    assert len(workload.layers()) == 21
+    assert all(isinstance(layer, MRRWeightBank) for layer in workload.layers().values())
+
+
+def test_a_quarter_of_the_width_has_a_sixteenth_of_the_rings():
+    narrow, full = MRRCIFAR10Narrow(), MRRCIFAR10()
+    assert narrow.n_controls == pytest.approx(full.n_controls / 16, rel=0.01)
+    assert narrow.layers().keys() == full.layers().keys()
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_shapes(cls):
+    workload = cls().eval()
+    inputs = torch.rand(2, *workload.data_set.input_shape)
+    outputs = workload(inputs)
+    assert outputs.shape == (2, 10) if cls is MRRCIFAR10Narrow else (2, 3, 32, 32)
+
+
+def test_the_code_is_24_times_smaller():
+    network = MRRCIFAR10Autoencoder().eval().network
+    code = network.encode(torch.rand(2, 3, 32, 32))
+    assert 3 * 32 * 32 == 24 * code[0].numel()
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("tier", ["smoke", "search", "standard", "paper"])
+def test_published_temperatures_count(cls, tier):
+    workload = cls()
+    warm = [c for c in workload.cells(tier) if c.axis == "temperature_fine"]
+    assert sorted({c.level for c in warm}) == sorted(STEPS_DEGC)
+    assert {c.level for c in warm if c.counts_when(workload.headline)} == set(STEPS_DEGC) - {0.0}
