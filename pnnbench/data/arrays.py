@@ -183,7 +183,8 @@ class Arrays:
                 allowed=f"({len(inputs)}, ...), one target for each input",
             )
         for what, values in (("inputs", inputs), ("targets", targets)):
-            lost = values.numel() - int(torch.isfinite(values).sum())
+            whole = not (values.is_floating_point() or values.is_complex())
+            lost = 0 if whole else values.numel() - int(torch.isfinite(values).sum())
             if lost:
                 raise UserError(
                     f"{where} {what}: {lost} of {values.numel()} numbers are not finite",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from pnnbench.data.arrays import Arrays
 from pnnbench.data.base import DataSet
-from pnnbench.data.items import picture, stacked
+from pnnbench.data.items import picture
 from pnnbench.errors import UserError
 
 #: Where the parts of a set may be; the first folder that there is is the test set, and a validation
@@ -86,14 +85,8 @@ class ImageFolder(DataSet):
             raise UserError(
                 f"{folder}: {str(error).strip()}", allowed="a folder of images for each class"
             ) from None
-        pictures = [(Path(file), label) for file, label in found.samples]
-        colours = any(_opened(file).shape[0] == 3 for file, _ in pictures)
-
-        def items() -> Iterator[tuple[Tensor, int]]:
-            for file, label in pictures:
-                yield _coloured(_opened(file)[None], 3 if colours else 1)[0], label
-
-        images, labels = stacked(items(), str(folder))
+        images = _read([Path(file) for file, _ in found.samples])
+        labels = torch.tensor([label for _, label in found.samples])
         return found.classes, images, labels
 
 
@@ -108,6 +101,29 @@ def _opened(file: Path) -> Tensor:
         raise UserError(
             f"{file} cannot be read as an image: {error}", next_step="remove or replace it"
         ) from None
+
+
+def _read(files: list[Path]) -> Tensor:
+    """The images of all files, (N, C, H, W): three channels where any of them has colours."""
+    first = _opened(files[0])
+    images = torch.empty((len(files), *first.shape), dtype=first.dtype)
+    for i, file in enumerate(files):
+        image = _opened(file)
+        if image.shape[0] > images.shape[1]:
+            images = _coloured(images, image.shape[0])
+        if image.shape[1:] != images.shape[2:] or image.dtype != images.dtype:
+            raise UserError(
+                f"{file} is {image.dtype} of {_size(image)}, and {files[0]} is {first.dtype} of "
+                f"{_size(first)}",
+                allowed="images of one size and one data type",
+                next_step="bring all images to one size before",
+            )
+        images[i] = image
+    return images
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[1]} x {image.shape[2]}"
 
 
 def _coloured(images: Tensor, channels: int) -> Tensor:

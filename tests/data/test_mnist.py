@@ -17,8 +17,9 @@ import torchvision
 
 from pnnbench.data import fetch, load
 from pnnbench.data.arrays import Arrays
+from pnnbench.data.downloaded import data_root
 from pnnbench.data.manifest import manifest
-from pnnbench.data.mnist import KMNIST, FashionMNIST, IDXSet, data_root
+from pnnbench.data.mnist import KMNIST, FashionMNIST, IDXSet
 from pnnbench.errors import UserError
 
 FILES = [

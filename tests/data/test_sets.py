@@ -117,7 +117,15 @@ def test_sets_are_mixed_unless_they_say_that_they_are():
 
 
 def test_digits_need_no_fetching():
-    assert set(names()) == {"digits", "fashion-mnist", "image-folder", "kmnist", "latents", "mnist"}
+    assert set(names()) == {
+        "cifar10",
+        "digits",
+        "fashion-mnist",
+        "image-folder",
+        "kmnist",
+        "latents",
+        "mnist",
+    }
     assert fetch("digits") is None
 
 
