@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no settings of the user, where references and MNIST are."""
+"""What all tests share: one thread, no settings of the user, where references and data are."""
 
 from __future__ import annotations
 
@@ -27,8 +27,33 @@ settings.load_profile("pnnbench")
 REPO_ROOT = Path(__file__).resolve().parents[1]
 
 
-def _has_mnist(root: Path) -> bool:
-    return (root / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file()
+#: What there is of a set under a data folder.
+_SIGNS = {
+    "mnist": ("MNIST/raw/train-images-idx3-ubyte",),
+    "cifar10": ("cifar-10-batches-py/test_batch", "cifar10/test/truck"),
+}
+
+
+def _data_folder(name: str, archive: str, made: pytest.TempPathFactory) -> Path:
+    """A data folder that holds a set, unpacked from ``shared/data`` if it is nowhere else."""
+
+    def has(root: Path) -> bool:
+        return any((root / sign).exists() for sign in _SIGNS[name])
+
+    if named := os.environ.get("PNNBENCH_DATA"):
+        if has(Path(named)):
+            return Path(named)
+        pytest.skip(f"needs {name}, and PNNBENCH_DATA={named} does not have it")
+    cached = Path.home() / ".cache" / "pnnbench" / "data"
+    if has(cached):
+        return cached
+    packed = REPO_ROOT.parent / "shared" / "data" / archive
+    if not packed.is_file():
+        pytest.skip(f"needs {name}: set PNNBENCH_DATA or run 'pnnbench data {name} --download'")
+    root = made.mktemp(name)
+    with tarfile.open(packed, "r:xz") as opened:
+        opened.extractall(root, filter="data")
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -52,17 +77,10 @@ def reference_dir(shared_dir: Path) -> Path:
 @pytest.fixture(scope="session")
 def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder that holds ``MNIST/raw`` with the four IDX files; read it, never write."""
-    if named := os.environ.get("PNNBENCH_DATA"):
-        if _has_mnist(Path(named)):
-            return Path(named)
-        pytest.skip(f"needs MNIST, and PNNBENCH_DATA={named} has no MNIST/raw")
-    cached = Path.home() / ".cache" / "pnnbench" / "data"
-    if _has_mnist(cached):
-        return cached
-    archive = REPO_ROOT.parent / "shared" / "data" / "mnist-idx.tar.xz"
-    if not archive.is_file():
-        pytest.skip("needs MNIST: set PNNBENCH_DATA or run 'pnnbench data mnist --download'")
-    root = tmp_path_factory.mktemp("mnist")
-    with tarfile.open(archive, "r:xz") as packed:
-        packed.extractall(root, filter="data")
-    return root
+    return _data_folder("mnist", "mnist-idx.tar.xz", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder that holds CIFAR-10, batches or folders; read it, never write."""
+    return _data_folder("cifar10", "cifar10-jpeg.tar.xz", tmp_path_factory)

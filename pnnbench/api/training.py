@@ -147,7 +147,8 @@ def train(
         restore_generators(before)
     trained = deployed(working, copy.deepcopy(untrained))
     device = None if trainer.access == "in_silico" else trained.training_device(seed)
-    trained.calibrate(images.train_tensors()[0][: amount.calibration_images], device=device)
+    chosen, _ = images.train_tensors(slice(amount.calibration_images))
+    trained.calibrate(chosen, device=device)
     trained.eval()
     return TrainedNetwork(
         trained,
@@ -273,4 +274,5 @@ def data_of(
         limit_train=amount.train_images,
         limit_test=amount.test_images,
         root=None if root is None else str(root),
+        augmentation=workload.augmentation,
     )

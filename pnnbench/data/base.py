@@ -156,11 +156,10 @@ class DataSet:
             For classes the share of the test targets that are of the most frequent training class;
             for real values the mean square of the test targets around the training mean.
         """
-        import torch
+        from pnnbench.data.guessing import error_of_mean
 
         found = self.arrays()
         train, test = found.train_targets, found.test_targets
         if found.n_classes is None:
-            unit = 255.0 if test.dtype == torch.uint8 else 1.0
-            return float(((test.double() - train.double().mean(0)) / unit).square().mean())
+            return error_of_mean(train, test)
         return float((test == train.bincount().argmax()).double().mean())

@@ -2,80 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 
 from pnnbench.data.arrays import Arrays
+from pnnbench.data.augmentation import Augmentation, check_augmentation
 from pnnbench.data.base import DataSet
 from pnnbench.data.order import EpochBatches
+from pnnbench.data.parts import AugmentedArrays, Batch, FixedBatches, IndexedArrays, to_float
 from pnnbench.data.sets import resolve_data
 from pnnbench.errors import UserError
 
-Batch = tuple[Tensor, Tensor]
-
 # Sets up to this size are converted to float32 once; larger ones batch by batch.
 FLOAT_LIMIT_BYTES = 256 * 2**20
-
-
-def to_float(inputs: Tensor) -> Tensor:
-    """Converts uint8 pixels to float32 in [0, 1] by division by 255, without normalisation.
-
-    Args:
-        inputs: Tensor of any shape.
-
-    Returns:
-        float32 tensor of the same shape; what is not uint8 as it is.
-    """
-    return inputs.to(torch.float32).div_(255.0) if inputs.dtype == torch.uint8 else inputs
-
-
-class IndexedArrays(Dataset[Batch]):
-    """Inputs and targets that are cut into batches by index tensors.
-
-    Args:
-        inputs: Shape (N, ...); pixels as uint8, or as float32 when already converted.
-        targets: Shape (N, ...).
-    """
-
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
-        self.inputs = inputs
-        self.targets = targets
-
-    def __getitem__(self, index: Any) -> Batch:
-        """Returns inputs and targets (B, ...), pixels as float32 in [0, 1]."""
-        return to_float(self.inputs[index]), to_float(self.targets[index])
-
-    def __len__(self) -> int:
-        """Returns the number of inputs."""
-        return len(self.targets)
-
-
-class FixedBatches(SequentialSampler):
-    """Consecutive slices in a fixed order, for validation and test.
-
-    To Lightning it is the sequential sampler that ``overfit_batches`` asks for.
-
-    Args:
-        n: Number of images.
-        batch_size: Images per batch, the last batch may be smaller.
-    """
-
-    def __init__(self, n: int, batch_size: int) -> None:
-        self.starts = range(0, n, batch_size)
-
-    def __iter__(self) -> Iterator[slice]:  # type: ignore[override]
-        """Goes through the slices."""
-        for start in self.starts:
-            yield slice(start, start + self.starts.step)
-
-    def __len__(self) -> int:
-        """Returns the number of batches."""
-        return len(self.starts)
 
 
 def _as_is(batch: Any) -> Any:
@@ -177,6 +122,9 @@ class DataModule(pl.LightningDataModule):
         num_workers: Worker processes of the loaders; the batches do not depend on it. 0 is
             fastest for sets in memory.
         root: Data folder for a set that needs files; None for the default place.
+        augmentation: How the images of training batches are changed, and only these; None for as
+            they are. What an image becomes in epoch e is a pure function of ``seed``, e and its
+            index.
 
     Raises:
         UserError: If a number is out of range, or at first use if it does not fit the set.
@@ -193,6 +141,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: int = 500,
         num_workers: int = 0,
         root: str | None = None,
+        augmentation: Augmentation | None = None,
     ) -> None:
         super().__init__()
         lowest = {"batch_size": 1, "seed": 0, "holdout": 0, "eval_batch_size": 1, "num_workers": 0}
@@ -209,6 +158,8 @@ class DataModule(pl.LightningDataModule):
             low = lowest.get(name, 1)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
                 raise UserError(f"{name} is {value!r}", allowed=f"an integer >= {low}")
+        check_augmentation(augmentation, type(self).__name__)
+        self.augmentation = augmentation
         self.batch_size = batch_size
         self.seed = seed
         self.holdout = holdout
@@ -251,7 +202,14 @@ class DataModule(pl.LightningDataModule):
             "images": self.n_train,
             "batch_size": self.batch_size,
             "seed": self.seed,
+            **self._augmented(),
         }
+
+    def _augmented(self) -> dict[str, Any]:
+        """How images are changed, as plain values; nothing where they are not."""
+        return {} if self.augmentation is None else {
+            "augmentation": dataclasses.asdict(self.augmentation)
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Checks that a resumed run has the data and the order of the interrupted one.
@@ -264,9 +222,9 @@ class DataModule(pl.LightningDataModule):
         """
         mine = self.state_dict()
         differing = [
-            f"{key} {state_dict.get(key)!r}, now {value!r}"
-            for key, value in mine.items()
-            if state_dict.get(key) != value
+            f"{key} {state_dict.get(key)!r}, now {mine.get(key)!r}"
+            for key in {**mine, **state_dict}
+            if state_dict.get(key) != mine.get(key)
         ]
         if differing:
             raise UserError(
@@ -291,11 +249,12 @@ class DataModule(pl.LightningDataModule):
         """Returns the training loader; outside a Trainer, call ``loader.sampler.set_epoch``."""
         part = self._part("train")
         overfit = getattr(self.trainer, "overfit_batches", 0) > 0
+        augmentation = self.augmentation
         loader = TrainingLoader(
-            part,
+            part if augmentation is None else AugmentedArrays(part, augmentation),
             batch_size=None,
             sampler=(SameBatches if overfit else EpochBatches)(
-                len(part), self.batch_size, self.seed
+                len(part), self.batch_size, self.seed, draws=augmentation is not None
             ),
             num_workers=self.num_workers,
             collate_fn=_as_is,
@@ -313,9 +272,17 @@ class DataModule(pl.LightningDataModule):
         """Returns the loader of the test inputs in their fixed order."""
         return self._fixed_loader("test")
 
-    def train_tensors(self) -> Batch:
-        """Returns all training inputs (N, ...), pixels as float32 in [0, 1], and targets."""
-        return self._part("train")[:]
+    def train_tensors(self, index: slice | Tensor = slice(None)) -> Batch:
+        """Returns training inputs as they are without augmentation, and their targets.
+
+        Args:
+            index: Which of them; all by default. Of a large set name those that are needed: pixels
+                take four times the memory as floats.
+
+        Returns:
+            Inputs (B, ...), pixels as float32 in [0, 1], and targets (B, ...).
+        """
+        return self._part("train")[index]
 
     def validation_tensors(self) -> Batch:
         """Returns all held-out inputs and targets; the tensors are empty if ``holdout`` is 0."""
@@ -350,6 +317,8 @@ class DataModule(pl.LightningDataModule):
         """Returns one of ``train``, ``validation`` and ``test``; cuts them at first use."""
         if not self._parts:
             arrays = self.arrays
+            if self.augmentation is not None:
+                self.augmentation.check(arrays.input_shape, arrays.name)
             train, held_out = self._split(arrays)
             parts = {
                 "train": tuple(part[: self.limit_train] for part in train),
@@ -359,7 +328,11 @@ class DataModule(pl.LightningDataModule):
                     arrays.test_targets[: self.limit_test],
                 ),
             }
-            small = 4 * sum(inputs.numel() for inputs, _ in parts.values()) <= FLOAT_LIMIT_BYTES
+            # Bytes are cropped in a fraction of the time of floats.
+            small = (
+                self.augmentation is None
+                and 4 * sum(inputs.numel() for inputs, _ in parts.values()) <= FLOAT_LIMIT_BYTES
+            )
             self._parts = {
                 key: IndexedArrays(to_float(inputs) if small else inputs, targets)
                 for key, (inputs, targets) in parts.items()

@@ -87,7 +87,8 @@ class Latents(DataSet):
         Raises:
             UserError: If the inputs of the other set are no 8-bit images.
         """
-        images = self._images().read(root, download)
+        given = self._images()
+        images = given.read(root, download) if download else given.arrays(root)
         if images.train_inputs.dtype is not torch.uint8 or images.train_inputs.dim() != 4:
             raise UserError(
                 f"{images.name} has {images.train_inputs.dtype} of shape "

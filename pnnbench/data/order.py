@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,8 +38,40 @@ def permutation(n: int, seed: int, stream: int) -> Tensor:
     return torch.from_numpy(np.argsort(keys, kind="stable").astype(np.int64, copy=False))
 
 
-class EpochBatches(Sampler[Tensor]):
-    """Yields the batches of one epoch as index tensors.
+def numbers(n: int, seed: int, epoch: int) -> Tensor:
+    """Draws one number for each training image of an epoch, the same on every machine.
+
+    They are the raw output of a PCG64 generator, as in `permutation`, and independent of the order
+    of the epoch. The number of an image depends neither on how many images there are nor on when it
+    is met. No global generator is read or moved.
+
+    Args:
+        n: Number of images, at least 0.
+        seed: Seed of the data order, >= 0.
+        epoch: Number of the epoch, from 0.
+
+    Returns:
+        int64 tensor of shape (n,), each uniform from 0 to 2**63 - 1.
+    """
+    sequence = np.random.SeedSequence(entropy=seed, spawn_key=(epoch, 1))
+    raw = np.random.PCG64(sequence).random_raw(n)
+    return torch.from_numpy((raw >> np.uint64(1)).astype(np.int64))
+
+
+class Drawn(NamedTuple):
+    """The images of a batch, each with a random number.
+
+    Attributes:
+        images: Their indices, int64 (B,).
+        numbers: What `numbers` gives for them in this epoch, int64 (B,).
+    """
+
+    images: Tensor
+    numbers: Tensor
+
+
+class EpochBatches(Sampler[Any]):
+    """Yields the batches of one epoch as index tensors, or as `Drawn`.
 
     The last batch may be smaller than the others. It is left out when it would hold a single
     image although the batch size is larger, because batch norm cannot train on one value per
@@ -48,12 +81,13 @@ class EpochBatches(Sampler[Tensor]):
         n: Number of training images, at least 1.
         batch_size: Images per batch, at least 1.
         seed: Seed of the data order, >= 0.
+        draws: Whether each batch comes with a random number for each of its images.
 
     Raises:
         UserError: If a number is out of range or the images make no batch.
     """
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+    def __init__(self, n: int, batch_size: int, seed: int, *, draws: bool = False) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}", allowed="an integer >= 1")
         if n < min(2, batch_size):
@@ -65,6 +99,7 @@ class EpochBatches(Sampler[Tensor]):
         self.n = n
         self.batch_size = batch_size
         self.seed = seed
+        self.draws = draws
         self.epoch = 0
         self.first_batch = 0
         rest = n % batch_size
@@ -90,9 +125,14 @@ class EpochBatches(Sampler[Tensor]):
         order = permutation(self.n, self.seed, epoch)
         return list(order.split(self.batch_size)[: self._n_batches])
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tensor | Drawn]:
         """Goes through the batches of the chosen epoch, from ``first_batch`` on."""
-        yield from self.batches(self.epoch)[self.first_batch :]
+        batches = self.batches(self.epoch)[self.first_batch :]
+        if not self.draws:
+            yield from batches
+            return
+        drawn = numbers(self.n, self.seed, self.epoch)
+        yield from (Drawn(index, drawn[index]) for index in batches)
 
     def __len__(self) -> int:
         """Returns the number of batches in a whole epoch."""

@@ -38,8 +38,7 @@ def measure_deployments(
     count = workload.offset_calibration_images
     if not count:
         return [], []
-    images, _ = data.train_tensors()
-    chosen = images[:count]
+    chosen, _ = data.train_tensors(slice(count))
     readings = measure_grid(
         workload, *data.test_tensors(), cells, calibration=chosen, progress=progress
     )

@@ -76,6 +76,7 @@ def data_module(job: Job, root: str | None = None) -> DataModule:
         limit_train=tier["train_images"],
         limit_test=tier["test_images"],
         root=root,
+        augmentation=workload_class(job.workload).augmentation,
     )
 
 

@@ -48,9 +48,7 @@ class NothingMeasuredError(Exception):
 
 def sharpness_sample(data: DataModule, count: int) -> tuple[Tensor, Tensor]:
     """The fixed sample of training images on which sharpness is measured, the same for all jobs."""
-    images, labels = data.train_tensors()
-    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
-    return images[chosen], labels[chosen]
+    return data.train_tensors(permutation(data.n_train, derive_seed("sharpness"), 0)[:count])
 
 
 def measure_job_sharpness(
@@ -152,8 +150,7 @@ def calibrate(job: Job, workload: Workload, data: DataModule, device: Device | N
         data: Its data.
         device: The device that a method in situ has trained on; None is the ideal one.
     """
-    images, _ = data.train_tensors()
-    chosen = images[: job.config["tier"]["calibration_images"]]
+    chosen, _ = data.train_tensors(slice(job.config["tier"]["calibration_images"]))
     if device is None:
         workload.calibrate(chosen)
     else:
@@ -274,7 +271,7 @@ def measure(
         "data": {
             "name": data.arrays.name,
             "fingerprint": job.fingerprint,
-            "n_train": len(data.train_tensors()[1]),
+            "n_train": data.n_train,
             "n_test": len(images),
         },
         "metric": {

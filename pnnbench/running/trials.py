@@ -175,7 +175,7 @@ class TrialCase:
                 f"the tier {job.tier!r} of {job.workload} holds no training images out",
                 allowed="a tier with validation_images",
             )
-        training, _ = data.train_tensors()
+        training, _ = data.train_tensors(slice(workload.offset_calibration_images))
 
         def telling(part: int) -> Callable[[int, int], None]:
             return lambda done, total: share(0.5 * (part + done / total))

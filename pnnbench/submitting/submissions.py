@@ -166,6 +166,6 @@ def verify(
         if not p.isfinite().all() or not p.equal(before[name]):
             raise UserError(f"{submission}: {name} is outside of what the hardware can be set to")
     # Statistics and full scales are derived here, not taken from the submitter.
-    images = data.train_tensors()[0][: tier["calibration_images"]]
+    images, _ = data.train_tensors(slice(tier["calibration_images"]))
     workload.calibrate(images, device=own_device(record, workload))
     return remeasure(record, workload, data, say, share)

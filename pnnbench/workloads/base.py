@@ -13,6 +13,7 @@ import torchmetrics
 from torch import Tensor, nn
 
 from pnnbench.data import DataSet, resolve_data
+from pnnbench.data.augmentation import Augmentation, check_augmentation
 from pnnbench.errors import UserError, check_range, kind_word, line_of
 from pnnbench.platforms.base import (
     FABRICATION,
@@ -77,6 +78,8 @@ class Workload(LightningSteps):
     metric_name: ClassVar[str] = "accuracy"
     higher_is_better: ClassVar[bool] = True
     chance: ClassVar[float | None] = None
+    #: How the images of training batches are changed each time they are met; None for as they are.
+    augmentation: ClassVar[Augmentation | None] = None
     #: Tier name -> how much to run.
     tiers: ClassVar[Mapping[str, Tier]]
     #: Severity of the device that methods train on in situ.
@@ -273,13 +276,15 @@ class Workload(LightningSteps):
 
         Returns:
             Class, tier, test devices, grid, layers and the number of parameters; axes and the
-            source of devices where they are not the usual ones.
+            source of devices where they are not the usual ones; the augmentation where there is
+            one.
         """
         cells = self.cells(tier)
         source = self._devices.describe()
         return {
             **({"axes": list(self._axes)} if self._axes else {}),
             **({"devices": source} if source else {}),
+            **self._augmented(),
             "workload": f"{type(self).__module__}.{type(self).__qualname__}",
             "network": type(self.network).__qualname__,
             "tier": dataclasses.asdict(self.tier(tier)),
@@ -302,6 +307,15 @@ class Workload(LightningSteps):
             "n_controls": self.n_controls,
             "n_digital": sum(p.numel() for p in self.digital_parameters().values()),
         }
+
+    def _augmented(self) -> dict[str, Any]:
+        """How training images are changed, as plain values; nothing where they are not."""
+        given = self.augmentation
+        check_augmentation(given, type(self).__name__)
+        if given is None:
+            return {}
+        given.check(self.data_set.input_shape, self.data_set.name)
+        return {"augmentation": dataclasses.asdict(given)}
 
     @property
     def control_scale(self) -> Scale:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pnnbench.data import DataSet
+from pnnbench.data.guessing import error_of_mean, mean_item
 from pnnbench.data.latents import Latents
 from pnnbench.errors import UserError
 from pnnbench.metrics.extractors import EXTRACTORS, extractor
@@ -47,9 +48,7 @@ class _MeanImage:
         if instance is None:
             return None
         arrays = instance.data_set.arrays()
-        unit = 255.0 if arrays.test_inputs.dtype == torch.uint8 else 1.0
-        mean = arrays.train_inputs.double().mean(0)
-        return float(((arrays.test_inputs.double() - mean) / unit).square().mean())
+        return error_of_mean(arrays.train_inputs, arrays.test_inputs)
 
 
 class Reconstruction:
@@ -160,7 +159,7 @@ class Generation(Workload):
         """Fréchet distance of one image for all, the mean of the training images."""
         arrays = self.data_set.arrays()
         network = extractor(self.extractor)
-        mean = (arrays.train_targets.double().mean(0) / 255.0).float()
+        mean = (mean_item(arrays.train_targets) / 255.0).float()
         real = real_features(arrays.test_targets, network)
         return frechet_unbiased(network.features(mean[None]).expand(len(real), -1), real)
 
