@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.data import DataSet, reference_of, resolve_data
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.index import Claim, workload_of
@@ -49,6 +50,7 @@ _KEYS = {
     "training_devices",
     "methods",
     "timeout_s",
+    "precision",
     "claims",
 }
 
@@ -72,6 +74,7 @@ class Job:
         train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
         data: The data set, if it is not the workload's own.
         setup: What is set on the workload: measured devices, axes on request.
+        precision: Precision of the training, one of `pnnbench.accelerator.PRECISIONS`.
     """
 
     suite: str
@@ -87,6 +90,7 @@ class Job:
     train_device: int | None = None
     data: DataSet | None = None
     setup: Setup = PLAIN
+    precision: str = SINGLE
 
     def make_workload(self, seed: int = 0) -> Workload:
         """Builds the job's workload.
@@ -140,6 +144,7 @@ class Job:
             },
             "revision": PROTOCOLS[self.protocol],
             "content": hashlib.sha256(canonical(content)).hexdigest(),
+            **({} if self.precision == SINGLE else {"precision": self.precision}),
             **self._brought(),
             **self.measured(),
         }
@@ -223,7 +228,8 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
             of the devices on each of which rows in situ train at every seed, such as ``[0, 1, 2]``.
             Without it each seed has a device of its own. Rows in silico train once. ``devices``
             is a file of measured devices, from the folder of the suite file or the present one;
-            ``axes`` a list of axes on request, measured without weight.
+            ``axes`` a list of axes on request, measured without weight. ``precision`` is that of
+            the training, see `pnnbench.accelerator.PRECISIONS`.
         root: Data folder; None for the default place.
 
     Returns:
@@ -292,6 +298,7 @@ def load_suite(path: Path, *, root: str | None = None) -> Suite:
         root=root,
         devices=devices,
         setup=_setup(where, path.parent, text),
+        precision=check_precision(text.get("precision", SINGLE), f"{where}: precision"),
     )
     description = str(text.get("description", ""))
     return Suite(name, description, jobs, timeout, training_devices=devices, claims=claims)
@@ -356,6 +363,7 @@ def make_jobs(
     root: str | None,
     devices: Sequence[int] = (),
     setup: Setup = PLAIN,
+    precision: str = SINGLE,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
@@ -372,6 +380,7 @@ def make_jobs(
         devices: Numbers of the devices that rows in situ train on at each seed; none for one that
             is the seed's own.
         setup: What is set on each workload.
+        precision: Precision of the training.
 
     Returns:
         The jobs, seeds outermost.
@@ -404,6 +413,7 @@ def make_jobs(
             device,
             found.data,
             setup,
+            precision,
         )
         for seed in seeds
         for found in resolved
