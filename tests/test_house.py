@@ -39,7 +39,7 @@ ALLOWED = {
     },
 }  # fmt: skip
 #: Files at the top that every room may import.
-COMMON = {"errors", "lookup", "registry", "seeds", ""}
+COMMON = {"accelerator", "errors", "lookup", "registry", "seeds", ""}
 #: Files at the top for one room alone.
 TOP = {"commands": {"arguments", "console"}}
 

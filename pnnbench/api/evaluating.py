@@ -12,6 +12,7 @@ from typing import Any
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
+from pnnbench.accelerator import choose, describe, device_of
 from pnnbench.api.locating import locate
 from pnnbench.api.parts import PHYSICAL
 from pnnbench.api.results import Results
@@ -46,6 +47,7 @@ def evaluate(
     devices: int | None = None,
     label: str | None = None,
     sharpness: bool = False,
+    accelerator: str | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Results:
@@ -61,6 +63,8 @@ def evaluate(
         devices: Test devices, the first so many of the grid, at least 1; None for all.
         label: Name of the row; None for the method's.
         sharpness: Whether the Hessian of the loss is measured too, which takes longer.
+        accelerator: Where it is measured, in single precision: ``"cpu"``, ``"cuda"`` or
+            ``"auto"``, see `pnnbench.train`; None for where the network is, and is afterwards.
         root: Data folder; None for the default place.
         say: Told in lines how far it is.
 
@@ -73,6 +77,10 @@ def evaluate(
     """
     given = _given(network)
     workload, seed = given.workload, given.seed
+    before = device_of(workload.network)
+    place = before
+    if accelerator is not None:
+        place = choose(accelerator, gains=workload.gains_from_gpu)
     tier = given.tier if tier is None else tier
     images = given.data
     if images is None or tier != given.tier or root is not None:
@@ -94,6 +102,7 @@ def evaluate(
     )
     started = datetime.now(UTC)
     try:
+        workload.to(place)
         measured = measure(
             job,
             workload,
@@ -106,6 +115,8 @@ def evaluate(
         require_measured(measured)
     except (DivergedError, NothingMeasuredError) as error:
         raise UserError(f"{job.title()}: {error}") from None
+    finally:
+        workload.to(before)
     tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
     record = seal(
         {
@@ -121,6 +132,7 @@ def evaluate(
             "provenance": {
                 **({"method": given.told} if given.told else {}),
                 "versions": versions(),
+                **({"arithmetic": describe(place)} if place.type != "cpu" else {}),
                 "git": git_state(),
                 "started": started.isoformat(timespec="seconds"),
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),

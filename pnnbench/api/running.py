@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pnnbench.accelerator import check_accelerator
 from pnnbench.api.folders import writable
 from pnnbench.api.results import Results, results_of
 from pnnbench.running.jobs import run_suite
@@ -20,6 +21,8 @@ def run(
     seeds: Sequence[int] | None = None,
     add: Sequence[str] = (),
     adopt: bool = True,
+    accelerator: str = "auto",
+    precision: str | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Results:
@@ -36,6 +39,11 @@ def run(
         add: Methods that become rows at their defaults: names or class paths.
         adopt: Whether jobs that another suite has finished, or that are published here, are taken
             over.
+        accelerator: Where it is computed: ``"cpu"``, ``"cuda"``, or ``"auto"``, the CPU unless the
+            workload gains from a GPU and there is one.
+        precision: Precision of the training, ``"32"``, ``"bf16-mixed"`` or, on a GPU,
+            ``"16-mixed"``; None for that of the suite. What is measured is measured in single
+            precision.
         root: Data folder; None for the default place.
         say: Told in lines what goes on, ``print`` for example; None for silence.
 
@@ -46,12 +54,15 @@ def run(
     Raises:
         UserError: If something in the suite is wrong, or its data are missing.
     """
+    check_accelerator(accelerator)
     told = say or (lambda line: None)
     data = None if root is None else str(root)
     folder = writable("runs", Path(runs))
     whole = load_suite(suite_path(suite), root=data)
-    chosen, skipped = supported(select(whole, only=only, seeds=seeds, add=add, root=data))
+    chosen, skipped = supported(
+        select(whole, only=only, seeds=seeds, add=add, precision=precision, root=data)
+    )
     for line in skipped:
         told(line)
-    run_suite(chosen, folder, say=told, root=data, elsewhere=adopt)
+    run_suite(chosen, folder, say=told, root=data, elsewhere=adopt, accelerator=accelerator)
     return results_of([folder / chosen.name])

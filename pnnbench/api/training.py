@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors.torch import save as to_safetensors
 
+from pnnbench.accelerator import SINGLE, check_precision, choose
 from pnnbench.api.parts import method as build_method
 from pnnbench.api.parts import workload as build_workload
 from pnnbench.data.datamodule import DataModule
@@ -79,6 +80,8 @@ def train(
     tier: str = "quick",
     seed: int = 0,
     epochs: int | None = None,
+    accelerator: str = "auto",
+    precision: str = SINGLE,
     root: str | Path | None = None,
     folder: str | Path | None = None,
     report: Report | None = None,
@@ -98,6 +101,9 @@ def train(
             workload has some of them.
         seed: Seed of the training, at least 0.
         epochs: Passes over the training images, at least 1; None for those of the tier.
+        accelerator: Where it is trained: ``"cpu"``, ``"cuda"``, or ``"auto"``, the CPU unless the
+            workload gains from a GPU and there is one. The trained network stays there.
+        precision: ``"32"``, ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
         root: Data folder; None for the default place.
         folder: Where the state is kept after each epoch, so that the same call goes on after an
             interruption; None keeps nothing. It belongs to one training.
@@ -111,7 +117,9 @@ def train(
             missing, the folder is that of another training, or the loss is no longer finite.
     """
     check_seed("seed", seed)
+    precision = check_precision(precision)
     untrained = _untrained(workload, seed, data)
+    place = choose(accelerator, gains=untrained.gains_from_gpu, precision=precision)
     trainer = method if isinstance(method, TrainingMethod) else build_method(method)
     amount = untrained.tier(tier)
     passes = amount.epochs if epochs is None else _whole("epochs", epochs)
@@ -122,9 +130,9 @@ def train(
         )
     trainer.check(untrained)
     images = data_of(untrained, tier, seed=seed, root=root)
-    place = None if folder is None else Path(folder)
-    if place is not None:
-        _claim(place, _identity(untrained, trainer, tier, seed, passes, images))
+    kept = None if folder is None else Path(folder)
+    if kept is not None:
+        _claim(kept, _identity(untrained, trainer, tier, seed, passes, images, precision))
     before = generator_state()
     state = RunState(report)
     try:
@@ -136,8 +144,10 @@ def train(
             trainer,
             images,
             epochs=passes,
-            folder=place,
+            folder=kept,
             state=state,
+            device=place,
+            precision=precision,
         )
     except DivergedError as error:
         raise UserError(
@@ -145,7 +155,7 @@ def train(
         ) from None
     finally:
         restore_generators(before)
-    trained = deployed(working, copy.deepcopy(untrained))
+    trained = deployed(working, copy.deepcopy(untrained)).to(place)
     device = None if trainer.access == "in_silico" else trained.training_device(seed)
     chosen, _ = images.train_tensors(slice(amount.calibration_images))
     trained.calibrate(chosen, device=device)
@@ -205,6 +215,7 @@ def _identity(
     seed: int,
     epochs: int,
     data: DataModule,
+    precision: str,
 ) -> dict[str, Any]:
     """What decides a training, as plain values."""
     start = to_safetensors({k: v.contiguous() for k, v in workload.tensors().items()})
@@ -219,6 +230,7 @@ def _identity(
         "epochs": epochs,
         "data": data.arrays.fingerprint,
         "devices": workload.devices.describe(),
+        **({} if precision == SINGLE else {"precision": precision}),
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pnnbench.accelerator import check_accelerator
 from pnnbench.api.folders import writable
 from pnnbench.errors import check_texts
 from pnnbench.leaderboard.tuning import row_tuning
@@ -18,7 +19,7 @@ from pnnbench.running.search_file import (
     search_path,
     searched_rows,
 )
-from pnnbench.running.selection import find_rows, supported
+from pnnbench.running.selection import find_rows, in_precision, supported
 from pnnbench.running.suite_writer import write_tuned
 from pnnbench.running.suites import Job, Suite, load_suite, suite_path
 from pnnbench.running.tuning import require_chosen
@@ -85,6 +86,7 @@ def prepare(
     trials: int | None = None,
     finalists: int | None = None,
     more_seeds: int | None = None,
+    precision: str | None = None,
     root: str | None = None,
 ) -> Prepared:
     """Reads a suite and says what a search of it is; see `tune` for the arguments.
@@ -95,7 +97,8 @@ def prepare(
     """
     only = check_texts("only", only, "labels of rows")
     path = suite_path(suite)
-    checked, skipped = supported(load_suite(path, root=root, searching=True))
+    whole = load_suite(path, root=root, searching=True)
+    checked, skipped = supported(whole if precision is None else in_precision(whole, precision))
     rows = searched_rows(checked)
     if only:
         rows = {label: rows[label] for label in find_rows(only, list(rows))}
@@ -118,6 +121,7 @@ def perform(
     root: str | None = None,
     finished: Callable[[], None] = lambda: None,
     share: Share = no_share,
+    accelerator: str = "auto",
 ) -> Path | None:
     """Runs the trials of an opened search that are not finished, and writes what was chosen.
 
@@ -127,6 +131,7 @@ def perform(
         root: Data folder; None for the default place.
         finished: Called after each trial.
         share: Told which share of the present trial is done.
+        accelerator: Where the trials run; see `tune`.
 
     Returns:
         The suite file, if settings were written into it.
@@ -140,6 +145,7 @@ def perform(
         timeout_s=prepared.suite.timeout_s,
         finished=finished,
         share=share,
+        accelerator=accelerator,
     )
     chosen = {
         label: row["chosen"]["params"]
@@ -158,6 +164,8 @@ def tune(
     finalists: int | None = None,
     more_seeds: int | None = None,
     anew: bool = False,
+    accelerator: str = "auto",
+    precision: str | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -173,6 +181,8 @@ def tune(
         finalists: How many of the best are trained with more seeds; None for the protocol's 4.
         more_seeds: How many more; None for the protocol's 4.
         anew: Whether a new search is begun; the record of the old one is kept beside.
+        accelerator: As `pnnbench.run` has it.
+        precision: As `pnnbench.run` has it.
         root: Data folder; None for the default place.
         say: Told in lines what goes on; None for silence.
 
@@ -184,6 +194,7 @@ def tune(
         UserError: As `pnnbench.run`, or if no row is marked as tuned, or no setting of a row can be
             chosen.
     """
+    check_accelerator(accelerator)
     data = None if root is None else str(root)
     prepared = prepare(
         suite,
@@ -192,9 +203,11 @@ def tune(
         trials=trials,
         finalists=finalists,
         more_seeds=more_seeds,
+        precision=precision,
         root=data,
     )
     prepared.search.open(prepared.rows, anew=anew)
-    changed = perform(prepared, say=say or (lambda line: None), root=data)
+    told = say or (lambda line: None)
+    changed = perform(prepared, say=told, root=data, accelerator=accelerator)
     require_chosen(prepared.search, list(prepared.rows))
     return prepared.found(changed)

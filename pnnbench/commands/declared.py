@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pnnbench.accelerator import ACCELERATORS, PRECISIONS
 from pnnbench.arguments import (
     Argument,
     Command,
@@ -26,6 +27,17 @@ _DATA = Argument(
 )
 _RUNS = Argument("--runs", "Folder of the run folders.", text("a folder", "FOLDER"), "runs")
 _THREADS = Argument("--threads", "Threads of torch.", integer(1, 4096))
+_ACCELERATOR = Argument(
+    "--accelerator",
+    "Where it is computed; auto is the CPU unless the workload gains from a GPU.",
+    choice(*ACCELERATORS),
+    "auto",
+)
+_PRECISION = Argument(
+    "--precision",
+    "Precision of the training, else the suite's, else 32; it is part of a job's hash.",
+    choice(*PRECISIONS),
+)
 _PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
 _WANDB = Argument(
     "--wandb",
@@ -88,6 +100,8 @@ DECLARED = (
             _RUNS,
             _DATA,
             _THREADS,
+            _ACCELERATOR,
+            _PRECISION,
             _PICTURES,
             _WANDB,
             _TABLE_OR_JSON,
@@ -107,6 +121,8 @@ DECLARED = (
             _RUNS,
             _DATA,
             _THREADS,
+            _ACCELERATOR,
+            _PRECISION,
             _PICTURES,
             _WANDB,
             _TABLE_OR_JSON,
@@ -126,6 +142,8 @@ DECLARED = (
             _RUNS,
             _DATA,
             _THREADS,
+            _ACCELERATOR,
+            _PRECISION,
             _TABLE_OR_JSON,
         ),
     ),
@@ -136,13 +154,14 @@ DECLARED = (
             _RUN,
             _RUNS,
             _DATA,
+            _ACCELERATOR,
             Argument("--format", "Output.", choice("table", "json", "csv"), "table"),
         ),
     ),
     Command(
         "sharpness",
         "Measure a finished run's sharpness again.",
-        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+        (_RUN, _RUNS, _DATA, _ACCELERATOR, _TABLE_OR_JSON),
     ),
     Command(
         "plot",

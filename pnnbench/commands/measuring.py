@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pnnbench.accelerator import check_accelerator, choose
 from pnnbench.api.locating import locate
 from pnnbench.commands.finished import control_unit, data_of, draw, finished
 from pnnbench.commands.output import out, out_json, width
@@ -14,6 +15,7 @@ from pnnbench.console import Console
 
 def evaluate(options: Any) -> int:
     """``pnnbench evaluate``."""
+    check_accelerator(options.accelerator, "--accelerator")
     found = locate(options.run, options.runs)
     record, parameters = found.record, found.parameters
     from pnnbench.report.run_text import cells_csv, cells_text
@@ -23,6 +25,7 @@ def evaluate(options: Any) -> int:
 
     keep_memory()
     workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    workload.to(choose(options.accelerator, gains=workload.gains_from_gpu))
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
     measured = {**record, "clean": result["clean"], "cells": result["cells"]}
@@ -44,6 +47,7 @@ def evaluate(options: Any) -> int:
 
 def sharpness(options: Any) -> int:
     """``pnnbench sharpness``."""
+    check_accelerator(options.accelerator, "--accelerator")
     located = locate(options.run, options.runs)
     record, parameters = located.record, located.parameters
     from pnnbench.evaluation.gaps import Gaps
@@ -54,6 +58,7 @@ def sharpness(options: Any) -> int:
 
     keep_memory()
     workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    workload.to(choose(options.accelerator, gains=workload.gains_from_gpu))
     found = Gaps()
     result = measure_job_sharpness(
         workload,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.accelerator import SINGLE, check_accelerator
 from pnnbench.api.tables import tables_of
 from pnnbench.commands.boards import say_page, write_board
 from pnnbench.commands.checking import merged
@@ -47,6 +48,7 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
             finished=finished,
             share=console.share,
             elsewhere=elsewhere,
+            accelerator=options.accelerator,
         )
         # Jobs whose process ended between the record and what is drawn and mirrored from it.
         for job, record in zip(suite.jobs, records, strict=True):
@@ -89,6 +91,7 @@ def _show(
 
 def run(options: Any) -> int:
     """``pnnbench run``."""
+    check_accelerator(options.accelerator, "--accelerator")
     added = [check_name("methods", name, where="--add") for name in options.add or []]
     from pnnbench.running.suites import load_suite, suite_path
 
@@ -97,7 +100,14 @@ def run(options: Any) -> int:
     from pnnbench.running.selection import select, supported
 
     suite, skipped = supported(
-        select(whole, only=options.only or (), seeds=options.seeds, add=added, root=options.data)
+        select(
+            whole,
+            only=options.only or (),
+            seeds=options.seeds,
+            add=added,
+            precision=options.precision,
+            root=options.data,
+        )
     )
     with Console() as console:
         for line in skipped:
@@ -172,6 +182,7 @@ def _dry_run(suite: Suite, options: Any) -> int:
 
 def train(options: Any) -> int:
     """``pnnbench train``."""
+    check_accelerator(options.accelerator, "--accelerator")
     workload = check_name("workloads", options.workload)
     name = check_name("methods", options.method)
     data_set = options.data_set
@@ -189,6 +200,9 @@ def train(options: Any) -> int:
     settings = [f"{k}={v}" for k, v in sorted(given.items())]
     if options.epochs_factor != 1:
         settings.append(f"epochs x{options.epochs_factor:g}")
+    precision = options.precision or SINGLE
+    if precision != SINGLE:
+        settings.append(precision)
     label = " ".join([name, *settings])
     jobs = make_jobs(
         "train",
@@ -199,6 +213,7 @@ def train(options: Any) -> int:
         [MethodEntry(name, label, params, options.epochs_factor)],
         where="train",
         root=options.data,
+        precision=precision,
     )
     suite, _ = supported(Suite("train", "", jobs, None, partial=True))
     record = _run_suite(suite, options)[0]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.accelerator import check_accelerator
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console, duration
 from pnnbench.leaderboard.tuning import RowTuning, row_tuning
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 def tune(options: Any) -> int:
     """``pnnbench tune``."""
+    check_accelerator(options.accelerator, "--accelerator")
     from pnnbench.api.tuning import perform, prepare
 
     prepared = prepare(
@@ -28,6 +30,7 @@ def tune(options: Any) -> int:
         trials=options.trials,
         finalists=options.finalists,
         more_seeds=options.more_seeds,
+        precision=options.precision,
         root=options.data,
     )
     search, rows = prepared.search, prepared.rows
@@ -50,6 +53,7 @@ def tune(options: Any) -> int:
             root=options.data,
             finished=console.advance,
             share=console.share,
+            accelerator=options.accelerator,
         )
     _show(prepared, changed, options.format)
     require_chosen(search, list(rows))

@@ -15,12 +15,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 
 import torch
 from torch import Tensor
 
+from pnnbench.accelerator import device_of, on_cpu
 from pnnbench.errors import check_range
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.quick import QuickPass, worthwhile
@@ -42,10 +45,40 @@ NOISE_BLOCK = 50
 
 #: Cells measured in one pass.
 CELLS_PER_BATCH = 10
+#: Images of each cell in one pass on a GPU, whose passes take as long with few images as with many;
+#: half of them where they do not fit, down to a block.
+GPU_IMAGES = 10 * NOISE_BLOCK
 #: Multiple of the machine precision by which one transfer may differ when computed in two ways.
 _ROUNDING = 8.0
 #: Called with (cells done, cells in all).
 Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Piece:
+    """Noise of some images of a block, from the block's own seed."""
+
+    seed: int
+    offset: int
+    out: Tensor
+
+    def draw(self, generator: torch.Generator) -> None:
+        generator.manual_seed(self.seed)
+        if len(self.out) == NOISE_BLOCK:
+            self.out.normal_(generator=generator)
+        else:
+            whole = torch.empty(NOISE_BLOCK, *self.out.shape[1:]).normal_(generator=generator)
+            self.out[:] = whole[self.offset : self.offset + len(self.out)]
+
+
+@contextmanager
+def _drawing(device: torch.device) -> Iterator[ThreadPoolExecutor | None]:
+    """Threads that draw noise for a device; none for the CPU, which has work of its own."""
+    if on_cpu(device):
+        yield None
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield pool
 
 
 class DeviceNoise:
@@ -53,30 +86,29 @@ class DeviceNoise:
 
     Args:
         devices: Seed of the device of each condition, None for the ideal one.
+        pool: Threads that draw side by side, for a GPU that would wait for one; None for none.
 
     Attributes:
         start: Index in the test set of the first image of the present batch.
         stream: What is measured: test images, or those of a calibration.
     """
 
-    def __init__(self, devices: Sequence[int | None]) -> None:
+    def __init__(
+        self, devices: Sequence[int | None], pool: ThreadPoolExecutor | None = None
+    ) -> None:
         self.devices = devices
         self.start = 0
         self.stream = "shot"
+        self._pool = pool
         self._generator = torch.Generator()
 
-    def _draw(self, device: int | None, layer: str, out: Tensor) -> None:
-        images, rest = out.shape[0], out.shape[1:]
+    def _pieces(self, device: int | None, layer: str, out: Tensor) -> Iterator[_Piece]:
         done = 0
-        while done < images:
+        while done < len(out):
             block, offset = divmod(self.start + done, NOISE_BLOCK)
-            n = min(NOISE_BLOCK - offset, images - done)
-            self._generator.manual_seed(derive_seed(self.stream, device, layer, block))
-            if n == NOISE_BLOCK:
-                out[done : done + n].normal_(generator=self._generator)
-            else:
-                whole = torch.empty(NOISE_BLOCK, *rest).normal_(generator=self._generator)
-                out[done : done + n] = whole[offset : offset + n]
+            n = min(NOISE_BLOCK - offset, len(out) - done)
+            seed = derive_seed(self.stream, device, layer, block)
+            yield _Piece(seed, offset, out[done : done + n])
             done += n
 
     def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
@@ -87,8 +119,13 @@ class DeviceNoise:
         """
         distinct = list(dict.fromkeys(self.devices))
         drawn = torch.empty(len(distinct), *shape[1:])
-        for device, out in zip(distinct, drawn, strict=True):
-            self._draw(device, layer, out)
+        pairs = zip(distinct, drawn, strict=True)
+        pieces = [piece for pair in pairs for piece in self._pieces(pair[0], layer, pair[1])]
+        if self._pool is None:
+            for piece in pieces:
+                piece.draw(self._generator)
+        else:
+            list(self._pool.map(lambda piece: piece.draw(torch.Generator()), pieces))
         if len(distinct) == 1:
             return drawn
         return drawn[[distinct.index(device) for device in self.devices]]
@@ -134,9 +171,11 @@ def measure_clean(
         The reading.
     """
     workload.eval()
+    device = device_of(workload.network)
     try:
         meter, outcomes = Meter(workload), Outcomes(workload, 1)
-        for x, y in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+        for part in zip(images.split(batch_size), labels.split(batch_size), strict=True):
+            x, y = (tensor.to(device) for tensor in part)
             outputs = workload(x)
             meter.update(outputs, y, x)
             outcomes.update(outputs, y)
@@ -152,7 +191,7 @@ def measure_grid(
     labels: Tensor,
     cells: Sequence[Cell],
     *,
-    batch_size: int = NOISE_BLOCK,
+    batch_size: int | None = None,
     cells_per_batch: int | None = None,
     calibration: Tensor | None = None,
     progress: Progress | None = None,
@@ -167,7 +206,8 @@ def measure_grid(
         images: Inputs (N, ...).
         labels: Targets (N, ...).
         cells: The grid.
-        batch_size: Images per pass; multiples of the noise block are fastest.
+        batch_size: Images of each cell per pass; multiples of the noise block are fastest. None
+            takes a block, on a GPU `GPU_IMAGES`. It bounds the memory together with the cells.
         cells_per_batch: Cells measured in one pass, at most; None takes `CELLS_PER_BATCH`, and
             twice as many, a whole device of microrings, where faster operations are used.
         calibration: Images (M, ...), without labels, that every cell measures first to take the
@@ -181,34 +221,49 @@ def measure_grid(
     Raises:
         UserError: If a size is out of range.
     """
+    device = device_of(workload.network)
+    if batch_size is None:
+        batch_size = NOISE_BLOCK if on_cpu(device) else GPU_IMAGES
     check_range("batch_size", batch_size, low=1, high=1e9)
     if cells_per_batch is not None:
         check_range("cells_per_batch", cells_per_batch, low=1, high=1e9)
     workload.eval()
+    images, labels = images.to(device), labels.to(device)
     features = torch.cat([workload.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
     known = None if calibration is None else workload.prefix(calibration)
     quick = worthwhile(workload, len(cells) * len(features))
     size = cells_per_batch or CELLS_PER_BATCH * (2 if quick else 1)
 
-    def measure(group: Sequence[Cell]) -> list[Reading]:
-        try:
-            return _measure_group(
-                workload, images, features, labels, group, ideal, batch_size, known, quick
-            )
-        except Exception as error:
-            if len(group) == 1:
-                return [Reading(None, 0, error)]
-        return [reading for cell in group for reading in measure([cell])]
-
     readings: list[Reading] = [Reading(None)] * len(cells)
     done = 0
-    for chosen in _by_device(cells, size):
-        for i, reading in zip(chosen, measure([cells[i] for i in chosen]), strict=True):
-            readings[i] = reading
-        done += len(chosen)
-        if progress is not None:
-            progress(done, len(cells))
+    with _drawing(device) as pool:
+
+        def measure(group: Sequence[Cell], images_at_once: int) -> list[Reading]:
+            try:
+                return _measure_group(
+                    *(workload, images, features, labels, group, ideal, images_at_once),
+                    *(known, quick, pool),
+                )
+            except torch.cuda.OutOfMemoryError as error:
+                if images_at_once <= NOISE_BLOCK and len(group) == 1:
+                    return [Reading(None, 0, error)]
+            except Exception as error:
+                if len(group) == 1:
+                    return [Reading(None, 0, error)]
+                return [reading for cell in group for reading in measure([cell], images_at_once)]
+            torch.cuda.empty_cache()
+            if images_at_once > NOISE_BLOCK:
+                return measure(group, max(NOISE_BLOCK, images_at_once // 2))
+            return [reading for cell in group for reading in measure([cell], images_at_once)]
+
+        for chosen in _by_device(cells, size):
+            found = measure([cells[i] for i in chosen], int(batch_size))
+            for i, reading in zip(chosen, found, strict=True):
+                readings[i] = reading
+            done += len(chosen)
+            if progress is not None:
+                progress(done, len(cells))
     return readings
 
 
@@ -296,6 +351,7 @@ def _measure_group(
     batch_size: int,
     calibration: Tensor | None,
     quick: bool,
+    pool: ThreadPoolExecutor | None,
 ) -> list[Reading]:
     """Measures some cells in one pass over the inputs of the first physical layer (N, ...)."""
     network = workload.network
@@ -305,7 +361,7 @@ def _measure_group(
         Condition(devices[place], c.environment) for place, c in zip(places, group, strict=True)
     ]
     meters, outcomes = [Meter(workload) for _ in group], Outcomes(workload, len(group))
-    noise = DeviceNoise([c.device_seed for c in group])
+    noise = DeviceNoise([c.device_seed for c in group], pool)
     with ExitStack() as deployed:
         deployed.enter_context(operate(network, conditions, noise))
         held = deployed.enter_context(hold_transfer(network))
@@ -349,7 +405,7 @@ def evaluate_grid(
     labels: Tensor,
     cells: Sequence[Cell],
     *,
-    batch_size: int = NOISE_BLOCK,
+    batch_size: int | None = None,
     cells_per_batch: int | None = None,
     calibration: Tensor | None = None,
     progress: Progress | None = None,

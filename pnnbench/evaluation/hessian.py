@@ -74,6 +74,36 @@ def deployed(
         workload.gradient_evaluations = evaluations
 
 
+#: Memory for the gradient graph of one chunk of images, in bytes.
+GRAPH_BYTES = 2e9
+#: Images of a chunk, at most.
+CHUNK = 250
+
+
+def fitting_chunk(workload: Workload, images: Tensor, labels: Tensor) -> int:
+    """How many images' gradient graph fits into `GRAPH_BYTES`: at most `CHUNK`, at least one.
+
+    It follows the shapes alone, so that it is the same on every machine.
+
+    Args:
+        workload: Inside `deployed`.
+        images: Images (N, ...), of which the first ones are passed through.
+        labels: Their targets (N, ...).
+    """
+    if len(images) < 4:
+        return CHUNK
+    try:
+        two, four = (
+            ControlHessian(workload, images[:n], labels[:n], chunk=n).graph_bytes() for n in (2, 4)
+        )
+    except Exception:  # no second derivative: what needs it says so itself
+        return CHUNK
+    each = (four - two) / 2
+    if each <= 0.0:
+        return CHUNK
+    return int(min(CHUNK, max(1.0, (GRAPH_BYTES - (two - 2 * each)) // each)))
+
+
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     left, right = (t.detach().reshape(-1).view(torch.uint8) for t in (a, b))
     return torch.equal(left, right)
@@ -120,9 +150,9 @@ class ControlHessian:
         images: Tensor,
         labels: Tensor,
         *,
-        chunk: int = 250,
+        chunk: int = CHUNK,
         scale: float = 1.0,
-        keep_bytes: float = 2e9,
+        keep_bytes: float = GRAPH_BYTES,
     ) -> None:
         check_range("chunk", chunk, low=1, high=1e9)
         check_range("scale", scale, low=0.0, high=1e6, low_open=True)

@@ -31,6 +31,8 @@ _SINGLE = ROUNDING * torch.finfo(torch.float32).eps
 #: of an eigenvector, whose value then goes unseen: on 1,000 random spectra with tolerance 1e-3 that
 #: broke the bounds 62 times without guards, 4 times with one and once with two.
 GUARDS = 2
+#: Vectors for which room is made at a time.
+_ROOM = 8
 #: Called after each product with the number done and the most that will be done.
 Progress = Callable[[int, int], None]
 
@@ -78,10 +80,16 @@ class _Krylov:
         self.block, self.size = starts.shape
         self.done = 0
         self.scale = 0.0
-        self.known = starts[:0]  # the basis, then the vectors that wait for their product
+        self._rows = starts.new_empty(0, self.size)
+        self.count = 0
         self._band: list[list[float]] = []  # column j of the projected operator from row j on
         for start in starts:
             self._append(self._orthogonal(start / start.norm())[0])
+
+    @property
+    def known(self) -> Tensor:
+        """The basis, then the vectors that wait for their product (m, n)."""
+        return self._rows[: self.count]
 
     @property
     def basis(self) -> Tensor:
@@ -94,7 +102,10 @@ class _Krylov:
         if length <= 1e-10 * max(self.scale, float(not self.done)):
             length = 0.0
             w = self._orthogonal(_random(self.size, self.generator, w))[0]
-        self.known = torch.cat([self.known, (w / w.norm()).unsqueeze(0)])
+        if self.count == len(self._rows):  # a few at a time: they are what takes the memory
+            self._rows = torch.cat([self._rows, self._rows.new_empty(_ROOM, self.size)])
+        self._rows[self.count] = w / w.norm()
+        self.count += 1
         return length
 
     def _orthogonal(self, w: Tensor) -> tuple[Tensor, Tensor]:

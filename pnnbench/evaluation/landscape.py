@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError, check_range
-from pnnbench.evaluation.hessian import ControlHessian, deployed
+from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.platforms.base import derive_seed
 from pnnbench.workloads.base import Workload
@@ -75,7 +75,8 @@ def measure_landscape(
         raise UserError(f"points is {points}", allowed="an odd number >= 3")
     chosen = permutation(len(labels), derive_seed("sharpness"), 0)[: int(count)]
     with deployed(workload):
-        hessian = ControlHessian(workload, images[chosen], labels[chosen])
+        sample = images[chosen], labels[chosen]
+        hessian = ControlHessian(workload, *sample, chunk=fitting_chunk(workload, *sample))
         pairs = lanczos(
             hessian.product,
             hessian.size,

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pnnbench.accelerator import device_of, on_cpu
 from pnnbench.platforms import conv_op
 from pnnbench.platforms.fused import fusing, has_blocks
 from pnnbench.workloads.accuracy import Accuracy
@@ -100,7 +101,7 @@ def worthwhile(workload: Workload, work: int) -> bool:
     counts = type(workload).outcomes is Classification.outcomes
     if not (has_blocks(workload.network) and counts and work >= WORTHWHILE):
         return False
-    if type(workload.metric()) is not Accuracy:
+    if type(workload.metric()) is not Accuracy or not on_cpu(device_of(workload.network)):
         return False
     reason = conv_op.missing()
     if reason:

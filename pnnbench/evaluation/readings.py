@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pnnbench.accelerator import device_of
 from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.workloads.base import Workload
@@ -49,25 +50,30 @@ class Reading:
 
 
 class Meter:
-    """One metric on its way through the images."""
+    """One metric on its way through the images, on the workload's device until it is read."""
 
     def __init__(self, workload: Workload) -> None:
-        self.handing = Handing(workload.metric())
+        self.handing = Handing(workload.metric().to(device_of(workload.network)))
         self.metric = self.handing.metric
-        self.not_finite = 0
+        self._not_finite: list[Tensor] = []
         self.images = 0
         self.error: Exception | None = None
 
     def update(self, outputs: Tensor, targets: Tensor, inputs: Tensor) -> None:
         """Adds outputs, targets and inputs (B, ...) of some images."""
         finite = torch.isfinite(outputs.reshape(len(outputs), -1)).all(1)
-        self.not_finite += len(outputs) - int(finite.sum())
+        self._not_finite.append((~finite).sum())
         self.images += len(outputs)
         if self.error is None:
             try:
                 self.handing.update(outputs, targets, inputs)
             except Exception as error:
                 self.error = error
+
+    @property
+    def not_finite(self) -> int:
+        """Images whose outputs were not all finite."""
+        return int(torch.stack(self._not_finite).sum()) if self._not_finite else 0
 
     def _figures(self) -> tuple[float, dict[str, float]]:
         if self.error is not None:
@@ -116,7 +122,7 @@ class Outcomes:
                     f"{tuple(right.shape)}",
                     allowed="one boolean per image",
                 )
-            self.parts.append(right.cpu().unflatten(0, (self.count, -1)))
+            self.parts.append(right.unflatten(0, (self.count, -1)))
         except Exception as error:
             self.error = error
 
@@ -126,7 +132,7 @@ class Outcomes:
             return [dataclasses.replace(reading, right_error=self.error) for reading in readings]
         if not self.parts:
             return list(readings)
-        rows = torch.cat(self.parts, dim=1)
+        rows = torch.cat(self.parts, dim=1).cpu()
         return [
             dataclasses.replace(reading, right=row)
             for reading, row in zip(readings, rows, strict=True)

@@ -22,7 +22,7 @@ from torch import Tensor
 from pnnbench.errors import check_range
 from pnnbench.evaluation.companions import ball_increase, common_direction, device_increases
 from pnnbench.evaluation.gaps import Gaps, LeftOutError, NotFiniteError, check_finite
-from pnnbench.evaluation.hessian import ControlHessian, deployed
+from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import Eigenpairs, lanczos
 from pnnbench.evaluation.outputs import (
     SCALE_RANGE,
@@ -117,7 +117,7 @@ def measure_sharpness(
     device: Device | None = None,
     held_out: tuple[Tensor, Tensor] | None = None,
     check: bool = True,
-    chunk: int = 250,
+    chunk: int | None = None,
     devices: Sequence[Device],
     environment: Environment | None = None,
     progress: Progress | None = None,
@@ -143,7 +143,8 @@ def measure_sharpness(
         held_out: Images and targets that training has not seen, for the scale of the outputs. With
             None or none of them there is no calibrated λmax.
         check: Whether PyHessian is asked too. It takes as long as most of the rest together.
-        chunk: Images per pass.
+        chunk: Images per pass, which bound the memory and move no figure beyond rounding; None
+            takes as many as `fitting_chunk` says.
         devices: Devices for `device_increase`; without any that figure is left out.
         environment: Conditions for those devices; None is nominal.
         progress: Called after each Hessian product of the eigenvalue problems.
@@ -190,13 +191,15 @@ def measure_sharpness(
         NotFiniteError: If the loss of the model is not finite: then nothing is defined.
         UserError: If an argument is out of range.
     """
-    check_range("chunk", chunk, low=1, high=1e9)
+    if chunk is not None:
+        check_range("chunk", chunk, low=1, high=1e9)
     check_range("subsample", subsample, low=1, high=1e9)
     gaps = Gaps(strict=True) if gaps is None else gaps
     images = workload.in_precision(images)
-    run = _Run(
-        workload, images, labels, seed, int(chunk), tol, max_products, progress, gaps, device
-    )
+    labels = labels.to(images.device)
+    with deployed(workload, device, digital=device is None):
+        at_once = fitting_chunk(workload, images, labels) if chunk is None else int(chunk)
+    run = _Run(workload, images, labels, seed, at_once, tol, max_products, progress, gaps, device)
     count = min(int(subsample), len(images))
     with deployed(workload, device, digital=device is None):
         hessian = run.hessian()

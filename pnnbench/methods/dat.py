@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pnnbench.accelerator import optimizer_to
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.laws import Law, LawOf, Rule
@@ -143,6 +144,8 @@ class DAT(TrainingMethod):
             batches = int(trainer.num_training_batches) * trainer.max_epochs
             self._batches = min(self._batches, batches)
         self.sepns.to(workload.device, next(workload.network.parameters()).dtype)
+        if self._optimizer is not None:
+            optimizer_to(self._optimizer, workload.device)
         return super().configure_optimizers(workload)
 
     @property

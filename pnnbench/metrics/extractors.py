@@ -90,9 +90,12 @@ class Extractor(FeatureExtractorBase):
             batch_size: Images at once.
 
         Returns:
-            float32 (N, size), on the CPU.
+            float32 (N, size), on the CPU, wherever network and images are.
         """
-        parts = [self(images_8bit(part))[0].float().cpu() for part in images.split(batch_size)]
+        place = next(self.parameters()).device
+        parts = [
+            self(images_8bit(part.to(place)))[0].float().cpu() for part in images.split(batch_size)
+        ]
         return torch.cat(parts) if parts else torch.empty(0, self.size)
 
 

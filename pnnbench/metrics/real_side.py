@@ -44,7 +44,8 @@ def real_features(images: Tensor, extractor: Extractor) -> Tensor:
     Returns:
         float32 (N, d). A folder that cannot be written to costs the time, nothing else.
     """
-    key = f"{content(images)[:32]}-{extractor.get_name()}"
+    place = next(extractor.parameters()).device.type  # the last bits follow it
+    key = f"{content(images)[:32]}-{extractor.get_name()}" + ("" if place == "cpu" else f"-{place}")
     if key in _MEMORY:
         _MEMORY.move_to_end(key)
         return _MEMORY[key]

@@ -143,6 +143,8 @@ _JOB = shape(
     {
         "content": checks.pattern(SHA256, "64 hexadecimal digits"),
         "revision": checks.count,
+        # Precision of the training, where it is not single.
+        "precision": checks.text,
         # A data set that is not the workload's own: its name, and the text that finds it.
         "data": shape({"name": checks.text, "set": checks.text}),
     },
@@ -185,6 +187,7 @@ _MEASURED: dict[str, Check] = {
             "evaluate_cpu_seconds": checks.not_negative,
             "sharpness_cpu_seconds": checks.not_negative,
             "peak_memory_bytes": checks.count,
+            "peak_gpu_memory_bytes": checks.count,
         },
     ),
     "parameters": _FILE,

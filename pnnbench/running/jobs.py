@@ -16,11 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
+from pnnbench.accelerator import choose, peak_gpu_memory
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
@@ -63,6 +65,16 @@ class JobTimeoutError(Exception):
 def build(job: Job) -> Workload:
     """Builds the job's workload with its initial parameters."""
     return job.make_workload(job.seed)
+
+
+def place_of(job: Job, accelerator: str) -> torch.device:
+    """Where a job is computed; raises UserError as `pnnbench.accelerator.choose`."""
+    gains = workload_class(job.workload).gains_from_gpu
+    return choose(accelerator, gains=gains, precision=job.precision)
+
+
+def _build_on(job: Job, place: torch.device) -> Workload:
+    return build(job).to(place)
 
 
 def data_module(job: Job, root: str | None = None) -> DataModule:
@@ -199,6 +211,7 @@ def run_job(
     timeout_s: float | None = None,
     share: Share = no_share,
     case: Case = BOARD,
+    accelerator: str = "auto",
 ) -> dict[str, Any]:
     """Runs one job and writes its record, also when it fails.
 
@@ -210,6 +223,7 @@ def run_job(
         timeout_s: Training time limit in s.
         share: Told which share of the job is done.
         case: What is measured of it, and how its record is written.
+        accelerator: Where it is trained and measured, one of `pnnbench.accelerator.ACCELERATORS`.
 
     Returns:
         The sealed record. An error in somebody's own code is told with its place there; the whole
@@ -219,6 +233,7 @@ def run_job(
         DiskFullError: If the disk is full; the same job goes on when there is room.
         KeyboardInterrupt: After a record of status ``"killed"`` has been written.
     """
+    place = place_of(job, accelerator)
     started = datetime.now(UTC)
     begun = time.perf_counter()
     keep_memory()
@@ -232,14 +247,14 @@ def run_job(
             raise JobTimeoutError(f"trained for more than {timeout_s:g} s")
 
     kept: dict[str, Any] = {}  # what a failure after the training still has
-    state = RunState(report, part_of_run())
+    state = RunState(report, part_of_run(place))
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
         message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
         failure = {
             "status": status,
             "error": message,
-            "provenance": provenance(job, started, state.parts),
+            "provenance": provenance(job, started, state.parts, place=place),
         }
         return case.write(folder, {**base, **kept, **failure})
 
@@ -259,8 +274,10 @@ def run_job(
             folder=folder / "checkpoints",
             watching=[curve, *case.watching(job, method, folder)],
             state=state,
+            device=place,
+            precision=job.precision,
         )
-        trained = deployed(workload, build(job))
+        trained = deployed(workload, build(job)).to(place)
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
             "hardware_queries": state.hardware_queries,
@@ -284,16 +301,17 @@ def run_job(
 
         with noted() as ways:
             measured = case.measure(
-                Trained(job, trained, data, method, folder, partial(build, job), device),
+                Trained(job, trained, data, method, folder, partial(_build_on, job, place), device),
                 say,
                 measuring,
             )
         cost |= measured.pop("cost")
         cost["peak_memory_bytes"] = max(cost["peak_memory_bytes"], state.peak_memory_bytes)
+        cost |= peak_gpu_memory(place)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         case.require_measured(measured)
         kept |= job.setup.keep(folder)
-        whence = provenance(job, started, state.parts, ways.as_dict())
+        whence = provenance(job, started, state.parts, ways.as_dict(), place)
         done = {"status": "ok", "provenance": whence}
         return case.write(folder, {**base, **kept, **measured, **done})
     except KeyboardInterrupt as error:
@@ -336,6 +354,7 @@ def run_suite(
     finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
     share: Share = no_share,
     elsewhere: bool = True,
+    accelerator: str = "auto",
 ) -> list[dict[str, Any]]:
     """Runs all jobs of a suite that are not done; jobs another process holds come last.
 
@@ -348,6 +367,7 @@ def run_suite(
         share: Told which share of the present job is done.
         elsewhere: Whether jobs that other suites have finished, or that are published, are taken
             over.
+        accelerator: Where they are trained and measured; see `run_job`.
 
     Returns:
         The records of all jobs, in suite order.
@@ -366,6 +386,7 @@ def run_suite(
         timeout_s=suite.timeout_s,
         finished=finished,
         share=share,
+        accelerator=accelerator,
     )
     return [read_record(folder / "record.json") for folder in folders]
 
@@ -380,6 +401,7 @@ def run_jobs(
     finished: Callable[[Job, dict[str, Any], Path], None] | None = None,
     share: Share = no_share,
     case: Case = BOARD,
+    accelerator: str = "auto",
 ) -> None:
     """Runs the jobs that are not done, each under the lock of its folder.
 
@@ -392,8 +414,11 @@ def run_jobs(
         finished: Called after each job that ran here, with its record and folder.
         share: Told which share of the present job is done.
         case: What is measured of them.
+        accelerator: Where they are trained and measured; see `run_job`.
     """
     git_state()
+    for job in jobs:
+        place_of(job, accelerator)
     total = len(folders)
     waiting = [i for i in range(total) if not case.is_finished(folders[i])]
     if len(waiting) < total:
@@ -419,6 +444,7 @@ def run_jobs(
                         timeout_s=timeout_s,
                         share=share,
                         case=case,
+                        accelerator=accelerator,
                     )
                     # Trainer and workload refer to each other: their images would stay in memory
                     # until a collection happens to come.

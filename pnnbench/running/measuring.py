@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pnnbench.accelerator import device_of
 from pnnbench.data.datamodule import DataModule
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
@@ -264,7 +265,8 @@ def measure(
         if told:
             extra["method"] = told
     with gaps.part("extra.figures"):
-        own = workload.figures(images, labels)
+        place = device_of(workload.network)
+        own = workload.figures(images.to(place), labels.to(place))
         check_finite(own)
         extra.update(own)
     return {

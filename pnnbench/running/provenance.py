@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pnnbench.accelerator import describe
 from pnnbench.registry import method_class
 from pnnbench.running.suites import Job
 
@@ -42,6 +43,7 @@ def provenance(
     started: datetime,
     parts: Sequence[Mapping[str, Any]] = (),
     evaluation: Mapping[str, Any] | None = None,
+    place: torch.device | None = None,
 ) -> dict[str, Any]:
     """Sources of the job's code, what its method knows, versions, git state and machine.
 
@@ -50,13 +52,16 @@ def provenance(
         started: When this process took it up.
         parts: Parts of its training, more than one if it was interrupted; see `RunState.parts`.
         evaluation: How its grids were computed; see `pnnbench.evaluation.quick.Ways`.
+        place: Where it was trained and measured; None for the CPU.
 
     Returns:
         Plain values, for the record. ``changed_between_parts`` names what was not the same in all
         parts and at the end, when it was measured: such a record is no work of one version.
     """
     cls = method_class(job.method.name)
-    differing = changed_between([*parts, part_of_run()])
+    place = torch.device("cpu") if place is None else place
+    differing = changed_between([*parts, part_of_run(place)])
+    computed = describe(place, job.precision)
     return {
         "sources": {kind: source.as_dict() for kind, source in job.sources.items()},
         "method": {"access": cls.access, "knows": list(cls.told())},
@@ -66,10 +71,11 @@ def provenance(
             "system": platform.system(),
             "architecture": platform.machine(),
             "cores": os.cpu_count() or 0,
-            "accelerator": torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none",
+            "accelerator": computed.get("gpu", "none"),
         },
         "arithmetic": {
             **arithmetic(),
+            **computed,
             **({"evaluation": dict(evaluation)} if evaluation else {}),
         },
         "threads": torch.get_num_threads(),
@@ -104,9 +110,14 @@ def arithmetic() -> dict[str, Any]:
     }
 
 
-def part_of_run() -> dict[str, Any]:
-    """What a run that is interrupted and gone on with must say of each of its parts."""
+def part_of_run(place: torch.device | None = None) -> dict[str, Any]:
+    """What a run that is interrupted and gone on with must say of each of its parts.
+
+    Args:
+        place: Where it is trained; None for the CPU, which needs no word.
+    """
     return {
+        **({} if place is None else describe(place)),
         "commit": str(git_state().get("commit", "")),
         "modified": bool(git_state().get("modified", False)),
         "torch": str(torch.__version__),

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.accelerator import check_precision
 from pnnbench.errors import UserError, check_kind, check_texts, did_you_mean, fold
 from pnnbench.records.index import workload_of
 from pnnbench.registry import (
@@ -76,6 +77,7 @@ def select(
     only: Sequence[str] = (),
     seeds: Sequence[int] | None = None,
     add: Sequence[str] = (),
+    precision: str | None = None,
     root: str | None = None,
 ) -> Suite:
     """Chooses from a suite, and adds to it.
@@ -85,6 +87,7 @@ def select(
         only: Rows to keep, as `find_rows` takes them; none for all. Added rows always stay.
         seeds: Seeds in place of the suite's; None for those.
         add: Methods that become rows with their defaults: registered names or class paths.
+        precision: Precision of the training in place of the suite's; None for that.
         root: Data folder; None for the default place.
 
     Returns:
@@ -95,6 +98,8 @@ def select(
     """
     only = check_texts("only", only, "labels of rows")
     add = check_texts("add", add, "methods")
+    if precision is not None:
+        suite = in_precision(suite, precision)
     jobs = list(suite.jobs)
     if seeds is not None:
         _check_seeds(seeds)
@@ -128,11 +133,19 @@ def select(
             root=root,
             devices=suite.training_devices,
             setup=sample.setup,
+            precision=sample.precision,
         )
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
     partial = bool(only or add) or seeds is not None
     return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
+
+
+def in_precision(suite: Suite, precision: str) -> Suite:
+    """A suite whose jobs train in another precision; raises UserError if there is no such one."""
+    chosen = check_precision(precision)
+    jobs = tuple(dataclasses.replace(job, precision=chosen) for job in suite.jobs)
+    return dataclasses.replace(suite, jobs=jobs)
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

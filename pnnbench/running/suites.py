@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.data import DataSet, reference_of, resolve_data
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.index import Claim, workload_of
@@ -50,6 +51,7 @@ _KEYS = {
     "training_devices",
     "methods",
     "timeout_s",
+    "precision",
     "claims",
     "search",
 }
@@ -74,6 +76,7 @@ class Job:
         train_device: Number of that device; None for the seed. See `pnnbench.seeds`.
         data: The data set, if it is not the workload's own.
         setup: What is set on the workload: measured devices, axes on request.
+        precision: Precision of the training, one of `pnnbench.accelerator.PRECISIONS`.
     """
 
     suite: str
@@ -89,6 +92,7 @@ class Job:
     train_device: int | None = None
     data: DataSet | None = None
     setup: Setup = PLAIN
+    precision: str = SINGLE
 
     def make_workload(self, seed: int = 0) -> Workload:
         """Builds the job's workload.
@@ -142,6 +146,7 @@ class Job:
             },
             "revision": PROTOCOLS[self.protocol],
             "content": hashlib.sha256(canonical(content)).hexdigest(),
+            **({} if self.precision == SINGLE else {"precision": self.precision}),
             **self._brought(),
             **self.measured(),
         }
@@ -229,7 +234,8 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
             is a file of measured devices, from the folder of the suite file or the present one;
             ``axes`` a list of axes on request, measured without weight. ``search`` is how its
             settings are searched where that is not the protocol's, as ``{tier: NAME, devices:
-            NUMBER}``.
+            NUMBER}``. ``precision`` is that of the training, see
+            `pnnbench.accelerator.PRECISIONS`.
         root: Data folder; None for the default place.
         searching: Whether the jobs are those of the search, at its tier.
 
@@ -302,6 +308,7 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
         root=root,
         devices=devices,
         setup=_setup(where, path.parent, text),
+        precision=check_precision(text.get("precision", SINGLE), f"{where}: precision"),
     )
     description = str(text.get("description", ""))
     return Suite(
@@ -374,6 +381,7 @@ def make_jobs(
     root: str | None,
     devices: Sequence[int] = (),
     setup: Setup = PLAIN,
+    precision: str = SINGLE,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
@@ -390,6 +398,7 @@ def make_jobs(
         devices: Numbers of the devices that rows in situ train on at each seed; none for one that
             is the seed's own.
         setup: What is set on each workload.
+        precision: Precision of the training.
 
     Returns:
         The jobs, seeds outermost.
@@ -422,6 +431,7 @@ def make_jobs(
             device,
             found.data,
             setup,
+            precision,
         )
         for seed in seeds
         for found in resolved

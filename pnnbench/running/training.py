@@ -22,6 +22,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import Tensor
 
+from pnnbench.accelerator import SINGLE, synchronised
 from pnnbench.data.datamodule import DataModule
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import derive_seed
@@ -44,6 +45,7 @@ def generator_state() -> dict[str, Any]:
     numpy_state: Any = np.random.get_state(legacy=False)  # noqa: NPY002 - third parties' draws
     return {
         "torch": torch.get_rng_state(),
+        **({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else {}),
         "python": [version, list(internal), gauss],
         "numpy": {
             "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
@@ -57,6 +59,8 @@ def generator_state() -> dict[str, Any]:
 def restore_generators(state: Mapping[str, Any]) -> None:
     """Puts the global generators where they were at `generator_state`."""
     torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(state["cuda"])
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     kept = state["numpy"]
@@ -165,6 +169,7 @@ class RunState(pl.Callback):
         Raises:
             DivergedError: If the mean loss is not finite.
         """
+        synchronised(pl_module.device)
         ended = clock()
         self.seconds += ended[0] - self._started[0]
         self.cpu_seconds += ended[1] - self._started[1]
@@ -272,15 +277,18 @@ _ON_THE_WAY = ("transfer_batch_to_device", "on_after_batch_transfer")
 
 
 class OnTheSpot(SingleDeviceStrategy):
-    """One device, on which the batches are already, unless the workload changes them on the way."""
+    """One device. The batches come on the CPU: a pair of tensors, that and no more, goes over."""
 
     def batch_to_device(
         self, batch: Any, device: torch.device | None = None, dataloader_idx: int = 0
     ) -> Any:
-        """The batch, as it is if the workload leaves it so."""
+        """The batch on the device, without Lightning's ways where the workload leaves it so."""
         cls = type(self.lightning_module)
-        if all(getattr(cls, name) is getattr(pl.LightningModule, name) for name in _ON_THE_WAY):
+        plain = all(getattr(cls, name) is getattr(pl.LightningModule, name) for name in _ON_THE_WAY)
+        if plain and self.root_device.type == "cpu":
             return batch
+        if plain and type(batch) is tuple and all(isinstance(part, Tensor) for part in batch):
+            return tuple(part.to(self.root_device, non_blocking=True) for part in batch)
         return super().batch_to_device(batch, device, dataloader_idx)
 
 
@@ -323,6 +331,8 @@ def fit(
     report: Report | None = None,
     watching: Sequence[pl.Callback] = (),
     state: RunState | None = None,
+    device: torch.device | None = None,
+    precision: str = SINGLE,
 ) -> RunState:
     """Trains a workload with a method; goes on from ``folder/last.ckpt`` if it is there.
 
@@ -338,6 +348,9 @@ def fit(
         watching: Callbacks that change nothing of the training, after the method's.
         state: Takes curves and counters, so that they are there when the run fails; None for one
             that calls ``report``.
+        device: Where it is trained, as `pnnbench.accelerator.choose` gives it; None for the CPU.
+            The workload is on the CPU afterwards.
+        precision: One of `pnnbench.accelerator.PRECISIONS`.
 
     Returns:
         The state: curves and counters of the whole run.
@@ -357,18 +370,22 @@ def fit(
     # No operation here reads memory that it has not written: to fill it first costs a tenth of a
     # pass, in training and, since the Trainer leaves `deterministic` on, in evaluation.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    place = torch.device("cpu") if device is None else device
     with quiet():
         trainer = pl.Trainer(
             max_epochs=epochs,
             callbacks=list(callbacks),
-            strategy=OnTheSpot("cpu"),
-            accelerator="cpu",
+            strategy=OnTheSpot(place),
+            accelerator=place.type,
+            devices=1,
+            precision=cast(Any, precision),
             profiler=Unprofiled(),
             logger=False,
             enable_checkpointing=folder is not None,
             enable_progress_bar=False,
             enable_model_summary=False,
-            deterministic=True,
+            # Some operations have no deterministic form on a GPU, and say so.
+            deterministic=True if place.type == "cpu" else "warn",
             plugins=[WholeCheckpointIO()],
         )
         make_lean(trainer)

@@ -174,6 +174,7 @@ def tune(
     timeout_s: float | None = None,
     finished: Callable[[], None] | None = None,
     share: Share = no_share,
+    accelerator: str = "auto",
 ) -> None:
     """Runs a search to its end; goes on where it was interrupted.
 
@@ -185,6 +186,7 @@ def tune(
         timeout_s: Training time limit of a trial in s.
         finished: Called after each trial.
         share: Told which share of the present trial is done.
+        accelerator: Where the trials run; see `pnnbench.running.jobs.run_job`.
     """
     while True:
         search.update(lambda content: None)  # what other processes have added
@@ -224,6 +226,7 @@ def tune(
             finished=done,
             share=share,
             case=TrialCase(),
+            accelerator=accelerator,
         )
         take_over()  # run by another process
 

@@ -84,11 +84,13 @@ class ValidationCurve(pl.Callback):
         self.metrics.append(metric if math.isfinite(metric) else None)
 
     def _measured(self, workload: Workload) -> tuple[float, float]:
-        metric, total = Handing(workload.metric()), 0.0
+        device = next(workload.network.parameters()).device
+        metric, total = Handing(workload.metric().to(device)), 0.0
         parts = zip(
             self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True
         )
-        for x, y in parts:
+        for part in parts:
+            x, y = (tensor.to(device) for tensor in part)
             outputs = workload(x)
             total += float(workload.loss(outputs, (x, y))) * len(x)
             metric.update(outputs, y, x)

@@ -93,6 +93,8 @@ class Workload(LightningSteps):
     offset_calibration_images: ClassVar[int] = 0
     #: Which of the deployments gives the robust score.
     headline: ClassVar[Deployment] = FROZEN
+    #: Whether a job gains from a GPU by so much that it takes one where there is one.
+    gains_from_gpu: ClassVar[bool] = False
     #: Field of the environment -> half-width of the range around nominal for methods that train
     #: against the environment.
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
@@ -385,10 +387,11 @@ class Workload(LightningSteps):
         return call_replaced(self._parts[0], parameters, x)
 
     def in_precision(self, x: Tensor) -> Tensor:
-        """The same inputs, in double precision if the network is kept in it."""
-        if x.dtype == torch.float32 and next(self.network.parameters()).dtype == torch.float64:
-            return x.double()
-        return x
+        """The same inputs where the network is, in double precision if it is kept in it."""
+        like = next(self.network.parameters())
+        if x.dtype == torch.float32 and like.dtype == torch.float64:
+            x = x.double()
+        return x.to(like.device)
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pnnbench.accelerator import optimizer_to
 from pnnbench.data import DataSet
 from pnnbench.data.guessing import error_of_mean, mean_item
 from pnnbench.data.latents import Latents
@@ -201,6 +202,10 @@ class Generation(Workload):
         mine = {n.removeprefix(_JUDGE): v for n, v in tensors.items() if n.startswith(_JUDGE)}
         super().load_tensors({n: v for n, v in tensors.items() if not n.startswith(_JUDGE)})
         self.judge.load_state_dict(mine)
+
+    def on_fit_start(self) -> None:
+        """Puts the discriminator's optimiser where the Trainer has put the discriminator."""
+        optimizer_to(self._optimizer, self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the discriminator's optimiser and the number of its steps."""

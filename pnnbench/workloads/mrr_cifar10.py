@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
+from pnnbench.data.augmentation import Augmentation
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.mrr_images import AutoencoderOnRings, GeneratorOnRings, ResNetOnRings
 
@@ -58,8 +59,10 @@ class MRRCIFAR10(ResNetOnRings):
 
     name: ClassVar[str] = "mrr-cifar10"
     data: ClassVar[str] = "cifar10"
+    gains_from_gpu: ClassVar[bool] = True
     width: ClassVar[int] = 64
     blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
+    augmentation: ClassVar[Augmentation | None] = Augmentation()
     tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType({"smoke": _SMOKE, "paper": _PAPER})
 
 
@@ -76,6 +79,7 @@ class MRRCIFAR10Autoencoder(AutoencoderOnRings):
 
     name: ClassVar[str] = "mrr-cifar10-autoencoder"
     data: ClassVar[str] = "cifar10"
+    gains_from_gpu: ClassVar[bool] = True
     width: ClassVar[int] = 16
     depth: ClassVar[int] = 3
     latent: ClassVar[int] = 128
@@ -87,6 +91,7 @@ class MRRCIFAR10GAN(GeneratorOnRings):
 
     name: ClassVar[str] = "mrr-cifar10-gan"
     data: ClassVar[str] = "latents:cifar10,64"
+    gains_from_gpu: ClassVar[bool] = True
     extractor: ClassVar[str] = "efficientnet-lite0"
     width: ClassVar[int] = 32
     depth: ClassVar[int] = 3

@@ -48,7 +48,7 @@ def test_shapes(cls):
 def test_the_code_is_24_times_smaller():
     network = MRRCIFAR10Autoencoder().eval().network
     code = network.encode(torch.rand(2, 3, 32, 32))
-    assert 3 * 32 * 32 == 24 * code[0].numel()
+    assert 24 * code[0].numel() == 3 * 32 * 32
 
 
 @pytest.mark.parametrize("cls", ALL)
