@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.errors import UserError, check_kind, unknown_name
@@ -140,6 +141,19 @@ def device_of(module: nn.Module) -> torch.device:
 def on_cpu(device: torch.device) -> bool:
     """Whether a device is the CPU, for which alone there are operations in C."""
     return device.type == "cpu"
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Context in which nothing is cast to a shorter precision, whatever the training has.
+
+    Args:
+        device: Where it is computed; one that has no mixed precision needs nothing.
+    """
+    import torch
+
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def optimizer_to(optimizer: torch.optim.Optimizer, device: torch.device) -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pnnbench.accelerator import optimizer_to
+from pnnbench.accelerator import optimizer_to, without_autocast
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.laws import Law, LawOf, Rule
@@ -218,7 +218,7 @@ class DAT(TrainingMethod):
             group["lr"] = self.lr_sepn * self.decay(progress)
         parameters = list(self.sepns.parameters())
         self.sepns.train()
-        with workload.extra_pass(), torch.autocast(h.device.type, enabled=False):
+        with workload.extra_pass(), without_autocast(h.device):
             for loss in self.sepn_losses(workload, h, measurement):
                 gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
                 for p, g in zip(parameters, gradients, strict=True):

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pnnbench.accelerator import without_autocast
 from pnnbench.errors import UserError, check_range
 
 
@@ -230,7 +231,7 @@ class SEPNs(nn.Module):
         Returns:
             Complex (B, ports): the sum over the networks, to be added to the field.
         """
-        with torch.autocast(field.device.type, enabled=False):
+        with without_autocast(field.device):
             plane = F.pad(torch.view_as_real(field), (0, 0, 0, self.side**2 - self.ports))
             x = plane.movedim(-1, 1).unflatten(2, (1, self.side, self.side))
             x = x[:, None].expand(-1, self.count, -1, -1, -1, -1)

@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pnnbench.accelerator import without_autocast
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.absorbers import Absorber, SaturableAbsorber, Transparent
 from pnnbench.platforms.base import (
@@ -393,7 +394,7 @@ class DiffractiveStack(PhysicalLayer):
         if masks.shape[-1] != side:
             masks = self._on_samples(masks)
         fine = self.present_samples > 1
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             field = x.to(self.dtype)
             for i in range(masks.shape[-3]):
                 if i:

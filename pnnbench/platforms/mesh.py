@@ -159,11 +159,12 @@ class _Blocked(torch.autograd.Function):
         out = torch.zeros_like(padded)
         # Matrix and gradient go back through the columns together: m is unitary.
         both = torch.cat((levels[0], g), -1)
-        adjoint = padded.conj().resolve_conj()[:, [0, 2, 1, 3]]
+        conjugate = padded.conj().resolve_conj()
         n = ctx.n
         for step in reversed(range(blocks.steps)):
             top, bottom = _pair(both, blocks, step)
-            upper, lower = _apply(_column(adjoint, blocks, step), top, bottom)
+            m11, m12, m21, m22 = _column(conjugate, blocks, step)
+            upper, lower = _apply((m11, m21, m12, m22), top, bottom)  # the adjoint
             k = blocks.live[step]
             # Gradient of the output (2, n) times the input (n, 2), adjoint, per coupler.
             g_out = torch.stack((top[..., n:], bottom[..., n:]), 3)

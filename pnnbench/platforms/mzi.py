@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pnnbench.accelerator import without_autocast
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import (
     Environment,
@@ -440,7 +441,7 @@ class MZIMesh(PhysicalLayer):
             interferometers let through.
         """
         unitary = self.transfer() if self.weight_override is None else self.weight_override
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             field = self._propagate(x, unitary)
             if self.loss_db:
                 field = field * 10.0 ** (-self.loss_db * self.n / 20.0)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pnnbench.accelerator import optimizer_to
+from pnnbench.accelerator import optimizer_to, without_autocast
 from pnnbench.data import DataSet
 from pnnbench.data.guessing import error_of_mean, mean_item
 from pnnbench.data.latents import Latents
@@ -186,7 +186,7 @@ class Generation(Workload):
         with torch.no_grad(), self.extra_pass():
             made = self.network(latents)
         judge = self.judge.train().requires_grad_(True)
-        with torch.enable_grad(), torch.autocast(real.device.type, enabled=False):
+        with torch.enable_grad(), without_autocast(real.device):
             hinge_loss(judge(real), judge(made.to(real))).backward()
         self._optimizer.step()
         self._optimizer.zero_grad()
