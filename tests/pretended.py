@@ -57,6 +57,10 @@ class Far(Tensor):
     def __repr__(self, *, tensor_contents: object = None) -> str:
         return f"Far({self.near!r})"
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A checkpoint is read on the CPU, wherever it was written.
+        return self.near.__reduce_ex__(protocol)
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})

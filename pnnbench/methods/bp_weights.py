@@ -98,8 +98,10 @@ class BPWeights(TrainingMethod):
                 "gradients of complex weights cannot be clipped by value",
                 next_step="Trainer(gradient_clip_algorithm='norm')",
             )
-        for name, weight in self.weights.items():
-            weight.data = weight.data.to(layers[name].ideal_weight())
+        self.weights = {
+            name: nn.Parameter(weight.detach().to(layers[name].ideal_weight().detach()))
+            for name, weight in self.weights.items()
+        }
         return super().configure_optimizers(workload)
 
     @contextmanager

@@ -266,12 +266,9 @@ class _Scatter(torch.autograd.Function):
             entries = (weight.flatten().numpy(), index.flatten().numpy(), starts)
             matrix = scipy.sparse.csc_array(entries, shape=(size, len(index)))
             return torch.from_numpy(matrix @ values.contiguous().numpy())
-        points = torch.arange(len(index), device=index.device).repeat_interleave(index.shape[1])
-        place = torch.stack((index.flatten().long(), points))
-        sums = torch.sparse_coo_tensor(
-            place, weight.flatten(), (size, len(index)), check_invariants=False
-        )
-        return torch.sparse.mm(sums, values)
+        shares = (weight[..., None] * values[:, None]).flatten(0, 1)
+        sums = values.new_zeros(size, values.shape[1])
+        return sums.index_add(0, index.flatten(), shares)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:

@@ -25,6 +25,7 @@ from pnnbench.platforms.base import (
     operate,
     physical_layers,
 )
+from pnnbench.platforms.products import ConvProduct
 from pnnbench.platforms.sources import DRAWN, DeviceSource
 from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
 from pnnbench.workloads.amounts import Scale
@@ -95,6 +96,9 @@ class Workload(LightningSteps):
     headline: ClassVar[Deployment] = FROZEN
     #: Whether a job gains from a GPU by so much that it takes one where there is one.
     gains_from_gpu: ClassVar[bool] = False
+    #: Whether physical convolutions have channels last in memory; see
+    #: `pnnbench.platforms.products.ConvProduct`. From some 16 channels on it is faster.
+    channels_last: ClassVar[bool] = False
     #: Field of the environment -> half-width of the range around nominal for methods that train
     #: against the environment.
     environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({})
@@ -107,6 +111,9 @@ class Workload(LightningSteps):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("init", init_seed))
             self.network = self._built()
+        for layer in self.layers().values():
+            if isinstance(layer, ConvProduct):
+                layer.channels_last = self.channels_last
         if self._brought is not None:
             self.network.check_input(self._brought.input_shape, self._brought.name)
         # In a tuple, since assigning a module would register it a second time.

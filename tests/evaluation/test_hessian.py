@@ -3,10 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pnnbench.data import DataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.hessian import ControlHessian, deployed
+from pnnbench.evaluation import hessian as of_hessian
+from pnnbench.evaluation.hessian import CHUNK, ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
+from pnnbench.workloads.mrr_images import MRRDigitsResNet
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
 
@@ -143,3 +146,29 @@ def test_samples_that_do_not_fit_are_user_errors():
             ControlHessian(workload, images, labels)
     with pytest.raises(UserError, match="chunk"):
         ControlHessian(workload, x, y, chunk=0)
+
+
+def test_lambda_max_of_a_residual_network_does_not_depend_on_the_chunk():
+    workload = MRRDigitsResNet(0)
+    data = DataModule("digits", holdout=0, limit_train=160)
+    images, labels = data.train_tensors()
+    workload.calibrate(images)
+    found = []
+    with deployed(workload):
+        for chunk, kept in ((16, 0.0), (64, 0.0), (160, 2e9)):
+            hessian = ControlHessian(workload, images, labels, chunk=chunk, keep_bytes=kept)
+            found.append(float(lanczos(hessian.product, hessian.size, seed=1, tol=1e-7).top[0]))
+    assert found == pytest.approx([found[-1]] * 3, rel=1e-6)
+
+
+def test_a_chunk_fits_into_the_memory_for_its_graph(monkeypatch):
+    workload = MRRDigitsResNet(0)
+    images, labels = DataModule("digits", limit_train=64).train_tensors()
+    with deployed(workload):
+        assert fitting_chunk(workload, images, labels) == CHUNK  # small networks: as ever
+        whole = ControlHessian(workload, images, labels, chunk=64).graph_bytes()
+        monkeypatch.setattr(of_hessian, "GRAPH_BYTES", whole / 4)
+        chunk = fitting_chunk(workload, images, labels)
+        held = ControlHessian(workload, images, labels, chunk=chunk).graph_bytes()
+    assert 8 <= chunk <= 16
+    assert 0.7 * whole / 4 < held <= 1.01 * whole / 4

@@ -155,3 +155,21 @@ def test_only_one_padding_on_all_sides_and_nothing_else_is_plain() -> None:
 def test_what_torch_would_not_take_reads(make: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         make()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_channels_last_is_the_same_product_but_for_rounding(count: int) -> None:
+    layer = MRRConv2d(16, 8, 3, padding=1, stride=2)
+    x = torch.rand(count * 4, 16, 8, 8)
+    conditions = [Condition(Device.draw(layer_in(layer), 1.0, seed)) for seed in range(count)]
+    with operate(layer_in(layer), conditions), torch.no_grad():
+        first = layer(x)
+        layer.channels_last = True
+        last = layer(x)
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(first, last, rtol=1e-5, atol=1e-5)
+    assert layer.current.is_contiguous()
+
+
+def layer_in(layer: nn.Module) -> nn.Module:
+    return nn.ModuleDict({"layer": layer})

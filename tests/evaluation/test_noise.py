@@ -1,0 +1,26 @@
+"""Shot noise: threads draw what one thread draws."""
+
+from __future__ import annotations
+
+import torch
+
+from pnnbench.evaluation.noise import NOISE_BLOCK, DeviceNoise, drawing
+from tests.pretended import DEVICE
+
+
+def test_threads_draw_the_same_noise() -> None:
+    devices = [3, None, 3, 4]
+    one = DeviceNoise(devices)
+    one.start = NOISE_BLOCK // 2
+    shape = (4, 3 * NOISE_BLOCK, 5)
+    with drawing(DEVICE) as pool:
+        assert pool is not None
+        many = DeviceNoise(devices, pool)
+        many.start = one.start
+        assert torch.equal(many("conv", shape), one("conv", shape))
+        assert torch.equal(many("fc", shape), one("fc", shape))
+
+
+def test_the_cpu_draws_by_itself() -> None:
+    with drawing(torch.device("cpu")) as pool:
+        assert pool is None
