@@ -86,7 +86,7 @@ class SAT(TrainingMethod):
             return ball
         with torch.no_grad():
             sizes = self.sizes(workload, workload.controls())
-            squares = sum(float(size.square().sum()) for size in sizes.values())
+            squares = sum(torch.stack([s.square().sum() for s in sizes.values()]).tolist())
         size = math.sqrt(squares / workload.n_controls)
         return ball.times(1.0 / max(size, 1e-12), "relative")
 

@@ -144,6 +144,7 @@ def operate(
                     key: (v[0] if len(fields) == 1 else v).to(layer.like.device)
                     for key, v in values.items()
                 },
+                numbers={key: tuple(f[key] for f in fields) for key in fields[0]},
                 shot=shot,
                 auto_range=auto_range,
             )

@@ -32,6 +32,8 @@ class Operation:
         count: Number of conditions, the leading dimension of everything stacked.
         errors: Error name -> tensor (count, ...), or (...) when there is one condition.
         environment: Field name -> tensor (count,), or a scalar when there is one condition.
+        numbers: The same as plain numbers, one for each condition: what is decided by them does not
+            wait for a GPU.
         shot: Source of shot noise, None for noiseless read-out.
         auto_range: Whether the read-out's full scale is the largest value of the batch instead of
             the calibrated one.
@@ -40,6 +42,7 @@ class Operation:
     count: int
     errors: dict[str, Tensor]
     environment: dict[str, Tensor]
+    numbers: dict[str, tuple[float, ...]]
     shot: ShotNoise | None
     auto_range: bool = False
 
@@ -221,8 +224,8 @@ class PhysicalLayer(nn.Module):
             UserError: If there is a resolution, and no driver of the control.
         """
         value: Tensor = getattr(self, name)
-        bits = None if self.operation is None else self.operation.environment.get("control_bits")
-        if bits is None or not bool(torch.isfinite(bits).any()):
+        op = self.operation
+        if op is None or not any(map(math.isfinite, op.numbers.get("control_bits", ()))):
             return value
         drivers = self.drivers()
         if name not in drivers:
@@ -230,7 +233,7 @@ class PhysicalLayer(nn.Module):
                 f"layer {self.layer_name!r} has no driver of {name!r}, and cannot be set in bits",
                 next_step=f"declare its range in drivers() of {type(self).__name__}",
             )
-        return drivers[name].nearest(value, bits)
+        return drivers[name].nearest(value, op.environment["control_bits"])
 
     def check_errors(self, name: str, errors: LayerErrors) -> dict[str, Tensor]:
         """Holds errors against `static_errors`.

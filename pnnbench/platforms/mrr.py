@@ -333,10 +333,11 @@ class MRRWeightBank(ProductLayer):
         errors = op.errors
         rows = (-1,) + (1,) * self.current.dim() if op.count > 1 else ()
         drive = c.drive(self.control("current"))
-        leak = op.environment["crosstalk"]
-        if "crosstalk" in errors:
-            leak = leak + errors["crosstalk"]
-        if bool(leak.any()):
+        leaks = any(op.numbers["crosstalk"])
+        if leaks or "crosstalk" in errors:
+            leak = op.environment["crosstalk"]
+            if "crosstalk" in errors:
+                leak = leak + errors["crosstalk"]
             drive = drive + leak.reshape(rows) * self._neighbours(drive)
         drift = c.drift_nm_per_degc * (
             op.environment["temperature_degc"] - c.nominal_temperature_degc

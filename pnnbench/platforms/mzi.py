@@ -423,9 +423,9 @@ class MZIMesh(PhysicalLayer):
     def _warmed(self, phase: Tensor, name: str) -> Tensor:
         """Phases (C, M) with the heat of their neighbours; see `pnnbench.platforms.heaters`."""
         op = self.operation
-        shares = None if op is None else op.environment.get("thermal_crosstalk")
-        if shares is None or not bool(shares.any()):
+        if op is None or not any(op.numbers.get("thermal_crosstalk", ())):
             return phase
+        shares = op.environment["thermal_crosstalk"]
         return warmed(phase, self.drivers()[name], coupler_places(self.n), shares)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -211,10 +211,10 @@ class MZIMatrix(ProductLayer):
     def _phase(self, name: str) -> Tensor:
         """A control under the present operation (tiles, ...), or (C, tiles, ...)."""
         phase, op = self.control(name), self.operation
-        shares = None if op is None else op.environment.get("thermal_crosstalk")
         part, kind = name.split("_")
-        if shares is None or kind == "gamma" or not bool(shares.any()):
+        if op is None or kind == "gamma" or not any(op.numbers.get("thermal_crosstalk", ())):
             return phase
+        shares = op.environment["thermal_crosstalk"]
         # Attenuators stand side by side in one column, as the interferometers of a mesh do.
         k = self.joined
         places = (np.zeros(k, np.int64), 2 * np.arange(k))
