@@ -60,6 +60,7 @@ class MRRCIFAR10(ResNetOnRings):
     name: ClassVar[str] = "mrr-cifar10"
     data: ClassVar[str] = "cifar10"
     gains_from_gpu: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
     width: ClassVar[int] = 64
     blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
     augmentation: ClassVar[Augmentation | None] = Augmentation()
@@ -80,6 +81,7 @@ class MRRCIFAR10Autoencoder(AutoencoderOnRings):
     name: ClassVar[str] = "mrr-cifar10-autoencoder"
     data: ClassVar[str] = "cifar10"
     gains_from_gpu: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
     width: ClassVar[int] = 16
     depth: ClassVar[int] = 3
     latent: ClassVar[int] = 128
@@ -92,6 +94,7 @@ class MRRCIFAR10GAN(GeneratorOnRings):
     name: ClassVar[str] = "mrr-cifar10-gan"
     data: ClassVar[str] = "latents:cifar10,64"
     gains_from_gpu: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
     extractor: ClassVar[str] = "efficientnet-lite0"
     width: ClassVar[int] = 32
     depth: ClassVar[int] = 3
