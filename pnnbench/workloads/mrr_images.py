@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear
+from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear, RingCalibration
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.grid import Cell, counting, device_axis, environment_axis, test_devices
-from pnnbench.workloads.image_networks import Autoencoder, Discriminator, Generator, ResNet
+from pnnbench.workloads.image_networks import (
+    Autoencoder,
+    Discriminator,
+    Generator,
+    ResNet,
+    StridedConvFactory,
+)
 from pnnbench.workloads.imaging import Generation, Reconstruction, image_shape
 from pnnbench.workloads.mrr import TEMPERATURE_SEVERITY, MRRWorkload
-from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.networks import LinearFactory, PhysicalNetwork
 from pnnbench.workloads.tiers import DIGITS_TIERS
 
 #: Offsets from 22 degC, those of the published sweep; 0 is the device alone.
@@ -23,18 +29,32 @@ STEPS_DEGC = tuple(round(-0.25 + 0.05 * i, 2) for i in range(11))
 SEVERITIES = (0.5, 1.0, 1.5)
 
 
-def ring_conv(
-    in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int
-) -> MRRConv2d:
-    """A convolution on rings without bias."""
-    return MRRConv2d(
-        in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=False
-    )
+def ring_layers(
+    calibration: RingCalibration | None = None,
+) -> tuple[StridedConvFactory, LinearFactory]:
+    """Factories of convolutions on rings without bias, and of products with a digital bias.
 
+    Args:
+        calibration: Constants of the rings; calibration B if None.
+    """
 
-def ring_linear(in_features: int, out_features: int) -> MRRLinear:
-    """A product on rings with a digital bias."""
-    return MRRLinear(in_features, out_features)
+    def conv(
+        in_channels: int, out_channels: int, kernel_size: int, *, stride: int, padding: int
+    ) -> MRRConv2d:
+        return MRRConv2d(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            bias=False,
+            calibration=calibration,
+        )
+
+    def linear(in_features: int, out_features: int) -> MRRLinear:
+        return MRRLinear(in_features, out_features, calibration=calibration)
+
+    return conv, linear
 
 
 class ImagesOnRings(MRRWorkload):
@@ -42,6 +62,8 @@ class ImagesOnRings(MRRWorkload):
 
     width: ClassVar[int]
     depth: ClassVar[int]
+    #: Constants of the rings; None for calibration B.
+    calibration: ClassVar[RingCalibration | None] = None
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
         """Device severities at 22 degC, then eleven temperatures around it."""
@@ -64,7 +86,11 @@ class ResNetOnRings(ImagesOnRings):
         """Builds the network for the images of the data set."""
         channels, _, _ = image_shape(self, self.data_set)
         return ResNet(
-            ring_conv, ring_linear, self.width, self.blocks, channels, n_classes=self.n_classes
+            *ring_layers(self.calibration),
+            self.width,
+            self.blocks,
+            channels,
+            n_classes=self.n_classes,
         )
 
 
@@ -77,7 +103,7 @@ class AutoencoderOnRings(Reconstruction, ImagesOnRings):
         """Builds the network for the images of the data set."""
         channels, side, _ = image_shape(self, self.data_set)
         return Autoencoder(
-            ring_conv, ring_linear, side, channels, self.width, self.depth, self.latent
+            *ring_layers(self.calibration), side, channels, self.width, self.depth, self.latent
         )
 
 
@@ -90,7 +116,8 @@ class GeneratorOnRings(Generation, ImagesOnRings):
         """Builds the generator for the images of the data set."""
         channels, side, _ = image_shape(self, self.data_set)
         (latent,) = self.data_set.input_shape
-        return Generator(ring_conv, ring_linear, side, channels, self.width, self.depth, latent)
+        layers = ring_layers(self.calibration)
+        return Generator(*layers, side, channels, self.width, self.depth, latent)
 
     def build_judge(self) -> Discriminator:
         """Builds the discriminator for the same images."""
