@@ -29,8 +29,8 @@ _THREADS = Argument("--threads", "Threads of torch.", integer(1, 4096))
 _PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
 _WANDB = Argument(
     "--wandb",
-    "Mirror to Weights & Biases, else as WANDB_MODE says, else offline.",
-    choice("offline", "online", "disabled"),
+    "Mirror to Weights & Biases; auto is as WANDB_MODE or wandb's settings say, else offline.",
+    choice("auto", "offline", "online", "disabled"),
 )
 _PARAMS = Argument(
     "--params",
@@ -184,8 +184,9 @@ DECLARED = (
             ),
             Argument(
                 "--wandb",
-                "Also log the leaderboard to Weights & Biases in this mode.",
-                choice("offline", "online", "disabled"),
+                "Also log the leaderboard to Weights & Biases, without a value as for run.",
+                choice("auto", "offline", "online", "disabled"),
+                alone="auto",
             ),
         ),
     ),
