@@ -11,6 +11,7 @@ import pytest
 from pnnbench.commands.mirroring import say_upload
 
 from ..command import command
+from ..record_factory import make_suite, write_job
 from ..report.wandb_files import read_offline
 
 
@@ -22,14 +23,19 @@ def _nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
+def _board(here: Path) -> Path:
+    for record in make_suite(["BP", "SAT"], (0, 1)):
+        write_job(here / "board", record)
+    return here
+
+
 def test_a_board_is_mirrored_where_there_are_no_runs(tmp_path: Path) -> None:
-    here = tmp_path / "my boards"
-    here.mkdir()
-    done = command("leaderboard", "quickstart", "--wandb", cwd=here)
+    here = _board(tmp_path / "my boards")
+    done = command("leaderboard", "board", "--wandb", cwd=here)
     assert done.err.startswith("Weights & Biases: offline, since nothing else is set\n")
     assert "upload later: wandb sync leaderboard/wandb/offline-run-*\n" in done.err
-    # The boards that come with the project are still what is shown here.
-    assert "runs" not in {path.name for path in here.iterdir()}
+    # The boards that come with the project are still what is shown here by default.
+    assert {path.name for path in here.iterdir()} == {"board", "leaderboard"}
     (run,) = read_offline(here / "leaderboard")
     shown = json.loads((here / "leaderboard" / "leaderboard.json").read_text())
     media = next(line for line in run.history if "leaderboard/path" in line)
@@ -39,13 +45,14 @@ def test_a_board_is_mirrored_where_there_are_no_runs(tmp_path: Path) -> None:
         [row["method"], row["lambda_max"]["mean"]] for row in shown["rows"]
     ]
     used = [name for name, artifact in run.artifacts.items() if artifact["used"]]
-    assert len(used) == sum(len(row["seeds"]) for row in shown["rows"][: len(shown["rows"]) // 2])
+    assert len(used) == sum(len(row["seeds"]) for row in shown["rows"]) == 4
 
 
 def test_the_mode_is_refused_before_work_and_disabled_writes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ("leaderboard", "quickstart", "--wandb")
+    _board(tmp_path)
+    words = ("leaderboard", "board", "--wandb")
     done = command(*words, "online", cwd=tmp_path, status=2)
     assert "there is no key for Weights & Biases" in done.err
     assert done.out == ""
@@ -53,11 +60,11 @@ def test_the_mode_is_refused_before_work_and_disabled_writes_nothing(
     monkeypatch.setenv("WANDB_MODE", "disabled")
     done = command(*words, cwd=tmp_path)
     assert done.err == "Weights & Biases: disabled, as WANDB_MODE says\n"
-    assert not [path for path in tmp_path.iterdir() if path.name != "home"]
+    assert {path.name for path in tmp_path.iterdir()} == {"board"}
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     done = command("run", "quickstart", "--runs", "out", cwd=tmp_path, status=2)
     assert "WANDB_MODE: unknown mode 'sometimes'" in done.err
-    assert not list(tmp_path.rglob("record.json"))
+    assert not list((tmp_path / "out").rglob("record.json"))
 
 
 def test_uploads_name_jobs_before_the_board_that_is_made_from_them(
