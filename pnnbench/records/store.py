@@ -47,7 +47,11 @@ __all__ = [
     "write_whole",
 ]
 
-_SKIPPED_FOLDERS = {"wandb", "checkpoints", ".git", ".venv", "__pycache__"}
+#: Largest file that is read as a record, in bytes; one of 10,000 cells has a tenth.
+LARGEST = 16 * 2**20
+#: Where `pnnbench doctor --fix` moves things: nothing in it is a record.
+ASIDE = ".set-aside"
+_SKIPPED_FOLDERS = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
 
 
 def canonical(obj: Any) -> bytes:
@@ -193,6 +197,35 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"the number {name}")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys are there once: of two values a reader sees only one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r:.60} is there twice")
+    return found
+
+
+def _text_of(path: Path, again: str) -> str:
+    """The text of a record: of a plain file that is no larger than one can be."""
+    try:
+        if not path.is_file():
+            if path.exists() or path.is_symlink():
+                raise UserError(f"{path}: is not a plain file", next_step=again)
+            raise UserError(f"{path}: there is no such record")
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise UserError(
+                f"{path}: is too large for a record, {size} bytes",
+                allowed=f"{LARGEST} bytes",
+                next_step=again,
+            )
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+
+
 def read_record(path: Path | str) -> dict[str, Any]:
     """Reads a record and checks that it is whole.
 
@@ -204,20 +237,18 @@ def read_record(path: Path | str) -> dict[str, Any]:
 
     Raises:
         UserError: If the file is missing, is not JSON, has another schema version, lacks
-            something, or does not match its checksum.
+            something, or does not match its checksum; or is no plain file, too large, nested too
+            deeply, or has a key twice.
     """
     path = Path(path)
     again = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
+    text = _text_of(path, again)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such record") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
-    try:
-        stored = json.loads(text, parse_constant=_refuse_constant)
+        stored = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except ValueError as error:
         raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+    except RecursionError:
+        raise UserError(f"{path}: is nested too deeply for a record", next_step=again) from None
     if not isinstance(stored, dict):
         raise UserError(f"{path}: is not a record but {type(stored).__name__}", next_step=again)
     if stored.get("schema") not in READABLE:
@@ -228,7 +259,11 @@ def read_record(path: Path | str) -> dict[str, Any]:
         )
     if "checksum" not in stored:
         raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
-    if stored["checksum"] != _checksum(stored):
+    try:
+        computed = _checksum(stored)
+    except (ValueError, RecursionError) as error:  # infinite numbers, halves of characters
+        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+    if stored["checksum"] != computed:
         raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
     try:
         record = unpack(stored)
