@@ -272,15 +272,18 @@ DECLARED = (
     ),
     Command(
         "doctor",
-        "Find incomplete, corrupt or failed runs.",
+        "Find what is wrong in a folder of runs, a board or submissions.",
         (
             Argument(
                 "runs",
-                "Folder of the run folders.",
+                "Folder of runs, boards or submissions.",
                 text("a folder", "FOLDER"),
                 "runs",
                 optional=True,
             ),
+            Argument("--fix", "Move leftovers aside, into .set-aside; nothing is deleted."),
+            Argument("--quick", "Leave out what needs the registered workloads and boards built."),
+            _DATA,
             _TABLE_OR_JSON,
         ),
     ),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import fcntl
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from pnnbench.errors import UserError
 from pnnbench.records.findings import AGAIN, Finding
@@ -42,26 +41,27 @@ def look_around(root: Path) -> Iterator[Finding]:
         What is wrong.
     """
     whole = root.resolve()
+    fix = f"pnnbench doctor {shlex.quote(str(root))} --fix"
     for here, folders, files in walk(root):
         plain = []
         for name in [*folders, *files]:
-            found = _strange(here / name, whole)
+            found = _strange(here / name, whole, fix)
             if found is not None:
                 yield found
             elif name in files:
                 plain.append(name)
-        yield from _files(here, plain)
-        yield from _folder(here, plain)
+        yield from _files(here, plain, fix)
+        yield from _folder(here, plain, fix)
 
 
-def _strange(path: Path, root: Path) -> Finding | None:
+def _strange(path: Path, root: Path, fix: str) -> Finding | None:
     """A link that leads out of the folder, or what is neither a file nor a folder."""
     if path.is_symlink():
         try:
             target = path.resolve(strict=True)
         except (OSError, RuntimeError):
-            words = f"is a link to {os.readlink(path)!r}, which is not there"
-            return Finding(path, "link", words, "pnnbench doctor FOLDER --fix", aside=True)
+            words = f"is a link to {str(path.readlink())!r}, which is not there"
+            return Finding(path, "link", words, fix, aside=True)
         if not target.is_relative_to(root):
             words = f"is a link that leads out of the folder, to {target}"
             return Finding(path, "link", words, f"put the file itself there: cp {target} {path}")
@@ -70,15 +70,15 @@ def _strange(path: Path, root: Path) -> Finding | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     words = "is neither a file nor a folder: whoever reads it may wait for ever"
-    return Finding(path, "special", words, "pnnbench doctor FOLDER --fix", aside=True)
+    return Finding(path, "special", words, fix, aside=True)
 
 
-def _files(here: Path, files: list[str]) -> Iterator[Finding]:
+def _files(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
     for name in files:
         end = Path(name).suffix.lower()
         if name.startswith(".") and name.endswith(".tmp"):
             words = "temporary file of an interrupted write"
-            yield Finding(here / name, "leftover", words, "pnnbench doctor FOLDER --fix", aside=True)
+            yield Finding(here / name, "leftover", words, fix, aside=True)
         elif end in _CODE:
             words = "may run when it is opened, and no record needs it"
             yield Finding(here / name, "code", words, "look at it, and take it out of the folder")
@@ -93,12 +93,12 @@ def _files(here: Path, files: list[str]) -> Iterator[Finding]:
                 yield Finding(here / name, "corrupt", words, error.next_step)
 
 
-def _folder(here: Path, files: list[str]) -> Iterator[Finding]:
+def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
     if here.name == FOLDER and INDEX in files:
         yield from _published_parameters(here)
     if here.suffix == ".partial":
         words = "was never finished: the process that wrote it was interrupted"
-        yield Finding(here, "leftover", words, "pnnbench doctor FOLDER --fix", aside=True)
+        yield Finding(here, "leftover", words, fix, aside=True)
         return
     published = here.with_suffix(".json").is_file()  # the tensors of that record
     done = published or not {"record.json", TRIAL}.isdisjoint(files)
@@ -111,19 +111,19 @@ def _folder(here: Path, files: list[str]) -> Iterator[Finding]:
             yield Finding(here, "incomplete", words, step)
         else:
             words = "holds a lock that no process has, and no record: the job has not begun"
-            step = "pnnbench doctor FOLDER --fix"
-            yield Finding(here, "lock", words, step, aside=True)
+            yield Finding(here, "lock", words, fix, aside=True)
 
 
 def _held(lock: Path) -> bool:
-    """Whether a process has a lock at present: its job is running."""
+    """Whether a process has a lock at present: its job is running. The file stays as it is."""
     if not lock.is_file():
         return False
-    try:
-        with FileLock(lock, timeout=0.0):
-            return False
-    except (Timeout, OSError):
-        return True
+    with lock.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
 
 
 def _published_parameters(folder: Path) -> Iterator[Finding]:
@@ -164,6 +164,8 @@ def set_aside(root: Path, findings: list[Finding]) -> list[tuple[Finding, Path]]
         if not finding.aside:
             continue
         inside = finding.path.relative_to(root)
+        if not finding.path.exists() and not finding.path.is_symlink():
+            continue  # it went with the folder that it was in
         target = root / ASIDE / inside
         number = 1
         while target.exists() or target.is_symlink():

@@ -361,6 +361,6 @@ def test_the_command_line_knows_a_full_disk_wherever_it_shows(tmp_path, capsys, 
         Path("out/x").write_text("x")
         return 0
 
-    monkeypatch.setattr("pnnbench.commands.checking.doctor", write)
+    monkeypatch.setattr("pnnbench.commands.doctoring.doctor", write)
     assert main(["doctor", "out"]) == 2
     assert "the disk is full" in capsys.readouterr().err
