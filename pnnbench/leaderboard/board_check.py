@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,49 +28,60 @@ _IDENTITY = ("suite", "protocol", "workload", "tier", "deployment", "method")
 def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
     """Holds the numbers of a published board against those that its records give.
 
-    Every number that stands in the file and in the rows made from the records has to be the same;
-    figures that only one side has are those of another version of the program.
+    Every figure that stands in the file and in what is made from the records has to be the same, in
+    rows and in cells; figures that only one side has are those of another version of the program.
 
     Args:
         folder: The board's folder, with `NUMBERS`.
         tables: What its records make.
 
     Yields:
-        The first difference of each row, and rows that only one side has.
+        The first difference of each row and table, and those that only one side has or that are
+        there twice.
     """
     path = folder / NUMBERS
     publish = f"pnnbench leaderboard {folder} --publish {folder}"
     try:
         if path.stat().st_size > _LARGEST:
             raise ValueError(f"{path.stat().st_size} bytes")
-        stored = {_identity(row): row for row in json.loads(path.read_text("utf-8"))["rows"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        content = json.loads(path.read_text("utf-8"))
+        stored = [(_identity(entry), entry) for entry in [*content["rows"], *content["tables"]]]
+        twice = [key for key, count in Counter(key for key, _ in stored).items() if count > 1]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         words = f"holds no rows of a board ({type(error).__name__}: {error})"
         yield Finding(path, "corrupt", words, publish)
         return
-    made = {_identity(entry): entry for table in tables for entry in _rows(table)}
-    for key in [*stored, *(key for key in made if key not in stored)]:
-        name = " · ".join(str(part) for part in key if part is not None)
+    made = {_identity(entry): entry for table in tables for entry in _entries(table)}
+    shown = dict(stored)
+    for key in twice:
+        yield Finding(path, "board", f"has {_words(key)} twice", publish)
+    for key in [*shown, *(key for key in made if key not in shown)]:
         if key not in made:
-            yield Finding(path, "board", f"has the row {name}, which no record gives", publish)
-        elif key not in stored:
-            yield Finding(path, "board", f"lacks the row {name}", publish)
+            yield Finding(path, "board", f"has {_words(key)}, which no record gives", publish)
+        elif key not in shown:
+            yield Finding(path, "board", f"lacks {_words(key)}", publish)
         else:
             differing = [
                 found
-                for found in _differences(stored[key], made[key], "")
+                for found in _differences(shown[key], made[key], "")
                 if key[1] not in EARLIER or found[0].endswith(_LASTING)
             ]
             if differing:
                 (where, found, right), more = differing[0], len(differing) - 1
-                words = f"{name}: {where} is {found!r:.60}, its records give {right!r:.60}"
+                words = f"{_words(key)}: {where} is {found!r:.60}, its records give {right!r:.60}"
                 words += f"; and {more} more" if more else ""
                 yield Finding(path, "board", words, publish)
 
 
-def _rows(table: Table) -> Iterator[dict[str, Any]]:
+def _entries(table: Table) -> Iterator[dict[str, Any]]:
     # As plain JSON, to the same types as in the file.
-    yield from (json.loads(json.dumps(row.as_dict())) for row in table.rows)
+    for part in (*table.rows, table):
+        yield json.loads(json.dumps(part.as_dict()))
+
+
+def _words(key: tuple[Any, ...]) -> str:
+    kind = "the table" if key[-1] is None else "the row"
+    return " ".join([kind, " · ".join(str(part) for part in key if part is not None)])
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
