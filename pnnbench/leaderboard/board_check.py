@@ -75,8 +75,8 @@ def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
 
 def _entries(table: Table) -> Iterator[dict[str, Any]]:
     # As plain JSON, to the same types as in the file.
-    for part in (*table.rows, table):
-        yield json.loads(json.dumps(part.as_dict()))
+    for entry in (*(row.as_dict() for row in table.rows), table.as_dict()):
+        yield json.loads(json.dumps(entry))
 
 
 def _words(key: tuple[Any, ...]) -> str:
