@@ -208,6 +208,7 @@ def train(options: Any) -> int:
     )
     suite, _ = supported(Suite("train", "", jobs, None, partial=True))
     record = _run_suite(suite, options)[0]
+    say_upload(options.wandb, [Path(options.runs) / "train"])
     folder = Path(options.runs) / "train" / record["job"]["hash"]
     if record["status"] != "ok":
         return _report_failure(record, folder, options.format)

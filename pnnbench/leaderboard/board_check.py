@@ -14,6 +14,7 @@ from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.findings import Finding
 from pnnbench.records.inspecting import EARLIER
+from pnnbench.records.store import ASIDE
 
 #: Numbers of a board, beside its page.
 NUMBERS = "leaderboard.json"
@@ -116,7 +117,11 @@ def find_boards(root: Path) -> list[Path]:
     Returns:
         The folders in a fixed order.
     """
-    return sorted(path.parent for path in root.rglob(NUMBERS) if (path.parent / "records").is_dir())
+    return sorted(
+        path.parent
+        for path in root.rglob(NUMBERS)
+        if path.is_file() and (path.parent / "records").is_dir() and ASIDE not in path.parts
+    )
 
 
 def unreadable(folder: Path, error: UserError) -> Finding:

@@ -66,9 +66,13 @@ def examine(folder: Path | str) -> tuple[list[Finding], list[Placed]]:
             words = error.what.removeprefix(f"{path}: ")
             findings.append(Finding(path, "corrupt", words, _instead(path, error)))
             continue
-        placed.append((path, record))
-        findings.extend(_misnamed(path, record))
-        findings.extend(inspect(path, record))
+        try:
+            found = [*_misnamed(path, record), *inspect(path, record)]
+        except RecursionError:
+            found = [Finding(path, "corrupt", "is nested too deeply for a record", AGAIN)]
+        else:
+            placed.append((path, record))
+        findings.extend(found)
     findings.extend(_repeated(placed))
     return sorted(findings, key=lambda f: (str(f.path), f.kind, f.message)), placed
 

@@ -136,7 +136,7 @@ def _published_parameters(folder: Path) -> Iterator[Finding]:
         return
     publish = f"pnnbench leaderboard RUNS --publish {folder.parent}"
     for row in rows:
-        path = folder / row["file"]
+        path = folder / str(row["file"])
         if path.parent != folder:
             words = f"names a file elsewhere, {row['file']!r:.60}"
             yield Finding(folder / INDEX, "link", words, publish)

@@ -98,6 +98,10 @@ HOSTILE: dict[str, tuple[Callable[[str], str], str]] = {
     "infinite": (lambda text: text.replace('"threads":1', '"threads":1e999', 1), "JSON"),
     "half a character": (lambda text: text.replace('"threads":1', r'"threads":"\ud800"'), "JSON"),
     "deep": (lambda text: text.replace('"threads":1', '"threads":' + "[" * 10**5), "deep"),
+    "deep, but read": (
+        lambda text: text.replace('"threads":1', f'"threads":{"[" * 800}{"]" * 800}'),
+        "checksum",
+    ),
     "no object": (lambda text: "[]", "is not a record but list"),
     "schema": (lambda text: text.replace('"schema":3', '"schema":4'), "schema version 4"),
     "changed": (lambda text: text.replace('"seed":0', '"seed":1'), "checksum does not match"),

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.findings import Finding
-from pnnbench.records.store import ASIDE
+from pnnbench.records.store import ASIDE, canonical
 from pnnbench.records.surroundings import set_aside
 
 from ..record_factory import make_record, write_job
@@ -95,7 +98,33 @@ def test_what_is_mended_is_moved_and_nothing_is_lost(runs: Path) -> None:
     assert {p.read_text() for p in aside.glob(".b.tmp*")} == {"half", "another"}
 
 
-def test_a_search_that_was_changed_is_told(runs: Path) -> None:
-    (runs / "tuning.json").write_text("{}")
+def _sealed(content: dict[str, Any]) -> str:
+    digest = hashlib.sha256(canonical(content)).hexdigest()
+    return json.dumps({**content, "checksum": f"sha256:{digest}"})
+
+
+_SEARCH = {
+    "format": 1,
+    **dict.fromkeys(("suite", "protocol", "workload", "tier", "metric", "budget", "like")),
+}
+
+
+@pytest.mark.parametrize("name", ["suite.json", "tuning.json", "parameters/index.json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[" * 10**5,
+        '{"checksum": 1e999, "n": 1e999}',
+        '{"checksum": "", "n": "\\ud800"}',
+        '{"rows": [[]], "boards": [[]], "suite": "x"}',
+        _sealed({**_SEARCH, "rows": [1]}),
+        _sealed({**_SEARCH, "rows": {"a": {}}}),
+    ],
+)
+def test_an_index_or_a_search_that_is_none_is_one_finding(name: str, text: str, runs: Path) -> None:
+    path = runs / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
     finding = _only(runs)
-    assert (finding.kind, finding.path) == ("corrupt", runs / "tuning.json")
+    assert (finding.kind, finding.path) == ("corrupt", path)
