@@ -19,6 +19,7 @@ from pnnbench.errors import UserError
 from pnnbench.lookup import registered
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.outcomes import read_outcomes
+from pnnbench.records.received import submission_of
 from pnnbench.records.store import beside, file_problem, job_hash
 
 #: Protocols and the revisions of them that jobs are run under at present.
@@ -166,4 +167,4 @@ def _finite(path: Path, file: Path) -> Iterator[Finding]:
 
 
 def _verify(path: Path) -> str:
-    return f"pnnbench verify {path.parent}" if path.name == "record.json" else AGAIN
+    return f"pnnbench verify {submission_of(path)}" if path.name == "record.json" else AGAIN

@@ -13,6 +13,7 @@ from pnnbench.errors import UserError
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.index import NAME, read_index
 from pnnbench.records.parameters import FOLDER, INDEX, read_parameters
+from pnnbench.records.received import MANIFEST, check_files
 from pnnbench.records.searches import NAME as SEARCH
 from pnnbench.records.searches import TRIAL, read_search
 from pnnbench.records.store import ASIDE, file_sha256, walk
@@ -26,8 +27,8 @@ _CODE = {
 }  # fmt: skip
 #: Ends of names of files that stand beside records.
 _KNOWN = {
-    ".cff", ".csv", ".html", ".json", ".log", ".md", ".png", ".safetensors", ".svg", ".tmp", ".txt",
-    ".yaml", ".yml", ".zip",
+    ".cff", ".csv", ".html", ".json", ".log", ".md", ".npz", ".png", ".safetensors", ".svg", ".tmp",
+    ".txt", ".yaml", ".yml", ".zip",
 }  # fmt: skip
 
 
@@ -94,6 +95,8 @@ def _files(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
 
 
 def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
+    if MANIFEST in files:
+        yield from check_files(here)
     if here.name == FOLDER and INDEX in files:
         yield from _published_parameters(here)
     if here.suffix == ".partial":
