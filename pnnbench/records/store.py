@@ -25,6 +25,7 @@ from typing import Any
 from pnnbench.errors import UserError, writing
 from pnnbench.records.checks import plain
 from pnnbench.records.columns import layout, pack, unpack
+from pnnbench.records.plain_json import read_json
 from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, validate
 
 __all__ = [
@@ -47,8 +48,6 @@ __all__ = [
     "write_whole",
 ]
 
-#: Largest file that is read as a record, in bytes; one of 10,000 cells has a tenth.
-LARGEST = 16 * 2**20
 #: Where `pnnbench doctor --fix` moves things: nothing in it is a record.
 ASIDE = ".set-aside"
 _SKIPPED_FOLDERS = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
@@ -193,39 +192,6 @@ def write_whole(path: Path | str, data: bytes) -> None:
             os.close(folder)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"the number {name}")
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON whose keys are there once: of two values a reader sees only one."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r:.60} is there twice")
-    return found
-
-
-def _text_of(path: Path, again: str) -> str:
-    """The text of a record: of a plain file that is no larger than one can be."""
-    try:
-        if not path.is_file():
-            if path.exists() or path.is_symlink():
-                raise UserError(f"{path}: is not a plain file", next_step=again)
-            raise UserError(f"{path}: there is no such record")
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise UserError(
-                f"{path}: is too large for a record, {size} bytes",
-                allowed=f"{LARGEST} bytes",
-                next_step=again,
-            )
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
-
-
 def read_record(path: Path | str) -> dict[str, Any]:
     """Reads a record and checks that it is whole.
 
@@ -242,13 +208,7 @@ def read_record(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     again = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
-    text = _text_of(path, again)
-    try:
-        stored = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
-    except ValueError as error:
-        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
-    except RecursionError:
-        raise UserError(f"{path}: is nested too deeply for a record", next_step=again) from None
+    stored = read_json(path, again)
     if not isinstance(stored, dict):
         raise UserError(f"{path}: is not a record but {type(stored).__name__}", next_step=again)
     if stored.get("schema") not in READABLE:

@@ -104,13 +104,15 @@ def open_run(folder: Path, mode: str, **options: Any) -> Iterator[Any]:
     import wandb
 
     before = dict(os.environ)
+    # wandb's process, which runs go on sharing, stays in the working folder of its first run.
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < _ROOM:
         raise DiskFullError(folder / "wandb")
     # Tables wait for a later `wandb sync` beside their run, not in the home folder; so do the logs
     # of wandb's process.
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_ARTIFACT_DIR"):
-        os.environ[name] = str((folder / "wandb").resolve())
+        os.environ[name] = str(folder / "wandb")
     for name in ("name", "group"):
         if options.get(name):
             options[name] = shortened(options[name])

@@ -13,6 +13,7 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.records import store as rec
 from pnnbench.records.doctor import diagnose
+from pnnbench.records.plain_json import LARGEST
 
 from ..record_factory import changed, make_failure, make_record, make_suite, write_job
 
@@ -106,7 +107,7 @@ HOSTILE: dict[str, tuple[Callable[[str], str], str]] = {
     "schema": (lambda text: text.replace('"schema":3', '"schema":4'), "schema version 4"),
     "changed": (lambda text: text.replace('"seed":0', '"seed":1'), "checksum does not match"),
     "unsealed": (lambda text: text.replace('"checksum":', '"sum":'), "never sealed"),
-    "huge": (lambda text: text + " " * rec.LARGEST, "too large"),
+    "huge": (lambda text: text + " " * LARGEST, "too large"),
 }
 
 
