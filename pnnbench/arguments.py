@@ -161,6 +161,7 @@ class Argument:
         default: Value where it is not given.
         many: Whether it may be given several times; the value is then a list.
         optional: Whether a positional argument may be left out.
+        alone: Value of a flag that is given without one; None where it needs one.
     """
 
     name: str
@@ -169,6 +170,7 @@ class Argument:
     default: Any = None
     many: bool = False
     optional: bool = False
+    alone: str | None = None
 
     @property
     def is_flag(self) -> bool:
@@ -355,12 +357,22 @@ def _flag(command: Command, word: str, rest: list[str]) -> str:
             raise UserError(f"{argument.name} takes no value", next_step=next_step)
         return argument.name
     if not equals:
+        if argument.alone is not None and not _is_value(argument.kind, rest):
+            return f"{argument.name}={argument.alone}"
         if not rest or rest[0].startswith("--"):
             raise UserError(
                 f"{given} needs a value", allowed=argument.kind.allowed, next_step=next_step
             )
         value = rest.pop(0)
     return f"{argument.name}={{{key}: {value}}}" if dot else f"{argument.name}={value}"
+
+
+def _is_value(kind: Kind, rest: Sequence[str]) -> bool:
+    """Whether the next word is one of the words of a kind, misspelt or not."""
+    words = kind.words() if kind.words else ()
+    if not rest or rest[0].startswith("-"):
+        return False
+    return fold(rest[0]) in map(fold, words) or bool(did_you_mean(rest[0], words))
 
 
 def _is_number(word: str) -> bool:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save
 
 from pnnbench.records.store import SCHEMA, canonical, file_sha256, job_hash, seal, write_record
 
 DEVICES = tuple(range(1000, 1020))
 FINGERPRINT = "sha256:" + "5e" * 32
+IMAGES = 10000
 SEVERITIES = (0.1, 0.25, 0.5, 1.0)
 FINE = (-0.25, -0.15, -0.05, 0.05, 0.15, 0.25)
 WIDE = (20.0, 21.0, 23.0)
@@ -22,6 +24,11 @@ SILENT = ("temperature-wide", -2.0)
 METHODS = ("BP", "BP on weights", "NAT", "SAT", "Pruning")
 NAMES = {"BP": "bp", "BP on weights": "bp-weights", "NAT": "nat", "SAT": "sat", "BP 2x": "bp"}
 STRENGTH = {"BP": 0.9, "BP on weights": 0.6, "NAT": 1.1, "SAT": 1.4, "Pruning": 0.8, "BP 2x": 0.92}
+
+
+def _share(accuracy: float) -> float:
+    """A share of the test images: a whole number of them."""
+    return round(accuracy * IMAGES) / IMAGES
 
 
 def _cells(
@@ -46,7 +53,7 @@ def _cells(
                     "severity": severity,
                     "environment": {"temperature_degc": degc},
                     "device_seed": device,
-                    "value": float(min(1.0, max(floor, value))),
+                    "value": _share(min(1.0, max(floor, value))),
                     "counts": (axis, level) != SILENT,
                 }
             )
@@ -100,9 +107,9 @@ def make_record(
         "status": "ok",
         "job": job,
         "config": {"epochs": 10, "batch_size": 64, "optimizer": {"name": "adam", "lr": 0.003}},
-        "data": {"name": "mnist", "fingerprint": fingerprint, "n_train": 60000, "n_test": 10000},
+        "data": {"name": "mnist", "fingerprint": fingerprint, "n_train": 60000, "n_test": IMAGES},
         "metric": {"name": "accuracy", "higher_is_better": True, "chance": 0.1},
-        "clean": float(0.985 + rng.normal(0, 0.001)),
+        "clean": _share(0.985 + rng.normal(0, 0.001)),
         "cells": _cells(rng, strength, devices, shift),
         "sharpness": {
             "lambda_max": sharpness,
@@ -170,7 +177,7 @@ def make_mesh_record(
     def measured(s: float, device: int) -> float:
         own = 0.12 * s * float(np.random.default_rng([device, 5]).normal())
         value = 0.1 + 0.88 / (1 + (s / half) ** 4) + own + rng.normal(0, 0.003)
-        return float(min(1.0, max(0.08, value)))
+        return _share(min(1.0, max(0.08, value)))
 
     record = make_record("BP", seed, suite=suite, protocol=protocol, sealed=False)
     record["job"] |= {
@@ -180,7 +187,7 @@ def make_mesh_record(
     }
     record["job"]["seeds"]["test_devices"] = list(MESH_DEVICES)
     record["job"]["hash"] = job_hash(record["job"])
-    record["clean"] = float(0.975 + rng.normal(0, 0.001))
+    record["clean"] = _share(0.975 + rng.normal(0, 0.001))
     record["cells"] = [
         {
             "axis": "device",
@@ -198,7 +205,7 @@ def make_mesh_record(
         "seed": seed,
         "severity": severity,
         "unit": "rad",
-        "value": min(0.99, measured(severity, seed) + gain),
+        "value": _share(min(0.99, measured(severity, seed) + gain)),
     }
     record["sharpness"] = {"lambda_max": sharpness * float(np.exp(rng.normal(0, 0.12)))}
     steps = int(5620 * factor)
@@ -244,7 +251,8 @@ def write_job(folder: Path, record: dict[str, Any]) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     if "parameters" in record:
         file = home / record["parameters"]["file"]
-        file.write_bytes(record["job"]["hash"].encode() * 100)
+        drawn = np.random.default_rng(int(record["job"]["hash"], 16)).normal(size=200)
+        file.write_bytes(save({"current": drawn}))
         record["parameters"]["sha256"] = file_sha256(file)
     write_record(home / "record.json", record)
     return home / "record.json"

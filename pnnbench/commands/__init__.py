@@ -21,7 +21,7 @@ _FUNCTIONS = {
     "check": "checking:check",
     "submit": "checking:submit",
     "verify": "checking:verify",
-    "doctor": "checking:doctor",
+    "doctor": "doctoring:doctor",
     "data": "checking:data",
     "completion": "completion:completion",
 }

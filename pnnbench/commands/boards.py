@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pnnbench.api.tables import board_folders, leave_out, tables_of
+from pnnbench.commands.mirroring import mirror_mode, say_upload
 from pnnbench.commands.output import out, width, writable
 from pnnbench.errors import UserError
 from pnnbench.registry import BOARDS
@@ -21,15 +22,20 @@ _BOARD = ("suite", "protocol", "workload", "tier")
 
 
 def write_board(
-    tables: Sequence[Table], folder: Path, wandb: str | None, mirror_folder: Path
+    tables: Sequence[Table],
+    folder: Path,
+    wandb: str = "disabled",
+    mirror_folder: Path | None = None,
+    sources: Sequence[Path] = (),
 ) -> Path:
     """Draws a board, writes its page and mirrors it to Weights & Biases.
 
     Args:
         tables: Its tables.
         folder: Where page and pictures go.
-        wandb: Mode of the mirror; None as the environment says.
-        mirror_folder: Where the mirror keeps its files.
+        wandb: Mode of the mirror, as `mirror_mode` gives it.
+        mirror_folder: Where the mirror keeps its files; the board's folder by default.
+        sources: Folders of the records that it is made from.
 
     Returns:
         The page.
@@ -40,9 +46,11 @@ def write_board(
     drawn = draw_suite(tables, folder / "pictures")
     page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
     if wandb != "disabled":
+        from pnnbench.records.store import read_placed
         from pnnbench.report.mirror import log_leaderboard
 
-        warning = log_leaderboard(tables, page, mode=wandb, folder=mirror_folder)
+        placed = read_placed(sources)
+        warning = log_leaderboard(tables, page, wandb, folder=mirror_folder, placed=placed)
         if warning:
             sys.stderr.write(warning + "\n")
     return Path(page)
@@ -61,6 +69,7 @@ def leaderboard(options: Any) -> int:
         raise UserError(
             "--join and --publish are given together", allowed="one of them: a board is one suite's"
         )
+    wandb = mirror_mode(options.wandb) if options.wandb else "disabled"
     tables = tables_of(sources, joined=options.join)
     if not tables:
         raise UserError(f"no records in {', '.join(map(str, sources))}", next_step=_FIRST_RUN)
@@ -71,16 +80,24 @@ def leaderboard(options: Any) -> int:
     out(render(tables, options.format, width=width()))
     page = None
     if options.publish:
-        page = _publish(sources, tables, Path(options.publish), options.wandb or "disabled")
-    elif options.wandb:
-        folder = Path("runs") / "leaderboard"
-        page = write_board(tables, folder, options.wandb, folder)
+        page = _publish(sources, tables, Path(options.publish), wandb)
+    elif wandb != "disabled":
+        page = write_board(tables, _mirrored(), wandb, sources=sources)
     if sources[0].is_relative_to(BOARDS) and not options.records:
         line = f"there are no runs here: the boards that come with pnnbench; next: {_FIRST_RUN}\n"
         sys.stderr.write(line)
     if page is not None:
         say_page(page, options.format, "published" if options.publish else "page")
+        say_upload(wandb, [*sources, _mirrored()])
     return 0
+
+
+def _mirrored() -> Path:
+    """Where the mirror of a board keeps its files, and the page where it is not published.
+
+    Where there are no runs, none are pretended: ``runs/`` is what a board is made from by default.
+    """
+    return Path("runs" if Path("runs").is_dir() else ".") / "leaderboard"
 
 
 def _without(tables: Sequence[Table], options: Any) -> list[Table]:
@@ -136,7 +153,7 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     if index:
         claims = read_claims(sources).get(names[0], ())
         write_index(folder, names[0], index, claims=claims)
-    page = write_board(tables, folder, wandb, Path("runs") / "leaderboard")
+    page = write_board(tables, folder, wandb, _mirrored(), sources)
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")
     temporary.write_text(render(tables, "markdown"), encoding="utf-8")

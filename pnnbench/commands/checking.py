@@ -1,4 +1,4 @@
-"""``pnnbench check``, ``submit``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+"""``pnnbench check``, ``submit``, ``verify``, ``data`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -135,20 +135,6 @@ def verify(options: Any) -> int:
             f"{'confirmed' if result['within'] else 'NOT confirmed'}"
         )
     return 0 if result["within"] else 1
-
-
-def doctor(options: Any) -> int:
-    """``pnnbench doctor``."""
-    from pnnbench.records.doctor import diagnose
-
-    findings = diagnose(Path(options.runs))
-    if options.format == "json":
-        out_json([dataclasses.asdict(finding) for finding in findings])
-        return 1 if findings else 0
-    for finding in findings:
-        out(str(finding))
-    out(f"{len(findings)} findings")
-    return 1 if findings else 0
 
 
 def data(options: Any) -> int:

@@ -41,8 +41,8 @@ _PRECISION = Argument(
 _PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
 _WANDB = Argument(
     "--wandb",
-    "Mirror to Weights & Biases, else as WANDB_MODE says, else offline.",
-    choice("offline", "online", "disabled"),
+    "Mirror to Weights & Biases; auto is as WANDB_MODE or wandb's settings say, else offline.",
+    choice("auto", "offline", "online", "disabled"),
 )
 _PARAMS = Argument(
     "--params",
@@ -203,8 +203,9 @@ DECLARED = (
             ),
             Argument(
                 "--wandb",
-                "Also log the leaderboard to Weights & Biases in this mode.",
-                choice("offline", "online", "disabled"),
+                "Also log the leaderboard to Weights & Biases, without a value as for run.",
+                choice("auto", "offline", "online", "disabled"),
+                alone="auto",
             ),
         ),
     ),
@@ -290,15 +291,18 @@ DECLARED = (
     ),
     Command(
         "doctor",
-        "Find incomplete, corrupt or failed runs.",
+        "Find what is wrong in a folder of runs, a board or submissions.",
         (
             Argument(
                 "runs",
-                "Folder of the run folders.",
+                "Folder of runs, boards or submissions.",
                 text("a folder", "FOLDER"),
                 "runs",
                 optional=True,
             ),
+            Argument("--fix", "Move leftovers aside, into .set-aside; nothing is deleted."),
+            Argument("--quick", "Leave out what needs the registered workloads and boards built."),
+            _DATA,
             _TABLE_OR_JSON,
         ),
     ),

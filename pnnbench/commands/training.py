@@ -11,6 +11,7 @@ from pnnbench.api.tables import tables_of
 from pnnbench.commands.boards import say_page, write_board
 from pnnbench.commands.checking import merged
 from pnnbench.commands.finished import control_unit, draw
+from pnnbench.commands.mirroring import mirror_mode, say_upload
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
 from pnnbench.errors import disk_full, failure_text
@@ -26,6 +27,7 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
     from pnnbench.running.jobs import run_suite
 
     runs = writable("--runs", Path(options.runs))
+    options.wandb = mirror_mode(options.wandb)
     if options.threads is not None:
         import torch
 
@@ -59,14 +61,17 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
 def _show(
     job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
 ) -> None:
-    """Draws a finished job and mirrors it to Weights & Biases, once."""
+    """Draws a finished job and mirrors it to Weights & Biases, once for a mode and a place."""
     marker = folder / ".shown"
     # A record that was published elsewhere comes without its parameters: nothing to draw.
     here = record["status"] == "ok" and (folder / record["parameters"]["file"]).exists()
-    if not here or marker.exists():
+    before = marker.read_text(encoding="utf-8") if marker.exists() else None
+    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
+    state = f"{options.wandb} {folder.resolve()}\n"
+    if not here or (before is not None and (options.wandb == "disabled" or before == state)):
         return
-    pictures: dict[str, Path] = {}
-    if options.pictures:
+    pictures = {file.stem: file for file in sorted((folder / "pictures").glob("*.png"))}
+    if options.pictures and before is None:
         say(f"{job.title()}: pictures")
         try:
             pictures = draw(
@@ -81,12 +86,12 @@ def _show(
     if options.wandb != "disabled":
         from pnnbench.report.mirror import log_job
 
-        warning = log_job(record, folder, pictures, mode=options.wandb)
+        warning = log_job(record, folder, pictures, options.wandb)
         if warning:
             say(f"{job.title()}: {warning}")
             return
     if options.pictures or options.wandb != "disabled":
-        marker.touch()
+        marker.write_text(state, encoding="utf-8")
 
 
 def run(options: Any) -> int:
@@ -118,7 +123,7 @@ def run(options: Any) -> int:
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])
-    page = write_board(tables, folder, options.wandb, folder)
+    page = write_board(tables, folder, options.wandb, sources=[folder])
     from pnnbench.report.render import render
 
     pages, shown = [page], list(tables)
@@ -127,11 +132,12 @@ def run(options: Any) -> int:
 
         joined = beside_baselines(tables, folder)
         if joined:
-            pages.append(write_board(joined, folder / "beside", "disabled", folder))
+            pages.append(write_board(joined, folder / "beside"))
             shown += joined
     out(render(shown, options.format, width=width()))
     for page in pages:
         say_page(page, options.format)
+    say_upload(options.wandb, [folder])
     return 0 if all(r["status"] == "ok" for r in records) else 1
 
 
@@ -217,6 +223,7 @@ def train(options: Any) -> int:
     )
     suite, _ = supported(Suite("train", "", jobs, None, partial=True))
     record = _run_suite(suite, options)[0]
+    say_upload(options.wandb, [Path(options.runs) / "train"])
     folder = Path(options.runs) / "train" / record["job"]["hash"]
     if record["status"] != "ok":
         return _report_failure(record, folder, options.format)

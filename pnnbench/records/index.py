@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[Index, tuple[Claim, ...]]:
         }
         claims = [Claim(str(c["better"]), str(c["than"])) for c in content.get("claims", [])]
         return index, tuple(claims)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not the index of a suite ({type(error).__name__}: {error})",
             next_step=f"delete {path}; the next `pnnbench run` writes it again",

@@ -131,7 +131,7 @@ def read_parameters(board: Path) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:
             _ = [str(row[key]) for key in ("suite", "workload", "row", "hash", "file", "sha256")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not an index of parameters ({type(error).__name__}: {error})",
             next_step="publish the board again: pnnbench leaderboard RUNS --publish FOLDER",

@@ -43,12 +43,16 @@ def read_sealed(path: Path, again: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
     if not isinstance(content, dict) or "checksum" not in content:
         raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
     checksum = content.pop("checksum")
-    if checksum != _checksum(content):
+    try:
+        computed = _checksum(content)
+    except (UserError, ValueError) as error:  # infinite numbers, halves of characters
+        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+    if checksum != computed:
         raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
     return content
 
@@ -82,9 +86,14 @@ def read_search(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: is no search record of version {FORMAT}", next_step="see docs/tuning.md"
         )
-    for label, row in content["rows"].items():
-        if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
-            raise UserError(f"{path}: the points of {label!r} are not those of its hash")
+    try:
+        for label, row in content["rows"].items():
+            if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
+                raise UserError(f"{path}: the points of {label!r} are not those of its hash")
+    except (LookupError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: holds no rows of a search ({type(error).__name__}: {error})", next_step=again
+        ) from None
     return content
 
 
@@ -109,7 +118,7 @@ def find_search(suite: str, folders: Sequence[Path], shipped: Path) -> Path | No
 def _suite_of(path: Path) -> str | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         return None

@@ -25,6 +25,7 @@ from typing import Any
 from pnnbench.errors import UserError, writing
 from pnnbench.records.checks import plain
 from pnnbench.records.columns import layout, pack, unpack
+from pnnbench.records.plain_json import read_json
 from pnnbench.records.schema import READABLE, SCHEMA, STATUSES, TIERS, validate
 
 __all__ = [
@@ -47,7 +48,9 @@ __all__ = [
     "write_whole",
 ]
 
-_SKIPPED_FOLDERS = {"wandb", "checkpoints", ".git", ".venv", "__pycache__"}
+#: Where `pnnbench doctor --fix` moves things: nothing in it is a record.
+ASIDE = ".set-aside"
+_SKIPPED_FOLDERS = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
 
 
 def canonical(obj: Any) -> bytes:
@@ -189,10 +192,6 @@ def write_whole(path: Path | str, data: bytes) -> None:
             os.close(folder)
 
 
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"the number {name}")
-
-
 def read_record(path: Path | str) -> dict[str, Any]:
     """Reads a record and checks that it is whole.
 
@@ -204,20 +203,12 @@ def read_record(path: Path | str) -> dict[str, Any]:
 
     Raises:
         UserError: If the file is missing, is not JSON, has another schema version, lacks
-            something, or does not match its checksum.
+            something, or does not match its checksum; or is no plain file, too large, nested too
+            deeply, or has a key twice.
     """
     path = Path(path)
     again = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such record") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
-    try:
-        stored = json.loads(text, parse_constant=_refuse_constant)
-    except ValueError as error:
-        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+    stored = read_json(path, again)
     if not isinstance(stored, dict):
         raise UserError(f"{path}: is not a record but {type(stored).__name__}", next_step=again)
     if stored.get("schema") not in READABLE:
@@ -228,7 +219,11 @@ def read_record(path: Path | str) -> dict[str, Any]:
         )
     if "checksum" not in stored:
         raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
-    if stored["checksum"] != _checksum(stored):
+    try:
+        computed = _checksum(stored)
+    except (ValueError, RecursionError) as error:  # infinite numbers, halves of characters
+        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+    if stored["checksum"] != computed:
         raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
     try:
         record = unpack(stored)

@@ -2,133 +2,74 @@
 
 Offline data live in wandb's own process until a run is finished, so a killed process loses them.
 The mirror is therefore called after a record is on disk, and a failure of wandb becomes a warning.
+
+A job is a run that logs its record and its parameters as artifacts. A board is a run that uses the
+records of its jobs and logs its page and numbers as an artifact: lineage from runs to board.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import netrc
-import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
-from urllib.parse import urlparse
+from typing import Any
 
-from pnnbench.errors import DiskFullError, UserError, unknown_name
+from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of
 from pnnbench.leaderboard.grid import read_grid
-from pnnbench.leaderboard.knowledge import knowledge_text
+from pnnbench.leaderboard.joining import SIGN
 from pnnbench.leaderboard.model import PUBLISHED, Row, Table
 from pnnbench.leaderboard.score import device_scores
-from pnnbench.records.index import workload_of
-from pnnbench.report.formatting import NONE
+from pnnbench.records.index import board_of, workload_of
+from pnnbench.records.store import beside, file_problem
+from pnnbench.report.mirror_run import (
+    files_artifact,
+    flat,
+    numbers,
+    open_run,
+    plain_name,
+    use,
+    warning,
+)
 from pnnbench.report.text import render_json
 
-MODES = ("offline", "online", "disabled")
-PROJECT = "pnnbench"
-_CLOUD = "https://api.wandb.ai"
-#: Free room in bytes below which no run is opened: wandb leaves half a run behind on a full disk. A
-#: lean run with its pictures takes about a tenth.
-_ROOM = 16 * 2**20
+Placed = tuple[Path, dict[str, Any]]
+"""A record and the path that it was read from."""
+KEY = "summary_key"
+"""Column of a board's table: under which name the numbers of the row stand in the summary."""
 
 
-def resolve_mode(mode: str | None = None) -> str:
-    """Decides how wandb runs, before any work.
+def run_id(job: Mapping[str, Any]) -> str:
+    """Identity of a job's run, the same wherever the job is mirrored from.
 
     Args:
-        mode: ``offline``, ``online`` or ``disabled``; None follows WANDB_MODE, else offline.
+        job: The ``job`` part of a record.
 
     Returns:
-        One of the three modes.
-
-    Raises:
-        UserError: If the mode is unknown, or it is online and no key is at hand. Nothing is ever
-            asked on the terminal.
+        Suite and hash.
     """
-    source = "--wandb" if mode is not None else "WANDB_MODE"
-    chosen = mode if mode is not None else os.environ.get("WANDB_MODE", "").strip() or "offline"
-    chosen = {"dryrun": "offline", "run": "online"}.get(chosen, chosen)
-    if chosen not in MODES:
-        raise unknown_name("mode", chosen, MODES, where=source)
-    if chosen == "online" and not _has_key():
-        raise UserError(
-            f"{source} is 'online', but there is no key for Weights & Biases",
-            allowed="a key in WANDB_API_KEY or in the netrc file",
-            next_step="run `wandb login`, or leave the mode out and use `wandb sync` later",
-        )
-    return chosen
+    return plain_name(f"{job['suite']}-{job['hash']}")
 
 
-def _has_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or _CLOUD).hostname or ""
-    for file in (os.environ.get("NETRC"), "~/.netrc", "~/_netrc"):
-        if not file:
-            continue
-        try:
-            if netrc.netrc(str(Path(file).expanduser())).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
-
-
-@contextlib.contextmanager
-def _run(folder: Path, mode: str, **options: Any) -> Iterator[Any]:
-    """Opens a lean run beside whatever runs there are, and finishes it in any case."""
-    import wandb
-
-    before = dict(os.environ)
-    folder.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(folder).free < _ROOM:
-        raise DiskFullError(folder / "wandb")
-    # Tables wait for a later `wandb sync` beside their run, not in the home folder.
-    os.environ.setdefault("WANDB_DATA_DIR", str((folder / "wandb").resolve()))
-    run = None
-    code = 1
-    try:
-        run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            dir=str(folder),
-            mode=cast(Any, mode),
-            reinit="create_new",
-            settings=wandb.Settings(
-                silent=True,
-                console="off",
-                disable_git=True,
-                disable_code=True,
-                init_timeout=20,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_disable_machine_info=True,
-                x_save_requirements=False,
-            ),
-            **options,
-        )
-        yield run
-        code = 0
-    finally:
-        try:
-            if run is not None:
-                run.finish(exit_code=code)
-        finally:
-            for name in set(os.environ) - set(before):
-                del os.environ[name]
-            os.environ.update(before)
+def record_name(job: Mapping[str, Any]) -> str:
+    """Name of the artifact that holds the record of a job."""
+    return plain_name(f"record-{job['hash']}")
 
 
 def _grid_table(record: Mapping[str, Any]) -> tuple[list[str | int], list[list[Any]]]:
-    names = sorted({name for cell in record["cells"] for name in cell["environment"]})
     plain = ("axis", "level", "unit", "severity", "device_seed", "value")
-    columns: list[str | int] = [*plain, *(f"environment/{name}" for name in names)]
+    more = {
+        f"{part}/{name}": (part, name)
+        for part in ("environment", "also")
+        for name in sorted({name for cell in record["cells"] for name in cell.get(part, {})})
+    }
     data = [
-        [cell[key] for key in plain] + [cell["environment"].get(name) for name in names]
+        [cell[key] for key in plain]
+        + [cell.get(part, {}).get(name) for part, name in more.values()]
         for cell in record["cells"]
     ]
-    return columns, data
+    return [*plain, *more], data
 
 
 def job_summary(record: dict[str, Any]) -> dict[str, Any]:
@@ -140,18 +81,16 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
     Returns:
         Flat names with slashes. ``robust/...`` are means over all cell groups of an axis, and
         ``robust`` the score of the leaderboard, both of the headline deployment; those of another
-        begin with ``deployment/`` and its name. Figures that are undefined are left out.
+        begin with ``deployment/`` and its name. ``also/...`` are figures beside the metric on the
+        ideal device. Figures that are undefined are left out.
     """
     summary: dict[str, Any] = {"status": record["status"]}
-    for section in ("sharpness", "cost", "extra"):
-        for name, value in record.get(section, {}).items():
-            if isinstance(value, (int, float, str)):
-                summary[f"{section}/{name}"] = value
+    for section in ("sharpness", "cost", "extra", "also", "training_device"):
+        leaves = flat(record.get(section, {}), f"{section}/")
+        summary |= {k: v for k, v in leaves.items() if isinstance(v, (int, float, str))}
     if record["status"] != "ok":
         summary["error"] = f"{record['error']['type']}: {record['error']['message']}"
         return summary
-    for name, value in record.get("training_device", {}).items():
-        summary[f"training_device/{name}"] = value
     for gap in record.get("gaps", []):
         summary[f"gaps/{gap['part']}"] = f"{gap['type']}: {gap['message']}"
     if record["clean"] is not None:
@@ -173,27 +112,45 @@ def job_summary(record: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
+def _record_artifact(path: Path, job: Mapping[str, Any]) -> Any:
+    return files_artifact(record_name(job), "record", {"record.json": path})
+
+
+def _job_artifacts(record: dict[str, Any], folder: Path) -> list[Any]:
+    """The record of a job and, where they are there and whole, its parameters."""
+    path = folder / "record.json"
+    if not path.is_file():
+        return []
+    job = record["job"]
+    made = [_record_artifact(path, job)]
+    if "parameters" in record and file_problem(path, record, "parameters") is None:
+        file = beside(path, record, "parameters")
+        name = plain_name(f"parameters-{job['hash']}")
+        made.append(files_artifact(name, "parameters", {file.name: file}))
+    return made
+
+
 def log_job(
     record: dict[str, Any],
     folder: Path | str,
     pictures: Mapping[str, Path] | None = None,
-    mode: str | None = None,
+    mode: str = "offline",
 ) -> str | None:
-    """Mirrors one job as one run: configuration, curves, summary, grid table and pictures.
+    """Mirrors one job as one run: configuration, curves, summary, grid table, pictures, artifacts.
 
     Args:
         record: The record, already on disk.
-        folder: Where wandb writes; offline runs go to ``<folder>/wandb``.
+        folder: The job's folder. Its record and parameters are logged as artifacts where they are
+            there; offline runs go to ``<folder>/wandb``.
         pictures: Title to PNG file.
-        mode: As for ``resolve_mode``.
+        mode: What `mirror_mode.decide` found: ``offline``, ``online`` or ``disabled``.
 
     Returns:
         None, or a warning if wandb failed. The record is not touched either way.
-
-    Raises:
-        UserError: If the mode cannot be used.
     """
-    mode = resolve_mode(mode)
+    if mode == "disabled":
+        return None
+    folder = Path(folder)
     job = record["job"]
     config = {
         "protocol": record["protocol"],
@@ -212,10 +169,10 @@ def log_job(
     try:
         import wandb
 
-        with _run(
-            Path(folder),
+        with open_run(
+            folder,
             mode,
-            id=f"{job['suite']}-{job['hash']}".replace("/", "-"),
+            id=run_id(job),
             resume="allow" if mode == "online" else None,
             name=f"{job['method']['label']} seed {job['seed']}",
             group=job["suite"],
@@ -236,138 +193,134 @@ def log_job(
                 run.log(line)
             final: dict[str, Any] = {}
             if table is not None:
-                final["grid"] = wandb.Table(columns=table[0], data=table[1])
+                # An axis without an end has the level "inf", in words.
+                final["grid"] = wandb.Table(columns=table[0], data=table[1], allow_mixed_types=True)
             for title, file in (pictures or {}).items():
                 final[f"pictures/{title}"] = wandb.Image(str(file), caption=title)
             if final:
                 run.log(final)
+            for artifact in _job_artifacts(record, folder):
+                run.log_artifact(artifact)
             run.summary.update(summary)
     except Exception as error:  # whatever wandb raises, the record stands
-        return _warning(f"job {job['hash']}", error)
+        return warning(f"job {job['hash']}", error)
     return None
 
 
-def _row_scalars(row: Row) -> dict[str, float]:
-    base = f"{row.key['suite']}/{row.key['workload']}/{row.method}"
-    if row.key["protocol"] == PUBLISHED:  # beside a suite of the same name that is ranked
-        base = f"{PUBLISHED}/{base}"
-    if row.key["deployment"] != FROZEN:
-        base = f"{row.key['deployment']}/{base}"
-    figures = {name: getattr(row, name) for name in (*_ROW_FIGURES, "difference", "simultaneous")}
-    scalars: dict[str, float] = {}
-    for name, interval in figures.items():
-        for end in ("mean", "low", "high"):
-            value = getattr(interval, end)
-            if value is not None:
-                scalars[f"{base}/{name}/{end}"] = value
-    for name, value in row.cost.items():
-        if value is not None:
-            scalars[f"{base}/cost/{name}"] = value
-    for end in ("low", "high"):
-        place = getattr(row, f"rank_{end}")
-        if place is not None:
-            scalars[f"{base}/rank_{end}"] = place
-    if row.superiority is not None and row.superiority.share is not None:
-        scalars[f"{base}/superiority"] = row.superiority.share
-    return scalars
+def board_rows(tables: Sequence[Table]) -> dict[str, dict[str, Any]]:
+    """The rows of a board in its JSON, each under the name of its numbers in the summary.
+
+    Args:
+        tables: What ``ranking.build`` made.
+
+    Returns:
+        Name to row, in their order. A name is ``SUITE/WORKLOAD/METHOD``, before it the deployment
+        or the protocol where the rows of another have the plain one, in it ``_`` for a point,
+        which wandb reads as a path. Rows that would share a name have a digest behind it.
+    """
+    rows = [row for table in tables for row in table.rows]
+    plain = [_row_name(row) for row in rows]
+    found: dict[str, dict[str, Any]] = {}
+    for row, name in zip(rows, plain, strict=True):
+        whole = json.dumps([row.key, row.method], sort_keys=True)
+        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+        found[name if plain.count(name) == 1 else f"{name} {digest}"] = row.as_dict()
+    return found
 
 
-_ROW_COLUMNS = (
-    "suite",
-    "protocol",
-    "workload",
-    "tier",
-    "deployment",
-    "rank_low",
-    "rank_high",
-    "method",
-    "metric",
-)
-_ROW_FIGURES = (
-    "clean",
-    "robust",
-    "worst_decile",
-    "lambda_max",
-    "training_device",
-    "fresh_devices",
-    "transfer",
-    "time_ratio",
-)
-_ROW_COSTS = ("gradient_evaluations", "hardware_queries", "train_seconds", "forward_evaluations")
+def _row_name(row: Row) -> str:
+    return "/".join((*_board_name(row.key), row.method)).replace(".", "_")
 
 
-def _row_table(rows: Sequence[Row]) -> tuple[list[str | int], list[list[Any]]]:
-    columns: list[str | int] = [
-        *_ROW_COLUMNS,
-        *(f"{name}_{end}" for name in _ROW_FIGURES for end in ("mean", "low", "high")),
-        "time_ratio_reference",
-        *_ROW_COSTS,
-        "n_seeds",
-        "n_devices",
-        "tied_with",
-        "knows",
+def _board_name(key: Mapping[str, str]) -> list[str]:
+    before = [key["deployment"]] if key["deployment"] != FROZEN else []
+    if key["protocol"] == PUBLISHED:  # beside a suite of the same name that is ranked
+        before.append(PUBLISHED)
+    return [*before, key["suite"], key["workload"]]
+
+
+def row_table(rows: Mapping[str, Mapping[str, Any]]) -> tuple[list[str | int], list[list[Any]]]:
+    """The rows of a board as a table: a column for each path in their JSON, and none left out.
+
+    Args:
+        rows: What `board_rows` made.
+
+    Returns:
+        Columns, `KEY` first, and one line a row. Lists and empty mappings are JSON text; None
+        stands where a row has no such path.
+    """
+    leaves = [flat(row) for row in rows.values()]
+    columns = list(dict.fromkeys(path for row in leaves for path in row))
+    data = [
+        [name, *(_cell(row.get(path)) for path in columns)]
+        for name, row in zip(rows, leaves, strict=True)
     ]
-    data = []
-    for row in rows:
-        entry = row.as_dict()
-        line = [entry[name] for name in _ROW_COLUMNS]
-        figures = [getattr(row, name) for name in _ROW_FIGURES]
-        line += [end for figure in figures for end in (figure.mean, figure.low, figure.high)]
-        line += [row.reference, *(row.cost.get(name) for name in _ROW_COSTS)]
-        line += [entry["n_seeds"], entry["n_devices"], "; ".join(row.tied_with)]
-        line.append(knowledge_text(row.knows, NONE))
-        data.append(line)
-    return columns, data
+    return [KEY, *columns], data
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def log_leaderboard(
     tables: Sequence[Table],
     page: Path | str,
-    mode: str | None = None,
+    mode: str = "offline",
     *,
     folder: Path | str | None = None,
+    placed: Sequence[Placed] = (),
 ) -> str | None:
     """Mirrors a leaderboard: summary, Table, and an Artifact with its JSON and page.
 
     One board is one run of Weights & Biases, whatever it is called again; a board that has not
-    changed since it was mirrored in this mode is left alone.
+    changed since it was mirrored in this mode from this place is left alone.
 
     Args:
         tables: What ``ranking.build`` made.
         page: The page that ``write_page`` wrote. Its JSON stands beside it.
-        mode: As for ``resolve_mode``.
+        mode: What `mirror_mode.decide` found: ``offline``, ``online`` or ``disabled``.
         folder: Where wandb writes; the page's folder by default.
+        placed: The records, each with its path: those of the board's jobs are declared as what it
+            was made from.
 
     Returns:
         None, or a warning if wandb failed.
 
     Raises:
-        UserError: If the mode cannot be used or the page does not exist.
+        UserError: If the page does not exist.
     """
-    mode = resolve_mode(mode)
     page = Path(page)
     if not page.is_file():
         raise UserError(f"{page}: there is no such page", next_step="write it with write_page")
+    if mode == "disabled":
+        return None
+    text = render_json(tables)
     data = page.with_name("leaderboard.json")
     if not data.is_file():
-        data.write_text(render_json(tables), encoding="utf-8")
-    rows = [row for table in tables for row in table.rows]
+        data.write_text(text, encoding="utf-8")
+    rows = board_rows(tables)
     summary: dict[str, Any] = {"n_rows": len(rows)}
-    for row in rows:
-        summary |= _row_scalars(row)
-    columns, lines = _row_table(rows)
-    suites = sorted({row.key["suite"] for row in rows})
+    for name, row in rows.items():
+        summary |= numbers(row, f"{name}/")
+    for table in tables:
+        board = "/".join(_board_name(table.key)).replace(".", "_")
+        summary |= numbers(table.correlations, f"{board}/correlations/")
+    columns, lines = row_table(rows)
+    suites = sorted({table.key["suite"] for table in tables})
     boards = sorted({"/".join(table.key.values()) for table in tables})
-    name = hashlib.sha256("\n".join(boards).encode()).hexdigest()[:16]
+    name = hashlib.sha256("\n".join(boards).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    used = _jobs_of(tables, placed)
     where = Path(folder) if folder is not None else page.parent
     seal = where / f".mirrored-{name}"
-    state = f"{mode} {hashlib.sha256(render_json(tables).encode()).hexdigest()}\n"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
+    state = f"{mode} {digest} {where.resolve()}\n"
     if seal.is_file() and seal.read_text(encoding="utf-8") == state:
         return None
     try:
         import wandb
 
-        with _run(
+        with open_run(
             where,
             mode,
             id=f"leaderboard-{name}",
@@ -376,21 +329,56 @@ def log_leaderboard(
             group=suites[0] if len(suites) == 1 else None,
             job_type="leaderboard",
             tags=suites,
-            config={"suites": suites, "protocols": sorted({r.key["protocol"] for r in rows})},
+            config={
+                "suites": suites,
+                "protocols": sorted({table.key["protocol"] for table in tables}),
+                "boards": [table.key for table in tables],
+            },
         ) as run:
-            run.log({"leaderboard": wandb.Table(columns=columns, data=lines)})
-            artifact = wandb.Artifact("leaderboard", type="leaderboard")
-            # "immutable" refers to the files where they are instead of copying them home.
-            artifact.add_file(str(data), name="leaderboard.json", policy="immutable")
-            artifact.add_file(str(page), name="index.html", policy="immutable")
+            declared = [use(run, _record_artifact(path, record["job"])) for path, record in used]
+            run.log(
+                {"leaderboard": wandb.Table(columns=columns, data=lines, allow_mixed_types=True)}
+            )
+            artifact = files_artifact(
+                plain_name(f"leaderboard-{'.'.join(suites)}"),
+                "leaderboard",
+                {"leaderboard.json": data, "index.html": page},
+                records=[_origin(record) for _, record in used],
+                declared=all(declared),
+            )
             run.log_artifact(artifact)
             run.summary.update(summary)
         seal.write_text(state, encoding="utf-8")
     except Exception as error:  # whatever wandb raises, the leaderboard stands
-        return _warning("the leaderboard", error)
+        return warning("the leaderboard", error)
     return None
 
 
-def _warning(what: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return f"wandb did not mirror {what} ({type(error).__name__}: {first}); the record stands"
+def _jobs_of(tables: Sequence[Table], placed: Sequence[Placed]) -> list[Placed]:
+    """The records that the rows of some tables are made from."""
+    boards = {
+        (suite, *(table.key[k] for k in ("protocol", "workload", "tier")))
+        for table in tables
+        for suite in table.key["suite"].split(SIGN)
+    }
+    older = {job["hash"] for table in tables for job in table.older}
+    return [
+        (path, record)
+        for path, record in placed
+        if board_of(record) in boards and record["job"]["hash"] not in older
+    ]
+
+
+def _origin(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a record comes from, for the metadata of a board: its job, its run, its artifact."""
+    job = record["job"]
+    return {
+        "hash": job["hash"],
+        "suite": job["suite"],
+        "workload": workload_of(job),
+        "row": job["method"]["label"],
+        "seed": job["seed"],
+        "checksum": record.get("checksum"),
+        "run": run_id(job),
+        "artifact": record_name(job),
+    }

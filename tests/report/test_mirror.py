@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import copy
 import json
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
-from pnnbench.records.store import seal
+from pnnbench.records.store import read_placed, seal
 from pnnbench.report import mirror
 from pnnbench.report.page import write_page
 
@@ -33,29 +36,6 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # No key of whoever runs the tests is in reach.
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-def test_the_mode_is_offline_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert mirror.resolve_mode() == "offline"
-    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    assert mirror.resolve_mode() == "offline"
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert mirror.resolve_mode() == "disabled"
-    assert mirror.resolve_mode("offline") == "offline"
-    assert mirror.resolve_mode("online") == "online"
-
-
-def test_online_without_a_key_is_refused_before_any_work(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no key"):
-        mirror.log_job(make_record(), tmp_path / "run", mode="online")
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password " + "0" * 40)
-    assert mirror.resolve_mode("online") == "online"
-
-
-def test_an_unknown_mode_suggests_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean 'offline'"):
-        mirror.resolve_mode("ofline")
 
 
 @pytest.fixture
@@ -168,14 +148,15 @@ def test_the_leaderboard_is_a_run_with_summary_table_and_artifact(tmp_path: Path
     assert run.summary["n_rows"] == 5
     assert run.summary[f"{base}/rank_low"] == 1
     assert run.summary[f"{base}/rank_high"] == best.rank_high
-    assert run.summary[f"{base}/superiority"] == best.superiority.share
+    against = f"{base}/difference_to_baseline/superiority/share"
+    assert run.summary[against] == best.superiority.share
     assert run.summary[f"{base}/robust/mean"] == pytest.approx(best.robust.mean)
     assert run.summary[f"{base}/robust/low"] == pytest.approx(best.robust.low)
     media = next(line for line in run.history if "leaderboard/path" in line)
     table = json.loads((run.folder / "files" / media["leaderboard/path"]).read_text())
     at = table["columns"].index("method")
     assert [line[at] for line in table["data"]] == [row.method for row in tables[0].rows]
-    artifact = run.artifacts["leaderboard"]
+    artifact = run.artifacts["leaderboard-mrr_mnist"]
     assert artifact["type"] == "leaderboard"
     assert set(artifact["files"]) == {"index.html", "leaderboard.json"}
     stored = json.loads(artifact["files"]["leaderboard.json"].read_text())
@@ -198,6 +179,147 @@ def test_an_unchanged_leaderboard_is_one_run_and_a_changed_one_keeps_its_id(
     ids = [p.name.split("-leaderboard-")[1][:16] for p in first.parent.glob("offline-run-*")]
     assert len(ids) == 2
     assert len(set(ids)) == 1
+
+
+def _at(value: Any, path: str) -> Any:
+    """What stands at a path of keys in JSON, written down in the way that a reader does it."""
+    for key in path.split("/"):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _leaves(value: Any) -> list[Any]:
+    if isinstance(value, dict) and value:
+        return [leaf for item in value.values() for leaf in _leaves(item)]
+    return [value]
+
+
+def test_the_table_is_the_boards_json_cell_for_cell_whatever_the_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What was decided at the start holds, whatever wandb itself would read.
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
+    labels = {"BP": "λ-Schärfe, größte 光", "PAT": "a/b.c " * 40, "NAT": "a/b.c " * 40 + "!"}
+    records = [copy.deepcopy(record) for record in make_mesh_suite(list(labels))]
+    for record in records:
+        record["job"]["suite"] = "a_very_long_suite." * 9
+        record["job"]["workload"] = "lab." + "deeply.nested." * 12 + "Mesh"
+        record["job"]["method"]["label"] = labels[record["job"]["method"]["label"]]
+    (table,) = tables = ranking.build(records)
+    page = write_page(tmp_path / "page", tables)
+    assert mirror.log_leaderboard(tables, page, folder=tmp_path / "mirror") is None
+    assert not (tmp_path / "elsewhere").exists()
+    (run,) = read_offline(tmp_path / "mirror")
+    local = json.loads(page.with_name("leaderboard.json").read_text())
+    media = next(line for line in run.history if "leaderboard/path" in line)
+    logged = json.loads((run.folder / "files" / media["leaderboard/path"]).read_text())
+    names, *paths = logged["columns"]
+    assert names == mirror.KEY
+    assert len(logged["data"]) == len(local["rows"]) == 3
+    for (name, *cells), row in zip(logged["data"], local["rows"], strict=True):
+        found = []
+        for path, cell in zip(paths, cells, strict=True):
+            stands = _at(row, path)
+            if isinstance(stands, dict) and stands:  # its leaves have columns of their own
+                assert cell is None
+                continue
+            same = json.loads(cell) if isinstance(stands, (list, dict)) else cell
+            assert (type(same), same) == (type(stands), stands), path
+            found += [] if stands is None else [stands]
+        assert len(found) == len([leaf for leaf in _leaves(row) if leaf is not None])
+        # Every number of the row is in the summary, under the name that the table gives.
+        for path, cell in zip(paths, cells, strict=True):
+            if type(cell) in (int, float):
+                assert run.summary[f"{name}/{path}"] == cell
+        assert f"{name}/lambda_max/mean" in run.summary
+        assert "." not in name
+    assert run.config["boards"] == [table.key]
+    assert max(map(len, run.tags)) <= 64
+    assert max(len(run.group), *map(len, run.artifacts)) <= 128
+
+
+def test_a_board_has_its_lineage_from_the_records_of_its_jobs(tmp_path: Path) -> None:
+    records = make_suite(["BP", "SAT"], (0, 1))
+    paths = [write_job(tmp_path / "runs", record) for record in records]
+    placed = read_placed(tmp_path / "runs")
+    record = next(record for path, record in placed if path == paths[-1])
+    assert mirror.log_job(record, paths[-1].parent) is None
+    (job,) = read_offline(paths[-1].parent)
+    tables = ranking.build([record for _, record in placed])
+    page = write_page(tmp_path / "page", tables)
+    arguments = {"folder": tmp_path / "mirror", "placed": placed}
+    assert mirror.log_leaderboard(tables, page, **arguments) is None
+    (board,) = read_offline(tmp_path / "mirror")
+    used = {name: artifact for name, artifact in board.artifacts.items() if artifact["used"]}
+    assert used.keys() == {f"record-{record['job']['hash']}" for record in records}
+    # The same version as the one that the job's run logged: a server takes both for one.
+    name = f"record-{record['job']['hash']}"
+    logged = job.artifacts[name]
+    assert (logged["used"], logged["digest"]) == (False, used[name]["digest"])
+    assert logged["files"]["record.json"].read_bytes() == paths[-1].read_bytes()
+    assert set(job.artifacts[f"parameters-{record['job']['hash']}"]["files"]) == {
+        "parameters.safetensors"
+    }
+    metadata = board.artifacts["leaderboard-mrr_mnist"]["metadata"]
+    assert metadata["declared"] is True
+    origin = {entry["hash"]: entry for entry in metadata["records"]}
+    assert origin.keys() == {record["job"]["hash"] for record in records}
+    assert origin[record["job"]["hash"]]["run"] == job.run_id
+    assert origin[record["job"]["hash"]]["checksum"] == record["checksum"]
+
+
+def test_a_moved_folder_loses_nothing_and_is_mirrored_again_from_its_place(
+    tmp_path: Path,
+) -> None:
+    path = write_job(tmp_path / "runs", make_record("BP"))
+    placed = read_placed(tmp_path / "runs")
+    tables = ranking.build([record for _, record in placed])
+    page = write_page(path.parents[1] / "board", tables)
+    assert mirror.log_leaderboard(tables, page, placed=placed) is None
+    (before,) = read_offline(tmp_path)
+    (tmp_path / "runs").rename(tmp_path / "moved")
+    (after,) = read_offline(tmp_path)
+    assert (after.summary, after.history, after.config) == (
+        before.summary,
+        before.history,
+        before.config,
+    )
+    media = next(line for line in after.history if "leaderboard/path" in line)
+    assert (after.folder / "files" / media["leaderboard/path"]).is_file()
+    page = tmp_path / "moved" / page.relative_to(tmp_path / "runs")
+    for _ in range(2):
+        placed = read_placed(tmp_path / "moved")
+        assert mirror.log_leaderboard(tables, page, placed=placed) is None
+    first, second = read_offline(tmp_path)
+    assert first.run_id == second.run_id
+    newer = max(first, second, key=lambda run: run.folder.name)
+    files = [file for a in newer.artifacts.values() for file in a["files"].values()]
+    assert len(files) >= 3
+    assert all(file.is_file() for file in files)
+
+
+def test_rows_that_would_share_a_name_have_one_each(tmp_path: Path) -> None:
+    (table,) = ranking.build(make_suite(["BP"], (0, 1)))
+    other = replace(
+        table, rows=tuple(replace(r, key={**r.key, "tier": "quick"}) for r in table.rows)
+    )
+    names = list(mirror.board_rows([table, other]))
+    assert len(names) == 2
+    assert all(name.startswith("mrr_mnist/mrr-mnist/BP ") for name in names)
+    assert list(mirror.board_rows([table])) == ["mrr_mnist/mrr-mnist/BP"]
+
+
+def test_figures_beside_the_metric_are_mirrored() -> None:
+    record = make_record(sealed=False)
+    record["also"] = {"psnr": 21.5}
+    record["cells"][0]["also"] = {"psnr": 20.5}
+    record["training_device"] = {"seed": 0, "severity": 1.0, "unit": "", "value": 0.5}
+    record["training_device"]["also"] = {"psnr": 19.5}
+    summary = mirror.job_summary(seal(record))
+    assert summary["also/psnr"] == 21.5
+    assert summary["training_device/also/psnr"] == 19.5
+    assert summary["training_device/value"] == 0.5
 
 
 def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
@@ -224,8 +346,8 @@ def test_device_and_cost_are_mirrored(tmp_path: Path) -> None:
     lines = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
     assert [line["protocol"] for line in lines] == ["pnnbench-2"] * 2 + ["published"] * 2
     mine = next(line for line in lines if line["method"] == "PAT")
-    assert mine["transfer_mean"] == pytest.approx(row.transfer.mean)
-    assert (mine["hardware_queries"], mine["time_ratio_reference"]) == (5620 * 60, "BP")
+    assert mine["transfer/mean"] == pytest.approx(row.transfer.mean)
+    assert (mine["cost/hardware_queries"], mine["time_ratio/reference"]) == (5620 * 60, "BP")
     assert lines[2]["rank_low"] is None
 
 
@@ -262,7 +384,10 @@ def test_a_failure_of_wandb_is_a_warning_and_the_record_stands(tmp_path: Path) -
 
 def test_disabled_writes_nothing(tmp_path: Path) -> None:
     assert mirror.log_job(make_record(), tmp_path / "run", mode="disabled") is None
-    assert read_offline(tmp_path / "run") == []
+    tables = ranking.build(make_suite(["BP"], (0,)))
+    page = write_page(tmp_path / "page", tables)
+    assert mirror.log_leaderboard(tables, page, "disabled", folder=tmp_path / "run") is None
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_page_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -102,7 +102,13 @@ def read_run(file: Path) -> OfflineRun:
 
 def _artifact(result: OfflineRun, artifact: Any) -> None:
     files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
-    result.artifacts[artifact.name] = {"type": artifact.type, "files": files}
+    result.artifacts[artifact.name] = {
+        "type": artifact.type,
+        "files": files,
+        "digest": artifact.digest,
+        "metadata": json.loads(artifact.metadata or "{}"),
+        "used": artifact.use_after_commit,
+    }
 
 
 def read_offline(folder: Path, *, wait_s: float = 5.0) -> list[OfflineRun]:

@@ -1,0 +1,57 @@
+"""``pnnbench doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.commands.output import out, out_json
+from pnnbench.errors import UserError
+
+if TYPE_CHECKING:
+    from pnnbench.records.findings import Finding
+
+
+def doctor(options: Any) -> int:
+    """``pnnbench doctor``."""
+    from pnnbench.records.doctor import examine
+    from pnnbench.records.surroundings import set_aside
+
+    folder = Path(options.runs)
+    findings, placed = examine(folder)
+    if not options.quick:
+        findings += _boards(folder)
+        if any(record["status"] == "ok" for _, record in placed):
+            from pnnbench.running.registry_check import check_registry
+
+            findings += check_registry(placed, options.data)
+    moved = set_aside(folder, findings) if options.fix else []
+    gone = [done.path for done, _ in moved]
+    left = [f for f in findings if not any(f.path.is_relative_to(path) for path in gone)]
+    faults = sum(finding.fault for finding in left)
+    if options.format == "json":
+        out_json([finding.as_dict() for finding in left])
+        return 1 if faults else 0
+    for finding in left:
+        out(str(finding))
+    for done, target in moved:
+        out(f"moved aside  {done.path}: to {target}")
+    notes = len(left) - faults
+    out(f"{faults} findings" + (f", {notes} notes" if notes else ""))
+    return 1 if faults else 0
+
+
+def _boards(folder: Path) -> Iterator[Finding]:
+    """Published figures in a folder that their records do not give."""
+    from pnnbench.leaderboard.board_check import check_board, find_boards, unreadable
+
+    for board in find_boards(folder):
+        from pnnbench.api.tables import tables_of
+
+        try:
+            tables = tables_of([board])
+        except UserError as error:
+            yield unreadable(board, error)
+        else:
+            yield from check_board(board, tables)

@@ -1,0 +1,129 @@
+"""Whether the published figures of a board are those that its records give."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pnnbench.errors import UserError
+from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.model import Table
+from pnnbench.records.findings import Finding
+from pnnbench.records.inspecting import EARLIER
+from pnnbench.records.store import ASIDE
+
+#: Numbers of a board, beside its page.
+NUMBERS = "leaderboard.json"
+#: Relative difference that another machine's rounding may make; a last digit shown is far above.
+ROUNDING = 1e-6
+#: Figures of earlier protocols that are the same by today's statistics, which have other intervals.
+_LASTING = ("/mean", "n_seeds", "n_devices")
+_LARGEST = 64 * 2**20
+_IDENTITY = ("suite", "protocol", "workload", "tier", "deployment", "method")
+
+
+def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
+    """Holds the numbers of a published board against those that its records give.
+
+    Every figure that stands in the file and in what is made from the records has to be the same, in
+    rows and in cells; figures that only one side has are those of another version of the program.
+
+    Args:
+        folder: The board's folder, with `NUMBERS`.
+        tables: What its records make.
+
+    Yields:
+        The first difference of each row and table, and those that only one side has or that are
+        there twice.
+    """
+    path = folder / NUMBERS
+    publish = f"pnnbench leaderboard {folder} --publish {folder}"
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"{path.stat().st_size} bytes")
+        content = json.loads(path.read_text("utf-8"))
+        stored = [(_identity(entry), entry) for entry in [*content["rows"], *content["tables"]]]
+        twice = [key for key, count in Counter(key for key, _ in stored).items() if count > 1]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        words = f"holds no rows of a board ({type(error).__name__}: {error})"
+        yield Finding(path, "corrupt", words, publish)
+        return
+    made = {_identity(entry): entry for table in tables for entry in _entries(table)}
+    shown = dict(stored)
+    for key in twice:
+        yield Finding(path, "board", f"has {_words(key)} twice", publish)
+    for key in [*shown, *(key for key in made if key not in shown)]:
+        if key not in made:
+            yield Finding(path, "board", f"has {_words(key)}, which no record gives", publish)
+        elif key not in shown:
+            yield Finding(path, "board", f"lacks {_words(key)}", publish)
+        else:
+            differing = [
+                found
+                for found in _differences(shown[key], made[key], "")
+                if key[1] not in EARLIER or found[0].endswith(_LASTING)
+            ]
+            if differing:
+                (where, found, right), more = differing[0], len(differing) - 1
+                words = f"{_words(key)}: {where} is {found!r:.60}, its records give {right!r:.60}"
+                words += f"; and {more} more" if more else ""
+                yield Finding(path, "board", words, publish)
+
+
+def _entries(table: Table) -> Iterator[dict[str, Any]]:
+    # As plain JSON, to the same types as in the file.
+    for entry in (*(row.as_dict() for row in table.rows), table.as_dict()):
+        yield json.loads(json.dumps(entry))
+
+
+def _words(key: tuple[Any, ...]) -> str:
+    kind = "the table" if key[-1] is None else "the row"
+    return " ".join([kind, " · ".join(str(part) for part in key if part is not None)])
+
+
+def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    # Boards that had one deployment only did not name it.
+    return tuple(row.get(key, FROZEN if key == "deployment" else None) for key in _IDENTITY)
+
+
+def _differences(stored: Any, made: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(stored, dict) and isinstance(made, dict):
+        for key in stored.keys() & made.keys():
+            yield from _differences(stored[key], made[key], f"{where}/{key}".lstrip("/"))
+    elif isinstance(stored, list) and isinstance(made, list) and len(stored) == len(made):
+        for i, pair in enumerate(zip(stored, made, strict=True)):
+            yield from _differences(*pair, f"{where}[{i}]")
+    elif not _same(stored, made):
+        yield where, stored, made
+
+
+def _same(stored: Any, made: Any) -> bool:
+    numbers = [v for v in (stored, made) if isinstance(v, (int, float)) and type(v) is not bool]
+    if len(numbers) == 2:
+        return math.isclose(*numbers, rel_tol=ROUNDING, abs_tol=ROUNDING**2)
+    return bool(stored == made)
+
+
+def find_boards(root: Path) -> list[Path]:
+    """Folders of published boards in a folder: those with records and numbers.
+
+    Args:
+        root: A board, or a folder of boards at any depth.
+
+    Returns:
+        The folders in a fixed order.
+    """
+    return sorted(
+        path.parent
+        for path in root.rglob(NUMBERS)
+        if path.is_file() and (path.parent / "records").is_dir() and ASIDE not in path.parts
+    )
+
+
+def unreadable(folder: Path, error: UserError) -> Finding:
+    """The finding for a board whose records make no table."""
+    return Finding(folder / NUMBERS, "board", error.what, error.next_step)

@@ -1,0 +1,59 @@
+"""``pnnbench doctor``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ..command import command
+
+QUICKSTART = Path(__file__).resolve().parents[2] / "leaderboards" / "quickstart"
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(QUICKSTART, tmp_path / "boards" / "quickstart"))
+
+
+def test_a_forged_board_is_found_and_a_whole_one_is_whole(board: Path) -> None:
+    folder = board.parent
+    assert command("doctor", folder, cwd=folder).out == "0 findings\n"
+    numbers = board / "leaderboard.json"
+    content = json.loads(numbers.read_text())
+    content["rows"][-1]["robust"]["mean"] += 0.05
+    numbers.write_text(json.dumps(content))
+    found = json.loads(command("doctor", folder, "--format", "json", cwd=folder, status=1).out)
+    assert [(f["kind"], f["path"], f["fault"]) for f in found] == [("board", str(numbers), True)]
+    assert "robust/mean is" in found[0]["message"]
+    assert command("doctor", folder, "--quick", cwd=folder).out == "0 findings\n"
+    path = min((board / "records").glob("*.json"))
+    path.write_text(path.read_text().replace('"clean":0.9', '"clean":0.99', 1))
+    shown = command("doctor", folder, "--quick", cwd=folder, status=1).out
+    assert "corrupt" in shown
+    assert "its checksum does not match" in shown
+    assert "next: " in shown
+    assert shown.endswith("1 findings\n")
+
+
+def test_leftovers_are_moved_only_when_asked(board: Path) -> None:
+    folder = board.parent
+    left = board / ".record.json.1.tmp"
+    left.write_text("half")
+    shown = command("doctor", folder, "--quick", cwd=folder, status=1).out
+    assert f"next: pnnbench doctor {folder} --fix" in shown
+    assert left.is_file()
+    shown = command("doctor", folder, "--quick", "--fix", cwd=folder).out
+    moved = folder / ".set-aside" / "quickstart" / left.name
+    assert f"moved aside  {left}: to {moved}" in shown
+    assert shown.endswith("0 findings\n")
+    assert moved.read_text() == "half"
+
+
+def test_notes_are_told_and_no_fault(board: Path) -> None:
+    (board / "notes.docx").write_text("x")
+    shown = command("doctor", board, "--quick", cwd=board).out
+    assert "foreign" in shown
+    assert shown.endswith("0 findings, 1 notes\n")
