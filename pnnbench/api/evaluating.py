@@ -73,6 +73,7 @@ def evaluate(
     """
     given = _given(network)
     workload, seed = given.workload, given.seed
+    workload.check_ready()
     tier = given.tier if tier is None else tier
     images = given.data
     if images is None or tier != given.tier or root is not None:

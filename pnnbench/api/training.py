@@ -121,6 +121,7 @@ def train(
             next_step="pnnbench list methods shows what each can train",
         )
     trainer.check(untrained)
+    untrained.check_ready()
     images = data_of(untrained, tier, seed=seed, root=root)
     place = None if folder is None else Path(folder)
     if place is not None:

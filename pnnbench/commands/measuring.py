@@ -23,6 +23,7 @@ def evaluate(options: Any) -> int:
 
     keep_memory()
     workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    workload.check_ready()
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
     measured = {**record, "clean": result["clean"], "cells": result["cells"]}
