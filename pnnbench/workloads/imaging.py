@@ -246,10 +246,15 @@ class Generation(Workload):
         self.judge.load_state_dict(mine)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the discriminator's optimiser and the number of its steps."""
-        checkpoint["judge"] = {"optimizer": self._optimizer.state_dict(), "steps": self._steps}
+        """Adds the discriminator's optimiser, and where the latent vectors are."""
+        checkpoint["judge"] = {
+            "optimizer": self._optimizer.state_dict(),
+            "seed": self._latent_seed,
+            "steps": self._steps,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on with the discriminator's optimiser."""
+        """Goes on with the discriminator's optimiser and the latent vectors."""
         self._optimizer.load_state_dict(checkpoint["judge"]["optimizer"])
+        self._latent_seed = int(checkpoint["judge"]["seed"])
         self._steps = int(checkpoint["judge"]["steps"])

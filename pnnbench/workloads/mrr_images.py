@@ -137,5 +137,11 @@ class MRRDigitsGAN(GeneratorOnRings):
             test_images=80,
             validation_images=80,
         ),
-        "quick": Tier(epochs=60, batch_size=32, n_devices=10, validation_images=140),
+        "quick": Tier(
+            epochs=30,
+            batch_size=32,
+            n_devices=10,
+            sharpness_images=500,
+            validation_images=140,
+        ),
     }
