@@ -33,6 +33,7 @@ from pnnbench.workloads.amounts import Amount, check_amount
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
+from pnnbench.workloads.mrr_images import MRRDigitsGAN
 
 BUILT_IN = [
     *("bp", "bp-weights", "nat", "pruning", "sat"),
@@ -49,6 +50,7 @@ FEW: dict[str, dict[str, Any]] = {
 }
 DIGITS = [workload.name for workload in WORKLOADS]
 BUILT = {name: workload_class(name)() for name in DIGITS}
+GENERATOR = MRRDigitsGAN()
 PAIRS = [
     pytest.param(
         method,
@@ -73,6 +75,20 @@ def test_registered_methods_pass_every_check(name: str, workload: str) -> None:
     assert [r.message for r in results if not r.passed] == []
     assert [r.name for r in results] == names_for(method_class(name))
     assert all(r.message.endswith(".") for r in results)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(method, marks=[] if method == "evolution" else pytest.mark.slow)
+        for method in BUILT_IN
+        if method_class(method).supports(GENERATOR)
+    ],
+)
+def test_methods_pass_every_check_on_a_generator(name: str) -> None:
+    """Their loss is the score of a judge that is trained beside them."""
+    results = check_method(name, FEW.get(name), workload=GENERATOR.name)
+    assert [r.message for r in results if not r.passed] == []
 
 
 def test_the_built_in_methods_are_registered() -> None:

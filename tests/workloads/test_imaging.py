@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,7 +90,7 @@ def test_the_judge_takes_one_step_for_each_batch(name: str) -> None:
     assert steps == [1, 2, 3, 4, 5]
     assert all(same(a, b) for a, b in zip(left, seen, strict=True))
     states = [start, *seen]
-    assert not any(same(a, b) for a, b in zip(states, states[1:], strict=False))
+    assert not any(same(a, b) for a, b in itertools.pairwise(states))
     assert all(p.grad is None and not p.requires_grad for p in workload.judge.parameters())
     assert not workload.judge.training
 
