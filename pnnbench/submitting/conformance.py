@@ -20,13 +20,14 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
-from pnnbench.registry import method_parameters, registered, resolve, workload_class
+from pnnbench.registry import method_parameters, resolve, workload_class
 from pnnbench.seeds import FIRST_TRAINING_DEVICE
 from pnnbench.submitting import declaration  # noqa: F401 - registers its checks
 from pnnbench.submitting.trial import (
     BATCH_SIZE,
     CHECKS,
     EPOCHS,
+    IMAGE_WORKLOADS,
     SEED,
     WORKLOADS,
     CheckResult,
@@ -422,10 +423,9 @@ def check_method(
         method_parameters(cls, params)
     chosen = None if workload is None else workload_class(workload)
     if chosen is not None and not on_digits(chosen):
-        names = registered("workloads")
         raise UserError(
             f"{workload} is not a workload on the embedded digits",
-            allowed=", ".join(name for name in names if on_digits(workload_class(name))),
+            allowed=", ".join(w.name for w in (*WORKLOADS, *IMAGE_WORKLOADS)),
         )
     trial = Trial(cls, params or {}, chosen)
     return CHECKS.run(trial, "method", progress, kind=kind_of(cls))

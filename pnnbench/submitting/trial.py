@@ -29,6 +29,7 @@ from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mrr_images import MRRDigitsAutoencoder, MRRDigitsGAN, MRRDigitsResNet
 from pnnbench.workloads.mzi import MZIDigits
 
 #: The slice of the training images on which methods are checked.
@@ -106,6 +107,8 @@ WORKLOADS: tuple[type[Workload], ...] = (
     FreeSpaceDigits,
     DiffractiveDigits,
 )
+#: More workloads on the embedded digits.
+IMAGE_WORKLOADS: tuple[type[Workload], ...] = (MRRDigitsResNet, MRRDigitsAutoencoder, MRRDigitsGAN)
 
 
 def on_digits(workload: type[Workload]) -> bool:

@@ -13,26 +13,21 @@ from pnnbench.data.latents import Latents
 from pnnbench.errors import UserError
 from pnnbench.platforms.mrr import MRREnvironment, MRRLinear
 from pnnbench.submitting.checks import FaultError
-from pnnbench.submitting.trial import WORKLOADS
+from pnnbench.submitting.trial import IMAGE_WORKLOADS, WORKLOADS
 from pnnbench.submitting.workload_checks import WORKLOAD_CHECKS, WorkloadSubject, check_workload
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import Cell, device_axis
 from pnnbench.workloads.grid import test_devices as devices_of_tests
 from pnnbench.workloads.mrr import MRRDigits, mrr_layers
-from pnnbench.workloads.mrr_images import (
-    MRRDigitsAutoencoder,
-    MRRDigitsGAN,
-    MRRDigitsResNet,
-)
+from pnnbench.workloads.mrr_images import MRRDigitsGAN
 from pnnbench.workloads.networks import DigitsNet, PhysicalNetwork
 
 
 @pytest.mark.parametrize(
     "workload",
     [
-        *(pytest.param(cls, id=cls.name) for cls in (*WORKLOADS, MRRDigitsGAN)),
-        pytest.param(MRRDigitsAutoencoder, id="autoencoder", marks=pytest.mark.slow),
-        pytest.param(MRRDigitsResNet, id="resnet", marks=pytest.mark.slow),
+        *(pytest.param(cls, id=cls.name) for cls in WORKLOADS),
+        *(pytest.param(cls, id=cls.name, marks=pytest.mark.slow) for cls in IMAGE_WORKLOADS),
     ],
 )
 def test_workloads_on_the_digits_pass_every_check(workload: type[Workload]) -> None:

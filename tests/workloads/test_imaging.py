@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import pytest
 import torch
+import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 
+import pnnbench
 from pnnbench.data import Arrays, DataModule, DataSet, load
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
@@ -22,6 +24,7 @@ from pnnbench.methods.evolution import Evolution
 from pnnbench.methods.lbfgs import LBFGS
 from pnnbench.methods.sat import SAT
 from pnnbench.metrics.extractors import extractor
+from pnnbench.running.suites import load_suite
 from pnnbench.running.training import fit, quiet
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.mrr_images import MRRDigitsAutoencoder, MRRDigitsGAN
@@ -317,3 +320,25 @@ def test_missing_weights_are_told_before_work_starts(monkeypatch: pytest.MonkeyP
     for part in ("weights-inception-2015-12-05", "PNNBENCH_INCEPTION", "efficientnet-lite0"):
         assert part in words
     MRRDigitsGAN(0).check_ready()
+    with pytest.raises(UserError, match="are not there; looked in"):
+        pnnbench.train(Missing(0), tier="smoke")
+
+
+def test_a_suite_with_missing_weights_is_refused_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first job, which is of another workload; listing it asks for nothing."""
+    monkeypatch.delenv("PNNBENCH_INCEPTION", raising=False)
+    suite = {
+        "suite": "missing",
+        "protocol": "pnnbench-2",
+        "tier": "smoke",
+        "workloads": ["mrr-digits", f"{__name__}.Missing"],
+        "seeds": [0],
+        "methods": ["bp"],
+    }
+    (tmp_path / "missing.yaml").write_text(yaml.safe_dump(suite))
+    assert len(load_suite(tmp_path / "missing.yaml").jobs) == 2
+    with pytest.raises(UserError, match="are not there; looked in"):
+        pnnbench.run(tmp_path / "missing.yaml", tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("record.json"))
