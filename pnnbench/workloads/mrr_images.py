@@ -127,7 +127,8 @@ class MRRDigitsGAN(GeneratorOnRings):
     extractor: ClassVar[str] = "digits"
     width: ClassVar[int] = 8
     depth: ClassVar[int] = 2
-    judge_width: ClassVar[int] = 16
+    judge_width: ClassVar[int] = 32
+    judge_step: ClassVar[float] = 1e-3
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,

@@ -231,7 +231,7 @@ def test_whatever_decides_a_result_is_in_the_hash() -> None:
         described(width=4),
         described(depth=1),
         described(judge_width=8),
-        described(judge_step=1e-3),
+        described(judge_step=2e-3),
         described(data="latents:digits,8"),
     ]
     assert len({repr(one) for one in found}) == len(found)
