@@ -77,6 +77,7 @@ def evaluate(
     """
     given = _given(network)
     workload, seed = given.workload, given.seed
+    workload.check_ready()
     before = device_of(workload.network)
     place = before
     if accelerator is not None:

@@ -129,6 +129,7 @@ def train(
             next_step="pnnbench list methods shows what each can train",
         )
     trainer.check(untrained)
+    untrained.check_ready()
     images = data_of(untrained, tier, seed=seed, root=root)
     kept = None if folder is None else Path(folder)
     if kept is not None:

@@ -25,6 +25,7 @@ def evaluate(options: Any) -> int:
 
     keep_memory()
     workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    workload.check_ready()
     workload.to(choose(options.accelerator, gains=workload.gains_from_gpu))
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)

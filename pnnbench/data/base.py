@@ -87,6 +87,10 @@ class DataSet:
         """The class whose code decides the contents, for the digest of a job's sources."""
         return type(self)
 
+    def maker(self) -> type:
+        """The class that `pnnbench.data.resolve_data` makes the set of; here that of `source`."""
+        return self.source()
+
     def arrays(self, root: str | Path | None = None) -> Arrays:
         """What `read` gives, once for each data folder.
 

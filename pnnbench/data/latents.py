@@ -70,6 +70,10 @@ class Latents(DataSet):
         """The class of the images: what is drawn here is fixed by its seed."""
         return self._images().source()
 
+    def maker(self) -> type:
+        """This class: the argument is its own."""
+        return type(self)
+
     def fetch(self, root: str | Path | None = None) -> Path | None:
         """Downloads the images."""
         return self._images().fetch(root)

@@ -33,7 +33,7 @@ def resolve_data(given: Any, *, where: str = "") -> DataSet:
         where: Where it was given, for the message.
 
     Returns:
-        The data set. One class is one object in a process.
+        The data set. One class, with one argument, is one object in a process.
 
     Raises:
         UserError: If there is no such set, or it is something else.
@@ -86,7 +86,7 @@ def reference_of(data: DataSet) -> str:
     Returns:
         A registered name, such a name with its argument, or a class path.
     """
-    name = proper_name("data", data.source())
+    name = proper_name("data", data.maker())
     return f"{name}:{data.argument}" if data.argument else name
 
 
@@ -135,10 +135,12 @@ def _is_data_module(cls: type) -> bool:
 def _with_argument(cls: type[Any], name: str, argument: str) -> DataSet:
     if not getattr(cls, "takes", ""):
         raise UserError(f"the data set {name!r} takes no argument, and has {argument!r}")
-    return resolve_data(cls(argument))
+    if (cls, argument) not in _MADE:
+        _MADE[cls, argument] = resolve_data(cls(argument))
+    return _MADE[cls, argument]
 
 
-#: The one object of each class.
+#: The one object of each class, and of each class with an argument.
 _MADE: dict[Any, DataSet] = {}
 
 

@@ -21,6 +21,8 @@ SCALE_RANGE = (0.05, 20.0)
 _SCALES = 25
 #: Images whose loss is taken at once.
 _TOGETHER = 2_000
+#: A loss that has fallen by more than this when it overflows has no least value.
+_FALL = 1e6
 #: A network that explains less than this share of the loss of guessing is at guessing.
 GUESSING_SHARE = 0.01
 
@@ -185,6 +187,7 @@ def guessing_loss(loss: OutputLoss, steps: int = 100) -> float:
         The least finite loss that was met.
 
     Raises:
+        LeftOutError: If the loss falls without end, as a score does that a network gives.
         NotFiniteError: If none was finite.
     """
     mean = torch.stack([len(o) * o.mean(0) for o in loss.chunks]).sum(0) / loss.size
@@ -192,17 +195,19 @@ def guessing_loss(loss: OutputLoss, steps: int = 100) -> float:
     optimizer = torch.optim.LBFGS(
         [output], max_iter=steps, tolerance_grad=1e-6, line_search_fn="strong_wolfe"
     )
-    best = math.inf
+    first, best = None, math.inf
 
     def closure() -> float:
-        nonlocal best
+        nonlocal first, best
         optimizer.zero_grad()
         with torch.enable_grad():
             value = loss.mean(lambda outputs: output.expand_as(outputs))
             value.backward()
         met = float(value.detach())
         if math.isfinite(met):
-            best = min(best, met)
+            first, best = met if first is None else first, min(best, met)
+        elif first is not None and best < first - _FALL:
+            raise LeftOutError("the loss of one output for all images falls without end")
         return met
 
     optimizer.step(closure)

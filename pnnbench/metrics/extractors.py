@@ -252,9 +252,23 @@ EXTRACTORS: dict[str, type[Extractor]] = {
 }
 
 
+def extractor_class(name: str) -> type[Extractor]:
+    """Finds an extractor by its name, without its weights.
+
+    Args:
+        name: One of `EXTRACTORS`.
+
+    Raises:
+        UserError: If there is no such extractor.
+    """
+    if name not in EXTRACTORS:
+        raise unknown_name("feature extractor", name, EXTRACTORS)
+    return EXTRACTORS[name]
+
+
 @cache
 def extractor(name: str) -> Extractor:
-    """Builds an extractor, once in a process.
+    """Builds an extractor, once in a process; torch's global generator stays where it is.
 
     Args:
         name: One of `EXTRACTORS`.
@@ -265,6 +279,5 @@ def extractor(name: str) -> Extractor:
     Raises:
         UserError: If there is no such extractor, or its weights are missing or are other ones.
     """
-    if name not in EXTRACTORS:
-        raise unknown_name("feature extractor", name, EXTRACTORS)
-    return EXTRACTORS[name]()
+    with torch.random.fork_rng(devices=[]):
+        return extractor_class(name)()

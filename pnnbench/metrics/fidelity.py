@@ -134,9 +134,10 @@ def precision_recall(generated: Tensor, real: Tensor) -> tuple[float, float]:
     n = _checked(generated, real)
     if n < NEIGHBOUR + 1:
         raise UserError(f"{n} images a side", allowed=f"at least {NEIGHBOUR + 1}")
+    # In single precision differences of large features lose what decides.
     found = prc_features_to_metric(
-        generated[:n],
-        real[:n],
+        generated[:n].double(),
+        real[:n].double(),
         prc_neighborhood=NEIGHBOUR,
         prc_batch_size=2000,
         save_cpu_ram=True,

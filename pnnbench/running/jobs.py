@@ -261,6 +261,7 @@ def run_job(
     try:
         seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
+        workload.check_ready()
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
         if job.protocol == "published":  # the authors' schedules never fire

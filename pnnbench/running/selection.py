@@ -173,9 +173,12 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
         The suite without them, and one line for each pair that was left out.
 
     Raises:
-        UserError: If no job is left.
+        UserError: If no job is left, or a workload misses what it needs; see
+            `Workload.check_ready`.
     """
     workloads = {job.board[2]: job.make_workload() for job in _one_each(suite.jobs)}
+    for workload in workloads.values():
+        workload.check_ready()
     pairs = dict.fromkeys((job.method.name, job.method.label, job.board[2]) for job in suite.jobs)
     left_out = [
         (label, workload)

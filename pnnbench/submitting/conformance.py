@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import io
 import math
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,13 +21,13 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.nat import NAT
 from pnnbench.registry import method_parameters, resolve, workload_class
-from pnnbench.running.training import fit
 from pnnbench.seeds import FIRST_TRAINING_DEVICE
 from pnnbench.submitting import declaration  # noqa: F401 - registers its checks
 from pnnbench.submitting.trial import (
     BATCH_SIZE,
     CHECKS,
     EPOCHS,
+    IMAGE_WORKLOADS,
     SEED,
     WORKLOADS,
     CheckResult,
@@ -39,7 +37,8 @@ from pnnbench.submitting.trial import (
     differing,
     freeze_some,
     kind_of,
-    scramble,
+    on_digits,
+    resumed,
     state_of,
 )
 
@@ -225,34 +224,10 @@ def check_plainstate_of(trial: Trial) -> None:
         ) from error
 
 
-class _StoppedError(Exception):
-    pass
-
-
 @check("resumes", "plain-state", "reproducible")
 def check_resumes(trial: Trial) -> None:
     """An interrupted training goes on to the same bits."""
-
-    def stop(done: int, total: int, loss: float) -> None:
-        if done == total:
-            raise _StoppedError
-
-    with tempfile.TemporaryDirectory() as folder:
-        scramble(SEED)
-        try:
-            fit(
-                trial.workload(),
-                trial.method(),
-                trial.data(),
-                epochs=EPOCHS,
-                folder=Path(folder),
-                report=stop,
-            )
-        except _StoppedError:
-            scramble(SEED + 1)
-        resumed = trial.workload()
-        fit(resumed, trial.method(), trial.data(), epochs=EPOCHS, folder=Path(folder))
-    changed = differing(state_of(trial.run.workload), state_of(resumed))
+    changed = differing(state_of(trial.run.workload), state_of(resumed(trial)))
     if changed:
         raise FaultError(
             f"A resumed run differs from an uninterrupted one in {', '.join(changed)}; put what "
@@ -447,10 +422,10 @@ def check_method(
     if params:
         method_parameters(cls, params)
     chosen = None if workload is None else workload_class(workload)
-    if chosen is not None and chosen.data != "digits":
+    if chosen is not None and not on_digits(chosen):
         raise UserError(
             f"{workload} is not a workload on the embedded digits",
-            allowed=", ".join(w.name for w in WORKLOADS),
+            allowed=", ".join(w.name for w in (*WORKLOADS, *IMAGE_WORKLOADS)),
         )
     trial = Trial(cls, params or {}, chosen)
     return CHECKS.run(trial, "method", progress, kind=kind_of(cls))

@@ -1,4 +1,4 @@
-"""What the checks of training methods look at: a method trained on a small slice of the digits."""
+"""What the checks of training methods look at: a method trained on a small slice of the data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import dataclasses
 import functools
 import inspect
 import random
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
@@ -14,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pnnbench.data import DataModule, load
-from pnnbench.data.arrays import Arrays
+from pnnbench.data import DataModule, resolve_data
+from pnnbench.data.digits import Digits
 from pnnbench.methods.base import TrainingMethod
-from pnnbench.running.training import TrainingData, quiet
+from pnnbench.running.training import Report, TrainingData, fit, quiet
 from pnnbench.submitting.checks import CheckResult as CheckResult
 from pnnbench.submitting.checks import Checks
 from pnnbench.submitting.checks import FaultError as FaultError
@@ -26,9 +29,10 @@ from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mrr_images import MRRDigitsAutoencoder, MRRDigitsGAN, MRRDigitsResNet
 from pnnbench.workloads.mzi import MZIDigits
 
-#: The slice of the digits on which methods are checked.
+#: The slice of the training images on which methods are checked.
 IMAGES, BATCH_SIZE, EPOCHS, SEED = 64, 16, 2, 0
 
 
@@ -75,11 +79,6 @@ def differing(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
     return [k for k in {**a, **b} if k not in a or k not in b or not torch.equal(a[k], b[k])]
 
 
-@functools.cache
-def _digits() -> Arrays:
-    return load("digits")
-
-
 @dataclasses.dataclass
 class Trained:
     """A finished training run.
@@ -108,6 +107,13 @@ WORKLOADS: tuple[type[Workload], ...] = (
     FreeSpaceDigits,
     DiffractiveDigits,
 )
+#: More workloads on the embedded digits.
+IMAGE_WORKLOADS: tuple[type[Workload], ...] = (MRRDigitsResNet, MRRDigitsAutoencoder, MRRDigitsGAN)
+
+
+def on_digits(workload: type[Workload]) -> bool:
+    """Whether a workload is on the embedded digits, be they its inputs or its targets."""
+    return resolve_data(workload.data).source() is Digits
 
 
 def _first_supported(cls: type[Any]) -> type[Workload]:
@@ -125,7 +131,7 @@ class Trial:
     Args:
         cls: The class.
         params: Hyper-parameters that differ from the defaults.
-        workload: Workload on the embedded digits; None takes the first that the method supports.
+        workload: Workload; None takes the first on the digits that the method supports.
     """
 
     def __init__(
@@ -153,8 +159,9 @@ class Trial:
         return method
 
     def data(self) -> DataModule:
-        """Builds a fresh data module."""
-        return DataModule(_digits(), batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
+        """Builds a fresh data module on the workload's own data."""
+        data = self.workload_class.data
+        return DataModule(data, batch_size=BATCH_SIZE, seed=SEED, limit_train=IMAGES)
 
     def train(
         self,
@@ -203,6 +210,41 @@ class Trial:
     def run(self) -> Trained:
         """The run that most checks look at."""
         return self.train()
+
+
+class _StoppedError(Exception):
+    pass
+
+
+def resumed(trial: Trial) -> Workload:
+    """Trains a fresh workload, interrupts it after its last epoch but one, and goes on.
+
+    Args:
+        trial: What is trained.
+
+    Returns:
+        The workload of the run that went on.
+    """
+
+    def stop(done: int, total: int, loss: float) -> None:
+        if done == total:
+            raise _StoppedError
+
+    with tempfile.TemporaryDirectory() as folder:
+        parts: tuple[Report | None, ...] = (stop, None)
+        for seed, report in enumerate(parts, SEED):
+            scramble(seed)
+            workload = trial.workload()
+            with suppress(_StoppedError):
+                fit(
+                    workload,
+                    trial.method(),
+                    trial.data(),
+                    epochs=EPOCHS,
+                    folder=Path(folder),
+                    report=report,
+                )
+    return workload
 
 
 def freeze_some(workload: Workload) -> dict[str, Tensor]:

@@ -25,8 +25,8 @@ class Passes:
 
     Attributes:
         recorded: Those recorded for differentiation.
-        simulated: Those not recorded, and made neither on hardware nor by
-            `Workload.calibrate`, which every training ends with.
+        simulated: Those not recorded, and made neither on hardware nor by the workload itself:
+            `Workload.calibrate`, which every training ends with, and `Workload.prepared`.
     """
 
     recorded: int = 0
@@ -53,18 +53,26 @@ def counted_passes(workload: Workload) -> Iterator[Passes]:
             passes.simulated += 1
         return physical(network, h)
 
-    def calibrate(*args: Any, **kwargs: Any) -> None:
-        before = passes.simulated
-        calibrating(*args, **kwargs)
-        passes.simulated = before
+    def uncounted(name: str) -> None:
+        function = getattr(workload, name)
 
-    watched: Any = workload
-    calibrating, watched.calibrate = workload.calibrate, calibrate
+        def calling(*args: Any, **kwargs: Any) -> Any:
+            before = passes.simulated
+            found = function(*args, **kwargs)
+            passes.simulated = before
+            return found
+
+        setattr(workload, name, calling)
+
+    of_workload = ("calibrate", "prepared")
+    for name in of_workload:
+        uncounted(name)
     cls.physical = counting
     try:
         yield passes
     finally:
-        del watched.calibrate
+        for name in of_workload:
+            delattr(workload, name)
         if own:
             cls.physical = physical
         else:

@@ -13,12 +13,14 @@ from torch import Tensor
 from pnnbench.data import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import measure_grid
+from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.registry import workload_class
 from pnnbench.seeds import FIRST_TEST_DEVICE
 from pnnbench.submitting import platform_checks  # noqa: F401 - registers its checks
 from pnnbench.submitting.checks import Check, CheckResult, Checks, FaultError
-from pnnbench.submitting.subject import PLATFORM_CHECKS, Subject
+from pnnbench.submitting.subject import PLATFORM_CHECKS, Subject, scramble
+from pnnbench.submitting.trial import Trial, differing, resumed
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import part_of_grid
 
@@ -34,13 +36,16 @@ class WorkloadSubject(Subject):
 
     Attributes:
         batch: Inputs (B, ...) and targets (B, ...).
+        measured: As many as its metric needs.
         tier: Its smallest tier.
     """
 
     def __init__(self, cls: type[Workload]) -> None:
         self.cls = cls
-        data = DataModule(cls.data, batch_size=IMAGES, limit_train=64, limit_test=IMAGES)
-        self.batch: tuple[Tensor, Tensor] = data.test_tensors()
+        count = max(IMAGES, cls(0).least_images)
+        data = DataModule(cls.data, batch_size=IMAGES, limit_train=64, limit_test=count)
+        self.measured: tuple[Tensor, Tensor] = data.test_tensors()
+        self.batch = (self.measured[0][:IMAGES], self.measured[1][:IMAGES])
         self.tier = "smoke" if "smoke" in cls.tiers else next(iter(cls.tiers))
         super().__init__(lambda: cls(0).network, self.batch[0])
 
@@ -85,6 +90,90 @@ def check_loss(subject: WorkloadSubject) -> None:
         )
 
 
+@check("loss-of-outputs", "loss")
+def check_loss_of_outputs(subject: WorkloadSubject) -> None:
+    """Methods train what makes the outputs, and nothing that the loss looks at them with."""
+    workload = subject.cls(0).eval()
+    inside = {id(p) for p in workload.network.parameters()}
+    trained = {**workload.controls(), **workload.digital_parameters()}
+    outside = [name for name, p in trained.items() if id(p) not in inside]
+    if outside:
+        raise FaultError(
+            f"{outside[0]} is no parameter of the network, and every method would train it; keep "
+            "it out of controls() and digital_parameters()."
+        )
+    named = {name: p for name, p in trained.items() if p.requires_grad}
+    outputs = workload(subject.batch[0])
+    loss = workload.loss(outputs, subject.batch)
+
+    def reached(value: Tensor) -> set[str]:
+        found = torch.autograd.grad(
+            value, list(named.values()), allow_unused=True, retain_graph=True
+        )
+        return {name for name, g in zip(named, found, strict=True) if g is not None}
+
+    judging = sorted(reached(loss) - reached(outputs.sum()))
+    if judging:
+        raise FaultError(
+            f"{judging[0]} enters the loss and no output, and every method would train it to a "
+            "lower loss; keep it outside the network, with an optimiser of its own in prepared()."
+        )
+
+
+@check("kept", "loss", "same-start")
+def check_kept(subject: WorkloadSubject) -> None:
+    """What a record keeps gives the loss back."""
+    workload, other = subject.cls(0).eval(), subject.cls(1).eval()
+    outputs = workload(subject.batch[0]).detach()
+    other.load_tensors({name: value.clone() for name, value in workload.tensors().items()})
+    losses = [w.loss(outputs, subject.batch) for w in (workload, other)]
+    if not torch.equal(*losses):
+        raise FaultError(
+            f"The loss is {float(losses[0]):.6g}, and {float(losses[1]):.6g} with the tensors that "
+            "a record keeps; give all that the loss needs in tensors() and take it in "
+            "load_tensors()."
+        )
+
+
+@check("same-inputs", "forward")
+def check_same_inputs(subject: WorkloadSubject) -> None:
+    """Every evaluation meets the same inputs, and the same inputs give the same outputs."""
+    found = []
+    for seed in (1, 2):
+        scramble(seed)
+        found.append(subject.cls(0).data_set.read().fingerprint)
+    if found[0] != found[1]:
+        raise FaultError(
+            "The data set is another one each time it is read; draw what it draws from a seed of "
+            "its own."
+        )
+    workload = subject.cls(0).eval()
+    with torch.no_grad():
+        scramble(1)
+        first = workload(subject.batch[0])
+        scramble(2)
+        again = workload(subject.batch[0])
+    if not torch.equal(first, again):
+        raise FaultError(
+            "Two evaluations of one network differ; draw nothing in the network, and give latent "
+            "vectors as inputs (the data set latents:SET,NUMBER)."
+        )
+
+
+@check("resumes", "kept", "same-inputs")
+def check_resumes(subject: WorkloadSubject) -> None:
+    """An interrupted training goes on to the same bits, in all that a record keeps."""
+    trial = Trial(BP, {}, subject.cls)
+    whole = trial.train().workload.tensors()
+    interrupted = resumed(trial).tensors()
+    changed = differing(whole, interrupted)
+    if changed:
+        raise FaultError(
+            f"A resumed run differs from an uninterrupted one in {changed[0]}; put what the "
+            "workload remembers between steps into on_save_checkpoint() and on_load_checkpoint()."
+        )
+
+
 @check("grid", "device", "environment", "conditions", "read-out-noise")
 def check_grid(subject: WorkloadSubject) -> None:
     """The grid counts somewhere, meets test devices only, and every cell of it perturbs."""
@@ -99,7 +188,9 @@ def check_grid(subject: WorkloadSubject) -> None:
             "from pnnbench.workloads.grid.test_devices(count)."
         )
     chosen = part_of_grid(cells, levels=2, devices=1)
-    for cell, reading in zip(chosen, measure_grid(workload, *subject.batch, chosen), strict=True):
+    for cell, reading in zip(
+        chosen, measure_grid(workload, *subject.measured, chosen), strict=True
+    ):
         if isinstance(reading.error, RuntimeError):
             raise FaultError(
                 f"The cell {cell.axis} {cell.level:g} {cell.unit} cannot be measured "

@@ -83,6 +83,8 @@ class Workload(LightningSteps):
     augmentation: ClassVar[Augmentation | None] = None
     #: Tier name -> how much to run.
     tiers: ClassVar[Mapping[str, Tier]]
+    #: Fewest images of which its metric can be taken.
+    least_images: int = 1
     #: Severity of the device that methods train on in situ.
     training_severity: ClassVar[float]
     #: Unit of the severities.
@@ -160,6 +162,12 @@ class Workload(LightningSteps):
 
         Args:
             data_set: What was brought.
+        """
+
+    def check_ready(self) -> None:
+        """Raises a UserError if something that its metric needs is missing; here nothing is.
+
+        Asked before a suite, a search or a training begins.
         """
 
     @property

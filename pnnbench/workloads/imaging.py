@@ -8,13 +8,14 @@ from typing import Any, ClassVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
 from pnnbench.accelerator import optimizer_to, without_autocast
 from pnnbench.data import DataSet
 from pnnbench.data.guessing import error_of_mean, mean_item
 from pnnbench.data.latents import Latents
 from pnnbench.errors import UserError
-from pnnbench.metrics.extractors import EXTRACTORS, extractor
+from pnnbench.metrics.extractors import extractor, extractor_class
 from pnnbench.metrics.fidelity import frechet_unbiased
 from pnnbench.metrics.images import Generation as GenerationMetric
 from pnnbench.metrics.images import Reconstruction as ReconstructionMetric
@@ -91,17 +92,19 @@ class _FidName:
     """Attribute that is the name of the Fréchet distance with the workload's extractor."""
 
     def __get__(self, instance: Any, owner: type) -> str:
-        return generation_names(EXTRACTORS[cast(Any, owner).extractor].full_name())[0]
+        return generation_names(extractor_class(cast(Any, owner).extractor).full_name())[0]
 
 
 class Generation(Workload):
     """Images from latent vectors, told apart from real ones by a digital discriminator.
 
-    The training method trains the generator, whose loss is the discriminator's score; the
-    discriminator takes a step of its own before each of the method's, with an optimiser of its own.
-    Its loss is the hinge loss. Latent vectors of the training are drawn anew for each step, from
-    the seed of the workload and the number of the step; in calibration and evaluation they are
-    those of the data set.
+    The training method trains the generator, whose loss is the discriminator's score. Before a
+    batch goes to the method, the discriminator takes one step of its own, by the hinge loss and
+    with an optimiser of its own: one for each batch, however often the method evaluates its loss.
+    It compares real images with those of the digital model at the controls reached so far, also
+    where the method measures on hardware. Latent vectors of the training are drawn anew for each
+    batch, from the seed of the workload and the number of the step; in calibration and evaluation
+    they are those of the data set.
 
     ``chance`` is the distance of one image for all, the mean of the training images.
 
@@ -139,14 +142,51 @@ class Generation(Workload):
             )
         image_shape(self, data_set)
 
+    @property
+    def least_images(self) -> int:  # type: ignore[override]
+        """Twice what fills the covariance of the features, since half of the images must."""
+        return 2 * (extractor_class(self.extractor).size + 1)
+
+    def check_ready(self) -> None:
+        """Builds the feature extractor; raises a UserError if its weights are missing."""
+        extractor(self.extractor)
+
     def build_judge(self) -> Discriminator:
         """Builds the discriminator with fresh parameters from torch's global generator."""
         raise NotImplementedError
 
+    def describe(self, tier: str) -> dict[str, Any]:
+        """Adds what decides the discriminator's training, and the extractor.
+
+        Raises:
+            UserError: If the tier has less than `least_images` test or validation images.
+        """
+        amount, least = self.tier(tier), self.least_images
+        for name in ("test_images", "validation_images"):
+            count = getattr(amount, name)
+            if count and count < least:
+                raise UserError(
+                    f"{name} of the tier {tier!r} is {count}: too few for FID with the extractor "
+                    f"{self.extractor!r}",
+                    allowed=f"at least {least}",
+                    next_step="more images, or an extractor of fewer features",
+                )
+        judge = {
+            "network": type(self.judge).__qualname__,
+            "parameters": {name: list(p.shape) for name, p in self.judge.named_parameters()},
+            "step": self.judge_step,
+        }
+        found = extractor_class(self.extractor).full_name()
+        return {**super().describe(tier), "judge": judge, "extractor": found}
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Negative mean score of generated images (B, C, H, W)."""
+        """Negative mean score of generated images (B, C, H, W), in their precision."""
         # In evaluation, so that no pass moves what the judge remembers of its singular vectors.
-        return realism_loss(self.judge.eval()(outputs))
+        judge = self.judge.eval()
+        if outputs.dtype is torch.float64:
+            exact = {name: value.double() for name, value in judge.state_dict().items()}
+            return realism_loss(functional_call(judge, exact, (outputs,)))
+        return realism_loss(judge(outputs))
 
     def metric(self) -> Any:
         """FID for infinitely many images, KID, precision and recall against the real images."""
@@ -183,6 +223,8 @@ class Generation(Workload):
 
     def _judge(self, latents: Tensor, real: Tensor) -> None:
         """One step of the discriminator."""
+        if self.method is not None:
+            self.method.deploy(self)  # some train weights, and the controls follow when asked
         with torch.no_grad(), self.extra_pass():
             made = self.network(latents)
         judge = self.judge.train().requires_grad_(True)
@@ -208,10 +250,15 @@ class Generation(Workload):
         optimizer_to(self._optimizer, self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the discriminator's optimiser and the number of its steps."""
-        checkpoint["judge"] = {"optimizer": self._optimizer.state_dict(), "steps": self._steps}
+        """Adds the discriminator's optimiser, and where the latent vectors are."""
+        checkpoint["judge"] = {
+            "optimizer": self._optimizer.state_dict(),
+            "seed": self._latent_seed,
+            "steps": self._steps,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Goes on with the discriminator's optimiser."""
+        """Goes on with the discriminator's optimiser and the latent vectors."""
         self._optimizer.load_state_dict(checkpoint["judge"]["optimizer"])
+        self._latent_seed = int(checkpoint["judge"]["seed"])
         self._steps = int(checkpoint["judge"]["steps"])

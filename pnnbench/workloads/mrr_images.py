@@ -154,7 +154,8 @@ class MRRDigitsGAN(GeneratorOnRings):
     extractor: ClassVar[str] = "digits"
     width: ClassVar[int] = 8
     depth: ClassVar[int] = 2
-    judge_width: ClassVar[int] = 16
+    judge_width: ClassVar[int] = 32
+    judge_step: ClassVar[float] = 1e-3
     tiers: ClassVar[Mapping[str, Tier]] = {
         "smoke": Tier(
             epochs=1,
@@ -164,5 +165,11 @@ class MRRDigitsGAN(GeneratorOnRings):
             test_images=80,
             validation_images=80,
         ),
-        "quick": Tier(epochs=60, batch_size=32, n_devices=10, validation_images=140),
+        "quick": Tier(
+            epochs=30,
+            batch_size=32,
+            n_devices=10,
+            sharpness_images=500,
+            validation_images=140,
+        ),
     }

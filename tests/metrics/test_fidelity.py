@@ -135,6 +135,20 @@ def test_precision_and_recall_tell_what_is_missing() -> None:
     assert precision_recall(normal(100, 4, 12) + 500.0, one) == (0.0, 0.0)
 
 
+@pytest.mark.parametrize("offset", [0.0, 100.0])
+def test_precision_and_recall_are_their_definition(offset: float) -> None:
+    """From all distances, also where features are large against their differences."""
+    a, b = (0.01 * normal(120, 8, s) + offset for s in (14, 15))
+
+    def inside(x: Tensor, y: Tensor) -> float:
+        apart = (x.double()[:, None] - y.double()).norm(dim=2)
+        radius = (y.double()[:, None] - y.double()).norm(dim=2).sort(dim=1).values[:, 3]
+        return float((apart <= radius).any(1).double().mean())
+
+    assert precision_recall(a, b) == pytest.approx((inside(a, b), inside(b, a)), abs=1e-6)
+    assert 0.05 < inside(a, b) < 0.95
+
+
 def test_more_noise_is_farther(digits: Tensor) -> None:
     data = load("digits")
     images = torch.cat([data.train_inputs, data.test_inputs]).float() / 255.0

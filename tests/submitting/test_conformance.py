@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pnnbench.data import load
+from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
@@ -29,10 +29,12 @@ from pnnbench.submitting.conformance import (
     check_method,
 )
 from pnnbench.submitting.trial import WORKLOADS, kind_of
+from pnnbench.submitting.watched import counted_passes
 from pnnbench.workloads.amounts import Amount, check_amount
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
+from pnnbench.workloads.mrr_images import MRRDigitsGAN
 
 BUILT_IN = [
     *("bp", "bp-weights", "nat", "pruning", "sat"),
@@ -49,6 +51,7 @@ FEW: dict[str, dict[str, Any]] = {
 }
 DIGITS = [workload.name for workload in WORKLOADS]
 BUILT = {name: workload_class(name)() for name in DIGITS}
+GENERATOR = MRRDigitsGAN()
 PAIRS = [
     pytest.param(
         method,
@@ -73,6 +76,25 @@ def test_registered_methods_pass_every_check(name: str, workload: str) -> None:
     assert [r.message for r in results if not r.passed] == []
     assert [r.name for r in results] == names_for(method_class(name))
     assert all(r.message.endswith(".") for r in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [m for m in BUILT_IN if method_class(m).supports(GENERATOR)])
+def test_methods_pass_every_check_on_a_generator(name: str) -> None:
+    """Their loss is the score of a judge that is trained beside them."""
+    results = check_method(name, FEW.get(name), workload=GENERATOR.name)
+    assert [r.message for r in results if not r.passed] == []
+
+
+def test_a_step_of_the_workload_itself_is_no_pass_of_the_method() -> None:
+    workload = MRRDigitsGAN().train()
+    data = DataModule(MRRDigitsGAN.data, batch_size=8, limit_train=8)
+    with counted_passes(workload) as passes:
+        workload.prepared(data.train_tensors())
+        assert (passes.recorded, passes.simulated) == (0, 0)
+        with torch.no_grad():
+            workload(data.train_tensors()[0])
+        assert (passes.recorded, passes.simulated) == (0, 1)
 
 
 def test_the_built_in_methods_are_registered() -> None:
