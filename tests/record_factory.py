@@ -352,8 +352,8 @@ IMAGE_METHODS = {
     "BP, equal gradients": ("bp", 0.9),
     "BP on weights": ("bp-weights", 1.2),
     "NAT": ("nat", 0.4),
-    "SAT": ("sat", 0.1),
-    "SAT, adaptive": ("sat", 0.12),
+    "SAT": ("sat", 0.02),
+    "SAT, adaptive": ("sat", 0.03),
     "Optical pruning": ("pruning", 0.8),
 }
 
@@ -363,8 +363,8 @@ def make_image_record(
 ) -> dict[str, Any]:
     """One finished job on images: 3 severities and 11 temperatures on 6 devices.
 
-    Where nothing is off the error is a quarter of the chance level; it grows to that level, and a
-    little beyond.
+    Where nothing is off the error is a twentieth of the chance level; it grows to that level, and
+    a little beyond.
     """
     name, pace = IMAGE_METHODS[label]
     metric, chance, also, workload = IMAGES[suite]
@@ -390,7 +390,7 @@ def make_image_record(
             return 0.85 - 0.75 * min(off, 1.0), {}
         share = 1.0 - 0.9 * min(off, 1.0)
         figures = (25.0 - 12.0 * off, share) if len(also) == 2 else (off, share, 0.8 * share)
-        return chance * (0.25 + 0.75 * off), dict(zip(also, figures, strict=True))
+        return chance * (0.05 + 0.95 * off), dict(zip(also, figures, strict=True))
 
     record["clean"], beside = measured(0.0)
     if also:

@@ -15,6 +15,7 @@ import numpy as np
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
+from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import Grid, Record, group_of
 from pnnbench.leaderboard.score import device_scores
 
@@ -85,6 +86,35 @@ def columns(record: Record, grid: Grid, deployment: str = FROZEN) -> Columns:
         at = rows[group_of(cell)], slice(None) if device is None else places[device]
         for name, value in values.items():
             made.setdefault(name, np.full(size, math.nan))[at] = value
+    return made
+
+
+def as_metric(record: Record, name: str) -> Record:
+    """A record whose metric is one of the figures beside it; guessing has no level there.
+
+    Args:
+        record: A finished record; it stays as it is.
+        name: Name of the figure.
+
+    Returns:
+        The record with that figure in the place of the metric, None where it has no value.
+    """
+
+    def seen(part: Mapping[str, Any], key: str = "value") -> dict[str, Any]:
+        return {**part, key: part.get("also", {}).get(name)}
+
+    made = {
+        **seen(record, "clean"),
+        "metric": {"name": name, "higher_is_better": bool(parsed(name).higher_is_better)},
+        "cells": [seen(cell) for cell in record["cells"]],
+    }
+    if "training_device" in record:
+        made["training_device"] = seen(record["training_device"])
+    if "deployments" in record:
+        made["deployments"] = [
+            {**step, "values": [one.get(name) for one in step.get("also", [])]}
+            for step in record["deployments"]
+        ]
     return made
 
 
