@@ -21,7 +21,13 @@ _BOARD = ("suite", "protocol", "workload", "tier")
 
 
 def write_board(
-    tables: Sequence[Table], folder: Path, wandb: str | None, mirror_folder: Path
+    tables: Sequence[Table],
+    folder: Path,
+    wandb: str | None,
+    mirror_folder: Path,
+    *,
+    runs: Sequence[Path] = (),
+    root: str | None = None,
 ) -> Path:
     """Draws a board, writes its page and mirrors it to Weights & Biases.
 
@@ -30,6 +36,8 @@ def write_board(
         folder: Where page and pictures go.
         wandb: Mode of the mirror; None as the environment says.
         mirror_folder: Where the mirror keeps its files.
+        runs: Folders of runs whose trained networks are shown; none for records alone.
+        root: Data folder; None for the default place.
 
     Returns:
         The page.
@@ -38,6 +46,10 @@ def write_board(
     from pnnbench.report.page import write_page
 
     drawn = draw_suite(tables, folder / "pictures")
+    if runs:
+        from pnnbench.commands.galleries import galleries
+
+        drawn |= galleries(tables, runs, folder / "pictures", root)
     page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
     if wandb != "disabled":
         from pnnbench.report.mirror import log_leaderboard
@@ -136,7 +148,7 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     if index:
         claims = read_claims(sources).get(names[0], ())
         write_index(folder, names[0], index, claims=claims)
-    page = write_board(tables, folder, wandb, Path("runs") / "leaderboard")
+    page = write_board(tables, folder, wandb, Path("runs") / "leaderboard", runs=sources)
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")
     temporary.write_text(render(tables, "markdown"), encoding="utf-8")

@@ -108,7 +108,8 @@ def run(options: Any) -> int:
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])
-    page = write_board(tables, folder, options.wandb, folder)
+    shown_runs = [folder] if options.pictures else []
+    page = write_board(tables, folder, options.wandb, folder, runs=shown_runs, root=options.data)
     from pnnbench.report.render import render
 
     pages, shown = [page], list(tables)

@@ -118,6 +118,32 @@ def as_metric(record: Record, name: str) -> Record:
     return made
 
 
+def figures_at(
+    record: Record, place: tuple[str, float, float, int | None], deployment: str = FROZEN
+) -> dict[str, float]:
+    """The metric and the figures beside it in one cell of a record.
+
+    Args:
+        record: A finished record.
+        place: Axis, level, severity and device of the cell.
+        deployment: Which values.
+
+    Returns:
+        Name to value, the metric first; empty where the record has no such cell or no value in it.
+    """
+    keys = ("axis", "level", "severity", "device_seed")
+    found = [i for i, cell in enumerate(record["cells"]) if tuple(cell[k] for k in keys) == place]
+    if len(found) != 1:
+        return {}
+    cell = record["cells"][found[0]]
+    value, also = cell["value"], cell.get("also", {})
+    if deployment != FROZEN:
+        step = deployment_of(record, deployment)
+        value = step["values"][found[0]]
+        also = step["also"][found[0]] if "also" in step else {}
+    return {} if value is None else {record["metric"]["name"]: value, **also}
+
+
 def figures_beside(
     members: Sequence[Record], grids: Sequence[Grid], found: Sequence[Columns]
 ) -> dict[str, Beside]:

@@ -6,7 +6,7 @@ The functions that make a figure are to be called inside ``style.styled()``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,7 +62,7 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
             words += [table.key["protocol"]] if several and not table.ranked else []
             words += [table.key["deployment"]] if len(table.deployments) > 1 else []
             if words:
-                prefix = _free("-".join(words), drawn)
+                prefix = free_prefix("-".join(words), drawn)
             figures: dict[str, Figure | None] = {
                 "degradation": degradation(table),
                 **{f"degradation-{slug}": degradation(table, n) for n, slug in _slugs(table)},
@@ -91,8 +91,16 @@ def _plain(words: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)
 
 
-def _free(words: str, drawn: dict[str, Path]) -> str:
-    """A prefix that no picture has yet: tables may differ in nothing but their data."""
+def free_prefix(words: str, drawn: Mapping[str, Path]) -> str:
+    """A prefix that no picture has yet: tables may differ in nothing but their data.
+
+    Args:
+        words: What it says.
+        drawn: Names of the pictures there are.
+
+    Returns:
+        The words as a file may be named, with a number where the name is taken.
+    """
     start = _plain(words)
     prefix, number = f"{start}-", 2
     while any(name.startswith(prefix) for name in drawn):
