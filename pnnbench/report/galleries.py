@@ -213,7 +213,7 @@ class _Gallery:
                 if (n == name) == metric and (metric or parsed(n).kind in _BESIDE)
             }
             words = {name: metric_head(name)} if metric else heads(list(chosen))
-            texts.append(", ".join(f"{words[n]} {_short(v)}" for n, v in chosen.items()))
+            texts.append("\n".join(f"{words[n]} {_short(v)}" for n, v in chosen.items()))
         return texts
 
 

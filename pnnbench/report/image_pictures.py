@@ -5,6 +5,7 @@ The functions that make a figure are to be called inside ``style.styled()``.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COUNT = 5
+COUNT = 4
 """Images of a row at each level."""
-_TILE = 0.36
+_TILE = 0.37
 #: Room in inches for the labels of the rows, and below each row for its figures.
-_LABEL, _BELOW = 1.15, 0.2
+_LABEL, _BELOW = 0.9, 0.22
+#: Letters in a line of a label.
+_LETTERS = 11
 #: Least pixels of an image in a picture: a browser smooths what it enlarges.
 _PIXELS = 96
 #: Side of a panel of features in inches.
-_PANEL = 1.85
+_PANEL = 1.62
 
 
 def images_in_rows(
@@ -65,7 +68,7 @@ def images_in_rows(
     for line, (label, parts) in zip(axes[1:], made.items(), strict=True):
         for ax, part, text in zip(line, parts, below[label], strict=True):
             _tiles(ax, part[:count])
-            ax.set_xlabel(text, fontsize=7, color=style.QUIET, labelpad=2.0)
+            ax.set_xlabel(text, fontsize=8, color=style.QUIET, labelpad=2.0)
     for ax, label in zip(axes[:, 0], (first, *made), strict=True):
         _name(ax, label)
     what = [*facts, device_text(cells[0]), "values clipped to 0 to 1"]
@@ -74,8 +77,13 @@ def images_in_rows(
 
 
 def _name(ax: Axes, label: str) -> None:
-    words = style.plain(label).replace(", ", ",\n")
-    ax.set_ylabel(words, rotation=0, ha="right", va="center", multialignment="right", fontsize=8.5)
+    ax.set_ylabel(
+        _lines(label), rotation=0, ha="right", va="center", multialignment="right", fontsize=8.5
+    )
+
+
+def _lines(label: str) -> str:
+    return style.plain("\n".join(textwrap.wrap(label, _LETTERS)))
 
 
 def _tiles(ax: Axes, images: Tensor) -> None:
@@ -116,7 +124,7 @@ def features_in_panels(
     from matplotlib.lines import Line2D
 
     looks = style.method_styles(made)
-    figure = style.new_figure(0.8 + _PANEL * len(cells), 1.45 + (_PANEL + 0.32) * len(made))
+    figure = style.new_figure(0.6 + _PANEL * len(cells), 1.6 + (_PANEL + 0.4) * len(made))
     axes = figure.subplots(len(made), len(cells), squeeze=False, sharex=True, sharey=True)
     dots: dict[str, Any] = {"ls": "", "marker": "o", "mew": 0.0}
     ground: dict[str, Any] = {**dots, "color": "#C9C9C9", "ms": 3.2}
@@ -125,13 +133,13 @@ def features_in_panels(
         for ax, part, text in zip(line, parts, above[label], strict=True):
             ax.plot(*real.T.tolist(), **ground, zorder=1)
             ax.plot(*part.T.tolist(), color=color, ms=2.4, alpha=0.75, zorder=2, **dots)
-            ax.set_title(text, fontsize=7, color=style.QUIET, loc="center", pad=3.0)
+            ax.set_title(text, fontsize=8, color=style.QUIET, loc="center", pad=3.0)
             ax.set_xticks([])
             ax.set_yticks([])
             ax.spines[:].set_visible(True)
             ax.spines[:].set_color(style.GRID)
             ax.set_box_aspect(1.0)
-        line[0].set_ylabel(style.plain(label).replace(", ", ",\n"), fontsize=8.5)
+        line[0].set_ylabel(style.plain(label), fontsize=8.5)
     for ax, cell in zip(axes[-1], cells, strict=True):
         ax.set_xlabel(level_text(cell), fontsize=8.5)
     handles = [
