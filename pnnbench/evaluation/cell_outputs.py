@@ -109,8 +109,10 @@ def swept_cells(cells: Sequence[Cell], deployment: Deployment) -> tuple[Cell, ..
         if (c.axis, c.severity, c.device_seed) == (one.axis, one.severity, one.device_seed)
     ]
     nominal = dataclasses.replace(one, level=one.nominal, environment=type(one.environment)())
-    ends = {c.level: c for c in (min(mine, key=_level), max(mine, key=_level))}
-    return tuple(sorted({**ends, nominal.level: nominal}.values(), key=_level))
+    lowest, highest = min(mine, key=_level), max(mine, key=_level)
+    below = [lowest] if lowest.level < nominal.level else []
+    above = [highest] if highest.level > nominal.level else []
+    return (*below, nominal, *above)
 
 
 def shifted_cell(cells: Sequence[Cell]) -> Cell:
