@@ -331,7 +331,7 @@ def make_later_suite(
 
 
 #: What the image suites measure: metric, chance level, figures beside it, workload.
-IMAGES: dict[str, tuple[str, float, tuple[str, ...], str]] = {
+IMAGE_SUITES: dict[str, tuple[str, float, tuple[str, ...], str]] = {
     "cifar10_reconstruct": ("mse", 0.06, ("psnr_db", "ssim"), "mrr-cifar10-autoencoder"),
     "cifar10_generate": (
         "fid-efficientnet-lite0-320-64px-57934424",
@@ -367,7 +367,7 @@ def make_image_record(
     a little beyond.
     """
     name, pace = IMAGE_METHODS[label]
-    metric, chance, also, workload = IMAGES[suite]
+    metric, chance, also, workload = IMAGE_SUITES[suite]
     rng = np.random.default_rng([seed, list(IMAGE_METHODS).index(label), len(suite)])
     record = make_record("BP", seed, suite=suite, sealed=False)
     params = {"adaptive": True} if label == "SAT, adaptive" else {}
@@ -387,7 +387,7 @@ def make_image_record(
         """The metric and what stands beside it, where 1 is as far off as can be."""
         off = min(1.0, off) * float(np.exp(rng.normal(0, 0.02)))
         if higher:
-            return 0.85 - 0.75 * min(off, 1.0), {}
+            return round(2000 * (0.85 - 0.75 * min(off, 1.0))) / 2000, {}
         share = 1.0 - 0.9 * min(off, 1.0)
         figures = (25.0 - 12.0 * off, share) if len(also) == 2 else (off, share, 0.8 * share)
         return chance * (0.05 + 0.95 * off), dict(zip(also, figures, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .record_factory import IMAGES, make_image_suite, write_job
+from .record_factory import IMAGE_SUITES, make_image_suite, write_job
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "beside_figure_3.py"
 LABELS = ("BP", "SAT")
@@ -44,7 +44,7 @@ def board(folder: Path, suite: str, fingerprint: str | None = None) -> None:
 def test_without_boards_nothing_is_measured(script, tmp_path, monkeypatch) -> None:
     text, plain = run(script, tmp_path, tmp_path / "out", monkeypatch)
     assert text.count("not measured yet") == 3
-    for suite in IMAGES:
+    for suite in IMAGE_SUITES:
         assert f"pnnbench run {suite}" in text
     assert [part["measured"] for part in plain.values()] == [None] * 3
     assert not (tmp_path / "out" / "figure_3.svg").exists()

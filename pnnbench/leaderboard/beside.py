@@ -77,15 +77,16 @@ def columns(record: Record, grid: Grid, deployment: str = FROZEN) -> Columns:
             f"{len(cells)}, deployment {deployment!r}",
             next_step="evaluate the job again",
         )
-    size = (len(grid.groups), len(grid.devices))
+    names = dict.fromkeys(record.get("also", {})) | {n: None for one in also for n in one}
     rows = {group: i for i, group in enumerate(grid.groups)}
-    places = {device: j for j, device in enumerate(grid.devices)}
-    made: Columns = {name: np.full(size, math.nan) for name in record.get("also", {})}
-    for cell, values in zip(cells, also, strict=True):
-        device = cell["device_seed"]
-        at = rows[group_of(cell)], slice(None) if device is None else places[device]
-        for name, value in values.items():
-            made.setdefault(name, np.full(size, math.nan))[at] = value
+    places: dict[int | None, int | slice] = {d: j for j, d in enumerate(grid.devices)}
+    places.setdefault(None, slice(None))
+    at = [(rows[group_of(cell)], places[cell["device_seed"]]) for cell in cells]
+    made: Columns = {}
+    for name in names:
+        made[name] = np.full((len(grid.groups), len(grid.devices)), math.nan)
+        for place, values in zip(at, also, strict=True):
+            made[name][place] = values.get(name, math.nan)
     return made
 
 

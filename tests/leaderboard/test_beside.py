@@ -13,9 +13,15 @@ from pnnbench.leaderboard.grid import read_grid
 from pnnbench.leaderboard.ranking import build
 from pnnbench.records.store import seal
 
-from ..record_factory import IMAGE_DEVICES, IMAGES, make_image_record, make_image_suite, make_suite
+from ..record_factory import (
+    IMAGE_DEVICES,
+    IMAGE_SUITES,
+    make_image_record,
+    make_image_suite,
+    make_suite,
+)
 
-PSNR, SSIM = IMAGES["cifar10_reconstruct"][2]
+PSNR, SSIM = IMAGE_SUITES["cifar10_reconstruct"][2]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +89,7 @@ def test_no_figure_beside_moves_a_rank() -> None:
         assert row.robust == other.robust
         assert row.also
         assert not other.also
-    assert with_them.also == IMAGES["cifar10_generate"][2]
+    assert with_them.also == IMAGE_SUITES["cifar10_generate"][2]
     assert without.also == ()
 
 

@@ -23,7 +23,7 @@ from pnnbench.records.store import seal
 from pnnbench.report.claims_text import render_table
 from pnnbench.report.claims_view import views
 
-from ..record_factory import IMAGES, make_image_record, make_image_suite
+from ..record_factory import IMAGE_SUITES, make_image_record, make_image_suite
 
 NOTHING = Found({}, {})
 SUITES = ("cifar10_classify", "cifar10_reconstruct", "cifar10_generate")
@@ -225,4 +225,4 @@ def test_words_name_the_metric_and_its_unit() -> None:
 def test_every_kind_of_figure_of_the_images_is_a_claims_metric() -> None:
     kinds = {test.metric for claim in CLAIMS.claims for test in claim.tests}
     assert {"mse", "fid", "precision", "recall"} <= kinds
-    assert all(IMAGES[suite][0].startswith(("mse", "fid", "accuracy")) for suite in SUITES)
+    assert all(IMAGE_SUITES[suite][0].startswith(("mse", "fid", "accuracy")) for suite in SUITES)

@@ -13,9 +13,9 @@ from pnnbench.report.blocks import lay_out
 from pnnbench.report.page import render_html
 from pnnbench.report.render import render
 
-from ..record_factory import IMAGES, make_image_record, make_image_suite, make_suite
+from ..record_factory import IMAGE_SUITES, make_image_record, make_image_suite, make_suite
 
-FID, _, BESIDE, _ = IMAGES["cifar10_generate"]
+FID, _, BESIDE, _ = IMAGE_SUITES["cifar10_generate"]
 
 
 @pytest.fixture(scope="module")
