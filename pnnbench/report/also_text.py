@@ -91,6 +91,8 @@ def figure_texts(table: Table) -> list[str]:
         for other, head in also_heads(table).items()
         if other in row.also and len(row.also[other].seeds) < len(row.seeds)
     ]
+    if table.also and any(row.failed for row in table.rows):
+        lines.append("figures beside the metric are over the seeds that finished")
     return lines
 
 
