@@ -186,13 +186,14 @@ def originals(workload: Workload, inputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         LeftOutError: If its outputs are no images, or are held against none.
     """
-    held = inputs if "inputs" in needs_of(workload.metric()) else targets
-    name = type(workload).__name__
     with torch.no_grad(), deployed(workload):
         made = workload(inputs[:1])
-    if made.dim() != 4 or made.shape[1] not in _CHANNELS or held.shape[1:] != made.shape[1:]:
-        raise LeftOutError(f"the outputs of {name} are no images like those it is scored by")
-    return held
+    if made.dim() == 4 and made.shape[1] in _CHANNELS:
+        held = inputs if "inputs" in needs_of(workload.metric()) else targets
+        if held.shape[1:] == made.shape[1:]:
+            return held
+    name = type(workload).__name__
+    raise LeftOutError(f"the outputs of {name} are no images like those it is scored by")
 
 
 def feature_network(workload: Workload) -> Callable[[Tensor], Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,10 +143,13 @@ class _Gallery:
         self.first = trained[0]
         self.job = self.first.record["job"]
         self.deployment = headline_of(self.first.record)
+        self.calibration = calibration_inputs(self.first.workload, train, self.deployment)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The cells that are shown."""
         workload = self.first.workload
-        cells = workload.cells(self.job["tier"])
-        self.cells = swept_cells(cells, workload.headline)
-        self.calibration = calibration_inputs(workload, train, self.deployment)
+        return swept_cells(workload.cells(self.job["tier"]), workload.headline)
 
     @property
     def facts(self) -> list[str]:
@@ -186,8 +190,8 @@ class _Gallery:
 
     def features(self) -> Figure:
         """Places of the features of generated among those of real images."""
-        network = feature_network(self.first.workload)
         held = originals(self.first.workload, *self.test)
+        network = feature_network(self.first.workload)
         real = network(held[:REAL_POINTS])
         made = {
             one.label: [network(part) for part in self.outputs(one, POINTS)] for one in self.trained

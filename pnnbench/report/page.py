@@ -319,7 +319,7 @@ def _view(table: Table) -> dict[str, Any]:
     return {
         "key": table.key,
         "metric": fmt.metric_head(table.key["metric"]),
-        "lower": not table.rows[0].metric["higher_is_better"],
+        "lower": any(not row.metric["higher_is_better"] for row in table.rows),
         "also": list(also_text.also_heads(table).items()),
         "also_title": also_text.also_title(table),
         "figures": [_sentence(line) for line in also_text.figure_texts(table)],
