@@ -336,3 +336,98 @@ def make_later_suite(
 ) -> list[dict[str, Any]]:
     """All jobs of a suite of the second revision."""
     return [make_later_record(label, seed, **options) for label in methods for seed in seeds]
+
+
+#: What the image suites measure: metric, chance level, figures beside it, workload.
+IMAGE_SUITES: dict[str, tuple[str, float, tuple[str, ...], str]] = {
+    "cifar10_reconstruct": ("mse", 0.06, ("psnr_db", "ssim"), "mrr-cifar10-autoencoder"),
+    "cifar10_generate": (
+        "fid-efficientnet-lite0-320-64px-57934424",
+        400.0,
+        (
+            "kid-efficientnet-lite0-320-64px-57934424",
+            "precision-efficientnet-lite0-320-64px-57934424-n2000",
+            "recall-efficientnet-lite0-320-64px-57934424-n2000",
+        ),
+        "mrr-cifar10-gan",
+    ),
+    "cifar10_classify": ("accuracy", 0.1, (), "mrr-cifar10"),
+}
+IMAGE_DEVICES = tuple(range(1_000_000, 1_000_006))
+#: Label to name and to how fast the figures go off with the temperature.
+IMAGE_METHODS = {
+    "BP": ("bp", 1.0),
+    "BP, equal gradients": ("bp", 0.9),
+    "BP on weights": ("bp-weights", 1.2),
+    "NAT": ("nat", 0.4),
+    "SAT": ("sat", 0.02),
+    "SAT, adaptive": ("sat", 0.03),
+    "Optical pruning": ("pruning", 0.8),
+}
+
+
+def make_image_record(
+    label: str = "SAT", seed: int = 0, *, suite: str = "cifar10_generate", sealed: bool = True
+) -> dict[str, Any]:
+    """One finished job on images: 3 severities and 11 temperatures on 6 devices.
+
+    Where nothing is off the error is a twentieth of the chance level; it grows to that level, and
+    a little beyond.
+    """
+    name, pace = IMAGE_METHODS[label]
+    metric, chance, also, workload = IMAGE_SUITES[suite]
+    rng = np.random.default_rng([seed, list(IMAGE_METHODS).index(label), len(suite)])
+    record = make_record("BP", seed, suite=suite, sealed=False)
+    params = {"adaptive": True} if label == "SAT, adaptive" else {}
+    record["job"] |= {
+        "workload": workload,
+        "method": {"name": name, "label": label, "params": params},
+        "epochs_factor": 2.0 if label == "BP, equal gradients" else 1.0,
+        "revision": 3,
+    }
+    record["job"]["seeds"]["test_devices"] = list(IMAGE_DEVICES)
+    record["job"]["hash"] = job_hash(record["job"])
+    record["data"] = {**record["data"], "name": "cifar10", "n_test": 2000}
+    higher = metric == "accuracy"
+    record["metric"] = {"name": metric, "higher_is_better": higher, "chance": chance}
+
+    def measured(off: float) -> tuple[float, dict[str, float]]:
+        """The metric and what stands beside it, where 1 is as far off as can be."""
+        off = min(1.0, off) * float(np.exp(rng.normal(0, 0.02)))
+        if higher:
+            return round(2000 * (0.85 - 0.75 * min(off, 1.0))) / 2000, {}
+        share = 1.0 - 0.9 * min(off, 1.0)
+        figures = (25.0 - 12.0 * off, share) if len(also) == 2 else (off, share, 0.8 * share)
+        return chance * (0.05 + 0.95 * off), dict(zip(also, figures, strict=True))
+
+    record["clean"], beside = measured(0.0)
+    if also:
+        record["also"] = beside
+    record["cells"] = []
+    places = [("device", s, "x fabrication spread", s, 22.0) for s in (0.5, 1.0, 1.5)]
+    steps = [round(-0.25 + 0.05 * i, 2) for i in range(11)]
+    places += [("temperature_fine", t, "degC", 0.5, 22.0 + t) for t in steps]
+    for axis, level, unit, severity, degc in places:
+        for device in IMAGE_DEVICES:
+            scale = 3.0 if axis == "device" else 0.25
+            value, beside = measured(pace * abs(level) / scale + 0.02)
+            cell = {
+                "axis": axis,
+                "level": level,
+                "unit": unit,
+                "severity": severity,
+                "environment": {"temperature_degc": degc},
+                "device_seed": device,
+                "value": value,
+                "counts": level != 0.0,
+            }
+            record["cells"].append({**cell, "also": beside} if also else cell)
+    del record["extra"]
+    return seal(record) if sealed else record
+
+
+def make_image_suite(
+    methods: Sequence[str] = tuple(IMAGE_METHODS), seeds: Sequence[int] = (0, 1, 2), **options: Any
+) -> list[dict[str, Any]]:
+    """All jobs of a suite on images."""
+    return [make_image_record(label, seed, **options) for label in methods for seed in seeds]

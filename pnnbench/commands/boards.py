@@ -27,6 +27,9 @@ def write_board(
     wandb: str = "disabled",
     mirror_folder: Path | None = None,
     sources: Sequence[Path] = (),
+    *,
+    runs: Sequence[Path] = (),
+    root: str | None = None,
 ) -> Path:
     """Draws a board, writes its page and mirrors it to Weights & Biases.
 
@@ -36,6 +39,8 @@ def write_board(
         wandb: Mode of the mirror, as `mirror_mode` gives it.
         mirror_folder: Where the mirror keeps its files; the board's folder by default.
         sources: Folders of the records that it is made from.
+        runs: Folders of runs whose trained networks are shown; none for records alone.
+        root: Data folder; None for the default place.
 
     Returns:
         The page.
@@ -44,6 +49,10 @@ def write_board(
     from pnnbench.report.page import write_page
 
     drawn = draw_suite(tables, folder / "pictures")
+    if runs:
+        from pnnbench.commands.galleries import galleries
+
+        drawn |= galleries(tables, runs, folder / "pictures", root)
     page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
     if wandb != "disabled":
         from pnnbench.records.store import read_placed
@@ -153,7 +162,7 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     if index:
         claims = read_claims(sources).get(names[0], ())
         write_index(folder, names[0], index, claims=claims)
-    page = write_board(tables, folder, wandb, _mirrored(), sources)
+    page = write_board(tables, folder, wandb, _mirrored(), sources, runs=sources)
     readme = folder / "README.md"
     temporary = readme.with_suffix(".tmp")
     temporary.write_text(render(tables, "markdown"), encoding="utf-8")

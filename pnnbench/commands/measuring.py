@@ -89,9 +89,12 @@ def plot(options: Any) -> int:
         paths = draw(folder, record, options.data, out)
     else:
         from pnnbench.api.tables import tables_of
+        from pnnbench.commands.galleries import galleries
         from pnnbench.report.figures import draw_suite
 
-        paths = draw_suite(tables_of([folder]), folder / "pictures")
+        tables = tables_of([folder])
+        paths = draw_suite(tables, folder / "pictures")
+        paths |= galleries(tables, [folder], folder / "pictures", options.data)
     if options.format == "json":
         out_json({name: str(path) for name, path in paths.items()})
     else:

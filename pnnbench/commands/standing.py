@@ -106,7 +106,8 @@ def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
         interval = Interval(value["mean"], value["low"], value["high"])
         return plus_minus(interval, share=share, sign=sign) + unit
 
-    lines = [f"robust, the score of the boards: {figure(found['robust'])}"]
+    lower = "" if metric["higher_is_better"] else " (lower is better)"
+    lines = [f"robust, the score of the boards{lower}: {figure(found['robust'])}"]
     if "baseline" in found:
         other = found["baseline"]
         line = f"{other['label']} at this seed ({other['suite']}): {figure(other['robust'])}"

@@ -123,7 +123,14 @@ def run(options: Any) -> int:
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])
-    page = write_board(tables, folder, options.wandb, sources=[folder])
+    page = write_board(
+        tables,
+        folder,
+        options.wandb,
+        sources=[folder],
+        runs=[folder] if options.pictures else [],
+        root=options.data,
+    )
     from pnnbench.report.render import render
 
     pages, shown = [page], list(tables)

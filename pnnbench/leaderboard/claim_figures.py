@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pnnbench.leaderboard.claims import RATIOS, Comparison
+from pnnbench.leaderboard.beside import as_metric
+from pnnbench.leaderboard.claims import ON_AXES, RATIOS, Comparison
 from pnnbench.leaderboard.deployments import FROZEN
-from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, is_share, read_grid
+from pnnbench.leaderboard.figure_names import parsed
+from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, read_grid
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Array
 
@@ -55,7 +57,7 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
 
     Returns:
         Shape (n_seeds, n_devices), or (n_seeds, 1) for a figure without devices, by seed; shares
-        in percent or points, ratios as natural logarithms.
+        in percent or points, other metrics in their own unit, ratios as natural logarithms.
 
     Raises:
         NotMeasuredError: If the row is not whole or lacks the figure.
@@ -64,30 +66,64 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
     records = table.chosen.finished[label]
     if test.figure in RATIOS:
         return np.log(_column(records, _positive(test.figure), label, test.figure))
-    unit = 100.0 if is_share(row.metric) else 1.0
-    return unit * _share(table, test, row, records)
+    name = _named(table, test.metric)
+    if name != table.key["metric"]:
+        records = [as_metric(record, name) for record in records]
+
+    def scaled(values: Array) -> Array:
+        if not bool(np.isfinite(values).all()):
+            raise NotMeasuredError(f"row {label!r} has cells without a value that it needs")
+        if not test.ratio:
+            return 100.0 * values if test.percent else values
+        if values.min() <= 0.0:
+            raise NotMeasuredError(
+                f"row {label!r} has the {test.metric} {values.min():.3g}, of which there is no "
+                "ratio"
+            )
+        return np.log(values)
+
+    return _share(table, test, row, records, scaled)
 
 
-def _share(table: Table, test: Comparison, row: Row, records: Sequence[Record]) -> Array:
-    label = row.method
+def _named(table: Table, kind: str) -> str:
+    """The one figure of a kind on a board."""
+    every = (table.key["metric"], *table.also)
+    found = [name for name in every if parsed(name).kind == kind]
+    if len(found) != 1:
+        board = table.key["suite"]
+        raise NotMeasuredError(
+            f"{board} has the figures {', '.join(found)}" if found else f"{board} has no {kind}"
+        )
+    return found[0]
+
+
+def _share(
+    table: Table,
+    test: Comparison,
+    row: Row,
+    records: Sequence[Record],
+    scaled: Callable[[Array], Array],
+) -> Array:
+    label, deployment = row.method, table.key["deployment"]
     if test.figure == "robust":
-        if row.scores is None:
+        scores = [read_grid(record, deployment).scores for record in records]
+        if any(score is None for score in scores):
             raise NotMeasuredError(f"row {label!r} has no robust score")
-        return row.scores.values
+        return scaled(np.stack([score for score in scores if score is not None]))
     clean = _column(records, lambda record: record["clean"], label, "clean metric")
     if test.figure == "clean":
-        return clean
-    if test.figure in ("cells", "drop"):
-        deployment = table.key["deployment"]
-        found = np.stack([_cells(read_grid(record, deployment), test) for record in records])
-        if not bool(np.isfinite(found).all()):
-            raise NotMeasuredError(f"row {label!r} has cells without a value that it needs")
-        return found - clean if test.figure == "drop" else found
+        return scaled(clean)
+    if test.figure in ON_AXES:
+        grids = [read_grid(record, deployment) for record in records]
+        found = scaled(np.stack([_cells(grid, test, test.levels) for grid in grids]))
+        if test.figure == "change":
+            return found - scaled(np.stack([_cells(grid, test, None) for grid in grids]))
+        return found - scaled(clean) if test.figure == "drop" else found
     own = _column(records, lambda r: r["training_device"]["value"], label, "training device")
     if test.figure == "training_device":
-        return own
-    fresh = np.stack([_fresh(record, label) for record in records])
-    return fresh - own if test.figure == "transfer" else fresh
+        return scaled(own)
+    fresh = scaled(np.stack([_fresh(record, label) for record in records]))
+    return fresh - scaled(own) if test.figure == "transfer" else fresh
 
 
 def _column(
@@ -122,15 +158,19 @@ def _positive(figure: str) -> Callable[[Record], float | None]:
     return get
 
 
-def _cells(grid: Grid, test: Comparison) -> Array:
-    """Mean over axes of the mean over their levels, shape (n_devices,)."""
+def _cells(grid: Grid, test: Comparison, wanted: Sequence[float] | None) -> Array:
+    """Mean over axes of the mean over levels, shape (n_devices,); of the nominal ones for None.
+
+    Without levels those that count.
+    """
     means = []
     for axis in test.axes:
+        asked = (grid.nominal_of(axis),) if wanted is None else wanted
         mine = [i for i, group in enumerate(grid.groups) if group[0] == axis]
         levels = {i: grid.levels[grid.groups[i]][0] for i in mine}
-        if test.levels:
-            chosen = [i for i in mine if any(_same(levels[i], want) for want in test.levels)]
-            lacking = [w for w in test.levels if not any(_same(levels[i], w) for i in mine)]
+        if asked:
+            chosen = [i for i in mine if any(_same(levels[i], want) for want in asked)]
+            lacking = [w for w in asked if not any(_same(levels[i], w) for i in mine)]
         else:
             chosen, lacking = [i for i in mine if grid.counted[i]], []
         if lacking or not chosen:

@@ -15,20 +15,34 @@ from typing import Any
 import yaml
 
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.figure_names import parsed
 
 FILE = Path(__file__).with_name("claims.yaml")
 """The claims that ship."""
 REPRODUCED = Path(__file__).with_name("reproduced.json")
 """What ``pnnbench reproduce`` found in the authors' files; written by ``scripts/reproduced.py``."""
 
-SHARES = ("robust", "clean", "cells", "drop", "training_device", "fresh_devices", "transfer")
+SHARES = (
+    "robust",
+    "clean",
+    "cells",
+    "drop",
+    "change",
+    "training_device",
+    "fresh_devices",
+    "transfer",
+)
 """Figures that are the metric of a board, or differences of it."""
 RATIOS = ("lambda_max", "train_seconds", "gradient_evaluations", "hardware_queries")
 """Positive figures, which are compared as ratios."""
 CORRELATION = "correlation"
-ALONE = ("drop", "transfer")
+ON_AXES = ("cells", "drop", "change")
+"""Figures of chosen cells."""
+ALONE = ("drop", "change", "transfer")
 """Figures that are differences already, so that one row has a test of its own."""
 RULES = ("higher", "lower", "keeps", "at_most")
+PERCENT = ("accuracy", "precision", "recall")
+"""Metrics that are shares of images, shown in percent; their differences are points."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +75,14 @@ class Comparison:
         row: Label of the row; empty for a correlation.
         against: Label of the row it is held against; None for a figure that is a difference.
         rows: Labels of the rows of a correlation, five at least.
-        axes: Axes of ``cells`` and ``drop``.
+        axes: Axes of `ON_AXES`.
         levels: Their levels, signed; empty for those that count.
+        metric: What `SHARES` are of, such as ``"mse"`` or ``"recall"``: the board's metric or a
+            figure beside it, whatever extractor it is from.
+        scale: ``"ratio"`` compares `SHARES` as ratios; empty for differences.
         other: What λmax is correlated with, among ``fresh_devices`` and ``robust``.
-        margin: How far ``keeps`` may be below, in percentage points.
+        margin: By how much a figure that ``keeps`` may be worse: in points or the unit of the
+            metric, or a factor above 1.
         tolerance: Factor on the published ratio for ``at_most``.
         published: Values of the row and of what it is held against, percent for `SHARES`.
         reproduced: Where the values of the authors' files stand.
@@ -79,6 +97,8 @@ class Comparison:
     rows: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     levels: tuple[float, ...] = ()
+    metric: str = "accuracy"
+    scale: str = ""
     other: str = ""
     margin: float = 0.0
     tolerance: float = 1.0
@@ -89,7 +109,17 @@ class Comparison:
     @property
     def ratio(self) -> bool:
         """Whether it compares on the logarithmic scale."""
-        return self.figure in RATIOS
+        return self.figure in RATIOS or self.scale == "ratio"
+
+    @property
+    def percent(self) -> bool:
+        """Whether it compares shares of images, in percent."""
+        return self.figure in SHARES and self.metric in PERCENT
+
+    @property
+    def better(self) -> float:
+        """1 where more of its figure is better, else -1."""
+        return 1.0 if self.figure in SHARES and parsed(self.metric).higher_is_better else -1.0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -220,8 +250,8 @@ def _claim(entry: Any, path: Path) -> Claim:
 
 def _test(entry: Any, where: str) -> Comparison:
     names = (
-        "board", "row", "against", "rows", "figure", "axes", "levels", "with", "rule", "margin",
-        "tolerance", "published", "reproduced", "beside",
+        "board", "row", "against", "rows", "figure", "metric", "scale", "axes", "levels", "with",
+        "rule", "margin", "tolerance", "published", "reproduced", "beside",
     )  # fmt: skip
     fields = dict(_known(entry, names, ("board", "figure", "rule"), where))
     figure, rule = fields["figure"], fields["rule"]
@@ -246,10 +276,16 @@ def _test(entry: Any, where: str) -> Comparison:
         "fewer than five rows to correlate": (figure == CORRELATION) != (len(test.rows) >= 5),
         "nothing to hold the row against": figure not in (*ALONE, CORRELATION)
         and test.against is None,
-        "no axes": (figure in ("cells", "drop")) != bool(test.axes),
+        "no axes": (figure in ON_AXES) != bool(test.axes),
         "no fresh_devices or robust to correlate with": (figure == CORRELATION)
         != (test.other in ("fresh_devices", "robust")),
         "no margin above 0": (rule == "keeps") != (test.margin > 0.0),
+        "a factor that is no margin": rule == "keeps" and test.ratio and test.margin <= 1.0,
+        f"unknown metric {test.metric!r}": parsed(test.metric).higher_is_better is None,
+        "a metric of a figure that has its own": figure not in SHARES and "metric" in fields,
+        f"unknown scale {test.scale!r}": test.scale not in ("", "ratio"),
+        "a scale of a figure that has its own": figure not in SHARES and bool(test.scale),
+        "a ratio of shares": test.percent and bool(test.scale),
         "keeps of a ratio or a correlation": rule == "keeps" and figure not in SHARES,
         "at_most of no ratio, or without a published one": rule == "at_most"
         and not (test.ratio and test.published),

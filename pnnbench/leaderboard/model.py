@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pnnbench.leaderboard import statistics as st
+from pnnbench.leaderboard.beside import Beside
 from pnnbench.leaderboard.choice import Chosen, Current
 from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
+from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.resolution import Resolution
 from pnnbench.leaderboard.tuning import RowTuning
 from pnnbench.records.index import Claim
@@ -53,6 +55,7 @@ class Row:
         reference: Label of the row that training times are relative to; None in a table without
             training devices and hardware queries.
         cost: Means over seeds.
+        also: Figures beside the metric, by name; no order follows from them.
         extra: Further figures, see `EXTRAS`, over seeds; from the second revision on.
         calibration: ``images`` and ``queries`` that the deployment takes on each device, means over
             seeds; empty for the network as trained.
@@ -96,6 +99,7 @@ class Row:
     reference: str | None = None
     knows: tuple[str, ...] | None = None
     cost: dict[str, float | int | None] = field(default_factory=dict)
+    also: dict[str, Beside] = field(default_factory=dict)
     extra: dict[str, st.Interval] = field(default_factory=dict)
     calibration: dict[str, float] = field(default_factory=dict)
     earlier: tuple[Stage, ...] = ()
@@ -142,6 +146,8 @@ class Row:
             }
         if self.calibration:
             more["calibration"] = self.calibration
+        if self.also:
+            more["also"] = {name: figure.as_dict() for name, figure in self.also.items()}
         if self.extra:
             more["extra"] = {name: interval.as_dict() for name, interval in self.extra.items()}
         if self.earlier:
@@ -195,6 +201,7 @@ class GroupLine:
         counted: Whether the group carries weight in the score, as the workload declares.
         methods: Interval per method label, over seeds and devices.
         nominal: Level at which nothing is off along the axis; may be infinite.
+        also: Name of each figure beside the metric to its interval per method label.
     """
 
     axis: str
@@ -205,6 +212,7 @@ class GroupLine:
     counted: bool
     methods: dict[str, st.Interval]
     nominal: float = 0.0
+    also: dict[str, dict[str, st.Interval]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the group as plain JSON types; the nominal level where it is not 0."""
@@ -217,8 +225,13 @@ class GroupLine:
             "unit": self.unit,
             "environment": self.environment,
             "counted": self.counted,
-            "methods": {label: interval.as_dict() for label, interval in self.methods.items()},
+            "methods": _plain(self.methods),
+            **({"also": {n: _plain(rows) for n, rows in self.also.items()}} if self.also else {}),
         }
+
+
+def _plain(rows: dict[str, st.Interval]) -> dict[str, Any]:
+    return {label: interval.as_dict() for label, interval in rows.items()}
 
 
 @dataclass(frozen=True)
@@ -348,6 +361,11 @@ class Table:
         return self.key["deployment"] == self.deployments[0]
 
     @property
+    def also(self) -> tuple[str, ...]:
+        """Names of the figures that some row has beside the metric."""
+        return tuple(dict.fromkeys(name for row in self.rows for name in row.also))
+
+    @property
     def order_changes(self) -> dict[float, tuple[int, int]]:
         """Share of the steps to the pairs of rows that change their order from there, and all."""
         shares = self.small_part["shares"] if self.small_part else []
@@ -379,6 +397,8 @@ class Table:
                     for share, (changed, pairs) in changes
                 ],
             }
+        if self.also:
+            more["figures"] = {n: parsed(n).as_dict() for n in (self.key["metric"], *self.also)}
         if self.ranked:
             more["comparisons"] = [pair.as_dict() for pair in self.comparisons]
             more["resolution"] = None if self.resolution is None else self.resolution.as_dict()

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pnnbench.leaderboard.beside import Columns, columns, figures_beside, stacked
 from pnnbench.leaderboard.choice import Board, Chosen, Current, choose
 from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of, headline_of
 from pnnbench.leaderboard.earlier import small_part, stages
@@ -187,6 +188,7 @@ def _table(
     ranked = key["protocol"] != PUBLISHED
     jobs: list[tuple[Record, float]] = []
     made, stacks = [], {}
+    beside: dict[str, list[Columns]] = {}
     for label in sorted({*chosen.finished, *chosen.failed, *(asked or {})}):
         finished = chosen.finished.get(label, [])
         members = [record for record in finished if id(record) in grids]
@@ -198,6 +200,8 @@ def _table(
             # [group, seed, device]
             stacks[label] = np.stack([grid.values for grid in mine], axis=1)
             row |= figures(members, mine, bad, ranked=ranked)
+            beside[label] = [columns(r, grids[id(r)], deployment) for r in members]
+            row["also"] = figures_beside(members, mine, beside[label])
             if frozen:  # what was measured of the network as trained alone
                 row |= device_figures(members, stacks[label], mine[0])
                 row["earlier"] = stages(members)
@@ -212,7 +216,7 @@ def _table(
     return Table(
         key=key,
         rows=with_time_ratios(placed.rows, chosen.finished),
-        groups=group_lines(every[0], stacks) if every else (),
+        groups=group_lines(every[0], stacks, stacked(beside)) if every else (),
         correlations=correlations(jobs, metric["higher_is_better"]),
         provenance=provenance(having),
         training=training_severity(having) if frozen else None,

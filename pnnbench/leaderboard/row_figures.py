@@ -98,12 +98,17 @@ def _calibration(members: Sequence[Record], deployment: str) -> dict[str, float]
     }
 
 
-def group_lines(grid: Grid, stacks: Mapping[str, st.Array]) -> tuple[GroupLine, ...]:
+def group_lines(
+    grid: Grid,
+    stacks: Mapping[str, st.Array],
+    also: Mapping[str, Mapping[str, st.Array]],
+) -> tuple[GroupLine, ...]:
     """The conditions of a grid with the figures of every method.
 
     Args:
         grid: The grid of one job.
         stacks: Label to values, shape (n_groups, n_seeds, n_devices).
+        also: Name of each figure beside the metric to the same of its own.
 
     Returns:
         One line per condition, by axis and level.
@@ -126,6 +131,10 @@ def group_lines(grid: Grid, stacks: Mapping[str, st.Array]) -> tuple[GroupLine, 
             counted=grid.counted[i],
             methods={label: interval(s[i], grid.shared[i]) for label, s in stacks.items()},
             nominal=grid.nominal_of(group[0]),
+            also={
+                name: {label: interval(s[i], grid.shared[i]) for label, s in rows.items()}
+                for name, rows in also.items()
+            },
         )
         for i, group in enumerate(grid.groups)
     )

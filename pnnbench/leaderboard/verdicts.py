@@ -15,7 +15,7 @@ import numpy as np
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.claim_figures import NotMeasuredError, row_of, values_of
-from pnnbench.leaderboard.claims import CORRELATION, Claim, Claims, Comparison, Found
+from pnnbench.leaderboard.claims import CORRELATION, SHARES, Claim, Claims, Comparison, Found
 from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.simultaneous import Bounds, correlation_bounds, mean_bounds
 
@@ -37,10 +37,10 @@ class Outcome:
         test: The comparison.
         verdict: Among `VERDICTS`.
         reason: What is missing; empty where it was measured.
-        values: Mean of the row and of what it is held against: percent, geometric means of ratios;
-            None where there is none.
-        bounds: Difference in points, ratio, or correlation, with the simultaneous interval; the
-            smallest difference in points, the smallest ratio as a factor above 1.
+        values: Mean of the row and of what it is held against: percent or the unit of the metric,
+            geometric means of ratios; None where there is none.
+        bounds: Difference in points or that unit, ratio, or correlation, with the simultaneous
+            interval; the smallest difference likewise, the smallest ratio as a factor above 1.
         plain: The same with the interval of this comparison alone.
         seeds: Number of training seeds.
         devices: Number of devices; 0 where the figure has none.
@@ -71,6 +71,7 @@ class Outcome:
             "against": test.against,
             "rows": list(test.rows),
             "figure": test.figure,
+            "metric": test.metric if test.figure in SHARES else None,
             "with": test.other or None,
             "axes": list(test.axes),
             "levels": list(test.levels),
@@ -82,7 +83,7 @@ class Outcome:
             "reproduced": list(self.reproduced),
             "measured": list(self.values),
             "scale": "correlation" if test.figure == CORRELATION
-            else "ratio" if test.ratio else "points",
+            else "ratio" if test.ratio else "points" if test.percent else "difference",
             "difference": None
             if bounds is None
             else {"mean": bounds.mean, "low": bounds.low, "high": bounds.high},
@@ -237,7 +238,7 @@ def _difference(
 
 
 def _effect(test: Comparison) -> float | None:
-    """The published effect in points, or as a natural logarithm; None where none was printed."""
+    """The published effect in points or as a logarithm; None where none was printed."""
     if test.published is None:
         return None
     first, second = test.published
@@ -254,11 +255,13 @@ def _excludes_half(test: Comparison, bounds: Bounds) -> bool:
 
 
 def _verdict(test: Comparison, bounds: Bounds) -> str:
-    """The rule of one test; points, or natural logarithms of ratios."""
+    """The rule of one test; points, the metric's unit, or natural logarithms of ratios."""
     if test.rule == "keeps":
-        if bounds.low >= -test.margin:
+        worst, best = sorted((test.better * bounds.low, test.better * bounds.high))
+        margin = math.log(test.margin) if test.ratio else test.margin
+        if worst >= -margin:
             return HOLDS
-        return DOES_NOT_HOLD if bounds.high < -test.margin else NOT_SHOWN
+        return DOES_NOT_HOLD if best < -margin else NOT_SHOWN
     effect = _effect(test)
     if test.rule == "at_most":
         limit = (effect or 0.0) + math.log(test.tolerance)

@@ -10,6 +10,7 @@ from pnnbench.leaderboard.earlier import WHOLE
 from pnnbench.leaderboard.knowledge import knowledge_text
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING
+from pnnbench.report.also_text import also_columns, also_title
 from pnnbench.report.comparing import CLAIMS_TITLE, beats, claim_lines, rank
 from pnnbench.report.formatting import (
     NONE,
@@ -17,6 +18,7 @@ from pnnbench.report.formatting import (
     eigenvalue,
     further,
     is_share,
+    metric_title,
     number,
     plus_minus,
 )
@@ -227,16 +229,16 @@ def lay_out(table: Table) -> list[Block]:
         table: The table.
 
     Returns:
-        Scores in order, claims of the suite where it has any, each row against the baseline, the
-        training device where the records have it, cost, and scores after shares of the steps where
-        rows have them. Without ranks: the figures of each row, then
+        Scores in order, figures beside the metric and claims of the suite where there are any, each
+        row against the baseline, the training device where the records have it, cost, and scores
+        after shares of the steps where rows have them. Without ranks: the figures of each row, then
         what each measured over the grid.
     """
     devices, cost = _device_columns(table), _cost_columns(table)
     if not table.ranked:
         own = [_METHOD, _KNOWS, _clean(table), *devices, _LAMBDA, *cost]
-        return [_block(table, "", own, wide=True), _grid(table)]
-    made = [_block(table, "", _score_columns(table))]
+        return [_block(table, "", own, wide=True), *_also(table), _grid(table)]
+    made = [_block(table, "", _score_columns(table)), *_also(table)]
     if table.claims:
         made.append(Block(CLAIMS_TITLE, *claim_lines(table), method=0, wide=True))
     baseline = _baseline(table)
@@ -254,6 +256,13 @@ def _block(table: Table, title: str, columns: list[Column], *, wide: bool = Fals
     headings = [heading for heading, _ in columns]
     lines = [[show(row) for _, show in columns] for row in table.rows]
     return Block(title, headings, lines, headings.index("method"), wide)
+
+
+def _also(table: Table) -> list[Block]:
+    """Figures beside the metric; none where no row has any."""
+    if not table.also:
+        return []
+    return [_block(table, also_title(table), [_METHOD, *also_columns(table)], wide=True)]
 
 
 def _label(row: Row) -> str:
@@ -372,7 +381,7 @@ def _grid(table: Table) -> Block:
         if several:
             heading = f"{group.axis} {heading}"
         columns.append((heading, _in_group(group, share)))
-    title = f"{table.key['metric'].capitalize()}{_unit(table)} by condition"
+    title = f"{metric_title(table.key['metric'])}{_unit(table)} by condition"
     return _block(table, title, columns, wide=True)
 
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from pnnbench.leaderboard.claims import ALONE, CORRELATION, Claims, Comparison
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, NOT_SHOWN, VERDICTS, Decided, Outcome
-from pnnbench.report.formatting import NONE
+from pnnbench.report.formatting import NONE, metric_head
 
 _FIGURES = {
     "robust": "robust score",
-    "clean": "clean accuracy",
-    "cells": "accuracy",
-    "drop": "accuracy less clean",
-    "training_device": "accuracy on the training device",
-    "fresh_devices": "accuracy on fresh devices",
+    "clean": "clean {metric}",
+    "cells": "{metric}",
+    "drop": "{metric} less clean",
+    "change": "{metric} less that at nominal",
+    "training_device": "{metric} on the training device",
+    "fresh_devices": "{metric} on fresh devices",
     "transfer": "fresh devices less training device",
     "lambda_max": "λmax",
     "train_seconds": "seconds of training",
@@ -163,7 +164,9 @@ def _rows(test: Comparison) -> str:
 def _figure(test: Comparison) -> str:
     if test.figure == CORRELATION:
         return f"rank correlation of λmax with {test.other.replace('_', ' ')} over rows"
-    text = _FIGURES[test.figure]
+    text = _FIGURES[test.figure].format(metric=metric_head(test.metric))
+    if test.scale:
+        text = text.replace(" less ", " over ")
     if test.axes:
         words = [_AXES.get(axis, axis.replace("_", " ")) for axis in test.axes]
         text += f" under {' and '.join(words)}"
@@ -173,8 +176,11 @@ def _figure(test: Comparison) -> str:
 
 
 def _rule(test: Comparison) -> str:
+    if test.rule == "keeps" and test.ratio:
+        verb = "falls" if test.better > 0.0 else "grows"
+        return f"{verb} at most by a factor of {test.margin:g}"
     if test.rule == "keeps":
-        return f"loses at most {test.margin:g} points"
+        return f"loses at most {test.margin:g}{_points(test)}"
     if test.rule == "at_most":
         return f"at most {test.tolerance:g} times the published ratio"
     return "negative" if test.figure == CORRELATION and test.rule == "lower" else test.rule
@@ -183,7 +189,12 @@ def _rule(test: Comparison) -> str:
 def _number(test: Comparison, value: float, *, printed: bool = False) -> str:
     if printed:  # with the digits that were printed
         return str(value)
-    return _factor(value) if test.ratio else _signed(value, ".1f")
+    return _factor(value) if test.ratio else _signed(value, ".1f" if test.percent else ".3g")
+
+
+def _points(test: Comparison) -> str:
+    """Unit of a difference, after a space; none for a metric that is no share."""
+    return " points" if test.percent else ""
 
 
 def _factor(value: float) -> str:
@@ -203,9 +214,9 @@ def _pair(
     texts = [_number(test, value, printed=printed) for value in values if value is not None]
     if values[0] is None:
         return NONE
-    unit = "" if test.ratio else " %"
+    unit = " %" if test.percent else ""
     if test.figure in ALONE and test.against is None and len(texts) == 1:
-        unit = " points"
+        unit = _points(test)
     return f"{' against '.join(texts)}{unit}"
 
 
@@ -217,8 +228,8 @@ def _difference(outcome: Outcome) -> str:
     if outcome.test.ratio:
         mean, low, high = map(_factor, ends)
         return f"× {mean} ({low} to {high})"
-    correlation = outcome.test.figure == CORRELATION
-    form, unit = ("+.2f", "") if correlation else ("+.1f", " points")
+    form = "+.2f" if outcome.test.figure == CORRELATION else "+.3g"
+    form, unit = "+.1f" if outcome.test.percent else form, _points(outcome.test)
     mean, low, high = (_signed(x, form) for x in ends)
     return f"{mean} ({low} to {high}){unit}"
 
@@ -231,6 +242,8 @@ def _seen(outcome: Outcome) -> str:
         return ""
     seen = outcome.bounds.seen
     text = f"a factor of {_factor(seen)}" if outcome.test.ratio else f"{seen:.1f} points"
+    if not outcome.test.ratio and not outcome.test.percent:
+        text = f"{seen:.2g}"
     return text + ("; half of the published effect is excluded" if outcome.excluded else "")
 
 

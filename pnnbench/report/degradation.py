@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pnnbench.leaderboard.grid import SHOT_AXIS
-from pnnbench.leaderboard.model import GroupLine, Table
+from pnnbench.leaderboard.model import GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
+from pnnbench.report.also_text import also_heads
 from pnnbench.report.figure_parts import (
     BAND,
     CHANCE,
@@ -28,7 +29,7 @@ from pnnbench.report.figure_parts import (
     sample,
     split_words,
 )
-from pnnbench.report.formatting import is_share, metric_title
+from pnnbench.report.formatting import is_share, metric_head, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +70,18 @@ def _panels(table: Table) -> dict[tuple[str, float | None], list[GroupLine]]:
     return {key: groups for key, groups in panels.items() if not is_surface(groups)}
 
 
-def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
+def _measured(table: Table, also: str | None) -> list[Row]:
+    """Rows that have the metric, or a figure beside it."""
+    return [row for row in measured(table) if also is None or also in row.also]
+
+
+def _in(group: GroupLine, also: str | None) -> Mapping[str, Interval]:
+    return group.methods if also is None else group.also[also]
+
+
+def curves(
+    table: Table, also: str | None = None
+) -> dict[tuple[str, float | None], dict[str, Curve]]:
     """Collects what the degradation picture shows.
 
     At its nominal level, 0 unless it says another, an axis of severities has the ideal device: with
@@ -79,6 +91,7 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
 
     Args:
         table: The table.
+        also: Name of a figure beside the metric; None for the metric.
 
     Returns:
         (axis, severity held; None for an axis of severities) to method to its curve.
@@ -94,11 +107,12 @@ def curves(table: Table) -> dict[tuple[str, float | None], dict[str, Curve]]:
     result: dict[tuple[str, float | None], dict[str, Curve]] = {}
     for (axis, severity), groups in panels.items():
         lines: dict[str, Curve] = {}
-        for row in measured(table):
-            curve, at = {g.level: g.methods[row.method] for g in groups}, groups[0].nominal
+        for row in _measured(table, also):
+            curve, at = {g.level: _in(g, also)[row.method] for g in groups}, groups[0].nominal
             if severity is not None and severity in nominal:
-                curve.setdefault(at, nominal[severity].methods[row.method])
-            curve.setdefault(at, noisy[0].methods[row.method] if noisy else row.clean)
+                curve.setdefault(at, _in(nominal[severity], also)[row.method])
+            clean = row.clean if also is None else row.also[also].clean
+            curve.setdefault(at, _in(noisy[0], also)[row.method] if noisy else clean)
             lines[row.method] = dict(sorted(curve.items()))
         result[axis, severity] = lines
     return result
@@ -118,7 +132,7 @@ def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) 
     return title, f"{quantity} ({unit})" if unit else quantity
 
 
-def degradation(table: Table) -> Figure | None:
+def degradation(table: Table, also: str | None = None) -> Figure | None:
     """Metric against perturbation, one panel per axis, all methods, 95 % intervals.
 
     Intervals are bands; in a picture of one axis, bars, with the methods side by side. An axis with
@@ -126,6 +140,7 @@ def degradation(table: Table) -> Figure | None:
 
     Args:
         table: A table with at least one finished job.
+        also: Name of a figure beside the metric; None for the metric.
 
     Returns:
         The figure; None if every axis is left out.
@@ -133,17 +148,17 @@ def degradation(table: Table) -> Figure | None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    rows = measured(table)
-    looks = style.method_styles(row.method for row in rows)
-    panels, shown = _panels(table), curves(table)
+    rows = _measured(table, also)
+    looks = style.method_styles(row.method for row in measured(table))
+    panels, shown = _panels(table), curves(table, also)
     if not panels:
         return None
-    share = is_share(table.key["metric"])
-    chance = rows[0].metric.get("chance")
+    share = also is None and is_share(table.key["metric"])
+    chance = rows[0].metric.get("chance") if also is None else None
     alone = len(panels) == 1
     down = -(-len(panels) // _IN_ROW)
     height = max(4.8 if alone else 3.9 + _ROW * (down - 1), 1.5 + 0.2 * len(rows))
-    legend = style.legend_width([*looks, "95 % interval of the mean"])
+    legend = style.legend_width([*(row.method for row in rows), "95 % interval of the mean"])
     panel = _ALONE if alone else _PANEL
     across = min(len(panels), _IN_ROW)
     figure = style.new_figure(panel * across + legend, height)
@@ -188,20 +203,21 @@ def degradation(table: Table) -> Figure | None:
         style.share_axis(ax, "y", share=share)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
+    name = metric_head(table.key["metric"]) if also is None else also_heads(table)[also]
     for ax in axes[::across]:
-        ax.set_ylabel(style.plain(table.key["metric"]))
+        ax.set_ylabel(style.plain(name))
     handles = method_handles([row.method for row in rows], looks)
-    name = "95 % interval of the mean"
+    interval = "95 % interval of the mean"
     if alone:
         upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
-        handles.append(Line2D([], [], color=style.INK, label=name, **upright))
+        handles.append(Line2D([], [], color=style.INK, label=interval, **upright))
     else:
-        handles.append(Patch(facecolor=style.INK, alpha=0.16, lw=0, label=name))
+        handles.append(Patch(facecolor=style.INK, alpha=0.16, lw=0, label=interval))
     handles += chance_handles(chance)
     if silent:
         handles.append(Patch(label="no weight in the score", **_SILENT))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
-    words = metric_title(table.key["metric"])
+    words = metric_title(table.key["metric"]) if also is None else name[:1].upper() + name[1:]
     apart = "points of one level stand side by side" if alone and len(rows) > 1 else ""
     style.heading(
         figure, f"{style.plain(words)} under perturbation", remark(table, sample(table), apart)

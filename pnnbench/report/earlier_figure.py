@@ -19,7 +19,7 @@ from pnnbench.report.figure_parts import (
     method_handles,
     remark,
 )
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_head
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def earlier(table: Table) -> Figure | None:
     if not rows or table.small_part is None:
         return None
     looks = style.method_styles(row.method for row in measured(table))
-    metric, share = table.key["metric"], is_share(table.key["metric"])
+    metric, share = metric_head(table.key["metric"]), is_share(table.key["metric"])
     spread = any(ends(score) for row in rows for score in _points(row).values())
     intervals = ["95 % interval"] * spread
     legend = style.legend_width([*(row.method for row in rows), *intervals])

@@ -6,12 +6,13 @@ The functions that make a figure are to be called inside ``style.styled()``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
+from pnnbench.report.also_text import also_heads
 from pnnbench.report.comparing import rank, widest
 from pnnbench.report.degradation import degradation
 from pnnbench.report.earlier_figure import earlier
@@ -23,7 +24,7 @@ from pnnbench.report.figure_parts import (
     row_axis,
     sample,
 )
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_head
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
 from pnnbench.report.tuning_figure import tuning
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
     """Draws the pictures of tables.
 
-    ``degradation`` is there unless all groups are surfaces, ``surface`` where two fields of the
+    ``degradation`` is there unless all groups are surfaces, with one more for each figure beside
+    the metric (``degradation-kid``), ``surface`` where two fields of the
     environment vary together, ``scores`` and ``sharpness`` where the protocol ranks, ``transfer``
     and ``cost`` where the records have a training device, ``earlier`` where rows were measured
     before the end of their steps, ``tuning`` where a search of the suite is recorded.
@@ -60,9 +62,10 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
             words += [table.key["protocol"]] if several and not table.ranked else []
             words += [table.key["deployment"]] if len(table.deployments) > 1 else []
             if words:
-                prefix = _free("-".join(words), drawn)
+                prefix = free_prefix("-".join(words), drawn)
             figures: dict[str, Figure | None] = {
                 "degradation": degradation(table),
+                **{f"degradation-{slug}": degradation(table, n) for n, slug in _slugs(table)},
                 "surface": surface(table),
                 "scores": scores(table) if table.ranked else None,
                 "sharpness": sharpness(table),
@@ -79,9 +82,26 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
     return drawn
 
 
-def _free(words: str, drawn: dict[str, Path]) -> str:
-    """A prefix that no picture has yet: tables may differ in nothing but their data."""
-    start = re.sub(r"[^A-Za-z0-9_.-]+", "-", words)
+def _slugs(table: Table) -> list[tuple[str, str]]:
+    """Names of the figures beside the metric, and what stands for them in the name of a file."""
+    return [(n, _plain(head).lower()) for n, head in also_heads(table).items()]
+
+
+def _plain(words: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", words)
+
+
+def free_prefix(words: str, drawn: Mapping[str, Path]) -> str:
+    """A prefix that no picture has yet: tables may differ in nothing but their data.
+
+    Args:
+        words: What it says.
+        drawn: Names of the pictures there are.
+
+    Returns:
+        The words as a file may be named, with a number where the name is taken.
+    """
+    start = _plain(words)
     prefix, number = f"{start}-", 2
     while any(name.startswith(prefix) for name in drawn):
         prefix, number = f"{start}-{number}-", number + 1
@@ -136,7 +156,7 @@ def sharpness(table: Table) -> Figure | None:
     if is_share(table.key["metric"]):
         _widen(ax, [y for _, y in every])
     ax.set_xlabel(r"largest Hessian eigenvalue $λ_\mathrm{max}$ (loss per squared control unit)")
-    ax.set_ylabel(style.plain(f"robust {table.key['metric']}"))
+    ax.set_ylabel(style.plain(f"robust {metric_head(table.key['metric'])}"))
     ax.grid()
     figure.legend(loc="outside right center", labelspacing=0.55)
     entry = table.correlations.get("lambda_max")
@@ -203,7 +223,7 @@ def scores(table: Table) -> Figure:
                 ax.plot(interval.mean, y, ls="", marker=marker, color=color, mfc=face, zorder=3)
     ax.grid(axis="x")
     style.share_axis(ax, "x", share=share)
-    ax.set_xlabel(style.plain(table.key["metric"]))
+    ax.set_xlabel(style.plain(metric_head(table.key["metric"])))
     handles = [
         Line2D([], [], ls="", marker=m, color=style.INK, mfc="w" if f == "none" else None, label=t)
         for t, (m, f) in shapes.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import is_share as is_share
 from pnnbench.leaderboard.statistics import Interval
 
@@ -26,9 +27,20 @@ def digits(value: float, count: int, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{'0f' if whole else f'{count}g'}}"
 
 
+def metric_head(name: str) -> str:
+    """The short name of a metric, without the network and numbers in it: ``"FID"``, ``"accuracy"``.
+
+    Args:
+        name: The metric as records name it.
+    """
+    head = parsed(name).head
+    return head.upper() if head == name and len(name) <= 4 else head
+
+
 def metric_title(name: str) -> str:
-    """The name of a metric as a heading begins with it: ``"Accuracy"``, ``"MSE"``."""
-    return name.upper() if len(name) <= 4 else name[:1].upper() + name[1:]
+    """The short name of a metric as a heading begins with it: ``"Accuracy"``, ``"FID"``."""
+    head = metric_head(name)
+    return head[:1].upper() + head[1:]
 
 
 def number(value: float | None, *, share: bool = False, sign: bool = False) -> str:

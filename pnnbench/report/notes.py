@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import phrase
 from pnnbench.leaderboard.model import Table
+from pnnbench.report.also_text import figure_texts
 from pnnbench.report.blocks import order_texts, training_severity
 from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
 
@@ -48,7 +49,7 @@ def deployment_text(table: Table) -> str:
 
 
 def remarks(table: Table) -> list[str]:
-    """What a reader must know beside the numbers: ties, missing, failed, undefined, older jobs.
+    """What a reader must know beside the numbers: figures, ties, missing, failed, older jobs.
 
     Args:
         table: The table.
@@ -59,6 +60,7 @@ def remarks(table: Table) -> list[str]:
     lines = []
     if not table.ranked:
         lines.append(NOT_RANKED)
+    lines.extend(figure_texts(table))
     lines.extend(ties(table))
     if found := resolution_text(table):
         lines.append(found)

@@ -18,7 +18,7 @@ from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING, Interval
 from pnnbench.leaderboard.tuning import CurvePoint
-from pnnbench.report import blocks, comparing, notes, text, tuning_text
+from pnnbench.report import also_text, blocks, comparing, notes, text, tuning_text
 from pnnbench.report import formatting as fmt
 from pnnbench.report.templating import fill
 
@@ -165,6 +165,10 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         },
         "beats": _beats(row),
         "lambda_max": _eigenvalue(row.lambda_max),
+        "also": {
+            name: [_cell(mine.clean, share=False), _cell(mine.robust, share=False)]
+            for name, mine in row.also.items()
+        },
         "auc": {axis: _cell(interval, share=share) for axis, interval in row.auc.items()},
         "gradients": fmt.count(row.cost.get("gradient_evaluations")),
         "gradients_sort": row.cost.get("gradient_evaluations") or "",
@@ -314,6 +318,11 @@ def _view(table: Table) -> dict[str, Any]:
     ]
     return {
         "key": table.key,
+        "metric": fmt.metric_head(table.key["metric"]),
+        "lower": any(not row.metric["higher_is_better"] for row in table.rows),
+        "also": list(also_text.also_heads(table).items()),
+        "also_title": also_text.also_title(table),
+        "figures": [_sentence(line) for line in also_text.figure_texts(table)],
         "ranked": table.ranked,
         "first_revision": table.key["revision"] == "1",
         "reference": table.reference,

@@ -12,22 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics.classification import MulticlassConfusionMatrix
 
-from pnnbench.errors import UserError
+from pnnbench.evaluation.cell_outputs import confusion_matrix, shifted_cell
 from pnnbench.evaluation.gaps import Gaps
-from pnnbench.evaluation.harness import NOISE_BLOCK, DeviceNoise
-from pnnbench.evaluation.hessian import deployed
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
-from pnnbench.evaluation.outputs import require_class_labels
-from pnnbench.platforms.base import Condition, PhysicalLayer, hold_transfer, operate
+from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
 from pnnbench.records.index import workload_of
 from pnnbench.report import style
+from pnnbench.report.confusion_pictures import confusion
+from pnnbench.report.galleries import Trained, gallery_figures
 from pnnbench.report.optics_pictures import optics_figures
 from pnnbench.report.picture_parts import Record, remark
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.grid import Cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +44,8 @@ def draw_run(
 ) -> dict[str, Path]:
     """Draws ``controls``, ``landscape``, ``confusion`` (of a classifier) and ``curve``.
 
-    Free-space and diffractive networks also get what `optics_figures` draws. A picture that cannot
+    Networks that make images get ``images``, and ``features`` where their metric takes some;
+    free-space and diffractive networks also get what `optics_figures` draws. A picture that cannot
     be drawn takes no other with it.
 
     Args:
@@ -73,6 +71,11 @@ def draw_run(
             figures["curve"] = curve(record)
         with gaps.part("optics"):
             figures |= optics_figures(workload, record, *test, gaps)
+        with gaps.part("gallery"):
+            mine = Trained(record["job"]["method"]["label"], record, workload)
+            made, failed = gallery_figures([mine], train, test, ("images", "features"))
+            figures |= made
+            gaps.found += failed
         with gaps.part("confusion"):
             cell = shifted_cell(workload.cells(record["job"]["tier"]))
             counts = confusion_matrix(workload, *test, cell)
@@ -253,110 +256,6 @@ def _loss_levels(low: float, high: float) -> tuple[list[float], Any]:
         high = low + max(1e-12, 1e-6 * abs(low))
     levels = [float(level) for level in MaxNLocator(14).tick_values(low, high)]
     return levels, Normalize(levels[0], levels[-1])
-
-
-# --- confusion ---------------------------------------------------------------------------------
-
-
-def shifted_cell(cells: Sequence[Cell]) -> Cell:
-    """Chooses the cell of the confusion picture: a mild change of the environment.
-
-    Args:
-        cells: A perturbation grid.
-
-    Returns:
-        The first cell of smallest non-zero level on the first axis that varies the environment, the
-        positive one of two; the first cell where none does. Levels of two axes have two units.
-
-    Raises:
-        UserError: If the grid is empty.
-    """
-    if not cells:
-        raise UserError("the perturbation grid is empty", allowed="at least one cell")
-    varied = [c for c in cells if c.environment != type(c.environment)() and c.level != 0]
-    if not varied:
-        return cells[0]
-    first = [c for c in varied if c.axis == varied[0].axis]
-    return min(first, key=lambda c: (abs(c.level), c.level < 0))
-
-
-@torch.no_grad()
-def confusion_matrix(workload: Workload, images: Tensor, labels: Tensor, cell: Cell) -> Tensor:
-    """Counts the test images by true and predicted class in one cell, as the harness measures it.
-
-    Args:
-        workload: A trained classifier; afterwards it is what it was, to the bit.
-        images: Test images (N, ...).
-        labels: Class indices (N,).
-        cell: Device and environment; its shot noise is that of the grid.
-
-    Returns:
-        Counts (classes, classes), int64; rows are true classes.
-
-    Raises:
-        LeftOutError: If the workload does not classify, or by other classes than the labels.
-        NotFiniteError: If an output is not finite.
-    """
-    network = workload.network
-    device = workload.draw_device(cell.severity, cell.device_seed, cell.law)
-    condition = Condition(device, cell.environment)
-    noise = DeviceNoise([cell.device_seed])
-    outputs: list[Tensor] = []
-    with deployed(workload), operate(network, [condition], noise), hold_transfer(network):
-        for start in range(0, len(images), NOISE_BLOCK):
-            part = slice(start, start + NOISE_BLOCK)
-            noise.start = start
-            outputs.append(network.physical(network.prefix(images[part])))
-    every = torch.cat(outputs)
-    require_class_labels(workload, every, labels, images)
-    matrix = MulticlassConfusionMatrix(every.shape[1], validate_args=False)
-    matrix.update(every, labels)
-    counts: Tensor = matrix.compute()
-    return counts.cpu()
-
-
-def confusion(counts: Tensor, cell: Cell, record: Record) -> Figure:
-    """Confusion matrix with rows normalised to 1, in percent where there is room.
-
-    Args:
-        counts: What `confusion_matrix` gave.
-        cell: The cell it was measured in.
-        record: The record of the workload.
-
-    Returns:
-        The figure; the accuracy is in its title.
-    """
-    classes = len(counts)
-    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).tolist()
-    figure = style.new_figure(5.6, 5.3)
-    ax = figure.subplots()
-    image = ax.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
-    if classes <= 12:
-        for i, row in enumerate(shares):
-            for j, value in enumerate(row):
-                if counts[i, j]:
-                    text = f"{100 * value:.0f}" if value >= 0.005 else "<1"
-                    color = "white" if value > 0.55 else style.INK
-                    ax.text(j, i, text, ha="center", va="center", fontsize=7.5, color=color)
-        ax.set_xticks(range(classes))
-        ax.set_yticks(range(classes))
-    ax.tick_params(length=0)
-    ax.spines[["left", "bottom"]].set_visible(False)
-    ax.set_xlabel("predicted class")
-    ax.set_ylabel("true class")
-    style.color_bar(ax, image, "share of the true class")
-    accuracy = float(counts.diagonal().sum() / counts.sum())
-    axis = cell.axis.replace("_", " ").replace("-", " ").split(" ")[0]
-    sign = cell.environment != type(cell.environment)()
-    where = f"{axis} {style.number_text(cell.level, sign=sign)} {style.unit_text(cell.unit)}"
-    where = where.replace(" °", "°") if where.endswith(" °") else where
-    device = f"device {cell.device_seed} at severity {cell.severity:g}"
-    device = "ideal device" if cell.device_seed is None else device
-    facts = [where, device] if sign else [device]
-    style.heading(
-        figure, f"Confusion under a shift: accuracy {accuracy:.4f}", remark(record, *facts)
-    )
-    return figure
 
 
 # --- training curve ----------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pnnbench.leaderboard.figure_names import heads
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import is_share, number
 from pnnbench.report.text import WIDTH
@@ -129,27 +130,37 @@ def cells_text(record: Mapping[str, Any], width: int = WIDTH) -> str:
         width: Characters per line.
 
     Returns:
-        The clean metric, then mean and worst of each point.
+        The clean metric, then mean and worst of each point, and the means of the figures beside
+        it.
     """
     metric = record["metric"]
     share, better = is_share(metric), metric["higher_is_better"]
     unit = " %" if share else ""
-    groups: dict[tuple[Any, ...], list[float | None]] = {}
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in record["cells"]:
-        key = (cell["axis"], cell["level"], cell["unit"])
-        groups.setdefault(key, []).append(cell.get("value"))
-    lines = [["axis", "level", "unit", f"mean{unit}", f"worst{unit}", "cells"]]
+        groups.setdefault((cell["axis"], cell["level"], cell["unit"]), []).append(cell)
+    beside = heads(list(record.get("also", {})))
+    lines = [["axis", "level", "unit", f"mean{unit}", f"worst{unit}", "cells", *beside.values()]]
     for (axis, level, of), measured in groups.items():
-        values = [value for value in measured if value is not None]
+        values = [cell["value"] for cell in measured if cell.get("value") is not None]
         mean = sum(values) / len(values) if values else None
         worst = (min if better else max)(values, default=None)
         count = str(len(values))
         if len(values) < len(measured):
             count += f" of {len(measured)}"
         figures = [number(mean, share=share), number(worst, share=share), count]
+        figures += [number(_mean_beside(measured, name)) for name in beside]
         lines.append([axis, f"{level:g}", unit_text(of), *figures])
     clean = f"{metric['name']} on the ideal device: {number(record['clean'], share=share)}{unit}"
-    return "\n".join([clean, *aligned(lines, right=(1, 3, 4, 5), width=width)])
+    also = [f"{name}: {number(value)}" for name, value in record.get("also", {}).items()]
+    right = (1, *range(3, len(lines[0])))
+    return "\n".join([clean, *also, *aligned(lines, right=right, width=width)])
+
+
+def _mean_beside(cells: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Mean of a figure beside the metric over the cells that have it."""
+    values = [cell["also"][name] for cell in cells if name in cell.get("also", {})]
+    return sum(values) / len(values) if values else None
 
 
 def cells_csv(measured: Mapping[str, Any], record: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from pnnbench.report.figure_parts import (
     remark,
     split_words,
 )
-from pnnbench.report.formatting import is_share, metric_title
+from pnnbench.report.formatting import is_share, metric_head, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -188,7 +188,7 @@ def surface(table: Table) -> Figure | None:
             _write(ax, values, image, share=share)
         _axes_of(ax, shown, left=i % across == 0, lowest=i + across >= count)
         if i == across - 1:
-            style.color_bar(ax, image, style.plain(table.key["metric"]))
+            style.color_bar(ax, image, style.plain(metric_head(table.key["metric"])))
     for empty in places[count:]:
         empty.remove()
     numbers = sorted({len(row.seeds) for row in measured(table)})

@@ -156,7 +156,8 @@ def _aligned(block: Block, width: int) -> list[str]:
 
 
 def _wrap(text: str, width: int) -> str:
-    return textwrap.fill(text, width, subsequent_indent="  ")
+    # A name with hyphens stays whole, so that it can be copied.
+    return textwrap.fill(text, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def render_csv(tables: Sequence[Table]) -> str:

@@ -13,7 +13,7 @@ from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
 from pnnbench.report.blocks import training_severity
 from pnnbench.report.figure_parts import CHANCE, ends, measured, remark, row_axis, sample
-from pnnbench.report.formatting import is_share, metric_title
+from pnnbench.report.formatting import is_share, metric_head, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,13 +56,13 @@ def transfer(table: Table) -> Figure | None:
     if not rows:
         return None
     looks = style.method_styles(row.method for row in measured(table))
-    metric = table.key["metric"]
+    name, metric = table.key["metric"], metric_head(table.key["metric"])
     side = max(3.5, _ROW * len(rows) + 0.9)
     labels = [style.plain(row.method) for row in rows]
     figure = style.new_figure(side + 0.6 + style.legend_width(labels) + 2.9, side + 1.0)
     left, right = figure.subplots(1, 2, width_ratios=[side, 2.9])
     both = [x for row in rows for x in _reach(row.training_device, row.fresh_devices)]
-    low, high = _limits(both, share=is_share(metric))
+    low, high = _limits(both, share=is_share(name))
     left.plot([low, high], [low, high], zorder=1, **CHANCE)
     for row in reversed(rows):
         look = looks[row.method]
@@ -78,7 +78,7 @@ def transfer(table: Table) -> Figure | None:
     left.grid()
     left.set_xlabel(style.plain(f"{metric} on the training device"))
     left.set_ylabel(style.plain(f"{metric} on fresh devices"))
-    left.set_title(style.plain(metric_title(metric)))
+    left.set_title(style.plain(metric_title(name)))
     left.set_title("dotted: equal on both", loc="right", fontsize=8, color=style.QUIET)
     row_axis(right, labels)
     right.axvline(0.0, zorder=1, **CHANCE)
@@ -149,9 +149,9 @@ def cost(table: Table) -> Figure | None:
     for ax in axes:
         ax.grid(axis="x")
     share = is_share(table.key["metric"])
-    metric = style.plain(table.key["metric"])
+    metric = style.plain(metric_head(table.key["metric"]))
     _errors(axes[0], rows, looks, share=share)
-    axes[0].set_title("Error rate" if share else metric_title(metric))
+    axes[0].set_title("Error rate" if share else metric_title(table.key["metric"]))
     axes[0].set_xlabel(f"1 − {metric}" if share else metric)
     _ratios(axes[1], rows, looks)
     reference = style.plain(table.reference)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
 from pnnbench.report.figure_parts import CHANCE, chance_handles, measured, method_handles, remark
-from pnnbench.report.formatting import is_share
+from pnnbench.report.formatting import is_share, metric_head
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def tuning(table: Table) -> Figure | None:
         return None
     labels = [row.method for row in measured(table)]
     looks = style.method_styles([*labels, *(r.method for r in rows if r.method not in labels)])
-    metric, share = table.key["metric"], is_share(table.key["metric"])
+    metric, share = metric_head(table.key["metric"]), is_share(table.key["metric"])
     legend = style.legend_width([row.method for row in rows])
     figure = style.new_figure(5.2 + legend, max(4.2, 1.7 + 0.2 * len(rows)))
     ax = figure.subplots()

@@ -15,6 +15,7 @@ from ..record_factory import (
     MESH_METHODS,
     MESH_SEVERITIES,
     METHODS,
+    make_image_suite,
     make_mesh_record,
     make_mesh_suite,
     make_record,
@@ -253,3 +254,35 @@ def test_a_curve_ends_where_its_axis_is_nominal_and_the_picture_says_infinity():
         drawn = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) > 2]
         assert drawn
         assert all(np.isfinite(x).all() and x[-1] == places["∞"] for x in drawn)
+
+
+def test_each_figure_beside_the_metric_has_curves_of_its_own():
+    table = build(make_image_suite(["BP", "SAT"], suite="cifar10_reconstruct"))[0]
+    curves = curves_of(table, "psnr_db")
+    assert list(curves) == [("device", None), ("temperature_fine", 0.5)]
+    for group in table.groups:
+        key = (group.axis, None if group.axis == "device" else 0.5)
+        for method in ("BP", "SAT"):
+            assert curves[key][method][group.level] == group.also["psnr_db"][method]
+    for row in table.rows:
+        assert curves["device", None][row.method][0.0] == row.also["psnr_db"].clean
+    with style.styled():
+        figure = degradation(table, "psnr_db")
+    assert figure.axes[0].get_ylabel() == "PSNR dB"
+    assert next(text.get_text() for text in figure.texts) == "PSNR dB under perturbation"
+    # Guessing has a level of the metric alone.
+    assert not any("chance" in text.get_text() for text in figure.legends[0].get_texts())
+
+
+def test_a_board_gets_a_picture_for_each_figure(tmp_path):
+    table = build(make_image_suite(["BP", "SAT"]))[0]
+    drawn = figures.draw_suite([table], tmp_path)
+    names = [name for name in drawn if name.startswith("degradation")]
+    assert names == [
+        "degradation",
+        "degradation-kid",
+        "degradation-precision",
+        "degradation-recall",
+    ]
+    with style.styled():
+        assert degradation(table).axes[0].get_ylabel() == "FID"

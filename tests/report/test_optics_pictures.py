@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from pnnbench.evaluation.cell_outputs import shifted_cell
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.diffractive import DetectorPlane
 from pnnbench.platforms.freespace import FreeSpaceLayer, Layout
@@ -89,7 +90,7 @@ def test_a_whole_run_draws_and_says_that_the_device_is_ideal(freespace, digits, 
     svg = drawn["modulators"].with_suffix(".svg")
     assert svg.read_bytes() == again["modulators"].with_suffix(".svg").read_bytes()
     assert svg.stat().st_size < 400_000
-    cell = pictures.shifted_cell(freespace.perturbation_grid("smoke"))
+    cell = shifted_cell(freespace.perturbation_grid("smoke"))
     with style.styled():
         figure = pictures.confusion(torch.eye(10, dtype=torch.long), cell, record)
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")

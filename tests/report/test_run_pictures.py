@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
+from pnnbench.evaluation.cell_outputs import confusion_matrix, shifted_cell
 from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.evaluation.landscape import measure_landscape
@@ -17,6 +18,7 @@ from pnnbench.evaluation.outputs import require_class_labels
 from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRREnvironment, MRRLinear
 from pnnbench.report import run_pictures as pictures
 from pnnbench.report import style
+from pnnbench.report.confusion_pictures import confusion
 from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, device_axis
@@ -83,13 +85,13 @@ def test_no_text_overlaps_or_sticks_out(run, monkeypatch):
     workload, record, train, test = run
     record = copy.deepcopy(record)
     record["job"]["method"]["label"] = "BP on weights, SGD, published step, $ & co"
-    cell = pictures.shifted_cell(workload.perturbation_grid("smoke"))
+    cell = shifted_cell(workload.perturbation_grid("smoke"))
     measured = measure_landscape(workload, *train, count=32, points=5)
     with style.styled():
         for figure in (
             pictures.controls(workload, record),
             pictures.landscape(measured, workload, record),
-            pictures.confusion(pictures.confusion_matrix(workload, *test, cell), cell, record),
+            confusion(confusion_matrix(workload, *test, cell), cell, record),
             pictures.curve(record),
         ):
             assert in_the_way(figure, monkeypatch, 5) == []
@@ -128,9 +130,9 @@ def test_outputs_that_are_not_finite_belong_to_no_class(run):
     workload = MRRDigits(0)
     with torch.no_grad():
         workload.network.fc2.current[0, 0] = torch.nan
-    cell = pictures.shifted_cell(workload.perturbation_grid("smoke"))
+    cell = shifted_cell(workload.perturbation_grid("smoke"))
     with pytest.raises(NotFiniteError, match="of 64 of 64 images are not finite"):
-        pictures.confusion_matrix(workload, *(part[:64] for part in run[3]), cell)
+        confusion_matrix(workload, *(part[:64] for part in run[3]), cell)
 
 
 # --- confusion ---------------------------------------------------------------------------------
@@ -141,7 +143,7 @@ def test_confusion_has_the_accuracy_of_the_record(run):
     cells = workload.perturbation_grid("smoke")
     assert len({cell["value"] for cell in record["cells"]}) > 5
     for i in (0, 7, 8, 12, len(cells) - 1):
-        counts = pictures.confusion_matrix(workload, images, labels, cells[i])
+        counts = confusion_matrix(workload, images, labels, cells[i])
         accuracy = float(counts.diagonal().sum() / counts.sum())
         assert accuracy == record["cells"][i]["value"], cells[i]
         assert counts.sum(1).tolist() == torch.bincount(labels, minlength=10).tolist()
@@ -152,7 +154,7 @@ def test_confusion_has_the_accuracy_of_the_harness_over_many_noise_blocks(run):
     images, labels = DataModule(workload.data).test_tensors()
     assert len(images) == 360  # the last block of shot noise is not full
     cell = Cell("device", 0.5, "x", 0.5, FIRST_TEST_DEVICE, MRREnvironment())
-    counts = pictures.confusion_matrix(workload, images, labels, cell)
+    counts = confusion_matrix(workload, images, labels, cell)
     value = evaluate_grid(workload, images, labels, [cell])[0]
     assert int(counts.diagonal().sum()) / len(images) == value
     clean = workload(images).argmax(1)
@@ -161,10 +163,10 @@ def test_confusion_has_the_accuracy_of_the_harness_over_many_noise_blocks(run):
 
 def test_rows_of_the_confusion_picture_are_shares_of_the_true_class(run):
     workload, record, _, test = run
-    cell = pictures.shifted_cell(workload.perturbation_grid("smoke"))
-    counts = pictures.confusion_matrix(workload, *test, cell)
+    cell = shifted_cell(workload.perturbation_grid("smoke"))
+    counts = confusion_matrix(workload, *test, cell)
     with style.styled():
-        figure = pictures.confusion(counts, cell, record)
+        figure = confusion(counts, cell, record)
     ax = figure.axes[0]
     shares = torch.tensor(ax.images[0].get_array().tolist(), dtype=torch.float64)
     assert torch.allclose(shares.sum(1), torch.ones(10, dtype=torch.float64), atol=1e-6)
@@ -179,7 +181,7 @@ def test_rows_of_the_confusion_picture_are_shares_of_the_true_class(run):
 
 
 def test_the_shift_is_the_mildest_change_of_the_environment():
-    cell = pictures.shifted_cell(MRRDigits().perturbation_grid("quick"))
+    cell = shifted_cell(MRRDigits().perturbation_grid("quick"))
     assert (cell.axis, cell.level, cell.severity, cell.device_seed) == (
         "temperature_fine",
         0.1,
@@ -188,9 +190,9 @@ def test_the_shift_is_the_mildest_change_of_the_environment():
     )
     assert cell.environment.temperature_degc == 22.1
     devices = device_axis((0.25, 0.5), [5, 6], MRREnvironment())
-    assert pictures.shifted_cell(devices) == devices[0]
+    assert shifted_cell(devices) == devices[0]
     with pytest.raises(UserError, match="empty"):
-        pictures.shifted_cell([])
+        shifted_cell([])
 
 
 # --- landscape ---------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import io
 
 from pnnbench.report.run_text import aligned, cells_csv, cells_text, gap_text, sharpness_text
 
-from ..record_factory import make_record
+from ..record_factory import IMAGE_SUITES, make_image_record, make_record
 
 
 def test_columns_stand_below_each_other() -> None:
@@ -78,3 +78,18 @@ def test_cells_as_csv_stand_beside_the_recorded_ones() -> None:
 def test_a_gap_reads() -> None:
     gap = {"part": "cells[3]", "type": "not-finite", "message": "nan"}
     assert gap_text(gap) == "cells[3]: not-finite: nan"
+
+
+def test_figures_beside_the_metric_have_a_column_each() -> None:
+    record = make_image_record("SAT")
+    lines = cells_text(record).splitlines()
+    names = IMAGE_SUITES["cifar10_generate"][2]
+    assert lines[0].startswith("fid-efficientnet-lite0-320-64px-57934424 on the ideal device")
+    for line, name in zip(lines[1:4], names, strict=True):
+        assert line.startswith(f"{name}: ")
+    assert lines[4].split()[-3:] == ["KID", "precision", "recall"]
+    cells = [c for c in record["cells"] if c["level"] == -0.25]
+    (row,) = (line.split() for line in lines if line.startswith("temperature_fine  -0.25"))
+    for shown, name in zip(row[-3:], names, strict=True):
+        mean = sum(cell["also"][name] for cell in cells) / len(cells)
+        assert abs(float(shown) / mean - 1) < 1e-3

@@ -130,7 +130,7 @@ def test_a_metric_that_is_no_share_is_shown_as_it_is() -> None:
         left = transfer_figures.transfer(table).axes[0]
     assert errors.get_title(loc="left") == "FID"
     assert errors.get_xlim()[1] > 30
-    assert left.get_xlabel() == "fid on the training device"
+    assert left.get_xlabel() == "FID on the training device"
     assert left.get_xlim()[1] > 30
 
 

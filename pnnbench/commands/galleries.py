@@ -1,0 +1,95 @@
+"""Pictures of what the trained networks of boards give, from the folders of their runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pnnbench.errors import UserError
+
+if TYPE_CHECKING:
+    from pnnbench.leaderboard.model import Table
+
+Placed = tuple[Path, dict[str, Any]]
+"""The file of a record, and the record."""
+
+
+def galleries(
+    tables: Sequence[Table], sources: Sequence[Path], folder: Path, root: str | None
+) -> dict[str, Path]:
+    """Draws the galleries of boards whose trained networks are there.
+
+    Of each board all rows at one seed, the first that most of them have. What cannot be drawn is
+    told on standard error and takes nothing else with it.
+
+    Args:
+        tables: The tables of the boards.
+        sources: Folders with their runs.
+        folder: Where the pictures go.
+        root: Data folder; None for the default place.
+
+    Returns:
+        Name to the path of the SVG; empty where there are records alone.
+    """
+    from pnnbench.records.store import read_placed
+    from pnnbench.report.figures import free_prefix
+
+    placed = [(path, record) for path, record in read_placed(sources) if _trained(path, record)]
+    boards = [table for table in tables if table.headline]
+    drawn: dict[str, Path] = {}
+    for table in boards:
+        words = [table.key[k] for k in ("suite", "workload", "tier")]
+        prefix = free_prefix("-".join(words), drawn) if len(boards) > 1 else ""
+        chosen = one_seed(table, placed)
+        if chosen:
+            try:
+                drawn |= _board(chosen, folder, prefix, root)
+            except UserError as error:  # the data are not here, or the networks are other ones
+                _say(f"no pictures of outputs: {error.what}")
+    return drawn
+
+
+def _trained(path: Path, record: dict[str, Any]) -> bool:
+    return record["status"] == "ok" and (path.parent / record["parameters"]["file"]).is_file()
+
+
+def one_seed(table: Table, placed: Sequence[Placed]) -> list[Placed]:
+    """Chooses one finished job of each row of a table, all of one seed.
+
+    Args:
+        table: The table.
+        placed: Records whose parameters lie beside them.
+
+    Returns:
+        The jobs in the order of the rows, of the first seed that most rows have; rows that do not
+        have it are left out.
+    """
+    paths = {record["job"]["hash"]: path for path, record in placed}
+    seeds: dict[int, list[Placed]] = {}
+    for row in table.rows:
+        for record in table.chosen.finished.get(row.method, []):
+            if record["job"]["hash"] in paths:
+                mine = seeds.setdefault(record["job"]["seed"], [])
+                mine.append((paths[record["job"]["hash"]], record))
+    return max((seeds[seed] for seed in sorted(seeds)), key=len, default=[])
+
+
+def _board(
+    chosen: Sequence[Placed], folder: Path, prefix: str, root: str | None
+) -> dict[str, Path]:
+    from pnnbench.report.galleries import Trained, draw_galleries
+    from pnnbench.running.jobs import data_of, load_trained
+
+    data = data_of(chosen[0][1], root)
+    trained = [
+        Trained(record["job"]["method"]["label"], record, load_trained(path.parent, record))
+        for path, record in chosen
+    ]
+    tensors = data.train_tensors(), data.test_tensors()
+    return draw_galleries(trained, *tensors, folder, prefix, _say)
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")

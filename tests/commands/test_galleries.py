@@ -1,0 +1,70 @@
+"""Pictures of what a board's networks give: with the runs at hand, and not without."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pnnbench.commands.boards import write_board
+from pnnbench.commands.galleries import galleries, one_seed
+from pnnbench.leaderboard.ranking import build
+from pnnbench.records.store import read_placed, read_records
+
+from ..command import Done, command
+from ..record_factory import make_suite, write_job
+
+Ran = tuple[Path, Done]
+
+
+@pytest.fixture
+def runs(ran: Ran, tmp_path: Path) -> Path:
+    """A copy of the runs of the tiny suite."""
+    folder = tmp_path / "runs" / "tiny"
+    shutil.copytree(ran[0] / "runs" / "tiny", folder)
+    return folder
+
+
+def test_plot_of_a_suite_shows_the_rows_side_by_side(runs: Path) -> None:
+    drawn = command("plot", "runs/tiny", cwd=runs.parents[1]).out.split()
+    (path,) = (Path(line) for line in drawn if line.endswith("confusions.svg"))
+    text = (runs.parents[1] / path).read_text(encoding="utf-8")
+    assert "confusions: tiny, mzi-digits, seed 0" in text
+
+
+def test_the_page_embeds_them_and_records_alone_have_none(runs: Path, tmp_path: Path) -> None:
+    tables = build(read_records(runs))
+    page = write_board(tables, tmp_path / "with", "disabled", tmp_path, runs=[runs])
+    assert 'alt="confusions"' in page.read_text(encoding="utf-8")
+    bare = tmp_path / "bare"
+    for path in runs.glob("*/record.json"):
+        (bare / path.parent.name).mkdir(parents=True)
+        shutil.copy(path, bare / path.parent.name)
+    assert galleries(tables, [bare], tmp_path / "nothing", None) == {}
+
+
+def test_parameters_of_another_job_are_told_and_the_board_stands(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = build(read_records(runs))
+    for path in runs.glob("*/parameters.safetensors"):
+        path.write_bytes(b"something else")
+    assert galleries(tables, [runs], tmp_path, None) == {}
+    said = capsys.readouterr().err
+    assert said.startswith("no pictures of outputs: ")
+    assert "is missing or not the file of the record" in said
+
+
+def test_one_seed_is_that_of_most_rows(tmp_path: Path) -> None:
+    records = make_suite(["BP", "NAT", "SAT"], seeds=(0, 1, 2))
+    (table,) = build(records)
+    for record in records:
+        label, seed = record["job"]["method"]["label"], record["job"]["seed"]
+        if (label, seed) != ("NAT", 0):
+            write_job(tmp_path, record)
+    placed = read_placed([tmp_path])
+    chosen = one_seed(table, placed)
+    assert [record["job"]["seed"] for _, record in chosen] == [1, 1, 1]
+    assert [r["job"]["method"]["label"] for _, r in chosen] == [row.method for row in table.rows]
+    assert one_seed(table, []) == []
