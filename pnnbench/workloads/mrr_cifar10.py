@@ -6,6 +6,7 @@ full one, for machines without a GPU; another width is another network, and its 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
@@ -91,7 +92,9 @@ class MRRCIFAR10Autoencoder(AutoencoderOnRings):
     width: ClassVar[int] = 16
     depth: ClassVar[int] = 3
     latent: ClassVar[int] = 128
-    tiers: ClassVar[Mapping[str, Tier]] = _TIERS
+    tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType(
+        {**_TIERS, "standard": dataclasses.replace(_STANDARD, epochs=12)}
+    )
 
 
 class MRRCIFAR10GAN(GeneratorOnRings):
@@ -106,4 +109,11 @@ class MRRCIFAR10GAN(GeneratorOnRings):
     width: ClassVar[int] = 32
     depth: ClassVar[int] = 3
     judge_width: ClassVar[int] = 32
-    tiers: ClassVar[Mapping[str, Tier]] = _TIERS
+    tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType(
+        {
+            "smoke": dataclasses.replace(_SMOKE, test_images=700, validation_images=700),
+            "search": dataclasses.replace(_SEARCH, test_images=1_000, validation_images=1_000),
+            "standard": dataclasses.replace(_STANDARD, epochs=12, test_images=2_000),
+            "paper": _PAPER,
+        }
+    )
