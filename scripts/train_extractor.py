@@ -20,6 +20,7 @@ from torch import Tensor
 from pnnbench.data import load
 from pnnbench.metrics.extractors import DigitsNetwork
 from pnnbench.metrics.weights import packaged
+from pnnbench.script import run_script
 
 EPOCHS, BATCH, STEP = 30, 64, 2e-3
 
@@ -74,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from pnnbench.data.base import DataSet
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.methods.bp import BP
 from pnnbench.methods.sat import SAT
+from pnnbench.script import run_script
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.image_networks import ResNet
 from pnnbench.workloads.mrr_images import ResNetOnRings
@@ -131,4 +132,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
