@@ -273,7 +273,7 @@ DECLARED = (
             Argument("submission", "Folder or zip.", text("a folder or a zip", "SUBMISSION")),
             Argument(
                 "--key",
-                "Secret of a maintainer: measure on devices drawn from it too; made if missing.",
+                "Secret of a maintainer: measure on devices drawn from it too.",
                 text("a file", "FILE"),
             ),
             Argument("--out", "Where the verification is written too.", text("a file", "FILE")),
@@ -281,6 +281,11 @@ DECLARED = (
             _DATA,
             _TABLE_OR_JSON,
         ),
+    ),
+    Command(
+        "new-key",
+        "Make a maintainer's secret, from which held-out devices are drawn.",
+        (Argument("file", "File, which must not be there yet.", text("a new file", "FILE")),),
     ),
     Command(
         "doctor",

@@ -1,4 +1,4 @@
-"""One seed of a submission: its record and its tensors, held against what the submission says.
+"""The seeds of a submission as jobs of the registry, with their tensors.
 
 Everything here is done before anything is measured, for all seeds, so that what is wrong is refused
 at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,18 +17,14 @@ from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.lookup import registered
 from pnnbench.platforms.measured import MeasuredDevices
-from pnnbench.records.schema import SCHEMA
-from pnnbench.records.searches import open_search
-from pnnbench.records.store import open_record
 from pnnbench.registry import method_class, method_parameters
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
 from pnnbench.running.suites import Job
-from pnnbench.seeds import check_seed
-from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, SEARCH, Bundle
-from pnnbench.submitting.strict import parse_json
-from pnnbench.submitting.submission import Submission, read_submission
+from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
+from pnnbench.submitting.claimed import read_claimed
+from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors
 from pnnbench.workloads.axes import AXES
 from pnnbench.workloads.base import Workload
@@ -72,19 +68,16 @@ class Received:
     """
 
     def __init__(self, path: Any, root: str | None = None) -> None:
-        self.submission, self.bundle = read_submission(path)
-        said = self.submission
+        claimed = read_claimed(path)
+        said = claimed.submission
+        self.submission, self.bundle = said, claimed.bundle
         if said.workload not in registered("workloads"):
             raise unknown_name("workload", said.workload, registered("workloads"))
-        _check_search(said, self.bundle)
-        records = {seed: _record(said, self.bundle, seed) for seed in said.seeds}
-        _refuse_copies(said)
-        self.seeds = [self._seed(seed, record, root) for seed, record in records.items()]
+        self.seeds = [self._seed(seed, record, root) for seed, record in claimed.records.items()]
 
     def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
         """What a seed should be, with its tensors looked at once."""
         said = self.submission
-        check_seed(f"{MANIFEST}: seeds: an entry", number)
         workload = self._untrained(number, record)
         data = workload.data_set
         if said.tier not in workload.tiers:
@@ -92,8 +85,8 @@ class Received:
         config = workload.describe(said.tier)
         access, entry, source = _method(said, record)
         severity, _ = workload.training_point
-        device = record["job"]["seeds"]["train_device"]
         in_situ = access != "in_silico"
+        device = record["job"]["seeds"]["train_device"] if in_situ else number
         job = Job(
             said.suite,
             said.protocol,
@@ -158,55 +151,6 @@ class Received:
         return workload, tensors
 
 
-def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
-    """The record of a seed, which says of the job what the submission says."""
-    name = f"seed-{seed}/{RECORD}"
-    record = open_record(parse_json(bundle.read(name), name, LIMITS[RECORD]), name)
-    if record["status"] != "ok":
-        raise UserError(f"{name} is a failed run: {record['status']}")
-    if record["schema"] != SCHEMA:
-        raise UserError(f"{name} has schema version {record['schema']}", allowed=f"{SCHEMA}")
-    job = record["job"]
-    row = said.row
-    pairs = {
-        "protocol": (record["protocol"], said.protocol),
-        "job.suite": (job["suite"], said.suite),
-        "job.workload": (job["workload"], said.workload),
-        "job.tier": (job["tier"], said.tier),
-        "job.method.name": (job["method"]["name"], row.method),
-        "job.method.label": (job["method"]["label"], row.label),
-        "job.method.params": (job["method"]["params"], dict(row.params)),
-        "job.seed": (job["seed"], seed),
-        "parameters.file": (record["parameters"]["file"], PARAMETERS),
-        "parameters.sha256": (
-            record["parameters"]["sha256"],
-            said.files[f"seed-{seed}/{PARAMETERS}"].sha256,
-        ),
-    }
-    kept = record.get("devices")
-    files = {n for n in said.files if n.startswith(f"seed-{seed}/devices")}
-    if kept is not None or files:
-        there = {n: said.files[n].sha256 for n in files}
-        told = {} if kept is None else {f"seed-{seed}/{kept['file']}": kept["sha256"]}
-        pairs["devices"] = (told, there)
-    for field, (recorded, claimed) in pairs.items():
-        if recorded != claimed:
-            raise UserError(
-                f"{name}: {field} is {ascii(recorded)[:100]}",
-                allowed=f"{ascii(claimed)[:100]}, as the submission says",
-            )
-    return record
-
-
-def _refuse_copies(said: Submission) -> None:
-    """Two seeds with the same tensors are no two repetitions."""
-    seen: dict[str, int] = {}
-    for seed in said.seeds:
-        other = seen.setdefault(said.files[f"seed-{seed}/{PARAMETERS}"].sha256, seed)
-        if other != seed:
-            raise UserError(f"seeds {other} and {seed} have the same tensors")
-
-
 def _brought(name: str, record: Mapping[str, Any]) -> DataSet | None:
     told = record["job"].get("data")
     if told is None:
@@ -266,33 +210,3 @@ def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEnt
         )
     entry = MethodEntry(row.method, row.label, dict(row.params), factor)
     return said.card.access, entry, Source("", "", digest)
-
-
-def _check_search(said: Submission, bundle: Bundle) -> None:
-    """The tuning record is one of this row, and no more settings were tried than are said."""
-    if SEARCH not in said.files:
-        return
-    content = open_search(parse_json(bundle.read(SEARCH), SEARCH, LIMITS[SEARCH]), SEARCH)
-    pairs: Sequence[tuple[str, str]] = (
-        ("protocol", said.protocol),
-        ("workload", said.workload),
-        ("tier", said.tier),
-    )
-    for field, claimed in pairs:
-        if content[field] != claimed:
-            raise UserError(
-                f"{SEARCH}: {field} is {ascii(content[field])[:80]}",
-                allowed=f"{claimed}, as the submission says",
-            )
-    row = content["rows"].get(said.row.label)
-    if row is None:
-        raise UserError(f"{SEARCH}: there is no row {said.row.label!r} in it")
-    trials = row["trials"]
-    if not isinstance(trials, list) or not all(isinstance(t, dict) for t in trials):
-        raise UserError(f"{SEARCH}: trials of {said.row.label!r} are no list of objects")
-    tried = len({str(trial.get("point")) for trial in trials})
-    if tried > said.settings_tried:
-        raise UserError(
-            f"settings_tried is {said.settings_tried}",
-            allowed=f"at least {tried}, the points of {SEARCH}",
-        )

@@ -17,7 +17,13 @@ from pnnbench.records.store import read_record, seal
 from pnnbench.submitting.submission import Card, Conformance, FileEntry, Row, Submission
 
 CARD = Card(
-    "Backpropagation", ("A. Author",), None, "https://example.org/code", "MIT", "in_silico", "As is."
+    "Backpropagation",
+    ("A. Author",),
+    None,
+    "https://example.org/code",
+    "MIT",
+    "in_silico",
+    "As is.",
 )
 CHECK = Conformance(__version__, 1, 0, ({"name": "class", "passed": True, "message": "ok"},))
 
