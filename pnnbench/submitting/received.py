@@ -31,6 +31,8 @@ from pnnbench.workloads.base import Workload
 
 #: Bytes of arrays in a file of measured devices, unpacked.
 _MOST_ARRAYS = 64_000_000
+#: Measured devices, at most.
+_MOST_DEVICES = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,8 +157,7 @@ def _brought(name: str, record: Mapping[str, Any]) -> DataSet | None:
     told = record["job"].get("data")
     if told is None:
         return None
-    head, _, argument = told["set"].partition(":")
-    if head not in registered("data") or "/" in argument or "\\" in argument:
+    if told["set"] not in registered("data"):
         raise UserError(
             f"{name}: ran on the data set {ascii(told['set'])[:80]}, which is not registered",
             allowed=", ".join(registered("data")),
@@ -183,7 +184,12 @@ def _devices(bundle: Bundle, number: int, record: Mapping[str, Any]) -> Measured
             raise UserError(f"{name} is no npz file: {error}") from None
         if unpacked > _MOST_ARRAYS:
             raise UserError(f"{name} has {unpacked} bytes of arrays", allowed=f"{_MOST_ARRAYS}")
-    return MeasuredDevices.of_content(PurePosixPath(name).name, content)
+    found = MeasuredDevices.of_content(PurePosixPath(name).name, content)
+    if len(found.devices) > _MOST_DEVICES:
+        raise UserError(
+            f"{name} has {len(found.devices)} devices", allowed=f"{_MOST_DEVICES} at most"
+        )
+    return found
 
 
 def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEntry, Source]:
