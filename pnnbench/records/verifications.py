@@ -41,6 +41,7 @@ _SHAPE = shape(
         "seeds": list_of(checks.mapping, empty=False),
         "confirmed": checks.boolean,
         "badges": list_of(one_of(*BADGES)),
+        "controls": checks.mapping,
         "claimed": list_of(checks.text),
         "versions": checks.mapping,
     },
