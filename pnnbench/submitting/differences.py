@@ -27,6 +27,8 @@ SHARPNESS = {
 _ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
 #: Allowed relative difference of figures beside the metric.
 _EXTRA = 1e-3
+#: Share of the images that rounding may flip, at most; one image at least.
+FLIPS = 0.002
 #: Part of an image that is none: an accuracy is a whole number of images, divided.
 _SAME = 1e-6
 #: Parts of a record that no tensors tell.
@@ -123,7 +125,8 @@ class Agreement:
             self._signed.append(apart / size)
         else:
             size = 1.0
-            flips = int(also.get(UNDECIDED, 0))
+            # Outputs that are all alike decide nothing: they shall not bear any claim.
+            flips = min(int(also.get(UNDECIDED, 0)), max(1, int(FLIPS * self.images)))
             limit = (flips + _SAME) / self.images
             self._undecided += flips
             self._signed.append(apart * self.images)
