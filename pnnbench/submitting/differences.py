@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from pnnbench.submitting.rounding import AMPLIFIED, UNDECIDED
+from pnnbench.submitting.rounding import UNDECIDED, relative_limit
 
 #: Figures of sharpness that are compared -> allowed relative difference; the eigenvalues have the
 #: error bound of their solver beside that.
@@ -121,7 +121,7 @@ class Agreement:
         apart = recorded - computed
         if self.images is None:
             size = abs(computed) or 1.0
-            limit = AMPLIFIED * self.rounding
+            limit = relative_limit(self.rounding)
             self._signed.append(apart / size)
         else:
             size = 1.0
@@ -143,7 +143,7 @@ class Agreement:
         """
         total, count = math.fsum(self._signed), len(self._signed)
         if self.images is None:
-            limit = AMPLIFIED * self.rounding * (1.0 + 3.0 * math.sqrt(count))
+            limit = relative_limit(self.rounding) * (1.0 + 3.0 * math.sqrt(count))
         else:
             flips = self._undecided
             limit = min(float(flips), 1.0 + 3.0 * math.sqrt(flips)) + _SAME * (1 + count)
@@ -226,7 +226,7 @@ def _beside(
     told = recorded.get("also", {})
     own = {k: v for k, v in computed.get("also", {}).items() if k != UNDECIDED}
     for key in dict.fromkeys([*own, *told]):
-        limit = AMPLIFIED * rounding
+        limit = relative_limit(rounding)
         yield from _near(f"{field}.also.{key}", told.get(key), own.get(key), limit)
 
 

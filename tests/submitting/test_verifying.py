@@ -13,8 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+from pnnbench.evaluation.harness import job_cells
+from pnnbench.leaderboard.ranking import build
 from pnnbench.lookup import only
 from pnnbench.records.store import read_record
+from pnnbench.submitting.held_out import scores_by_device
 from pnnbench.submitting.received import Received, Seed
 from pnnbench.submitting.verifying import Computed, compare_with, compute, verify_here
 
@@ -93,6 +96,18 @@ def test_a_forged_field_is_told(
     assert compare_with(record, seed, computed) == []
     move(record, path, change)
     assert field in {d.field for d in compare_with(record, seed, computed)}
+
+
+def test_the_score_is_that_of_a_board(made: tuple[Seed, Computed]) -> None:
+    seed, computed = made
+    workload, images = computed.workload, computed.data.test_tensors()[0]
+    steps = {step["name"]: step["values"] for step in computed.measured["deployments"]}
+    cells = job_cells(workload, "smoke", images)
+    found = scores_by_device(cells, steps[workload.headline], workload.headline)
+    assert found is not None
+    (row,) = build([seed.record])[0].rows
+    assert row.robust is not None
+    assert found.mean() == pytest.approx(row.robust.mean, rel=1e-12)
 
 
 def test_what_no_tensors_tell_is_claimed(made: tuple[Seed, Computed]) -> None:
