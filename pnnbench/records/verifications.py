@@ -79,6 +79,16 @@ def read_verification(path: Path) -> dict[str, Any]:
     return found
 
 
+def read_verifications(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """Reads the verifications of some boards: those in ``verifications/`` below their folders.
+
+    Raises:
+        UserError: As `read_verification`.
+    """
+    paths = {path for folder in folders for path in folder.rglob(f"{FOLDER}/*.json")}
+    return [read_verification(path) for path in sorted(paths)]
+
+
 def badges_of(
     records: Iterable[Mapping[str, Any]], verifications: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
