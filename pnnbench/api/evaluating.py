@@ -20,6 +20,7 @@ from pnnbench.api.training import TrainedNetwork, data_of, entry_of
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError, check_kind
 from pnnbench.leaderboard.ranking import build
+from pnnbench.lookup import only
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
 from pnnbench.registry import proper_name, registered, registered_name
@@ -50,6 +51,7 @@ def evaluate(
     accelerator: str | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> Results:
     """Measures a network, clean and on every cell of its platform's perturbation grid.
 
@@ -67,6 +69,7 @@ def evaluate(
             ``"auto"``, see `pnnbench.train`; None for where the network is, and is afterwards.
         root: Data folder; None for the default place.
         say: Told in lines how far it is.
+        trust: As for `pnnbench.load_network`.
 
     Returns:
         The results of one run of the suite ``evaluate``, in memory only: a record that nobody has
@@ -75,7 +78,7 @@ def evaluate(
     Raises:
         UserError: If a name or value is wrong, data are missing, or nothing could be measured.
     """
-    given = _given(network)
+    given = _given(network, trust)
     workload, seed = given.workload, given.seed
     workload.check_ready()
     before = device_of(workload.network)
@@ -170,7 +173,7 @@ class _Given:
     cost: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_COST, 0))
 
 
-def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
+def _given(network: Workload | TrainedNetwork | str | Path, trust: bool) -> _Given:
     if isinstance(network, TrainedNetwork):
         method = network.method
         cost = (network.gradient_evaluations, network.hardware_queries, network.seconds)
@@ -202,7 +205,9 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         )
     found = locate(network)
     record, job = found.record, found.record["job"]
-    workload = load_parameters(found.parameters, record)
+    with only("any" if trust else "registered"):
+        workload = load_parameters(found.parameters, record)
+        device = own_device(record, workload)
     row = job["method"]
     return _Given(
         workload,
@@ -210,7 +215,7 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         record["provenance"].get("method", {}),
         job["tier"],
         job["seed"],
-        own_device(record, workload),
+        device,
         cost={name: record["cost"][name] for name in _COST},
     )
 

@@ -55,6 +55,10 @@ _RUN = Argument(
     "SUITE/ROW/SEED, its folder, or the beginning of its hash.",
     text("SUITE/ROW/SEED, a run folder, or the beginning of a hash", "RUN", known.runs),
 )
+_TRUST = Argument(
+    "--trust",
+    "Run code that the run names by a class path: only where you know who wrote it.",
+)
 _SUITE = Argument(
     "suite",
     "Suite file, or the name of one that ships.",
@@ -155,18 +159,19 @@ DECLARED = (
             _RUNS,
             _DATA,
             _ACCELERATOR,
+            _TRUST,
             Argument("--format", "Output.", choice("table", "json", "csv"), "table"),
         ),
     ),
     Command(
         "sharpness",
         "Measure a finished run's sharpness again.",
-        (_RUN, _RUNS, _DATA, _ACCELERATOR, _TABLE_OR_JSON),
+        (_RUN, _RUNS, _DATA, _ACCELERATOR, _TRUST, _TABLE_OR_JSON),
     ),
     Command(
         "plot",
         "Draw the pictures of a finished run, or of a suite's folder.",
-        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+        (_RUN, _RUNS, _DATA, _TRUST, _TABLE_OR_JSON),
     ),
     Command(
         "leaderboard",
@@ -276,18 +281,31 @@ DECLARED = (
         (
             _RUN,
             _RUNS,
+            _TRUST,
             Argument("--out", "Where it goes.", text("a folder", "FOLDER"), "submissions"),
             _TABLE_OR_JSON,
         ),
     ),
     Command(
         "verify",
-        "Re-evaluate a submission from its tensors alone.",
+        "Re-evaluate a submission from its tensors alone, in a process of its own.",
         (
-            Argument("submission", "Submission folder.", text("a folder", "FOLDER")),
+            Argument("submission", "Folder or zip.", text("a folder or a zip", "SUBMISSION")),
+            Argument(
+                "--key",
+                "Secret of a maintainer: measure on devices drawn from it too.",
+                text("a file", "FILE"),
+            ),
+            Argument("--out", "Where the verification is written too.", text("a file", "FILE")),
+            Argument("--timeout", "Seconds after which it is given up.", integer(1, 10**6), 86_400),
             _DATA,
             _TABLE_OR_JSON,
         ),
+    ),
+    Command(
+        "new-key",
+        "Make a maintainer's secret, from which held-out devices are drawn.",
+        (Argument("file", "File, which must not be there yet.", text("a new file", "FILE")),),
     ),
     Command(
         "doctor",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ class MeasuredDevices:
         self.units = dict(units or {})
         self.name = name
         self.path: Path | None = None
-        names = [device.name for device in self.devices]
+        names = Counter(device.name for device in self.devices)
         for device in self.devices:
-            if names.count(device.name) > 1:
+            if names[device.name] > 1:
                 raise UserError(
                     f"{name}: device {device.name!r} comes twice", allowed="different names"
                 )
@@ -126,15 +127,28 @@ class MeasuredDevices:
                 f"{path}: cannot be read: {error.strerror or error}",
                 allowed="a CSV or npz file of measured devices, see docs/devices.md",
             ) from None
-        devices, units = read_file(path, content)
+        source = cls.of_content(path.name, content)
+        source.path = path.resolve()
+        return source
+
+    @classmethod
+    def of_content(cls, name: str, content: bytes) -> MeasuredDevices:
+        """Takes what stands in a CSV or npz file.
+
+        Args:
+            name: Name of the file. Its form is told by its ending.
+            content: What stands in it.
+
+        Raises:
+            UserError: As `read`.
+        """
+        devices, units = read_file(Path(name), content)
         if not any(device.role for device in devices):
             devices = [
                 dataclasses.replace(device, role=role)
                 for device, role in zip(devices, split(len(devices)), strict=True)
             ]
-        source = cls(devices, units, name=path.name)
-        source.path = path.resolve()
-        return source
+        return cls(devices, units, name=name)
 
     def of(self, role: Role) -> list[MeasuredDevice]:
         """The devices of a role, in order."""

@@ -20,7 +20,8 @@ from pnnbench.running.jobs import job_folder, load_trained, run_suite
 from pnnbench.running.selection import select
 from pnnbench.running.suites import Suite, load_suite
 from pnnbench.seeds import FIRST_TEST_DEVICE
-from pnnbench.submitting.submissions import pack, remeasure
+from pnnbench.submitting.remeasuring import remeasure
+from pnnbench.submitting.submissions import pack
 from pnnbench.workloads.axes import BITS
 
 from .test_jobs import SUITE, nothing

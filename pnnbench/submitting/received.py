@@ -1,0 +1,218 @@
+"""The seeds of a submission as jobs of the registry, with their tensors.
+
+Everything here is done before anything is measured, for all seeds, so that what is wrong is refused
+at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from pnnbench.data import DataSet, resolve_data
+from pnnbench.errors import UserError, unknown_name
+from pnnbench.lookup import registered
+from pnnbench.platforms.measured import MeasuredDevices
+from pnnbench.registry import method_class, method_parameters
+from pnnbench.running.entries import MethodEntry
+from pnnbench.running.resolving import make_workload
+from pnnbench.running.sources import Source
+from pnnbench.running.suites import Job
+from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
+from pnnbench.submitting.claimed import read_claimed
+from pnnbench.submitting.submission import Submission
+from pnnbench.submitting.tensor_file import most_bytes, read_tensors
+from pnnbench.workloads.axes import AXES
+from pnnbench.workloads.base import Workload
+
+#: Bytes of arrays in a file of measured devices, unpacked.
+_MOST_ARRAYS = 64_000_000
+#: Measured devices, at most.
+_MOST_DEVICES = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Seed:
+    """One seed of a submission.
+
+    Attributes:
+        number: Which repetition.
+        record: Its record, whole and of status ok.
+        job: The job that it should be of, from the registry.
+        access: What its method is handed: as a registered one declares, else as is claimed.
+    """
+
+    number: int
+    record: dict[str, Any]
+    job: Job
+    access: str
+
+
+class Received:
+    """A submission that has been read, with nothing of it believed yet.
+
+    Args:
+        path: The folder, or the zip.
+        root: Data folder; None for the default place.
+
+    Attributes:
+        submission: What it says.
+        bundle: Its files.
+        seeds: Its seeds, ascending.
+
+    Raises:
+        UserError: On the first thing that no submission has, or that contradicts something else in
+            it.
+    """
+
+    def __init__(self, path: Any, root: str | None = None) -> None:
+        claimed = read_claimed(path)
+        said = claimed.submission
+        self.submission, self.bundle = said, claimed.bundle
+        if said.workload not in registered("workloads"):
+            raise unknown_name("workload", said.workload, registered("workloads"))
+        self.seeds = [self._seed(seed, record, root) for seed, record in claimed.records.items()]
+
+    def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
+        """What a seed should be, with its tensors looked at once."""
+        said = self.submission
+        workload = self._untrained(number, record)
+        data = workload.data_set
+        if said.tier not in workload.tiers:
+            raise unknown_name("tier", said.tier, workload.tiers, where=said.workload)
+        config = workload.describe(said.tier)
+        access, entry, source = _method(said, record)
+        severity, _ = workload.training_point
+        in_situ = access != "in_silico"
+        device = record["job"]["seeds"]["train_device"] if in_situ else number
+        job = Job(
+            said.suite,
+            said.protocol,
+            said.tier,
+            said.workload,
+            entry,
+            number,
+            config,
+            data.arrays(root).fingerprint,
+            {"method": source, "workload": Source("pnnbench", "")},
+            severity if in_situ else None,
+            None if device == number else device,
+            workload.brought,
+        )
+        self._tensors(number, workload)
+        return Seed(number, record, job, access)
+
+    def _untrained(self, number: int, record: dict[str, Any]) -> Workload:
+        """The workload of a seed, with its initial parameters, set up as its record says."""
+        name = f"seed-{number}/{RECORD}"
+        workload = make_workload(self.submission.workload, number, _brought(name, record))
+        if "devices" in record:
+            workload.devices = _devices(self.bundle, number, record)
+        workload.axes = _axes(name, record)
+        return workload
+
+    def _tensors(self, number: int, workload: Workload) -> dict[str, Any]:
+        name = f"seed-{number}/{PARAMETERS}"
+        expected = workload.tensors()
+        if self.bundle.sizes[name] > most_bytes(expected):
+            raise UserError(
+                f"{name} has {self.bundle.sizes[name]} bytes",
+                allowed=f"{most_bytes(expected)} at most, the network's tensors",
+            )
+        tensors = read_tensors(self.bundle.read(name), expected, name)
+        workload.load_tensors(tensors)
+        before = {key: p.detach().clone() for key, p in workload.controls().items()}
+        workload.project_controls()
+        for key, p in workload.controls().items():
+            if not bool(p.isfinite().all()) or not p.equal(before[key]):
+                raise UserError(f"{name}: {key} is outside of what the hardware can be set to")
+        return tensors
+
+    def trained(self, seed: Seed) -> tuple[Workload, dict[str, Any]]:
+        """The trained workload of a seed.
+
+        Parameters come from the submission. Buffers are those of a fresh network: statistics and
+        full scales are to be derived here, and what is fixed is the registry's.
+
+        Args:
+            seed: One of `seeds`.
+
+        Returns:
+            The workload in evaluation mode, and the tensors of the submission.
+        """
+        workload = self._untrained(seed.number, seed.record)
+        fresh = {key: value.clone() for key, value in workload.network.named_buffers()}
+        tensors = self._tensors(seed.number, workload)
+        for key, buffer in workload.network.named_buffers():
+            buffer.copy_(fresh[key])
+        workload.eval()
+        return workload, tensors
+
+
+def _brought(name: str, record: Mapping[str, Any]) -> DataSet | None:
+    told = record["job"].get("data")
+    if told is None:
+        return None
+    if told["set"] not in registered("data"):
+        raise UserError(
+            f"{name}: ran on the data set {ascii(told['set'])[:80]}, which is not registered",
+            allowed=", ".join(registered("data")),
+        )
+    return resolve_data(told["set"], where=name)
+
+
+def _axes(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+    found = record["config"].get("axes", [])
+    if not isinstance(found, list) or not all(isinstance(axis, str) for axis in found):
+        raise UserError(f"{name}: config.axes is no list of names", allowed=", ".join(AXES))
+    return tuple(found)
+
+
+def _devices(bundle: Bundle, number: int, record: Mapping[str, Any]) -> MeasuredDevices:
+    """The measured devices that a record names."""
+    name = f"seed-{number}/{record['devices']['file']}"
+    content = bundle.read(name)
+    if name.endswith(".npz"):
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as arrays:
+                unpacked = sum(info.file_size for info in arrays.infolist())
+        except (zipfile.BadZipFile, ValueError) as error:
+            raise UserError(f"{name} is no npz file: {error}") from None
+        if unpacked > _MOST_ARRAYS:
+            raise UserError(f"{name} has {unpacked} bytes of arrays", allowed=f"{_MOST_ARRAYS}")
+    found = MeasuredDevices.of_content(PurePosixPath(name).name, content)
+    if len(found.devices) > _MOST_DEVICES:
+        raise UserError(
+            f"{name} has {len(found.devices)} devices", allowed=f"{_MOST_DEVICES} at most"
+        )
+    return found
+
+
+def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEntry, Source]:
+    """What the method is handed, the row, and where its code comes from.
+
+    Of a method of this package all three come from the registry; of another one they are claimed.
+    """
+    row, factor = said.row, float(record["job"]["epochs_factor"])
+    if row.method in registered("methods"):
+        cls = method_class(row.method)
+        params = method_parameters(cls, row.params, where="row.params")
+        return (
+            cls.access,
+            MethodEntry(row.method, row.label, params, factor),
+            Source("pnnbench", ""),
+        )
+    sources = record["provenance"].get("sources")
+    own = sources.get("method") if isinstance(sources, dict) else None
+    digest = own.get("sha256") if isinstance(own, dict) else None
+    if not isinstance(digest, str) or not digest:
+        raise UserError(
+            f"seed-{record['job']['seed']}/{RECORD}: provenance.sources.method.sha256 is missing",
+            allowed="the digest of the method's code",
+        )
+    entry = MethodEntry(row.method, row.label, dict(row.params), factor)
+    return said.card.access, entry, Source("", "", digest)
