@@ -19,6 +19,7 @@ _FUNCTIONS = {
     "reproduce": "checking:reproduce",
     "list": "listing:list_all",
     "check": "checking:check",
+    "new-method": "submitting:new_method",
     "submit": "checking:submit",
     "verify": "checking:verify",
     "doctor": "checking:doctor",

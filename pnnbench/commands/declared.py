@@ -251,6 +251,18 @@ DECLARED = (
         ),
     ),
     Command(
+        "new-method",
+        "Make a package with a training method that works, to be changed.",
+        (
+            Argument("name", "Name of the method, such as tilted-sat.", text("a name", "NAME")),
+            Argument("--out", "Where its folder goes.", text("a folder", "FOLDER"), "."),
+            Argument(
+                "--author", "Author on its card; repeatable.", text("a name", "NAME"), many=True
+            ),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
         "submit",
         "Pack a finished run as a submission.",
         (
