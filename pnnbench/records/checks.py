@@ -125,6 +125,12 @@ def count(where: str, value: Any) -> None:
         raise fail(where, value, "an integer >= 0")
 
 
+def positive_count(where: str, value: Any) -> None:
+    """An integer, at least 1."""
+    if type(value) is not int or value < 1:
+        raise fail(where, value, "an integer >= 1")
+
+
 def seed_or_none(where: str, value: Any) -> None:
     """The seed of a device, or null for the ideal one."""
     if value is not None and (type(value) is not int or value < 0):
