@@ -20,7 +20,7 @@ _FUNCTIONS = {
     "list": "listing:list_all",
     "check": "checking:check",
     "new-method": "submitting:new_method",
-    "submit": "checking:submit",
+    "submit": "submitting:submit",
     "verify": "checking:verify",
     "doctor": "checking:doctor",
     "data": "checking:data",

@@ -1,4 +1,4 @@
-"""``pnnbench check``, ``submit``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+"""``pnnbench check``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.commands.finished import finished
-from pnnbench.commands.output import out, out_json, writable
+from pnnbench.commands.output import out, out_json
 from pnnbench.console import Console
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.registry import KINDS, check_name, is_path, registered, registered_name, resolve
@@ -98,20 +97,6 @@ def _tell(results: Sequence[CheckResult]) -> None:
     if results:
         failed = sum(not r.passed for r in results)
         out(f"{len(results) - failed} passed, {failed} failed")
-
-
-def submit(options: Any) -> int:
-    """``pnnbench submit``."""
-    folder, record = finished(options.run, options.runs)
-    target = writable("--out", Path(options.out))
-    from pnnbench.submitting.submissions import pack
-
-    made = pack(folder, record, target)
-    if options.format == "json":
-        out_json({"submission": str(made)})
-    else:
-        out(f"submission: {made}")
-    return 0
 
 
 def verify(options: Any) -> int:

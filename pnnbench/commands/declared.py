@@ -27,6 +27,7 @@ _DATA = Argument(
 _RUNS = Argument("--runs", "Folder of the run folders.", text("a folder", "FOLDER"), "runs")
 _THREADS = Argument("--threads", "Threads of torch.", integer(1, 4096))
 _PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
+_TRUST = Argument("--trust", "Run code that is not registered, since it is known to be good.")
 _WANDB = Argument(
     "--wandb",
     "Mirror to Weights & Biases, else as WANDB_MODE says, else offline.",
@@ -264,11 +265,19 @@ DECLARED = (
     ),
     Command(
         "submit",
-        "Pack a finished run as a submission.",
+        "Pack a row of a board, all its seeds, as a submission.",
         (
-            _RUN,
+            Argument(
+                "row",
+                "Label of the row, SUITE/ROW, the name of its method, or a run of it.",
+                text("a row, such as SUITE/ROW, or a run of it", "ROW", known.runs),
+            ),
             _RUNS,
+            Argument("--card", "Who made the method: JSON.", text("a file", "FILE"), "card.json"),
             Argument("--out", "Where it goes.", text("a folder", "FOLDER"), "submissions"),
+            Argument("--zip", "Make a zip in place of a folder."),
+            _TRUST,
+            _DATA,
             _TABLE_OR_JSON,
         ),
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.commands.output import out, out_json, writable
+from pnnbench.console import Console
 
 
 def new_method(options: Any) -> int:
@@ -22,4 +23,43 @@ def new_method(options: Any) -> int:
     out(f"package: {target}")
     out("\n".join(f"  {name}" for name in files))
     out(f"next: pip install -e {target} && pnnbench check {target.name}")
+    return 0
+
+
+def submit(options: Any) -> int:
+    """``pnnbench submit``."""
+    from pnnbench.submitting.packing import pack_row, read_card
+    from pnnbench.submitting.rows import find_row
+
+    row = find_row(options.row, Path(options.runs))
+    card = read_card(Path(options.card))
+    target = writable("--out", Path(options.out))
+    with Console(1) as console:
+        made = pack_row(
+            row,
+            card,
+            target,
+            zipped=options.zip,
+            trust=options.trust,
+            root=options.data,
+            say=console.say,
+            share=console.share,
+        )
+    if options.format == "json":
+        out_json(made.as_dict())
+        return 0
+    told = made.submission
+    seeds = ", ".join(map(str, told.seeds))
+    failed = f"; failed: {', '.join(map(str, made.failed_seeds))}" if made.failed_seeds else ""
+    largest = max(found["difference"] for found in made.remeasured.values())
+    out(f"row: {told.row.label} ({told.row.method}) on {told.workload}, {told.tier}, of {told.suite}")
+    out(f"seeds: {seeds}{failed}")
+    out(f"checks: {told.check.passed} passed")
+    out(f"measured again: {len(made.remeasured)} seeds, largest difference {largest:.3g}")
+    if made.searched:
+        out(f"settings tried: {told.settings_tried}, with the record of the search")
+    else:
+        out("settings tried: no search record has this row, so 1 is claimed")
+    out(f"submission: {made.path}")
+    out(f"next: pnnbench verify {made.path}")
     return 0

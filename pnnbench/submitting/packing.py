@@ -1,0 +1,397 @@
+"""Packs a row as a submission: measured again, checked, and never over anything that is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pnnbench import __version__
+from pnnbench.errors import UserError, writing
+from pnnbench.leaderboard.tuning import row_tuning
+from pnnbench.lookup import is_path
+from pnnbench.records.searches import find_search, read_search
+from pnnbench.records.store import file_sha256
+from pnnbench.registry import SUITES, method_class, registered, workload_class
+from pnnbench.submitting.bundle import LIMITS, MANIFEST, SEARCH
+from pnnbench.submitting.conformance import check_method
+from pnnbench.submitting.rows import RowOfRuns
+from pnnbench.submitting.scaffold import NOBODY
+from pnnbench.submitting.strict import parse_json
+from pnnbench.submitting.submission import (
+    Card,
+    Conformance,
+    FileEntry,
+    Row,
+    Submission,
+    read_submission,
+)
+from pnnbench.submitting.trial import SEED, WORKLOADS
+
+Say = Callable[[str], None]
+Share = Callable[[float], None]
+#: Bytes of a card, at most.
+_CARD_BYTES = 20_000
+_CARD_KEYS = "name, authors, paper, code, licence, access, description"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A submission that was made.
+
+    Attributes:
+        path: Its folder, or its zip.
+        submission: What it says.
+        failed_seeds: Seeds that travel as failures.
+        searched: Whether a search record went with it.
+        remeasured: Of each finished seed what measuring it again gave.
+    """
+
+    path: Path
+    submission: Submission
+    failed_seeds: tuple[int, ...]
+    searched: bool
+    remeasured: dict[int, dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types, the files left out."""
+        told = self.submission
+        return {
+            "submission": str(self.path),
+            "suite": told.suite,
+            "workload": told.workload,
+            "tier": told.tier,
+            "row": told.row.label,
+            "method": told.row.method,
+            "seeds": list(told.seeds),
+            "failed_seeds": list(self.failed_seeds),
+            "settings_tried": told.settings_tried,
+            "searched": self.searched,
+            "check": {"passed": told.check.passed, "failed": told.check.failed},
+            "remeasured": {str(seed): found for seed, found in self.remeasured.items()},
+            "files": len(told.files) + 1,
+        }
+
+
+def read_card(path: Path) -> Card:
+    """Reads the card of a method.
+
+    Args:
+        path: A JSON file with the keys of `Card`.
+
+    Raises:
+        UserError: If it is not there, is no JSON, lacks a key or has another one, or still has the
+            author that `new-method` leaves open. What its values may be is checked with the
+            submission.
+    """
+    step = f"write {path.name} with {_CARD_KEYS}; pnnbench new-method makes one to fill in"
+    try:
+        found = parse_json(path.read_bytes(), path.name, _CARD_BYTES)
+    except OSError as error:
+        raise UserError(f"the card {path}: {error.strerror or error}", next_step=step) from None
+    keys = set(_CARD_KEYS.split(", "))
+    if not isinstance(found, dict) or found.keys() != keys:
+        given = found.keys() if isinstance(found, dict) else set()
+        wrong = [f"lacks {key}" for key in sorted(keys - given)]
+        wrong += [f"has the unknown key {key!a}" for key in sorted(given - keys)]
+        raise UserError(
+            f"the card {path} {wrong[0] if wrong else 'is no JSON object'}",
+            allowed=_CARD_KEYS,
+            next_step=step,
+        )
+    if not isinstance(found["authors"], list) or NOBODY in found["authors"]:
+        raise UserError(
+            f"the card {path}: authors is {found['authors']!a}",
+            allowed="a list of names",
+            next_step=f"put your names into {path}",
+        )
+    return Card(**{**found, "authors": tuple(found["authors"])})
+
+
+def require_ours(record: dict[str, Any], *, trust: bool) -> None:
+    """Refuses what would run code that came with the runs, and what nobody could measure again.
+
+    Args:
+        record: A record of the row.
+        trust: Whether the user has said that the code is to be trusted.
+
+    Raises:
+        UserError: If workload, data set or method is no registered one and ``trust`` is not said.
+    """
+    job = record["job"]
+    named = {
+        "workloads": job["workload"],
+        "data": job.get("data", {}).get("set", "").partition(":")[0],
+    }
+    for kind, name in named.items():
+        ours = [n for n, p in registered(kind).items() if p.module.partition(".")[0] == "pnnbench"]
+        if name and name not in ours and not trust:
+            what = "workload" if kind == "workloads" else "data set"
+            raise UserError(
+                f"the row ran on the {what} {name!a}, which is not one of pnnbench: nobody could "
+                "measure it again without its code",
+                allowed=", ".join(ours),
+                next_step="--trust packs it nevertheless, for people who have that code",
+            )
+    method = job["method"]["name"]
+    if method not in registered("methods") and is_path(method) and not trust:
+        raise UserError(
+            f"the method of the row is the class {method!a}, in a file that is imported to check it",
+            allowed="a method that is registered",
+            next_step="--trust, if the file is yours; or make it a package: pnnbench new-method",
+        )
+
+
+def pack_row(
+    row: RowOfRuns,
+    card: Card,
+    out: Path,
+    *,
+    zipped: bool = False,
+    trust: bool = False,
+    root: str | None = None,
+    say: Say = lambda line: None,
+    share: Share = lambda share: None,
+) -> Packed:
+    """Packs a row: checks its method, measures each seed again, and writes the submission.
+
+    Nothing stands at the target before the submission is whole, and nothing that stands there is
+    touched.
+
+    Args:
+        row: The row.
+        card: Who made the method.
+        out: Folder of submissions, outside of the runs.
+        zipped: Whether a zip is made in place of a folder.
+        trust: Whether code that is not registered may run.
+        root: Data folder; None for the default place.
+        say: Told about progress.
+        share: Told which share is done.
+
+    Returns:
+        What was made: ``out/SUITE-WORKLOAD-ROW``, in the letters, digits and dashes of these names.
+
+    Raises:
+        UserError: If something is there already, nothing of the row finished, its tensors are
+            missing or others, the card is wrong or says another access than the class, a check
+            fails, or measuring again gives other figures.
+    """
+    first = row.first
+    require_ours(first, trust=trust)
+    if not any(run.finished for run in row.runs):
+        error = first["error"]
+        raise UserError(
+            f"no seed of {row.label!r} finished; the first: {first['status']}: {error['message']}",
+            next_step="run its suite again: what failed is tried anew",
+        )
+    cls = method_class(first["job"]["method"]["name"])
+    if card.access != cls.access:
+        raise UserError(
+            f"the card says access {card.access!a}", allowed=f"{cls.access}, as the class declares"
+        )
+    job = first["job"]
+    name = _slug(f"{job['suite']}-{job['workload']}-{row.label}")
+    target = out / (f"{name}.zip" if zipped else name)
+    _require_free(target)
+    if out.resolve().is_relative_to(row.home.resolve()):
+        raise UserError(
+            f"{out} is in the folder of the runs, whose records would be there twice",
+            allowed="a folder outside of it",
+        )
+    search = _search_of(row)
+    with writing(target), tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as made:
+        folder = Path(made) / name
+        folder.mkdir()
+        files = dict(_copied(row, folder))
+        if search is not None:
+            files[SEARCH] = _copy(search, folder / SEARCH, SEARCH)
+        tried = _settings_tried(search, first)
+        submission = Submission(
+            pnnbench=__version__,
+            protocol=first["protocol"],
+            suite=job["suite"],
+            workload=job["workload"],
+            tier=job["tier"],
+            row=Row(job["method"]["name"], row.label, dict(job["method"]["params"])),
+            card=card,
+            check=Conformance(__version__, 0, 0, ()),
+            settings_tried=max(1, tried),
+            seeds=tuple(run.record["job"]["seed"] for run in row.runs),
+            files=files,
+        )
+        submission.to_bytes()  # what is wrong with it is said before an hour of measuring
+        say("checks of the method")
+        submission = replace(submission, check=_checked(first, say))
+        (folder / MANIFEST).write_bytes(submission.to_bytes())
+        remeasured = _measured_again(row, folder, root, say, share)
+        read_submission(folder)
+        whole = _zip(folder, Path(made) / target.name) if zipped else folder
+        _put(whole, target)
+    failed = tuple(run.record["job"]["seed"] for run in row.runs if not run.finished)
+    return Packed(target, submission, failed, search is not None, remeasured)
+
+
+def _slug(text: str) -> str:
+    """A file name of small letters, digits and single dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:120].strip("-") or "row"
+
+
+def _require_free(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise UserError(
+            f"{target} is there already, and nothing is overwritten",
+            next_step="move it away, or choose another place with --out",
+        )
+
+
+def _put(made: Path, target: Path) -> None:
+    """Moves what was made to its place, unless something has come there in the meantime."""
+    if made.is_file():
+        try:
+            os.link(made, target)  # never over another file
+        except FileExistsError:
+            _require_free(target)
+            raise
+        except OSError:  # a file system without links
+            _require_free(target)
+            made.rename(target)
+        return
+    _require_free(target)
+    made.rename(target)
+
+
+def _copied(row: RowOfRuns, folder: Path) -> Iterator[tuple[str, FileEntry]]:
+    """Copies the files of each seed; yields their names in the submission."""
+    for run in row.runs:
+        seed = f"seed-{run.record['job']['seed']}"
+        (folder / seed).mkdir()
+        parts = ("parameters", "devices") if run.finished else ()
+        wanted = {"record.json": ""} | {
+            run.record[part]["file"]: run.record[part]["sha256"]
+            for part in parts
+            if part in run.record
+        }
+        for name, told in wanted.items():
+            entry = _copy(run.folder / name, folder / seed / name, name)
+            if told and entry.sha256 != told:
+                raise UserError(
+                    f"{run.folder / name} was changed: it is not the file of its record",
+                    next_step=f"pnnbench doctor {run.folder.parent}",
+                )
+            yield f"{seed}/{name}", entry
+
+
+def _copy(source: Path, target: Path, kind: str) -> FileEntry:
+    """Copies one file, a plain one of a size that a submission may have."""
+    if kind not in LIMITS:
+        raise UserError(f"{source}: a submission has no such file", allowed=", ".join(LIMITS))
+    try:
+        found = source.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UserError(f"{source} is no plain file")
+        if found.st_size > LIMITS[kind]:
+            raise UserError(f"{source} has {found.st_size} bytes", allowed=f"{LIMITS[kind]} at most")
+        shutil.copyfile(source, target)
+    except FileNotFoundError:
+        raise UserError(
+            f"{source} is missing",
+            allowed="a run with its parameters: a record that was taken over from a published "
+            "board may be without",
+            next_step=f"pnnbench doctor {source.parent.parent}",
+        ) from None
+    return FileEntry(file_sha256(target), target.stat().st_size)
+
+
+def _search_of(row: RowOfRuns) -> Path | None:
+    """The record of the search of the row's suite, if there is one and it has the row."""
+    suite = row.first["job"]["suite"]
+    path = find_search(suite, [row.home], SUITES)
+    if path is None:
+        return None
+    search = read_search(path)
+    return path if row.label in search["rows"] or row.label in search["like"] else None
+
+
+def _settings_tried(search: Path | None, record: dict[str, Any]) -> int:
+    """Settings that were tried for the row: its trials, those beyond an edge, earlier searches."""
+    if search is None:
+        return 0
+    method = record["job"]["method"]
+    (found,) = row_tuning([read_search(search)], {method["label"]: method["params"]})
+    return found.tried
+
+
+def _checked(record: dict[str, Any], say: Say) -> Conformance:
+    """Runs the checks on the method with the row's settings, on the row's platform.
+
+    Raises:
+        UserError: If one fails: a method that does not keep the rules has no row.
+    """
+    method = record["job"]["method"]
+    cls, platform = method_class(method["name"]), workload_class(record["job"]["workload"]).platform
+    fitting = [w.name for w in WORKLOADS if w.platform == platform and cls.supports(w(SEED))]
+    results = check_method(cls, method["params"], workload=next(iter(fitting), None))
+    failed = [result for result in results if not result.passed]
+    if failed:
+        raise UserError(
+            f"{method['name']} does not keep the rules: {len(failed)} of {len(results)} checks "
+            f"fail, the first: {failed[0].name}: {failed[0].message}",
+            next_step=f"pnnbench check {method['name']}",
+        )
+    say(f"{len(results)} checks passed")
+    checks = tuple({"name": r.name, "passed": r.passed, "message": r.message} for r in results)
+    return Conformance(__version__, len(results), 0, checks)
+
+
+def _measured_again(
+    row: RowOfRuns, folder: Path, root: str | None, say: Say, share: Share
+) -> dict[int, dict[str, Any]]:
+    """Measures the packed tensors of every finished seed and compares with its record.
+
+    Raises:
+        UserError: If a figure is not the record's, within what machines differ by.
+    """
+    from pnnbench.running.jobs import data_of, load_trained
+    from pnnbench.submitting.submissions import remeasure
+
+    finished = [run for run in row.runs if run.finished]
+    found = {}
+    for i, run in enumerate(finished):
+        seed = run.record["job"]["seed"]
+        here = folder / f"seed-{seed}"
+        def part(done: float, i: int = i) -> None:
+            share((i + done) / len(finished))
+        result = remeasure(
+            run.record,
+            load_trained(here, run.record),
+            data_of(run.record, root),
+            lambda line, seed=seed: say(f"seed {seed}: {line}"),
+            part,
+        )
+        if not result["within"]:
+            raise UserError(
+                f"seed {seed}: measured again, a figure is {result['difference']:.3g} from that of "
+                f"the record, {result['tolerance']:.3g} allowed",
+                next_step=f"pnnbench evaluate {run.folder}",
+            )
+        found[seed] = {key: result[key] for key in ("clean", "difference", "tolerance")}
+    return found
+
+
+def _zip(folder: Path, path: Path) -> Path:
+    """Packs a folder into a zip: the same files give the same bytes."""
+    with zipfile.ZipFile(path, "x", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            info = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # of 1980
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            with file.open("rb") as source, packed.open(info, "w") as stored:
+                shutil.copyfileobj(source, stored)
+    return path
