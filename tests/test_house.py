@@ -25,8 +25,10 @@ ALLOWED = {
     "running": {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "leaderboard",
     },
+    # From leaderboard the score and the number of settings tried.
     "submitting": {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "running",
+        "leaderboard",
     },
     "published": {"records", "data", "platforms", "workloads", "evaluation"},
     "api": {

@@ -22,6 +22,7 @@ _FUNCTIONS = {
     "new-method": "submitting:new_method",
     "submit": "submitting:submit",
     "verify": "checking:verify",
+    "retrain": "submitting:retrain",
     "doctor": "checking:doctor",
     "data": "checking:data",
     "completion": "completion:completion",

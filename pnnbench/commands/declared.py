@@ -291,6 +291,20 @@ DECLARED = (
         ),
     ),
     Command(
+        "retrain",
+        "Train a seed of a submission again, and compare.",
+        (
+            Argument(
+                "submission", "Submission: a folder or a zip.", text("a folder or a zip", "PATH")
+            ),
+            Argument("--seed", "Which seed, else the first that finished.", integer(0, _SEED)),
+            _RUNS,
+            _TRUST,
+            _DATA,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
         "doctor",
         "Find incomplete, corrupt or failed runs.",
         (

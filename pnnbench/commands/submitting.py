@@ -52,7 +52,7 @@ def submit(options: Any) -> int:
     seeds = ", ".join(map(str, told.seeds))
     failed = f"; failed: {', '.join(map(str, made.failed_seeds))}" if made.failed_seeds else ""
     largest = max(found["difference"] for found in made.remeasured.values())
-    out(f"row: {told.row.label} ({told.row.method}) on {told.workload}, {told.tier}, of {told.suite}")
+    out(f"row: {told.row.label} ({told.row.method}) on {told.workload}, {told.tier}")
     out(f"seeds: {seeds}{failed}")
     out(f"checks: {told.check.passed} passed")
     out(f"measured again: {len(made.remeasured)} seeds, largest difference {largest:.3g}")
@@ -63,3 +63,34 @@ def submit(options: Any) -> int:
     out(f"submission: {made.path}")
     out(f"next: pnnbench verify {made.path}")
     return 0
+
+
+def retrain(options: Any) -> int:
+    """``pnnbench retrain``."""
+    from pnnbench.submitting.retraining import retrain as train_again
+
+    runs = writable("--runs", Path(options.runs))
+    with Console(1) as console:
+        found = train_again(
+            Path(options.submission),
+            options.seed,
+            runs,
+            trust=options.trust,
+            root=options.data,
+            say=console.say,
+            share=console.share,
+        )
+    if options.format == "json":
+        out_json(found.as_dict())
+        return 0 if found.badge else 1
+    out(f"seed {found.seed}: {found.how}")
+    out(f"tensors: {found.same_tensors} of {found.tensors} with the same bits")
+    if found.score is not None and found.claimed is not None:
+        low, high = found.interval or (None, None)
+        where = "" if low is None else f"; one more seed of the row lies in {low:.4f} to {high:.4f}"
+        out(f"robust score: {found.claimed:.4f} in the submission, {found.score:.4f} here{where}")
+    if found.other_machine:
+        out(f"other here: {', '.join(found.other_machine)}")
+    out(f"run: {found.folder}")
+    out(f"badge: {found.badge or 'none'}")
+    return 0 if found.badge else 1

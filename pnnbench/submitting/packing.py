@@ -143,7 +143,7 @@ def require_ours(record: dict[str, Any], *, trust: bool) -> None:
     method = job["method"]["name"]
     if method not in registered("methods") and is_path(method) and not trust:
         raise UserError(
-            f"the method of the row is the class {method!a}, in a file that is imported to check it",
+            f"the method of the row is the class {method!a}, in a file that a check would import",
             allowed="a method that is registered",
             next_step="--trust, if the file is yours; or make it a package: pnnbench new-method",
         )
@@ -297,7 +297,9 @@ def _copy(source: Path, target: Path, kind: str) -> FileEntry:
         if not stat.S_ISREG(found.st_mode):
             raise UserError(f"{source} is no plain file")
         if found.st_size > LIMITS[kind]:
-            raise UserError(f"{source} has {found.st_size} bytes", allowed=f"{LIMITS[kind]} at most")
+            raise UserError(
+                f"{source} has {found.st_size} bytes", allowed=f"{LIMITS[kind]} at most"
+            )
         shutil.copyfile(source, target)
     except FileNotFoundError:
         raise UserError(
@@ -366,8 +368,10 @@ def _measured_again(
     for i, run in enumerate(finished):
         seed = run.record["job"]["seed"]
         here = folder / f"seed-{seed}"
+
         def part(done: float, i: int = i) -> None:
             share((i + done) / len(finished))
+
         result = remeasure(
             run.record,
             load_trained(here, run.record),

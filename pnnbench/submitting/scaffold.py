@@ -27,14 +27,14 @@ from pnnbench.registry import SUITES
 _TEMPLATES = Path(__file__).parent / "template"
 #: The suite that gives the baselines, with the settings that its search chose, and their labels.
 _SHIPPED, _BASELINES = "quickstart", ("BP", "NAT")
-#: Letters and digits with single dashes between them; what files, modules and classes can be called.
+#: What files, modules and classes can be called.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
 _LONGEST = 40
 #: Names of folders of every project, and of devices that some systems do not take for a file.
 _TAKEN = {"tests", "docs", "build", "dist", "runs", "submissions", "aux", "con", "nul", "prn"}
 ALLOWED = (
-    f"letters a to z, digits and single dashes or underscores between them, a letter first, at most "
-    f"{_LONGEST} in all, such as tilted-sat"
+    "letters a to z, digits and single dashes or underscores between them, a letter first, at "
+    f"most {_LONGEST} in all, such as tilted-sat"
 )
 #: The author of a card that nobody has filled in.
 NOBODY = "Your Name"

@@ -1,0 +1,392 @@
+"""Trains one seed of a submission again, and says whether what comes out is what was handed in.
+
+On a machine of the same kind the bits are the same. Elsewhere the last digits of the first step
+differ, and a training carries them on: there the robust score is compared, with where that of one
+more seed of the row would lie.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from scipy.stats import t as student
+from torch import Tensor
+
+from pnnbench.errors import UserError, check_range
+from pnnbench.leaderboard.best import robust_score
+from pnnbench.lookup import is_path
+from pnnbench.methods.base import TrainingMethod
+from pnnbench.records.store import is_finished, read_record, write_record
+from pnnbench.registry import method_class, method_parameters, registered
+from pnnbench.running.cases import BoardCase, Trained
+from pnnbench.running.entries import MethodEntry
+from pnnbench.running.jobs import run_jobs
+from pnnbench.running.measuring import Share, measure, no_share
+from pnnbench.running.setup import setup_of
+from pnnbench.running.suites import PROTOCOLS, Job, make_jobs
+from pnnbench.seeds import check_seed
+from pnnbench.submitting.bundle import LIMITS, PARAMETERS, RECORD, Bundle
+from pnnbench.submitting.packing import require_ours
+from pnnbench.submitting.strict import parse_json
+from pnnbench.submitting.submission import Card, Submission, read_submission
+
+#: Suite of the jobs that train a submission again: their folder among the runs.
+SUITE = "retrained"
+#: Name of the record of a run that trains again: none of a board's, so that no board counts it.
+NAME = "retrained.json"
+#: Share of the retrained scores that lie in the interval where the row is what it says.
+CONFIDENCE = 0.99
+_MOST_THREADS = 64
+#: What decides the last bits of a training, in a record's provenance.
+_KIND = ("machine", "arithmetic", "threads", "versions")
+
+
+class RetrainedCase(BoardCase):
+    """The grid of a board, and neither stages nor sharpness, with which nothing is compared."""
+
+    def is_finished(self, folder: Path) -> bool:
+        """Whether it was trained and measured."""
+        return is_finished(folder / NAME)
+
+    def watching(self, job: Job, method: TrainingMethod, folder: Path) -> list[pl.Callback]:
+        """Nothing."""
+        return []
+
+    def measure(self, trained: Trained, say: Callable[[str], None], share: Share) -> dict[str, Any]:
+        """Clean metric and grid; see `measuring.measure`."""
+        return measure(
+            trained.job,
+            trained.workload,
+            trained.data,
+            say,
+            share,
+            trained.method.figures,
+            trained.folder,
+            device=trained.device,
+            sharp=False,
+        )
+
+    def write(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
+        """Writes `NAME`."""
+        return write_record(folder / NAME, content)
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What training again gave.
+
+    Attributes:
+        seed: The seed.
+        how: ``"same bits"``, ``"within the spread of seeds"``, ``"outside the spread of seeds"``,
+            ``"no spread"`` where other bits have nothing to be compared with, or ``"failed"``.
+        folder: Folder of the run.
+        same_tensors: How many tensors have the same bits.
+        tensors: How many there are.
+        largest: Largest difference of an entry, in its own unit; infinite where shapes differ.
+        claimed: Robust score of the submission's record, in the unit of the metric.
+        score: Robust score now.
+        interval: Where that of one more seed of the row lies with `CONFIDENCE`; None for one seed.
+        seeds: Finished seeds of the row.
+        other_machine: What is not the same here as in the submission's record; empty on a machine
+            of one kind.
+    """
+
+    seed: int
+    how: str
+    folder: Path
+    same_tensors: int
+    tensors: int
+    largest: float
+    claimed: float | None
+    score: float | None
+    interval: tuple[float, float] | None
+    seeds: int
+    other_machine: tuple[str, ...]
+
+    @property
+    def badge(self) -> str | None:
+        """``"retrained"`` if it came out again; else None."""
+        fine = self.how in ("same bits", "within the spread of seeds")
+        return "retrained" if fine else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "badge": self.badge,
+            "seed": self.seed,
+            "how": self.how,
+            "tensors": {
+                "same": self.same_tensors,
+                "of": self.tensors,
+                "largest_difference": self.largest if math.isfinite(self.largest) else None,
+            },
+            "robust_score": {
+                "claimed": self.claimed,
+                "retrained": self.score,
+                "interval": None if self.interval is None else list(self.interval),
+                "confidence": CONFIDENCE,
+                "seeds": self.seeds,
+            },
+            "machine": {
+                "same_kind": not self.other_machine,
+                "differs_in": list(self.other_machine),
+            },
+            "run": str(self.folder),
+        }
+
+
+def retrain(
+    path: Path | str,
+    seed: int | None = None,
+    runs: Path = Path("runs"),
+    *,
+    trust: bool = False,
+    root: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    share: Share = no_share,
+) -> Retrained:
+    """Trains one seed of a submission again from the registry, and compares.
+
+    Interrupted and called again it goes on; a seed that was trained here already is compared only.
+
+    Args:
+        path: The submission: a folder, or a zip.
+        seed: Which seed; None for the first that finished.
+        runs: Folder of all runs; the run goes into ``retrained`` in it.
+        trust: Whether a method that is not one of pnnbench may run.
+        root: Data folder; None for the default place.
+        say: Told about progress.
+        share: Told which share is done.
+
+    Raises:
+        UserError: If it is no submission, has no such finished seed, was made under another
+            revision of the protocol or with other data, or its method is not here, is another
+            version, or is somebody's own and ``trust`` is not said.
+    """
+    submission, bundle = read_submission(path)
+    with _unpacked(submission, bundle) as records:
+        finished = {s: r for s, (_, r) in records.items() if r["status"] == "ok"}
+        if seed is None and finished:
+            seed = min(finished)
+        if seed is None or seed not in finished:
+            raise UserError(
+                f"{path} has no finished seed" + ("" if seed is None else f" {seed}"),
+                allowed=", ".join(map(str, finished)) or "a submission with a finished seed",
+            )
+        folder, record = records[seed]
+        _require_method(record["job"]["method"]["name"], submission.card, trust=trust)
+        require_ours(record, trust=trust)
+        job = _same_job(record, folder, root)
+        place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
+        with _threads_of(record):
+            run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
+        again = read_record(place / NAME)
+        tensors = load_file(folder / PARAMETERS)
+    scores = [score for r in finished.values() if (score := robust_score(r)) is not None]
+    other = _other_machine(record, again)
+    claimed, interval = robust_score(record), prediction_interval(scores)
+    if again["status"] != "ok":
+        return Retrained(
+            seed, "failed", place, 0, len(tensors), math.inf, claimed, None, interval, len(scores),
+            other,
+        )  # fmt: skip
+    same, of, largest = compare(tensors, load_file(place / PARAMETERS))
+    score = robust_score(again)
+    how = verdict(same == of, score, interval)
+    return Retrained(
+        seed, how, place, same, of, largest, claimed, score, interval, len(scores), other
+    )
+
+
+def verdict(same_bits: bool, score: float | None, interval: tuple[float, float] | None) -> str:
+    """Says what a comparison came to; see `Retrained.how`.
+
+    Args:
+        same_bits: Whether all tensors have the same bits.
+        score: Robust score of the retrained seed.
+        interval: Where it lies with `CONFIDENCE` if the row is what it says.
+    """
+    if same_bits:
+        return "same bits"
+    if score is None or interval is None:
+        return "no spread"
+    inside = interval[0] <= score <= interval[1]
+    return "within the spread of seeds" if inside else "outside the spread of seeds"
+
+
+def prediction_interval(scores: Sequence[float]) -> tuple[float, float] | None:
+    """Where the score of one more seed lies with `CONFIDENCE`, if scores are normal.
+
+    Args:
+        scores: Scores of the seeds that there are.
+
+    Returns:
+        mean ± t sqrt(1 + 1/n) s; None for fewer than two.
+    """
+    n = len(scores)
+    if n < 2:
+        return None
+    mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
+    half = float(student.ppf(0.5 + CONFIDENCE / 2, n - 1)) * math.sqrt(1 + 1 / n) * spread
+    return mean - half, mean + half
+
+
+def compare(claimed: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[int, int, float]:
+    """Compares tensors by name.
+
+    Args:
+        claimed: One side.
+        found: The other.
+
+    Returns:
+        How many have the same bits, how many there are on either side, and the largest difference
+        of an entry, infinite where a name, a shape or a type is on one side only.
+    """
+    same, largest = 0, 0.0
+    names = claimed.keys() | found.keys()
+    for name in names:
+        one, other = claimed.get(name), found.get(name)
+        if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
+            largest = math.inf
+        elif torch.equal(one, other):
+            same += 1
+        else:
+            apart = float((one.double() - other.double()).abs().max())
+            largest = max(largest, apart if math.isfinite(apart) else math.inf)
+    return same, len(names), largest
+
+
+@contextmanager
+def _unpacked(
+    submission: Submission, bundle: Bundle
+) -> Iterator[dict[int, tuple[Path, dict[str, Any]]]]:
+    """Context with the folder and the record of each seed, in a folder that goes again."""
+    with TemporaryDirectory() as made:
+        found = {}
+        for name in submission.files:
+            if "/" in name:
+                target = Path(made) / name
+                target.parent.mkdir(exist_ok=True)
+                with target.open("wb") as file:
+                    for piece in bundle.pieces(name):
+                        file.write(piece)
+        for seed in submission.seeds:
+            folder = Path(made) / f"seed-{seed}"
+            where = f"seed-{seed}/{RECORD}"
+            parse_json((folder / RECORD).read_bytes(), where, LIMITS[RECORD])
+            record = read_record(folder / RECORD)
+            if record["job"]["seed"] != seed:
+                raise UserError(f"{where} is of seed {record['job']['seed']}", allowed=f"{seed}")
+            found[seed] = (folder, record)
+        yield found
+
+
+@contextmanager
+def _threads_of(record: Mapping[str, Any]) -> Iterator[None]:
+    """Context with as many threads as the record had, on which the last bits depend."""
+    threads, before = record["provenance"].get("threads"), torch.get_num_threads()
+    if type(threads) is int and 1 <= threads <= _MOST_THREADS:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _require_method(name: str, card: Card, *, trust: bool) -> None:
+    """Refuses a method that is not here, or that is somebody's own and not trusted."""
+    point = registered("methods").get(name)
+    if point is not None and point.module.partition(".")[0] == "pnnbench":
+        return
+    if point is None and not is_path(name):
+        code = f" from {card.code}" if card.code else ""
+        raise UserError(
+            f"the method {name!a} of the submission is not installed here, and training again runs "
+            "its code",
+            next_step=f"read its package{code}, install it, and say --trust",
+        )
+    if not trust:
+        where = name if point is None else point.value.replace(":", ".")
+        raise UserError(
+            f"training again runs the code of {where}, which is not part of pnnbench",
+            next_step="read that code; if it may run here: --trust",
+        )
+
+
+def _same_job(record: dict[str, Any], folder: Path, root: str | None) -> Job:
+    """The job of a record, made anew from the registry.
+
+    Raises:
+        UserError: If it is another job here: another revision, other data, code or settings.
+    """
+    told = record["job"]
+    here = PROTOCOLS.get(record["protocol"])
+    if told.get("revision") != here:
+        raise UserError(
+            f"the submission is of revision {told.get('revision')} of {record['protocol']}",
+            allowed=f"revision {here}, that of this version of pnnbench",
+            next_step="use the version of pnnbench that made it",
+        )
+    check_seed("the seed of the submission", told["seed"])
+    check_range("epochs_factor of the submission", told["epochs_factor"], high=1000.0)
+    method = told["method"]
+    cls = method_class(method["name"], where="the submission")
+    params = method_parameters(cls, method["params"], where="the submission")
+    entry = MethodEntry(method["name"], method["label"], params, float(told["epochs_factor"]))
+    device = told["seeds"]["train_device"]
+    (job,) = make_jobs(
+        SUITE,
+        record["protocol"],
+        told["tier"],
+        [(told["workload"], told.get("data", {}).get("set"))],
+        [told["seed"]],
+        [entry],
+        where="the submission",
+        root=root,
+        devices=() if device in (None, told["seed"]) else (device,),
+        setup=setup_of(folder, record),
+    )
+    if job.spec()["hash"] != told["hash"]:
+        raise UserError(
+            f"what the submission ran is not what runs here: {_differing(job, record)}",
+            next_step="install the version of the method's package that made it, and use its data",
+        )
+    return job
+
+
+def _differing(job: Job, record: dict[str, Any]) -> str:
+    """Names what makes a job another one than a record's."""
+    words = []
+    if job.fingerprint != record["data"]["fingerprint"]:
+        words.append(f"its data were {record['data']['fingerprint']}, here {job.fingerprint}")
+    sources = record["provenance"].get("sources")
+    for kind, source in job.sources.items():
+        told = sources.get(kind) if isinstance(sources, Mapping) else None
+        if isinstance(told, Mapping) and told.get("sha256") != source.sha256:
+            theirs, ours = told.get("version") or "a file", source.version or "a file"
+            words.append(f"the code of the {kind} is another ({theirs} there, {ours} here)")
+    return "; ".join(words) or "its settings or its configuration are others"
+
+
+def _other_machine(record: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, ...]:
+    """What decides the last bits and is not the same in two records."""
+    found = []
+    for part in _KIND:
+        one, other = (r["provenance"].get(part) for r in (record, again))
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            # How grids were computed is no part of the training.
+            names = sorted((one.keys() | other.keys()) - {"evaluation", "cores", "wandb", "scipy"})
+            found += [f"{part}.{name}" for name in names if one.get(name) != other.get(name)]
+        elif one != other:
+            found.append(part)
+    return tuple(found)
