@@ -1,15 +1,19 @@
 """Finds classes by name: entry points for everybody, or a dotted class path.
 
-The project's own classes come through the same door as anybody's.
+The project's own classes come through the same door as anybody's. What a record names was written
+by somebody else: there the door is narrower, see `only` and `received`.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pnnbench.errors import UserError, failure_text, fold, unknown_name
 
@@ -21,6 +25,35 @@ KINDS = {
     "data": "data set",
     "published": "published protocol",
 }
+#: Which names are resolved: ``"any"``, class paths among them; ``"registered"`` ones, of packages
+#: that somebody has installed; or ``"own"``, those of this package.
+Door = Literal["any", "registered", "own"]
+_DOOR: ContextVar[Door | None] = ContextVar("door", default=None)
+_OWN = __name__.partition(".")[0]
+
+
+@contextmanager
+def only(door: Door) -> Iterator[None]:
+    """Context in which only some names are resolved.
+
+    Args:
+        door: Which.
+    """
+    token = _DOOR.set(door)
+    try:
+        yield
+    finally:
+        _DOOR.reset(token)
+
+
+@contextmanager
+def received() -> Iterator[None]:
+    """Context in which names come from a record: registered ones, unless `only` says otherwise.
+
+    A class path in a record would import, and so run, a file that lies beside it.
+    """
+    with only(_DOOR.get() or "registered"):
+        yield
 
 
 def registered(kind: str) -> dict[str, EntryPoint]:
@@ -33,7 +66,10 @@ def registered(kind: str) -> dict[str, EntryPoint]:
         UserError: If two installed packages register the same name.
     """
     found: dict[str, EntryPoint] = {}
+    own = _DOOR.get() == "own"
     for point in entry_points(group=f"pnnbench.{kind}"):
+        if own and point.module.partition(".")[0] != _OWN:
+            continue
         if point.name in found and found[point.name].value != point.value:
             by_path = "" if kind == "published" else ", or name the class by its path"
             raise UserError(
@@ -89,8 +125,23 @@ def check_name(kind: str, name: str, *, where: str = "") -> str:
     if stem.isidentifier() and (name.endswith(".py") or "/" in name):
         next_step = f"name the class in the file: {stem}.NAME_OF_THE_CLASS"
     elif is_path(name):
+        _check_door(kind, name, where)
         return name
     raise unknown_name(KINDS[kind], name, points, where=where, next_step=next_step)
+
+
+def _check_door(kind: str, name: str, where: str) -> None:
+    """Refuses a class path where names come from somebody else."""
+    door = _DOOR.get()
+    if door in (None, "any"):
+        return
+    prefix = f"{where}: " if where else ""
+    trusting = "--trust runs it, if you know who wrote it" if door == "registered" else ""
+    raise UserError(
+        f"{prefix}the {KINDS[kind]} {name!r} is code of its author, and no registered name",
+        allowed=", ".join(registered(kind)),
+        next_step=trusting,
+    )
 
 
 def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
@@ -111,12 +162,12 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
     points = registered(kind)
     prefix = f"{where}: " if where else ""
     module_name, _, class_name = name.replace(":", ".").rpartition(".")
-    here = str(Path.cwd())
-    if here not in sys.path:  # the installed command does not search the working folder
-        sys.path.append(here)
     try:
         if name in points:
             return points[name].load()
+        here = str(Path.cwd())
+        if here not in sys.path:  # the installed command does not search the working folder
+            sys.path.append(here)
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever somebody's own file raises
         module_name = points[name].module if name in points else module_name

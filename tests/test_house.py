@@ -25,7 +25,7 @@ ALLOWED = {
     "running": {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "leaderboard",
     },
-    # From leaderboard the score and the number of settings tried.
+    # From leaderboard the score: what devices are compared by is what ranks rows.
     "submitting": {
         "records", "data", "platforms", "workloads", "methods", "evaluation", "running",
         "leaderboard",

@@ -19,6 +19,7 @@ from pnnbench.api.training import TrainedNetwork, data_of, entry_of
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError, check_kind
 from pnnbench.leaderboard.ranking import build
+from pnnbench.lookup import only
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
 from pnnbench.registry import proper_name, registered, registered_name
@@ -48,6 +49,7 @@ def evaluate(
     sharpness: bool = False,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
+    trust: bool = False,
 ) -> Results:
     """Measures a network, clean and on every cell of its platform's perturbation grid.
 
@@ -63,6 +65,7 @@ def evaluate(
         sharpness: Whether the Hessian of the loss is measured too, which takes longer.
         root: Data folder; None for the default place.
         say: Told in lines how far it is.
+        trust: As for `pnnbench.load_network`.
 
     Returns:
         The results of one run of the suite ``evaluate``, in memory only: a record that nobody has
@@ -71,7 +74,7 @@ def evaluate(
     Raises:
         UserError: If a name or value is wrong, data are missing, or nothing could be measured.
     """
-    given = _given(network)
+    given = _given(network, trust)
     workload, seed = given.workload, given.seed
     tier = given.tier if tier is None else tier
     images = given.data
@@ -157,7 +160,7 @@ class _Given:
     cost: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_COST, 0))
 
 
-def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
+def _given(network: Workload | TrainedNetwork | str | Path, trust: bool) -> _Given:
     if isinstance(network, TrainedNetwork):
         method = network.method
         cost = (network.gradient_evaluations, network.hardware_queries, network.seconds)
@@ -189,7 +192,9 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         )
     found = locate(network)
     record, job = found.record, found.record["job"]
-    workload = load_parameters(found.parameters, record)
+    with only("any" if trust else "registered"):
+        workload = load_parameters(found.parameters, record)
+        device = own_device(record, workload)
     row = job["method"]
     return _Given(
         workload,
@@ -197,7 +202,7 @@ def _given(network: Workload | TrainedNetwork | str | Path) -> _Given:
         record["provenance"].get("method", {}),
         job["tier"],
         job["seed"],
-        own_device(record, workload),
+        device,
         cost={name: record["cost"][name] for name in _COST},
     )
 

@@ -101,7 +101,9 @@ def load_data(name: str, root: str | Path | None = None, *, download: bool = Fal
     return load(name, root=root, download=download)
 
 
-def load_network(source: str | Path | Mapping[str, Any], *, runs: str | Path = "runs") -> Workload:
+def load_network(
+    source: str | Path | Mapping[str, Any], *, runs: str | Path = "runs", trust: bool = False
+) -> Workload:
     """Rebuilds a trained network from committed or own parameters, checked by their SHA-256.
 
     Args:
@@ -109,6 +111,8 @@ def load_network(source: str | Path | Mapping[str, Any], *, runs: str | Path = "
             ``leaderboards/BOARD/parameters/index.json``), a file of parameters, a record or its
             file, or a run by folder, name (``"quickstart/SAT/0"``) or the beginning of its hash.
         runs: Folder of all runs.
+        trust: Whether code is run that the record names by a class path, such as a workload in a
+            file of your own. Without it only registered workloads are built.
 
     Returns:
         The workload, in evaluation mode.
@@ -118,7 +122,9 @@ def load_network(source: str | Path | Mapping[str, Any], *, runs: str | Path = "
             its workload is not installed.
     """
     from pnnbench.api.locating import locate
+    from pnnbench.lookup import only
     from pnnbench.running.jobs import load_parameters
 
     found = locate(source, runs)
-    return load_parameters(found.parameters, found.record)
+    with only("any" if trust else "registered"):
+        return load_parameters(found.parameters, found.record)

@@ -27,7 +27,6 @@ _DATA = Argument(
 _RUNS = Argument("--runs", "Folder of the run folders.", text("a folder", "FOLDER"), "runs")
 _THREADS = Argument("--threads", "Threads of torch.", integer(1, 4096))
 _PICTURES = Argument("--pictures", "Draw pictures of each run.", yes_or_no(), True)
-_TRUST = Argument("--trust", "Run code that is not registered, since it is known to be good.")
 _WANDB = Argument(
     "--wandb",
     "Mirror to Weights & Biases, else as WANDB_MODE says, else offline.",
@@ -43,6 +42,10 @@ _RUN = Argument(
     "run",
     "SUITE/ROW/SEED, its folder, or the beginning of its hash.",
     text("SUITE/ROW/SEED, a run folder, or the beginning of a hash", "RUN", known.runs),
+)
+_TRUST = Argument(
+    "--trust",
+    "Run code that the run names by a class path: only where you know who wrote it.",
 )
 _SUITE = Argument(
     "suite",
@@ -137,18 +140,19 @@ DECLARED = (
             _RUN,
             _RUNS,
             _DATA,
+            _TRUST,
             Argument("--format", "Output.", choice("table", "json", "csv"), "table"),
         ),
     ),
     Command(
         "sharpness",
         "Measure a finished run's sharpness again.",
-        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+        (_RUN, _RUNS, _DATA, _TRUST, _TABLE_OR_JSON),
     ),
     Command(
         "plot",
         "Draw the pictures of a finished run, or of a suite's folder.",
-        (_RUN, _RUNS, _DATA, _TABLE_OR_JSON),
+        (_RUN, _RUNS, _DATA, _TRUST, _TABLE_OR_JSON),
     ),
     Command(
         "leaderboard",
@@ -283,9 +287,16 @@ DECLARED = (
     ),
     Command(
         "verify",
-        "Re-evaluate a submission from its tensors alone.",
+        "Re-evaluate a submission from its tensors alone, in a process of its own.",
         (
-            Argument("submission", "Submission folder.", text("a folder", "FOLDER")),
+            Argument("submission", "Folder or zip.", text("a folder or a zip", "SUBMISSION")),
+            Argument(
+                "--key",
+                "Secret of a maintainer: measure on devices drawn from it too; made if missing.",
+                text("a file", "FILE"),
+            ),
+            Argument("--out", "Where the verification is written too.", text("a file", "FILE")),
+            Argument("--timeout", "Seconds after which it is given up.", integer(1, 10**6), 86_400),
             _DATA,
             _TABLE_OR_JSON,
         ),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from pnnbench.api.locating import locate
 from pnnbench.errors import UserError
+from pnnbench.lookup import only
 from pnnbench.records.runs import ALLOWED
 
 
@@ -32,6 +34,11 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
             next_step=f"pnnbench run {found.record['job']['suite']}",
         )
     return found.path.parent, found.record
+
+
+def door(options: Any) -> AbstractContextManager[None]:
+    """Context in which a run's classes are registered ones, any where ``--trust`` is said."""
+    return only("any" if options.trust else "registered")
 
 
 def data_of(record: dict[str, Any], root: str | None) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.api.locating import locate
-from pnnbench.commands.finished import control_unit, data_of, draw, finished
+from pnnbench.commands.finished import control_unit, data_of, door, draw, finished
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console
 
@@ -22,7 +22,8 @@ def evaluate(options: Any) -> int:
     from pnnbench.submitting.submissions import remeasure
 
     keep_memory()
-    workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    with door(options):
+        workload, data = load_parameters(parameters, record), data_of(record, options.data)
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
     measured = {**record, "clean": result["clean"], "cells": result["cells"]}
@@ -53,21 +54,19 @@ def sharpness(options: Any) -> int:
     from pnnbench.running.resources import keep_memory
 
     keep_memory()
-    workload, data = load_parameters(parameters, record), data_of(record, options.data)
+    with door(options):
+        workload, data = load_parameters(parameters, record), data_of(record, options.data)
+        device = own_device(record, workload)
+        unit = control_unit(record)
     found = Gaps()
     result = measure_job_sharpness(
-        workload,
-        data,
-        record["config"],
-        found,
-        seed=record["job"]["seed"],
-        device=own_device(record, workload),
+        workload, data, record["config"], found, seed=record["job"]["seed"], device=device
     )
     gaps = [gap.as_dict() for gap in found.found]
     if options.format == "json":
         out_json({**result, **({"gaps": gaps} if gaps else {})})
     else:
-        text = sharpness_text(result, control_unit(record), width())
+        text = sharpness_text(result, unit, width())
         out("\n".join([text, *map(gap_text, gaps)]))
     return 0
 
@@ -80,7 +79,8 @@ def plot(options: Any) -> int:
     folder = find_run(options.run, Path(options.runs))
     if (folder / "record.json").is_file() or not find_records(folder):
         folder, record = finished(options.run, options.runs)
-        paths = draw(folder, record, options.data, out)
+        with door(options):
+            paths = draw(folder, record, options.data, out)
     else:
         from pnnbench.api.tables import tables_of
         from pnnbench.report.figures import draw_suite

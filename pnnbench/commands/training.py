@@ -13,6 +13,7 @@ from pnnbench.commands.finished import control_unit, draw
 from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
 from pnnbench.errors import disk_full, failure_text
+from pnnbench.lookup import only
 from pnnbench.registry import BOARDS, SUITES, check_name
 
 if TYPE_CHECKING:
@@ -67,9 +68,10 @@ def _show(
     if options.pictures:
         say(f"{job.title()}: pictures")
         try:
-            pictures = draw(
-                folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
-            )
+            with only("any"):  # it has just run
+                pictures = draw(
+                    folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
+                )
         except Exception as error:  # the record stands and the suite goes on
             if disk_full(error):
                 raise
@@ -225,7 +227,9 @@ def train(options: Any) -> int:
     out(cells_text(record, width()))
     for extra, value in record.get("extra", {}).items():
         out(f"{extra}: {value:.6g}" if isinstance(value, (int, float)) else f"{extra}: {value}")
-    out(sharpness_text(record["sharpness"], control_unit(record), width()))
+    with only("any"):
+        unit = control_unit(record)
+    out(sharpness_text(record["sharpness"], unit, width()))
     for gap in record.get("gaps", []):
         out(gap_text(gap))
     out(standing_text(found, record["metric"]))

@@ -126,15 +126,28 @@ class MeasuredDevices:
                 f"{path}: cannot be read: {error.strerror or error}",
                 allowed="a CSV or npz file of measured devices, see docs/devices.md",
             ) from None
-        devices, units = read_file(path, content)
+        source = cls.of_content(path.name, content)
+        source.path = path.resolve()
+        return source
+
+    @classmethod
+    def of_content(cls, name: str, content: bytes) -> MeasuredDevices:
+        """Takes what stands in a CSV or npz file.
+
+        Args:
+            name: Name of the file. Its form is told by its ending.
+            content: What stands in it.
+
+        Raises:
+            UserError: As `read`.
+        """
+        devices, units = read_file(Path(name), content)
         if not any(device.role for device in devices):
             devices = [
                 dataclasses.replace(device, role=role)
                 for device, role in zip(devices, split(len(devices)), strict=True)
             ]
-        source = cls(devices, units, name=path.name)
-        source.path = path.resolve()
-        return source
+        return cls(devices, units, name=name)
 
     def of(self, role: Role) -> list[MeasuredDevice]:
         """The devices of a role, in order."""

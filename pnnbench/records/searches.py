@@ -45,12 +45,16 @@ def read_sealed(path: Path, again: str) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+    return _unsealed(content, str(path), again)
+
+
+def _unsealed(content: Any, where: str, again: str) -> dict[str, Any]:
     if not isinstance(content, dict) or "checksum" not in content:
-        raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
-    checksum = content.pop("checksum")
-    if checksum != _checksum(content):
-        raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
-    return content
+        raise UserError(f"{where}: has no checksum, so it was never sealed", next_step=again)
+    found = {key: value for key, value in content.items() if key != "checksum"}
+    if content["checksum"] != _checksum(found):
+        raise UserError(f"{where}: was changed: its checksum does not match", next_step=again)
+    return found
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
@@ -77,14 +81,36 @@ def read_search(path: Path) -> dict[str, Any]:
             written before the first trial.
     """
     again = f"take {path.name} from where it was committed, or begin anew: pnnbench tune ... --anew"
-    content = read_sealed(path, again)
+    return _checked(read_sealed(path, again), str(path))
+
+
+def open_search(content: Any, where: str) -> dict[str, Any]:
+    """Checks what stands in a search record.
+
+    Args:
+        content: Plain JSON values, the checksum among them.
+        where: The file, for messages.
+
+    Returns:
+        Its content, the checksum left out.
+
+    Raises:
+        UserError: As `read_search`.
+    """
+    return _checked(_unsealed(content, where, "ask for it as it was written"), where)
+
+
+def _checked(content: dict[str, Any], where: str) -> dict[str, Any]:
     if content.get("format") != FORMAT or content.keys() < _KEYS:
         raise UserError(
-            f"{path}: is no search record of version {FORMAT}", next_step="see docs/tuning.md"
+            f"{where}: is no search record of version {FORMAT}", next_step="see docs/tuning.md"
         )
-    for label, row in content["rows"].items():
+    rows = content["rows"]
+    for label, row in rows.items() if isinstance(rows, dict) else [("rows", rows)]:
+        if not isinstance(row, dict) or not {"points", "points_sha256", "trials"} <= row.keys():
+            raise UserError(f"{where}: {label!r} is no row with points and trials")
         if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
-            raise UserError(f"{path}: the points of {label!r} are not those of its hash")
+            raise UserError(f"{where}: the points of {label!r} are not those of its hash")
     return content
 
 

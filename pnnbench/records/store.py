@@ -38,6 +38,7 @@ __all__ = [
     "find_records",
     "is_finished",
     "job_hash",
+    "open_record",
     "read_placed",
     "read_record",
     "read_records",
@@ -47,6 +48,7 @@ __all__ = [
     "write_whole",
 ]
 
+_AGAIN = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
 _SKIPPED_FOLDERS = {"wandb", "checkpoints", ".git", ".venv", "__pycache__"}
 
 
@@ -207,34 +209,49 @@ def read_record(path: Path | str) -> dict[str, Any]:
             something, or does not match its checksum.
     """
     path = Path(path)
-    again = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such record") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
+        raise UserError(f"{path}: cannot be read ({error})", next_step=_AGAIN) from None
     try:
         stored = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise UserError(f"{path}: is not a JSON record ({error})", next_step=again) from None
+        raise UserError(f"{path}: is not a JSON record ({error})", next_step=_AGAIN) from None
+    return open_record(stored, str(path))
+
+
+def open_record(stored: Any, where: str) -> dict[str, Any]:
+    """Checks what stands in a file of a record.
+
+    Args:
+        stored: Plain JSON values, in the form that a record has on disk.
+        where: The file, for messages.
+
+    Returns:
+        The record as it was sealed, in the form that it has in memory.
+
+    Raises:
+        UserError: As `read_record`.
+    """
     if not isinstance(stored, dict):
-        raise UserError(f"{path}: is not a record but {type(stored).__name__}", next_step=again)
+        raise UserError(f"{where}: is not a record but {type(stored).__name__}", next_step=_AGAIN)
     if stored.get("schema") not in READABLE:
         raise UserError(
-            f"{path}: has schema version {stored.get('schema')!r}",
+            f"{where}: has schema version {stored.get('schema')!r}",
             allowed=f"versions {', '.join(map(str, READABLE))}",
             next_step="use the version of pnnbench that wrote it",
         )
     if "checksum" not in stored:
-        raise UserError(f"{path}: has no checksum, so it was never sealed", next_step=again)
+        raise UserError(f"{where}: has no checksum, so it was never sealed", next_step=_AGAIN)
     if stored["checksum"] != _checksum(stored):
-        raise UserError(f"{path}: was changed: its checksum does not match", next_step=again)
+        raise UserError(f"{where}: was changed: its checksum does not match", next_step=_AGAIN)
     try:
         record = unpack(stored)
         validate(record)
     except UserError as error:
-        raise UserError(f"{path}: {error.what}", allowed=error.allowed, next_step=again) from None
+        raise UserError(f"{where}: {error.what}", allowed=error.allowed, next_step=_AGAIN) from None
     return record
 
 

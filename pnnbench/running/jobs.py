@@ -25,6 +25,7 @@ from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
+from pnnbench.lookup import received
 from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -34,7 +35,7 @@ from pnnbench.records.store import (
     read_record,
     write_whole,
 )
-from pnnbench.registry import method_class, workload_class
+from pnnbench.registry import method_class, registered, registered_name, workload_class
 from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
@@ -98,7 +99,7 @@ def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
                 f"the data set {brought.name!r} has other contents now: {found}", allowed=told
             )
     return DataModule(
-        brought or resolve_data(workload_class(record["job"]["workload"]).data),
+        brought or resolve_data(_own_class(record).data),
         batch_size=tier["batch_size"],
         holdout=tier.get("validation_images", 0),
         limit_train=tier["train_images"],
@@ -110,13 +111,21 @@ def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
 def brought_data(record: dict[str, Any]) -> DataSet | None:
     """The data set of a job that is not its workload's own; None for that."""
     told = record["job"].get("data")
-    return None if told is None else resolve_data(told["set"], where="the record's data")
+    with received():
+        return None if told is None else resolve_data(told["set"], where="the record's data")
 
 
 def untrained(record: dict[str, Any], setup: Setup = PLAIN) -> Workload:
     """Builds the workload of a job with its initial parameters."""
     job = record["job"]
+    _own_class(record)
     return make_workload(job["workload"], job["seed"], brought_data(record), setup)
+
+
+def _own_class(record: dict[str, Any]) -> type[Workload]:
+    """The class of a record's workload: a registered one, unless code of its author is trusted."""
+    with received():
+        return workload_class(record["job"]["workload"])
 
 
 def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
@@ -129,9 +138,26 @@ def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
     Returns:
         The training device of a method in situ; None, the ideal one, for others.
     """
-    if method_class(record["job"]["method"]["name"]).access == "in_silico":
+    if access_of(record) == "in_silico":
         return None
     return workload.training_device(record["job"]["seeds"]["train_device"])
+
+
+def access_of(record: dict[str, Any]) -> str:
+    """What the method of a finished job is handed.
+
+    Args:
+        record: Its record.
+
+    Returns:
+        What a registered method declares; of another one, what the record says.
+    """
+    name = record["job"]["method"]["name"]
+    told = record["provenance"].get("method", {}).get("access")
+    if registered_name("methods", name) not in registered("methods") and told:
+        return str(told)
+    with received():
+        return method_class(name).access
 
 
 def load_trained(folder: Path, record: dict[str, Any]) -> Workload:

@@ -16,7 +16,8 @@ from typing import Any
 from pnnbench import __version__
 from pnnbench.errors import UserError, writing
 from pnnbench.leaderboard.tuning import row_tuning
-from pnnbench.lookup import is_path
+from pnnbench.lookup import only
+from pnnbench.records.index import workload_of
 from pnnbench.records.searches import find_search, read_search
 from pnnbench.records.store import file_sha256
 from pnnbench.registry import SUITES, method_class, registered, workload_class
@@ -31,9 +32,9 @@ from pnnbench.submitting.submission import (
     FileEntry,
     Row,
     Submission,
-    read_submission,
 )
 from pnnbench.submitting.trial import SEED, WORKLOADS
+from pnnbench.submitting.verifying import verify_here
 
 Say = Callable[[str], None]
 Share = Callable[[float], None]
@@ -115,38 +116,28 @@ def read_card(path: Path) -> Card:
     return Card(**{**found, "authors": tuple(found["authors"])})
 
 
-def require_ours(record: dict[str, Any], *, trust: bool) -> None:
-    """Refuses what would run code that came with the runs, and what nobody could measure again.
+def require_ours(record: dict[str, Any]) -> None:
+    """Refuses rows that nobody could measure again from tensors and registry.
 
     Args:
         record: A record of the row.
-        trust: Whether the user has said that the code is to be trusted.
 
     Raises:
-        UserError: If workload, data set or method is no registered one and ``trust`` is not said.
+        UserError: If workload or data set is not one of this package.
     """
     job = record["job"]
     named = {
-        "workloads": job["workload"],
-        "data": job.get("data", {}).get("set", "").partition(":")[0],
+        "workload": ("workloads", job["workload"]),
+        "data set": ("data", job.get("data", {}).get("set", "").partition(":")[0]),
     }
-    for kind, name in named.items():
-        ours = [n for n, p in registered(kind).items() if p.module.partition(".")[0] == "pnnbench"]
-        if name and name not in ours and not trust:
-            what = "workload" if kind == "workloads" else "data set"
-            raise UserError(
-                f"the row ran on the {what} {name!a}, which is not one of pnnbench: nobody could "
-                "measure it again without its code",
-                allowed=", ".join(ours),
-                next_step="--trust packs it nevertheless, for people who have that code",
-            )
-    method = job["method"]["name"]
-    if method not in registered("methods") and is_path(method) and not trust:
-        raise UserError(
-            f"the method of the row is the class {method!a}, in a file that a check would import",
-            allowed="a method that is registered",
-            next_step="--trust, if the file is yours; or make it a package: pnnbench new-method",
-        )
+    with only("own"):
+        for what, (kind, name) in named.items():
+            if name and name not in registered(kind):
+                raise UserError(
+                    f"the row ran on the {what} {name!a}, which is not one of pnnbench: nobody "
+                    "could measure it again without its code",
+                    allowed=", ".join(registered(kind)),
+                )
 
 
 def pack_row(
@@ -170,7 +161,7 @@ def pack_row(
         card: Who made the method.
         out: Folder of submissions, outside of the runs.
         zipped: Whether a zip is made in place of a folder.
-        trust: Whether code that is not registered may run.
+        trust: Whether a method that is named by a class path may run: it is checked here.
         root: Data folder; None for the default place.
         say: Told about progress.
         share: Told which share is done.
@@ -184,17 +175,18 @@ def pack_row(
             fails, or measuring again gives other figures.
     """
     first = row.first
-    require_ours(first, trust=trust)
+    require_ours(first)
     if not any(run.finished for run in row.runs):
         error = first["error"]
         raise UserError(
             f"no seed of {row.label!r} finished; the first: {first['status']}: {error['message']}",
             next_step="run its suite again: what failed is tried anew",
         )
-    cls = method_class(first["job"]["method"]["name"])
-    if card.access != cls.access:
+    with only("any" if trust else "registered"):
+        access = method_class(first["job"]["method"]["name"]).access
+    if card.access != access:
         raise UserError(
-            f"the card says access {card.access!a}", allowed=f"{cls.access}, as the class declares"
+            f"the card says access {card.access!a}", allowed=f"{access}, as the class declares"
         )
     job = first["job"]
     name = _slug(f"{job['suite']}-{job['workload']}-{row.label}")
@@ -228,10 +220,10 @@ def pack_row(
         )
         submission.to_bytes()  # what is wrong with it is said before an hour of measuring
         say("checks of the method")
-        submission = replace(submission, check=_checked(first, say))
+        with only("any" if trust else "registered"):
+            submission = replace(submission, check=_checked(first, say))
         (folder / MANIFEST).write_bytes(submission.to_bytes())
         remeasured = _measured_again(row, folder, root, say, share)
-        read_submission(folder)
         whole = _zip(folder, Path(made) / target.name) if zipped else folder
         _put(whole, target)
     failed = tuple(run.record["job"]["seed"] for run in row.runs if not run.finished)
@@ -317,8 +309,10 @@ def _search_of(row: RowOfRuns) -> Path | None:
     path = find_search(suite, [row.home], SUITES)
     if path is None:
         return None
-    search = read_search(path)
-    return path if row.label in search["rows"] or row.label in search["like"] else None
+    search, job = read_search(path), row.first["job"]
+    own = row.label in search["rows"] or row.label in search["like"]
+    fits = (search["workload"], search["tier"]) == (workload_of(job), job["tier"])
+    return path if own and fits and search["protocol"] == row.first["protocol"] else None
 
 
 def _settings_tried(search: Path | None, record: dict[str, Any]) -> int:
@@ -355,38 +349,27 @@ def _checked(record: dict[str, Any], say: Say) -> Conformance:
 def _measured_again(
     row: RowOfRuns, folder: Path, root: str | None, say: Say, share: Share
 ) -> dict[int, dict[str, Any]]:
-    """Measures the packed tensors of every finished seed and compares with its record.
+    """Verifies what was packed, as who receives it does.
+
+    Returns:
+        For each finished seed what was measured: ``clean``, ``score`` and ``lambda_max``.
 
     Raises:
-        UserError: If a figure is not the record's, within what machines differ by.
+        UserError: If it would be refused, or something is not as the records say.
     """
-    from pnnbench.running.jobs import data_of, load_trained
-    from pnnbench.submitting.submissions import remeasure
-
-    finished = [run for run in row.runs if run.finished]
-    found = {}
-    for i, run in enumerate(finished):
-        seed = run.record["job"]["seed"]
-        here = folder / f"seed-{seed}"
-
-        def part(done: float, i: int = i) -> None:
-            share((i + done) / len(finished))
-
-        result = remeasure(
-            run.record,
-            load_trained(here, run.record),
-            data_of(run.record, root),
-            lambda line, seed=seed: say(f"seed {seed}: {line}"),
-            part,
-        )
-        if not result["within"]:
+    found = verify_here(folder, say=say, share=share, root=root)
+    for seed in found["seeds"]:
+        for one in seed["differences"]:
             raise UserError(
-                f"seed {seed}: measured again, a figure is {result['difference']:.3g} from that of "
-                f"the record, {result['tolerance']:.3g} allowed",
-                next_step=f"pnnbench evaluate {run.folder}",
+                f"seed {seed['seed']}: {one['field']} is {one['recorded']!a:.100} in the record, "
+                f"and {one['computed']!a:.100} as it is measured here",
+                allowed=f"{one['allowed']:.3g} apart",
+                next_step=f"pnnbench doctor {row.home}",
             )
-        found[seed] = {key: result[key] for key in ("clean", "difference", "tolerance")}
-    return found
+    return {
+        seed["seed"]: {key: seed[key] for key in ("clean", "score", "lambda_max")}
+        for seed in found["seeds"]
+    }
 
 
 def _zip(folder: Path, path: Path) -> Path:

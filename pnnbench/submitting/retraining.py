@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.leaderboard.best import robust_score
-from pnnbench.lookup import is_path
+from pnnbench.lookup import is_path, only
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import is_finished, read_record, write_record
 from pnnbench.registry import method_class, method_parameters, registered
@@ -185,10 +185,10 @@ def retrain(
             )
         folder, record = records[seed]
         _require_method(record["job"]["method"]["name"], submission.card, trust=trust)
-        require_ours(record, trust=trust)
-        job = _same_job(record, folder, root)
-        place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
-        with _threads_of(record):
+        require_ours(record)
+        with only("any" if trust else "registered"), _threads_of(record):
+            job = _same_job(record, folder, root)
+            place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
             run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
         again = read_record(place / NAME)
         tensors = load_file(folder / PARAMETERS)

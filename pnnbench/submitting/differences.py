@@ -1,0 +1,253 @@
+"""Where a record and what was computed from its tensors differ, field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
+
+from pnnbench.submitting.rounding import AMPLIFIED, UNDECIDED
+
+#: Figures of sharpness that are compared -> allowed relative difference; the eigenvalues have the
+#: error bound of their solver beside that.
+SHARPNESS = {
+    "train_loss": 1e-4,
+    "n_images": 0.0,
+    "n_controls": 0.0,
+    "gradient_norm": 0.02,
+    "lambda_max": 1e-3,
+    "lambda_max_calibrated": 1e-3,
+    "guessing_loss": 1e-3,
+    "device_increase": 0.02,
+    "device_images": 0.0,
+    "ball_radius": 1e-6,
+}
+#: Figures of sharpness that may be missing from a record.
+_ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
+#: Allowed relative difference of figures beside the metric.
+_EXTRA = 1e-3
+#: Parts of a record that no tensors tell.
+CLAIMED = (
+    "cost", "curves", "provenance", "earlier", "outcomes", "extra.method", "gaps", "sharpness.*",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """One field of a record that is not what was computed.
+
+    Attributes:
+        field: Dotted path inside the record.
+        recorded: What stands there; None where nothing does.
+        computed: What was computed; None where there is nothing.
+        allowed: How far the two may be apart.
+    """
+
+    field: str
+    recorded: Any
+    computed: Any
+    allowed: float = 0.0
+
+
+def exact(field: str, recorded: Any, computed: Any) -> Iterator[Difference]:
+    """Compares two JSON values leaf by leaf.
+
+    Args:
+        field: Dotted path of both.
+        recorded: What the record says.
+        computed: What it should say.
+
+    Yields:
+        Every leaf that differs.
+    """
+    if isinstance(recorded, Mapping) and isinstance(computed, Mapping):
+        for key in dict.fromkeys([*computed, *recorded]):
+            yield from exact(f"{field}.{key}", recorded.get(key), computed.get(key))
+    elif isinstance(recorded, list) and isinstance(computed, list):
+        if len(recorded) != len(computed):
+            yield Difference(f"{field} length", len(recorded), len(computed))
+        for i, (one, other) in enumerate(zip(recorded, computed, strict=False)):
+            yield from exact(f"{field}[{i}]", one, other)
+    elif type(recorded) is bool or type(computed) is bool:
+        if recorded is not computed:
+            yield Difference(field, recorded, computed)
+    elif recorded != computed:
+        yield Difference(field, recorded, computed)
+
+
+@dataclasses.dataclass
+class _Shift:
+    """Values of cells on their way: each within its tolerance, and all of them together."""
+
+    images: int | None
+    rounding: float
+    signed: list[float] = dataclasses.field(default_factory=list)
+    undecided: int = 0
+
+    def compare(
+        self, field: str, recorded: float | None, computed: float | None, also: Mapping[str, float]
+    ) -> Iterator[Difference]:
+        """One value: of an accuracy so many images, of another metric relative to it."""
+        if recorded is None or computed is None:
+            if recorded is not computed:
+                yield Difference(field, recorded, computed)
+            return
+        apart = recorded - computed
+        if self.images is None:
+            allowed = AMPLIFIED * self.rounding * abs(computed)
+            self.signed.append(apart / abs(computed) if computed else apart)
+        else:
+            flips = int(also.get(UNDECIDED, 0))
+            self.undecided += flips
+            allowed = (flips + 1e-6) / self.images
+            self.signed.append(apart * self.images)
+        if abs(apart) > allowed:
+            yield Difference(field, recorded, computed, allowed)
+
+    def whole(self) -> Iterator[Difference]:
+        """All values: rounding knows no direction, so that its sum grows as the root."""
+        if not self.signed:
+            return
+        total, count = math.fsum(self.signed), len(self.signed)
+        if self.images is None:
+            allowed = AMPLIFIED * self.rounding * (1.0 + 3.0 * math.sqrt(count))
+        else:
+            allowed = min(float(self.undecided), 1.0 + 3.0 * math.sqrt(self.undecided)) + 1e-3
+        if abs(total) > allowed:
+            yield Difference("cells together, one direction", total, 0.0, allowed)
+
+
+def differences(
+    record: Mapping[str, Any],
+    computed: Mapping[str, Any],
+    *,
+    accuracy: bool,
+    rounding: float,
+) -> list[Difference]:
+    """Compares what a record says was measured with what was measured from its tensors.
+
+    Args:
+        record: The record.
+        computed: What `pnnbench.running.measuring.measure` gives, with the images that rounding may
+            flip beside each accuracy.
+        accuracy: Whether the metric is the accuracy.
+        rounding: What `output_rounding` gives.
+
+    Returns:
+        Every field that differs by more than rounding allows.
+    """
+    found = [
+        *exact("data", record["data"], computed["data"]),
+        *exact("metric", record["metric"], computed["metric"]),
+    ]
+    shift = _Shift(computed["data"]["n_test"] if accuracy else None, rounding)
+    found += shift.compare("clean", record["clean"], computed["clean"], computed.get("also", {}))
+    found += _beside("clean", record, computed, rounding)
+    places = [_place(cell) for cell in computed["cells"]]
+    recorded = {repr(_place(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
+    for place, cell in zip(places, computed["cells"], strict=True):
+        i, other = recorded.pop(repr(place), (None, None))
+        if other is None:
+            found.append(Difference("cells", None, place))
+            continue
+        field = f"cells[{i}]"
+        found += shift.compare(field, other["value"], cell["value"], cell.get("also", {}))
+        found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
+        found += _beside(field, other, cell, rounding)
+    found += [Difference(f"cells[{i}]", _place(cell), None) for i, cell in recorded.values()]
+    found += _deployments(record, computed, shift)
+    own, measured = record.get("training_device"), computed.get("training_device")
+    if own is None or measured is None:
+        found += exact("training_device", own, measured)
+    else:
+        keys = ("seed", "severity", "unit")
+        for key in keys:
+            found += exact(f"training_device.{key}", own[key], measured[key])
+        also = measured.get("also", {})
+        found += shift.compare("training_device.value", own["value"], measured["value"], also)
+        found += _beside("training_device", own, measured, rounding)
+    found += shift.whole()
+    found += _sharpness(record["sharpness"], computed["sharpness"])
+    found += _extra(record.get("extra", {}), computed.get("extra", {}))
+    return found
+
+
+def _place(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a cell stands, the nominal level and the source of its device included."""
+    keys = ("axis", "level", "unit", "severity", "environment", "device_seed")
+    found = {key: cell[key] for key in keys}
+    found["environment"] = {k: float(v) for k, v in sorted(cell["environment"].items())}
+    found |= {key: float(cell[key]) for key in ("level", "severity")}
+    return {**found, "nominal": str(cell.get("nominal", 0.0)), "source": cell.get("source", "")}
+
+
+def _beside(
+    field: str, recorded: Mapping[str, Any], computed: Mapping[str, Any], rounding: float
+) -> Iterator[Difference]:
+    """Images whose outputs are not finite, and the figures beside the metric."""
+    dark = (recorded.get("not_finite", 0), computed.get("not_finite", 0))
+    yield from exact(f"{field}.not_finite", *dark)
+    told = recorded.get("also", {})
+    own = {k: v for k, v in computed.get("also", {}).items() if k != UNDECIDED}
+    for key in dict.fromkeys([*own, *told]):
+        limit = AMPLIFIED * rounding
+        yield from _near(f"{field}.also.{key}", told.get(key), own.get(key), limit)
+
+
+def _near(field: str, recorded: Any, computed: Any, relative: float) -> Iterator[Difference]:
+    """Compares two numbers relative to the computed one."""
+    if not _is_number(recorded) or not _is_number(computed):
+        if recorded != computed:
+            yield Difference(field, recorded, computed)
+        return
+    allowed = relative * abs(computed)
+    if abs(recorded - computed) > allowed:
+        yield Difference(field, recorded, computed, allowed)
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _deployments(
+    record: Mapping[str, Any], computed: Mapping[str, Any], shift: _Shift
+) -> Iterator[Difference]:
+    yield from exact("headline", record.get("headline"), computed.get("headline"))
+    own, measured = record.get("deployments", []), computed.get("deployments", [])
+    told, known = ([step["name"] for step in steps] for steps in (own, measured))
+    if told != known:
+        yield Difference("deployments", told, known)
+        return
+    for i, (one, other) in enumerate(zip(own, measured, strict=True)):
+        field = f"deployments[{i}]"
+        for key in ("images", "queries", "counts"):
+            yield from exact(f"{field}.{key}", one.get(key), other.get(key))
+        also: Sequence[Mapping[str, float]] = other.get("also", [{}] * len(other["values"]))
+        for k, (a, b) in enumerate(zip(one["values"], other["values"], strict=False)):
+            yield from shift.compare(f"{field}.values[{k}]", a, b, also[k])
+        beside = one.get("also", [{}] * len(one["values"]))
+        for k, (a, b) in enumerate(zip(beside, also, strict=False)):
+            yield from _beside(f"{field}.values[{k}]", {"also": a}, {"also": b}, shift.rounding)
+
+
+def _sharpness(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:
+    yield from exact("sharpness.point", recorded.get("point"), computed.get("point"))
+    for key, relative in SHARPNESS.items():
+        own, measured = recorded.get(key), computed.get(key)
+        if own is None and (key in _ONLY_IF_THERE or measured is None):
+            continue  # a gap says why
+        if not _is_number(own) or not _is_number(measured):
+            yield Difference(f"sharpness.{key}", own, measured)
+            continue
+        bound = float(computed.get(f"{key}_error_bound", 0.0))
+        allowed = 2.0 * bound + relative * abs(measured)
+        if abs(own - measured) > allowed:
+            yield Difference(f"sharpness.{key}", own, measured, allowed)
+
+
+def _extra(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:
+    """Figures of the workload's own; what the method says of its training is claimed."""
+    for key in dict.fromkeys([*computed, *recorded]):
+        if key != "method":
+            yield from _near(f"extra.{key}", recorded.get(key), computed.get(key), _EXTRA)

@@ -1,0 +1,228 @@
+"""Re-evaluates a submission: from its tensors and the registry, and nothing that it says.
+
+`verify_here` does so in this process, with the classes of this package only; ``pnnbench verify``
+calls it in a process of its own, see `pnnbench.submitting.isolated`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pnnbench import __version__
+from pnnbench.data.datamodule import DataModule
+from pnnbench.errors import UserError
+from pnnbench.evaluation.harness import job_cells
+from pnnbench.lookup import only
+from pnnbench.records.checks import plain
+from pnnbench.running.jobs import data_module
+from pnnbench.running.measuring import Share, measure, no_share
+from pnnbench.submitting.bundle import MANIFEST
+from pnnbench.submitting.differences import CLAIMED, Difference, differences, exact
+from pnnbench.submitting.held_out import (
+    LEAST_DEVICES,
+    compare,
+    measure_secret,
+    scores_by_device,
+    secret_devices,
+)
+from pnnbench.submitting.received import Received, Seed
+from pnnbench.submitting.rounding import count_undecided, output_rounding
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import FROZEN, Cell
+
+#: Version of what `verify_here` returns.
+FORMAT = 1
+#: Allowed change of a buffer that is derived here, relative to the largest value in it.
+_BUFFER = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """One seed, measured here.
+
+    Attributes:
+        verdict: What is reported of it.
+        public: Robust score of each public device; None where there is none.
+        held_out: The same of held-out ones; None where none were asked for.
+    """
+
+    verdict: dict[str, Any]
+    public: Any
+    held_out: Any
+
+
+def verify_here(
+    path: Path | str,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    share: Share = no_share,
+    root: str | None = None,
+    key: bytes | None = None,
+) -> dict[str, Any]:
+    """Re-evaluates a submission.
+
+    Args:
+        path: The folder, or the zip.
+        say: Told about progress.
+        share: Told which share of the work is done.
+        root: Data folder; None for the default place.
+        key: A maintainer's secret, of whose devices the score is measured too.
+
+    Returns:
+        Plain values: ``submission`` (SHA-256 of ``submission.json``), what row it is, for each seed
+        its ``differences``, ``confirmed``, the ``badges``, what is only ``claimed``, and with a key
+        ``held_out``, see `pnnbench.submitting.held_out.compare`.
+
+    Raises:
+        UserError: If it is no submission, or cannot be measured.
+    """
+    with only("own"):
+        received = Received(path, root)
+        said = received.submission
+        found: list[_Measured] = []
+        for i, seed in enumerate(received.seeds):
+            say(f"seed {seed.number}")
+
+            def part(done: float, i: int = i) -> None:
+                share((i + done) / len(received.seeds))
+
+            found.append(_measured(received, seed, said.protocol, say, part, root, key))
+        higher = bool(received.seeds[0].record["metric"]["higher_is_better"])
+    confirmed = all(not one.verdict["differences"] for one in found)
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "pnnbench": __version__,
+        "submission": hashlib.sha256(received.bundle.read(MANIFEST)).hexdigest(),
+        "suite": said.suite,
+        "protocol": said.protocol,
+        "workload": said.workload,
+        "tier": said.tier,
+        "row": said.row.label,
+        "seeds": [one.verdict for one in found],
+        "failed_seeds": {str(seed): status for seed, status in received.failed.items()},
+        "confirmed": confirmed,
+        "badges": ["claimed", *(["recomputed"] if confirmed else [])],
+        "claimed": list(CLAIMED),
+        "versions": {"torch": str(torch.__version__)},
+    }
+    if key is not None:
+        if any(one.held_out is None or one.public is None for one in found):
+            raise UserError(
+                f"{said.workload} at tier {said.tier} has no score over devices",
+                next_step="verify it without --key",
+            )
+        told = compare([o.public for o in found], [o.held_out for o in found], higher)
+        result["held_out"] = dict(told)
+        if confirmed and not told["memorised"]:
+            result["badges"].append("held-out")
+    return result
+
+
+def _measured(
+    received: Received,
+    seed: Seed,
+    protocol: str,
+    say: Callable[[str], None],
+    share: Share,
+    root: str | None,
+    key: bytes | None,
+) -> _Measured:
+    """Measures one seed and holds its record against what comes out."""
+    workload, tensors = received.trained(seed)
+    job, record = seed.job, seed.record
+    data = data_module(job, root)
+    device = None if seed.access == "in_silico" else workload.training_device(job.device)
+    images = data.train_tensors()[0][: job.config["tier"]["calibration_images"]]
+    workload.calibrate(images, device=device)
+    rounding = output_rounding(workload, data.test_tensors()[0])
+    accuracy = count_undecided(workload, rounding)
+    weight = 0.5 if key is not None else 1.0
+    computed = plain(
+        measure(job, workload, data, say, lambda done: share(weight * done), device=device)
+    )
+    found = [
+        *exact("job", record["job"], plain(job.spec())),
+        *exact("config", record["config"], plain(dict(job.config))),
+        *_access(seed, record),
+        *_buffers(workload, tensors),
+        *differences(record, computed, accuracy=accuracy, rounding=rounding),
+    ]
+    cells = job_cells(workload, job.tier, data.test_tensors()[0])
+    steps = {step["name"]: step["values"] for step in computed.get("deployments", [])}
+    frozen = [cell["value"] for cell in computed["cells"]]
+    values = frozen if workload.headline == FROZEN else steps[workload.headline]
+    public = scores_by_device(cells, values, workload.headline)
+    secret = None
+    if key is not None:
+        secret = _secret(workload, data, cells, key, protocol, say, share)
+    verdict = {
+        "seed": seed.number,
+        "record": record["checksum"],
+        "parameters": record["parameters"]["sha256"],
+        "hash": job.spec()["hash"],
+        "clean": computed["clean"],
+        "score": None if public is None else float(public.mean()),
+        "lambda_max": computed["sharpness"].get("lambda_max"),
+        "rounding": rounding,
+        "differences": [dataclasses.asdict(d) for d in found],
+    }
+    return _Measured(verdict, public, secret)
+
+
+def _secret(
+    workload: Workload,
+    data: DataModule,
+    cells: Sequence[Cell],
+    key: bytes,
+    protocol: str,
+    say: Callable[[str], None],
+    share: Share,
+) -> Any:
+    """The robust score on each of a maintainer's devices."""
+    if workload.devices.label:
+        raise UserError(
+            "this submission was measured on devices of its own, so that none can be held out",
+            next_step="verify it without --key",
+        )
+    count = max(LEAST_DEVICES, len({c.device_seed for c in cells if c.device_seed is not None}))
+    say(f"{count} held-out devices")
+    return measure_secret(
+        workload,
+        data,
+        cells,
+        secret_devices(key, protocol, count),
+        lambda done, total: share(0.5 + 0.5 * done / total),
+    )
+
+
+def _access(seed: Seed, record: Mapping[str, Any]) -> list[Difference]:
+    told = record["provenance"].get("method")
+    recorded = told.get("access") if isinstance(told, dict) else None
+    return list(exact("provenance.method.access", recorded, seed.access))
+
+
+def _buffers(workload: Workload, tensors: Mapping[str, Any]) -> list[Difference]:
+    """Tensors that are no parameters: derived here, or fixed by the registry."""
+    parameters = {name for name, _ in workload.network.named_parameters()}
+    found = []
+    for name, own in workload.tensors().items():
+        if name in parameters:
+            continue
+        given = tensors[name].to(own)
+        size = float(own.abs().max()) if own.numel() else 0.0
+        apart = float((given.double() - own.double()).abs().max()) if own.numel() else 0.0
+        if apart > _BUFFER * size:
+            found.append(Difference(f"tensors.{name}", apart, 0.0, _BUFFER * size))
+    return found
+
+
+def as_json(result: Mapping[str, Any]) -> str:
+    """A verification as it is written and read by boards."""
+    return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
