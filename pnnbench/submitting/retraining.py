@@ -45,7 +45,7 @@ SUITE = "retrained"
 #: Name of the record of a run that trains again: none of a board's, so that no board counts it.
 NAME = "retrained.json"
 #: Share of the retrained scores that lie in the interval where the row is what it says.
-CONFIDENCE = 0.99
+CONFIDENCE = 0.95
 _MOST_THREADS = 64
 #: What decides the last bits of a training, in a record's provenance.
 _KIND = ("machine", "arithmetic", "threads", "versions")
