@@ -1,4 +1,4 @@
-"""``pnnbench check``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+"""``pnnbench check``, ``doctor``, ``data`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -97,29 +97,6 @@ def _tell(results: Sequence[CheckResult]) -> None:
     if results:
         failed = sum(not r.passed for r in results)
         out(f"{len(results) - failed} passed, {failed} failed")
-
-
-def verify(options: Any) -> int:
-    """``pnnbench verify``."""
-    folder = Path(options.submission)
-    if not (folder / "record.json").is_file():
-        raise UserError(
-            f"{folder} is no submission: there is no record.json in it",
-            next_step="pnnbench submit RUN makes one",
-        )
-    from pnnbench.submitting.submissions import verify as verify_submission
-
-    with Console(1) as console:
-        result = verify_submission(folder, console.say, options.data, console.share)
-    if options.format == "json":
-        out_json(result)
-    else:
-        out(
-            f"clean {result['clean']:.4f}, largest difference from the record "
-            f"{result['difference']:.3g}, allowed {result['tolerance']:.3g}: "
-            f"{'confirmed' if result['within'] else 'NOT confirmed'}"
-        )
-    return 0 if result["within"] else 1
 
 
 def doctor(options: Any) -> int:

@@ -292,7 +292,7 @@ DECLARED = (
             Argument("submission", "Folder or zip.", text("a folder or a zip", "SUBMISSION")),
             Argument(
                 "--key",
-                "Secret of a maintainer: measure on devices drawn from it too; made if missing.",
+                "Secret of a maintainer: measure on devices drawn from it too.",
                 text("a file", "FILE"),
             ),
             Argument("--out", "Where the verification is written too.", text("a file", "FILE")),
@@ -310,10 +310,16 @@ DECLARED = (
             ),
             Argument("--seed", "Which seed, else the first that finished.", integer(0, _SEED)),
             _RUNS,
+            Argument("--out", "Where the badge is written too.", text("a file", "FILE")),
             _TRUST,
             _DATA,
             _TABLE_OR_JSON,
         ),
+    ),
+    Command(
+        "new-key",
+        "Make a maintainer's secret, from which held-out devices are drawn.",
+        (Argument("file", "File, which must not be there yet.", text("a new file", "FILE")),),
     ),
     Command(
         "doctor",

@@ -19,7 +19,7 @@ def evaluate(options: Any) -> int:
     from pnnbench.report.run_text import cells_csv, cells_text
     from pnnbench.running.jobs import load_parameters
     from pnnbench.running.resources import keep_memory
-    from pnnbench.submitting.submissions import remeasure
+    from pnnbench.submitting.remeasuring import remeasure
 
     keep_memory()
     with door(options):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnnbench.commands.output import out, out_json, writable
+from pnnbench.commands.output import new_file, out, out_json, writable
 from pnnbench.console import Console
 
 
@@ -68,6 +68,7 @@ def retrain(options: Any) -> int:
     """``pnnbench retrain``."""
     from pnnbench.submitting.retraining import retrain as train_again
 
+    where = new_file("--out", options.out)
     runs = writable("--runs", Path(options.runs))
     with Console(1) as console:
         found = train_again(
@@ -79,6 +80,10 @@ def retrain(options: Any) -> int:
             say=console.say,
             share=console.share,
         )
+    if where is not None:
+        from pnnbench.records.verifications import write_verification
+
+        write_verification(where, found.verification())
     if options.format == "json":
         out_json(found.as_dict())
         return 0 if found.badge else 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,9 +88,9 @@ class MeasuredDevices:
         self.units = dict(units or {})
         self.name = name
         self.path: Path | None = None
-        names = [device.name for device in self.devices]
+        names = Counter(device.name for device in self.devices)
         for device in self.devices:
-            if names.count(device.name) > 1:
+            if names[device.name] > 1:
                 raise UserError(
                     f"{name}: device {device.name!r} comes twice", allowed="different names"
                 )

@@ -28,8 +28,8 @@ LIMITS = {
     SEARCH: 8_000_000,
     RECORD: 4_000_000,
     PARAMETERS: 256_000_000,
-    "devices.csv": 16_000_000,
-    "devices.npz": 16_000_000,
+    "devices.csv": 4_000_000,
+    "devices.npz": 4_000_000,
 }
 #: Bytes of all files together, at most.
 MOST_BYTES = 1_000_000_000

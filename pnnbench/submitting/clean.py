@@ -1,8 +1,8 @@
 """The clean process of `pnnbench.submitting.isolated`: closes its doors, then verifies.
 
-What it closes, in this order: the network (a namespace of its own where the system permits, and any
-use of a socket), memory, files that are written, and other programs. Python's audit hooks cannot be
-taken back; they stand against code that this package never runs, not against a broken interpreter.
+First the network, by a namespace of its own where the system permits; then, with all libraries
+imported, sockets, memory, files that are written and other programs. Python's audit hooks cannot be
+taken back. They stand against code that this package never runs, not against a broken interpreter.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import tempfile
 from typing import Any
 
 #: Address space in bytes, at most.
@@ -37,25 +38,34 @@ def _guard(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError(f"a verification does not do {event}")
 
 
-def close_doors() -> dict[str, Any]:
-    """Closes network, files and other programs to this process, for good.
+def close_network() -> str:
+    """Takes the network away from this process, where the system permits.
 
     Returns:
-        What is closed: ``network`` is ``"namespace"`` where the process has none at all, else
-        ``"sockets"``.
+        ``"none"`` where the process is in a namespace without any, else ``"no sockets"``.
     """
     own = _NEW_NETWORK if os.geteuid() == 0 else _NEW_NETWORK | _NEW_USER
     try:
         alone = ctypes.CDLL(None, use_errno=True).unshare(own) == 0
     except (OSError, AttributeError):
         alone = False
+    return "none" if alone else "no sockets"
+
+
+def close_doors() -> dict[str, Any]:
+    """Closes sockets, files that are written and other programs to this process, for good.
+
+    Returns:
+        Bytes of memory that it may have, and that it writes nothing.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    tempfile.tempdir = "/"  # libraries ask where it is; looking for one would write
     sys.addaudithook(_guard)
-    return {"network": "namespace" if alone else "sockets", "memory": most, "writes": False}
+    return {"memory_bytes": most, "writes": False}
 
 
 def main() -> None:
@@ -63,13 +73,16 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # whatever prints does not speak for us
     request = json.loads(sys.stdin.readline())
-    doors = close_doors()
+    network = close_network()  # before libraries start threads
+    from pnnbench.errors import UserError
+    from pnnbench.submitting.verifying import verify_here
+
+    # Libraries look for their own with programs and temporary files as they are imported. From here
+    # on nothing does, and nothing of the submission has been read.
+    doors = {"network": network, **close_doors()}
 
     def tell(**what: Any) -> None:
         answers.write(json.dumps(what, allow_nan=False) + "\n")
-
-    from pnnbench.errors import UserError
-    from pnnbench.submitting.verifying import verify_here
 
     try:
         result = verify_here(

@@ -27,6 +27,8 @@ SHARPNESS = {
 _ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
 #: Allowed relative difference of figures beside the metric.
 _EXTRA = 1e-3
+#: Part of an image that is none: an accuracy is a whole number of images, divided.
+_SAME = 1e-6
 #: Parts of a record that no tensors tell.
 CLAIMED = (
     "cost", "curves", "provenance", "earlier", "outcomes", "extra.method", "gaps", "sharpness.*",
@@ -77,45 +79,73 @@ def exact(field: str, recorded: Any, computed: Any) -> Iterator[Difference]:
 
 
 @dataclasses.dataclass
-class _Shift:
-    """Values of cells on their way: each within its tolerance, and all of them together."""
+class Agreement:
+    """Values of cells on their way: each within its tolerance, and all of them together.
+
+    Attributes:
+        images: Test images, where the metric is the accuracy; None for another one.
+        rounding: What `output_rounding` gives.
+        largest: Largest difference so far: of an accuracy absolute, else relative; infinite where
+            only one side has a value.
+        allowed: Largest allowed one of a value so far.
+    """
 
     images: int | None
     rounding: float
-    signed: list[float] = dataclasses.field(default_factory=list)
-    undecided: int = 0
+    largest: float = 0.0
+    allowed: float = 0.0
+    _signed: list[float] = dataclasses.field(default_factory=list)
+    _undecided: int = 0
 
     def compare(
         self, field: str, recorded: float | None, computed: float | None, also: Mapping[str, float]
     ) -> Iterator[Difference]:
-        """One value: of an accuracy so many images, of another metric relative to it."""
+        """Compares one value.
+
+        Args:
+            field: Where it stands.
+            recorded: What the record says; None where it has a gap.
+            computed: What was computed; None where there is nothing.
+            also: Figures beside the latter: how many images rounding may flip.
+
+        Yields:
+            The difference, where it is larger than rounding allows.
+        """
         if recorded is None or computed is None:
             if recorded is not computed:
+                self.largest = math.inf
                 yield Difference(field, recorded, computed)
             return
         apart = recorded - computed
         if self.images is None:
-            allowed = AMPLIFIED * self.rounding * abs(computed)
-            self.signed.append(apart / abs(computed) if computed else apart)
+            size = abs(computed) or 1.0
+            limit = AMPLIFIED * self.rounding
+            self._signed.append(apart / size)
         else:
+            size = 1.0
             flips = int(also.get(UNDECIDED, 0))
-            self.undecided += flips
-            allowed = (flips + 1e-6) / self.images
-            self.signed.append(apart * self.images)
-        if abs(apart) > allowed:
-            yield Difference(field, recorded, computed, allowed)
+            limit = (flips + _SAME) / self.images
+            self._undecided += flips
+            self._signed.append(apart * self.images)
+        self.largest = max(self.largest, abs(apart) / size)
+        self.allowed = max(self.allowed, limit)
+        if abs(apart) > limit * size:
+            yield Difference(field, recorded, computed, limit * size)
 
     def whole(self) -> Iterator[Difference]:
-        """All values: rounding knows no direction, so that its sum grows as the root."""
-        if not self.signed:
-            return
-        total, count = math.fsum(self.signed), len(self.signed)
+        """Compares all values: rounding knows no direction, so that its sum grows as the root.
+
+        Yields:
+            The sum of the differences, in images or relative, where it is larger than that.
+        """
+        total, count = math.fsum(self._signed), len(self._signed)
         if self.images is None:
-            allowed = AMPLIFIED * self.rounding * (1.0 + 3.0 * math.sqrt(count))
+            limit = AMPLIFIED * self.rounding * (1.0 + 3.0 * math.sqrt(count))
         else:
-            allowed = min(float(self.undecided), 1.0 + 3.0 * math.sqrt(self.undecided)) + 1e-3
-        if abs(total) > allowed:
-            yield Difference("cells together, one direction", total, 0.0, allowed)
+            flips = self._undecided
+            limit = min(float(flips), 1.0 + 3.0 * math.sqrt(flips)) + _SAME * (1 + count)
+        if abs(total) > limit:
+            yield Difference("cells together, in one direction", total, 0.0, limit)
 
 
 def differences(
@@ -141,8 +171,10 @@ def differences(
         *exact("data", record["data"], computed["data"]),
         *exact("metric", record["metric"], computed["metric"]),
     ]
-    shift = _Shift(computed["data"]["n_test"] if accuracy else None, rounding)
-    found += shift.compare("clean", record["clean"], computed["clean"], computed.get("also", {}))
+    agreement = Agreement(computed["data"]["n_test"] if accuracy else None, rounding)
+    found += agreement.compare(
+        "clean", record["clean"], computed["clean"], computed.get("also", {})
+    )
     found += _beside("clean", record, computed, rounding)
     places = [_place(cell) for cell in computed["cells"]]
     recorded = {repr(_place(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
@@ -152,11 +184,11 @@ def differences(
             found.append(Difference("cells", None, place))
             continue
         field = f"cells[{i}]"
-        found += shift.compare(field, other["value"], cell["value"], cell.get("also", {}))
+        found += agreement.compare(field, other["value"], cell["value"], cell.get("also", {}))
         found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
         found += _beside(field, other, cell, rounding)
     found += [Difference(f"cells[{i}]", _place(cell), None) for i, cell in recorded.values()]
-    found += _deployments(record, computed, shift)
+    found += _deployments(record, computed, agreement)
     own, measured = record.get("training_device"), computed.get("training_device")
     if own is None or measured is None:
         found += exact("training_device", own, measured)
@@ -165,9 +197,9 @@ def differences(
         for key in keys:
             found += exact(f"training_device.{key}", own[key], measured[key])
         also = measured.get("also", {})
-        found += shift.compare("training_device.value", own["value"], measured["value"], also)
+        found += agreement.compare("training_device.value", own["value"], measured["value"], also)
         found += _beside("training_device", own, measured, rounding)
-    found += shift.whole()
+    found += agreement.whole()
     found += _sharpness(record["sharpness"], computed["sharpness"])
     found += _extra(record.get("extra", {}), computed.get("extra", {}))
     return found
@@ -211,7 +243,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _deployments(
-    record: Mapping[str, Any], computed: Mapping[str, Any], shift: _Shift
+    record: Mapping[str, Any], computed: Mapping[str, Any], agreement: Agreement
 ) -> Iterator[Difference]:
     yield from exact("headline", record.get("headline"), computed.get("headline"))
     own, measured = record.get("deployments", []), computed.get("deployments", [])
@@ -225,10 +257,10 @@ def _deployments(
             yield from exact(f"{field}.{key}", one.get(key), other.get(key))
         also: Sequence[Mapping[str, float]] = other.get("also", [{}] * len(other["values"]))
         for k, (a, b) in enumerate(zip(one["values"], other["values"], strict=False)):
-            yield from shift.compare(f"{field}.values[{k}]", a, b, also[k])
+            yield from agreement.compare(f"{field}.values[{k}]", a, b, also[k])
         beside = one.get("also", [{}] * len(one["values"]))
         for k, (a, b) in enumerate(zip(beside, also, strict=False)):
-            yield from _beside(f"{field}.values[{k}]", {"also": a}, {"also": b}, shift.rounding)
+            yield from _beside(f"{field}.values[{k}]", {"also": a}, {"also": b}, agreement.rounding)
 
 
 def _sharpness(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:

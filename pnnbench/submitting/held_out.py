@@ -10,12 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import hmac
-import os
-import re
-import secrets
-import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
 from pnnbench.data.datamodule import DataModule
-from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import Progress, measure_grid
 from pnnbench.leaderboard.score import axis_weights, device_scores
 from pnnbench.workloads.base import Workload
@@ -35,58 +29,6 @@ LEAST_DEVICES = 20
 INTERVAL, TOLD = 0.95, 0.99
 #: First seed of secret devices, far from all public ones.
 FIRST_SECRET = 2**40
-_KEY = re.compile(r"[0-9a-f]{64}\n?\Z")
-
-
-def new_key(path: Path) -> None:
-    """Writes a new secret, which only its owner can read.
-
-    Args:
-        path: The file, which must not be there.
-
-    Raises:
-        UserError: If it is there already, or cannot be written.
-    """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be made ({error.strerror})", next_step="name a file that is not there"
-        ) from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(32) + "\n")
-
-
-def read_key(path: Path) -> bytes:
-    """Reads a secret.
-
-    Args:
-        path: The file that `new_key` wrote.
-
-    Returns:
-        32 bytes.
-
-    Raises:
-        UserError: If it is no such file, or others can read it.
-    """
-    step = f"pnnbench new-key {path}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            content = file.read(100) if stat.S_ISREG(found.st_mode) else b""
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})", next_step=step) from None
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        raise UserError(
-            f"{path}: others can read it, so it is no secret",
-            allowed="a file of mode 0600",
-            next_step=f"make another one: {step}",
-        )
-    text = content.decode("ascii", errors="replace")
-    if not _KEY.match(text):
-        raise UserError(f"{path} is no key", allowed="64 hexadecimal digits", next_step=step)
-    return bytes.fromhex(text.strip())
 
 
 def secret_devices(key: bytes, protocol: str, count: int) -> list[int]:

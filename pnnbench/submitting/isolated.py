@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pnnbench
-from pnnbench.data.mnist import data_root
 from pnnbench.errors import UserError
+from pnnbench.submitting.claimed import read_claimed
 
 #: What the process may know of the environment.
 _KEPT = (
@@ -63,9 +63,11 @@ def verify(
     Raises:
         UserError: As `verify_here`, or if the process fails or takes too long.
     """
+    read_claimed(path)  # what is no submission is refused before a process starts
+    folder = root or os.environ.get("PNNBENCH_DATA")
     request = {
         "path": str(Path(path).absolute()),
-        "root": str(Path(root).absolute()) if root else str(data_root()[0]),
+        "root": None if folder is None else str(Path(folder).expanduser().absolute()),
         "key": None if key is None else key.hex(),
     }
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | _SET

@@ -1,4 +1,4 @@
-"""One seed of a submission: its record and its tensors, held against what the submission says.
+"""The seeds of a submission as jobs of the registry, with their tensors.
 
 Everything here is done before anything is measured, for all seeds, so that what is wrong is refused
 at once.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,24 +17,22 @@ from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.lookup import registered
 from pnnbench.platforms.measured import MeasuredDevices
-from pnnbench.records.schema import SCHEMA
-from pnnbench.records.searches import open_search
-from pnnbench.records.store import open_record
 from pnnbench.registry import method_class, method_parameters
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
 from pnnbench.running.suites import Job
-from pnnbench.seeds import check_seed
-from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, SEARCH, Bundle
-from pnnbench.submitting.strict import parse_json
-from pnnbench.submitting.submission import Submission, read_submission
+from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
+from pnnbench.submitting.claimed import read_claimed
+from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors
 from pnnbench.workloads.axes import AXES
 from pnnbench.workloads.base import Workload
 
 #: Bytes of arrays in a file of measured devices, unpacked.
 _MOST_ARRAYS = 64_000_000
+#: Measured devices, at most.
+_MOST_DEVICES = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Received:
         submission: What it says.
         bundle: Its files.
         seeds: Its seeds that finished, ascending.
-        failed: The others -> the status of each.
+        failed: Seed -> record of the others.
 
     Raises:
         UserError: On the first thing that no submission has, or that contradicts something else in
@@ -73,15 +71,13 @@ class Received:
     """
 
     def __init__(self, path: Any, root: str | None = None) -> None:
-        self.submission, self.bundle = read_submission(path)
-        said = self.submission
+        claimed = read_claimed(path)
+        said = claimed.submission
+        self.submission, self.bundle = said, claimed.bundle
         if said.workload not in registered("workloads"):
             raise unknown_name("workload", said.workload, registered("workloads"))
-        _check_search(said, self.bundle)
-        records = {seed: _record(said, self.bundle, seed) for seed in said.seeds}
-        _refuse_copies(said)
-        finished = {seed: r for seed, r in records.items() if r["status"] == "ok"}
-        self.failed = {s: str(r["status"]) for s, r in records.items() if s not in finished}
+        finished = {s: r for s, r in claimed.records.items() if r["status"] == "ok"}
+        self.failed = {s: r for s, r in claimed.records.items() if s not in finished}
         if not finished:
             raise UserError(f"{path}: no seed finished", allowed="a row with a trained network")
         self.seeds = [self._seed(seed, record, root) for seed, record in finished.items()]
@@ -89,7 +85,6 @@ class Received:
     def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
         """What a seed should be, with its tensors looked at once."""
         said = self.submission
-        check_seed(f"{MANIFEST}: seeds: an entry", number)
         workload = self._untrained(number, record)
         data = workload.data_set
         if said.tier not in workload.tiers:
@@ -97,8 +92,8 @@ class Received:
         config = workload.describe(said.tier)
         access, entry, source = _method(said, record)
         severity, _ = workload.training_point
-        device = record["job"]["seeds"]["train_device"]
         in_situ = access != "in_silico"
+        device = record["job"]["seeds"]["train_device"] if in_situ else number
         job = Job(
             said.suite,
             said.protocol,
@@ -163,63 +158,11 @@ class Received:
         return workload, tensors
 
 
-def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
-    """The record of a seed, which says of the job what the submission says."""
-    name = f"seed-{seed}/{RECORD}"
-    record = open_record(parse_json(bundle.read(name), name, LIMITS[RECORD]), name)
-    if record["schema"] != SCHEMA:
-        raise UserError(f"{name} has schema version {record['schema']}", allowed=f"{SCHEMA}")
-    job = record["job"]
-    row = said.row
-    pairs = {
-        "protocol": (record["protocol"], said.protocol),
-        "job.suite": (job["suite"], said.suite),
-        "job.workload": (job["workload"], said.workload),
-        "job.tier": (job["tier"], said.tier),
-        "job.method.name": (job["method"]["name"], row.method),
-        "job.method.label": (job["method"]["label"], row.label),
-        "job.method.params": (job["method"]["params"], dict(row.params)),
-        "job.seed": (job["seed"], seed),
-    }
-    given = said.files.get(f"seed-{seed}/{PARAMETERS}")
-    if record["status"] == "ok":
-        if given is None:
-            raise UserError(f"{MANIFEST}: files lacks seed-{seed}/{PARAMETERS}")
-        pairs["parameters.file"] = (record["parameters"]["file"], PARAMETERS)
-        pairs["parameters.sha256"] = (record["parameters"]["sha256"], given.sha256)
-    elif given is not None:
-        raise UserError(f"{name} is a failed run, with {PARAMETERS} beside it")
-    kept = record.get("devices")
-    files = {n for n in said.files if n.startswith(f"seed-{seed}/devices")}
-    if kept is not None or files:
-        there = {n: said.files[n].sha256 for n in files}
-        told = {} if kept is None else {f"seed-{seed}/{kept['file']}": kept["sha256"]}
-        pairs["devices"] = (told, there)
-    for field, (recorded, claimed) in pairs.items():
-        if recorded != claimed:
-            raise UserError(
-                f"{name}: {field} is {ascii(recorded)[:100]}",
-                allowed=f"{ascii(claimed)[:100]}, as the submission says",
-            )
-    return record
-
-
-def _refuse_copies(said: Submission) -> None:
-    """Two seeds with the same tensors are no two repetitions."""
-    seen: dict[str, int] = {}
-    for seed in said.seeds:
-        given = said.files.get(f"seed-{seed}/{PARAMETERS}")
-        other = seed if given is None else seen.setdefault(given.sha256, seed)
-        if other != seed:
-            raise UserError(f"seeds {other} and {seed} have the same tensors")
-
-
 def _brought(name: str, record: Mapping[str, Any]) -> DataSet | None:
     told = record["job"].get("data")
     if told is None:
         return None
-    head, _, argument = told["set"].partition(":")
-    if head not in registered("data") or "/" in argument or "\\" in argument:
+    if told["set"] not in registered("data"):
         raise UserError(
             f"{name}: ran on the data set {ascii(told['set'])[:80]}, which is not registered",
             allowed=", ".join(registered("data")),
@@ -246,7 +189,12 @@ def _devices(bundle: Bundle, number: int, record: Mapping[str, Any]) -> Measured
             raise UserError(f"{name} is no npz file: {error}") from None
         if unpacked > _MOST_ARRAYS:
             raise UserError(f"{name} has {unpacked} bytes of arrays", allowed=f"{_MOST_ARRAYS}")
-    return MeasuredDevices.of_content(PurePosixPath(name).name, content)
+    found = MeasuredDevices.of_content(PurePosixPath(name).name, content)
+    if len(found.devices) > _MOST_DEVICES:
+        raise UserError(
+            f"{name} has {len(found.devices)} devices", allowed=f"{_MOST_DEVICES} at most"
+        )
+    return found
 
 
 def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEntry, Source]:
@@ -273,34 +221,3 @@ def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEnt
         )
     entry = MethodEntry(row.method, row.label, dict(row.params), factor)
     return said.card.access, entry, Source("", "", digest)
-
-
-def _check_search(said: Submission, bundle: Bundle) -> None:
-    """The tuning record is one of this row, and no more settings were tried than are said."""
-    if SEARCH not in said.files:
-        return
-    content = open_search(parse_json(bundle.read(SEARCH), SEARCH, LIMITS[SEARCH]), SEARCH)
-    pairs: Sequence[tuple[str, str]] = (
-        ("protocol", said.protocol),
-        ("workload", said.workload),
-        ("tier", said.tier),
-    )
-    for field, claimed in pairs:
-        if content[field] != claimed:
-            raise UserError(
-                f"{SEARCH}: {field} is {ascii(content[field])[:80]}",
-                allowed=f"{claimed}, as the submission says",
-            )
-    like = content["like"] if isinstance(content["like"], dict) else {}
-    row = content["rows"].get(str(like.get(said.row.label, said.row.label)))
-    if row is None:
-        raise UserError(f"{SEARCH}: there is no row {said.row.label!r} in it")
-    trials = row["trials"]
-    if not isinstance(trials, list) or not all(isinstance(t, dict) for t in trials):
-        raise UserError(f"{SEARCH}: trials of {said.row.label!r} are no list of objects")
-    tried = len({str(trial.get("point")) for trial in trials})
-    if tried > said.settings_tried:
-        raise UserError(
-            f"settings_tried is {said.settings_tried}",
-            allowed=f"at least {tried}, the points of {SEARCH}",
-        )

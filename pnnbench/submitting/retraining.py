@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
@@ -22,24 +22,36 @@ from safetensors.torch import load_file
 from scipy.stats import t as student
 from torch import Tensor
 
+from pnnbench import __version__
 from pnnbench.errors import UserError, check_range
 from pnnbench.leaderboard.best import robust_score
 from pnnbench.lookup import is_path, only
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import is_finished, read_record, write_record
+from pnnbench.records.verifications import FORMAT
 from pnnbench.registry import method_class, method_parameters, registered
 from pnnbench.running.cases import BoardCase, Trained
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, measure, no_share
+from pnnbench.running.provenance import versions
 from pnnbench.running.setup import setup_of
 from pnnbench.running.suites import PROTOCOLS, Job, make_jobs
 from pnnbench.seeds import check_seed
-from pnnbench.submitting.bundle import LIMITS, PARAMETERS, RECORD, Bundle
+from pnnbench.submitting.bundle import MANIFEST, PARAMETERS, Bundle
+from pnnbench.submitting.claimed import Claimed, read_claimed
 from pnnbench.submitting.packing import require_ours
-from pnnbench.submitting.strict import parse_json
-from pnnbench.submitting.submission import Card, Submission, read_submission
+from pnnbench.submitting.submission import Card
+from pnnbench.submitting.tensor_file import read_tensors
 
+#: What training again came to, see `Retrained`.
+How = Literal[
+    "same bits",
+    "within the spread of seeds",
+    "outside the spread of seeds",
+    "no spread",
+    "failed",
+]
 #: Suite of the jobs that train a submission again: their folder among the runs.
 SUITE = "retrained"
 #: Name of the record of a run that trains again: none of a board's, so that no board counts it.
@@ -86,6 +98,7 @@ class Retrained:
     """What training again gave.
 
     Attributes:
+        submission: What was handed in.
         seed: The seed.
         how: ``"same bits"``, ``"within the spread of seeds"``, ``"outside the spread of seeds"``,
             ``"no spread"`` where other bits have nothing to be compared with, or ``"failed"``.
@@ -101,8 +114,9 @@ class Retrained:
             of one kind.
     """
 
+    submission: Claimed
     seed: int
-    how: str
+    how: How
     folder: Path
     same_tensors: int
     tensors: int
@@ -144,6 +158,27 @@ class Retrained:
             "run": str(self.folder),
         }
 
+    def verification(self) -> dict[str, Any]:
+        """What a board takes the badge from; see `pnnbench.records.verifications`."""
+        said, records = self.submission.submission, self.submission.records
+        seeds = [{"seed": seed, "record": r["checksum"]} for seed, r in records.items()]
+        return {
+            "format": FORMAT,
+            "pnnbench": __version__,
+            "submission": self.submission.bundle.sha256(MANIFEST),
+            "suite": said.suite,
+            "protocol": said.protocol,
+            "workload": said.workload,
+            "tier": said.tier,
+            "row": said.row.label,
+            "seeds": seeds,
+            "confirmed": self.badge is not None,
+            "badges": ["claimed", *([self.badge] if self.badge else [])],
+            "claimed": [],
+            "versions": versions(),
+            "retrained": self.as_dict(),
+        }
+
 
 def retrain(
     path: Path | str,
@@ -173,42 +208,42 @@ def retrain(
             revision of the protocol or with other data, or its method is not here, is another
             version, or is somebody's own and ``trust`` is not said.
     """
-    submission, bundle = read_submission(path)
-    with _unpacked(submission, bundle) as records:
-        finished = {s: r for s, (_, r) in records.items() if r["status"] == "ok"}
-        if seed is None and finished:
-            seed = min(finished)
-        if seed is None or seed not in finished:
-            raise UserError(
-                f"{path} has no finished seed" + ("" if seed is None else f" {seed}"),
-                allowed=", ".join(map(str, finished)) or "a submission with a finished seed",
-            )
-        folder, record = records[seed]
-        _require_method(record["job"]["method"]["name"], submission.card, trust=trust)
-        require_ours(record)
+    claimed = read_claimed(path)
+    finished = {s: r for s, r in claimed.records.items() if r["status"] == "ok"}
+    if seed is None and finished:
+        seed = min(finished)
+    if seed is None or seed not in finished:
+        raise UserError(
+            f"{path} has no finished seed" + ("" if seed is None else f" {seed}"),
+            allowed=", ".join(map(str, finished)) or "a submission with a finished seed",
+        )
+    record = finished[seed]
+    _require_method(record["job"]["method"]["name"], claimed.submission.card, trust=trust)
+    require_ours(record)
+    with _unpacked(claimed.bundle, seed) as folder:
         with only("any" if trust else "registered"), _threads_of(record):
             job = _same_job(record, folder, root)
+            expected = job.make_workload(seed).tensors()
+            content = (folder / PARAMETERS).read_bytes()
+            tensors = read_tensors(content, expected, f"seed-{seed}/{PARAMETERS}")
             place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
             run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
-        again = read_record(place / NAME)
-        tensors = load_file(folder / PARAMETERS)
+    again = read_record(place / NAME)
     scores = [score for r in finished.values() if (score := robust_score(r)) is not None]
+    told, interval = robust_score(record), prediction_interval(scores)
     other = _other_machine(record, again)
-    claimed, interval = robust_score(record), prediction_interval(scores)
-    if again["status"] != "ok":
-        return Retrained(
-            seed, "failed", place, 0, len(tensors), math.inf, claimed, None, interval, len(scores),
-            other,
-        )  # fmt: skip
-    same, of, largest = compare(tensors, load_file(place / PARAMETERS))
-    score = robust_score(again)
-    how = verdict(same == of, score, interval)
+    same, of, largest, score = 0, len(tensors), math.inf, None
+    how: How = "failed"
+    if again["status"] == "ok":
+        same, of, largest = compare(tensors, load_file(place / PARAMETERS))
+        score = robust_score(again)
+        how = verdict(same == of, score, interval)
     return Retrained(
-        seed, how, place, same, of, largest, claimed, score, interval, len(scores), other
+        claimed, seed, how, place, same, of, largest, told, score, interval, len(scores), other
     )
 
 
-def verdict(same_bits: bool, score: float | None, interval: tuple[float, float] | None) -> str:
+def verdict(same_bits: bool, score: float | None, interval: tuple[float, float] | None) -> How:
     """Says what a comparison came to; see `Retrained.how`.
 
     Args:
@@ -267,28 +302,16 @@ def compare(claimed: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple
 
 
 @contextmanager
-def _unpacked(
-    submission: Submission, bundle: Bundle
-) -> Iterator[dict[int, tuple[Path, dict[str, Any]]]]:
-    """Context with the folder and the record of each seed, in a folder that goes again."""
+def _unpacked(bundle: Bundle, seed: int) -> Iterator[Path]:
+    """Context with the files of a seed in a folder that goes again."""
     with TemporaryDirectory() as made:
-        found = {}
-        for name in submission.files:
-            if "/" in name:
-                target = Path(made) / name
-                target.parent.mkdir(exist_ok=True)
-                with target.open("wb") as file:
+        for name in bundle.sizes:
+            folder, _, file = name.rpartition("/")
+            if folder == f"seed-{seed}":
+                with (Path(made) / file).open("wb") as target:
                     for piece in bundle.pieces(name):
-                        file.write(piece)
-        for seed in submission.seeds:
-            folder = Path(made) / f"seed-{seed}"
-            where = f"seed-{seed}/{RECORD}"
-            parse_json((folder / RECORD).read_bytes(), where, LIMITS[RECORD])
-            record = read_record(folder / RECORD)
-            if record["job"]["seed"] != seed:
-                raise UserError(f"{where} is of seed {record['job']['seed']}", allowed=f"{seed}")
-            found[seed] = (folder, record)
-        yield found
+                        target.write(piece)
+        yield Path(made)
 
 
 @contextmanager

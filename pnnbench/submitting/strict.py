@@ -10,6 +10,7 @@ import json
 import math
 import re
 import unicodedata
+from collections import Counter
 from typing import Any
 
 from pnnbench.errors import UserError
@@ -19,8 +20,8 @@ MOST_DEPTH = 32
 #: Integers lie between the negative of it and itself.
 MOST_INTEGER = 2**63 - 1
 _DIGITS = len(str(MOST_INTEGER))
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET = re.compile(r"[\[\]{}]")
+#: A text, whole or cut off, or a bracket outside of texts; nothing is looked at twice.
+_TOKEN = re.compile(r'"(?:[^"\\]++|\\.|\\\Z)*+(?:"|\Z)|[\[\]{}]', re.DOTALL)
 #: Unicode categories that a terminal or a page does not show as they are read: control, format
 #: (direction among it), surrogate and private characters, separators of lines and paragraphs.
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
@@ -84,8 +85,8 @@ def parse_json(content: bytes, where: str, most: int) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            counts = Counter(key for key, _ in pairs)
+            twice = next(key for key, count in counts.items() if count > 1)
             raise UserError(f"{where} has the key {_short(twice)} twice in one object")
         return found
 
@@ -108,8 +109,11 @@ def _short(said: str) -> str:
 
 def _check_depth(text: str, where: str) -> None:
     depth = 0
-    for found in _BRACKET.finditer(_TEXT.sub("", text)):
-        depth += 1 if found[0] in "[{" else -1
+    for found in _TOKEN.finditer(text):
+        first = text[found.start()]
+        if first == '"':
+            continue
+        depth += 1 if first in "[{" else -1
         if depth > MOST_DEPTH:
             raise UserError(f"{where} is nested deeper than {MOST_DEPTH} levels")
 

@@ -92,6 +92,16 @@ def _format(where: str, value: Any) -> None:
         raise fail(where, value, f"{FORMAT}, the version this program reads")
 
 
+def _params(where: str, value: Any) -> None:
+    """Settings: numbers, truth values, short texts, or a number for each parameter."""
+    mapping(where, value)
+    for key, setting in value.items():
+        _SETTING_NAME(f"{where} key", key)
+        for inner in setting.values() if isinstance(setting, dict) else [setting]:
+            if isinstance(inner, (list, dict)) or (isinstance(inner, str) and len(inner) > 200):
+                raise fail(f"{where}.{key}", setting, "a number, a truth value or a short text")
+
+
 def _files(where: str, value: Any) -> None:
     mapping(where, value)
     for name, entry in value.items():
@@ -99,6 +109,7 @@ def _files(where: str, value: Any) -> None:
         _FILE(f"{where}.{name}", entry)
 
 
+_SETTING_NAME = _line(100)
 _FILE = shape({"sha256": pattern(SHA256, "64 hexadecimal digits"), "bytes": count})
 _SHAPE = shape(
     {
@@ -112,7 +123,7 @@ _SHAPE = shape(
             {
                 "method": pattern(_CLASS, "a registered name or a class path"),
                 "label": _line(100),
-                "params": mapping,
+                "params": _params,
             }
         ),
         "card": shape(

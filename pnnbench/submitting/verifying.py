@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pnnbench import __version__
 from pnnbench.data.datamodule import DataModule
@@ -51,11 +51,13 @@ class _Measured:
         verdict: What is reported of it.
         public: Robust score of each public device; None where there is none.
         held_out: The same of held-out ones; None where none were asked for.
+        higher: Whether more of the metric is better.
     """
 
     verdict: dict[str, Any]
     public: Any
     held_out: Any
+    higher: bool
 
 
 def verify_here(
@@ -77,8 +79,8 @@ def verify_here(
 
     Returns:
         Plain values: ``submission`` (SHA-256 of ``submission.json``), what row it is, for each seed
-        its ``differences``, ``confirmed``, the ``badges``, what is only ``claimed``, and with a key
-        ``held_out``, see `pnnbench.submitting.held_out.compare`.
+        its ``differences``, which ``failed``, ``confirmed``, the ``badges``, what is only
+        ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
@@ -94,7 +96,6 @@ def verify_here(
                 share((i + done) / len(received.seeds))
 
             found.append(_measured(received, seed, said.protocol, say, part, root, key))
-        higher = bool(received.seeds[0].record["metric"]["higher_is_better"])
     confirmed = all(not one.verdict["differences"] for one in found)
     result: dict[str, Any] = {
         "format": FORMAT,
@@ -106,7 +107,10 @@ def verify_here(
         "tier": said.tier,
         "row": said.row.label,
         "seeds": [one.verdict for one in found],
-        "failed_seeds": {str(seed): status for seed, status in received.failed.items()},
+        "failed": [
+            {"seed": seed, "record": record["checksum"], "status": record["status"]}
+            for seed, record in received.failed.items()
+        ],
         "confirmed": confirmed,
         "badges": ["claimed", *(["recomputed"] if confirmed else [])],
         "claimed": list(CLAIMED),
@@ -118,7 +122,7 @@ def verify_here(
                 f"{said.workload} at tier {said.tier} has no score over devices",
                 next_step="verify it without --key",
             )
-        told = compare([o.public for o in found], [o.held_out for o in found], higher)
+        told = compare([o.public for o in found], [o.held_out for o in found], found[0].higher)
         result["held_out"] = dict(told)
         if confirmed and not told["memorised"]:
             result["badges"].append("held-out")
@@ -173,7 +177,7 @@ def _measured(
         "rounding": rounding,
         "differences": [dataclasses.asdict(d) for d in found],
     }
-    return _Measured(verdict, public, secret)
+    return _Measured(verdict, public, secret, workload.higher_is_better)
 
 
 def _secret(
@@ -213,16 +217,15 @@ def _buffers(workload: Workload, tensors: Mapping[str, Any]) -> list[Difference]
     parameters = {name for name, _ in workload.network.named_parameters()}
     found = []
     for name, own in workload.tensors().items():
-        if name in parameters:
+        if name in parameters or not own.numel():
             continue
-        given = tensors[name].to(own)
-        size = float(own.abs().max()) if own.numel() else 0.0
-        apart = float((given.double() - own.double()).abs().max()) if own.numel() else 0.0
+        here, given = (_numbers(tensor) for tensor in (own, tensors[name]))
+        size, apart = float(here.abs().max()), float((given - here).abs().max())
         if apart > _BUFFER * size:
             found.append(Difference(f"tensors.{name}", apart, 0.0, _BUFFER * size))
     return found
 
 
-def as_json(result: Mapping[str, Any]) -> str:
-    """A verification as it is written and read by boards."""
-    return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+def _numbers(tensor: Tensor) -> Tensor:
+    """A tensor of any type as real numbers in double precision."""
+    return torch.view_as_real(tensor).double() if tensor.is_complex() else tensor.double()

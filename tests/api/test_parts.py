@@ -13,7 +13,6 @@ from pnnbench.methods.sat import SAT
 from pnnbench.records.parameters import LARGEST, read_parameters
 from pnnbench.records.store import file_sha256, read_record
 from pnnbench.registry import BOARDS
-from pnnbench.submitting.submissions import tolerance
 from pnnbench.workloads.mrr import MRRDigits
 
 COMMITTED = [
@@ -88,7 +87,7 @@ def test_a_committed_file_is_small_and_the_one_of_its_record(
     }
     if record["data"]["name"] == "digits":
         (measured,) = pnnbench.evaluate(file, devices=1).records
-        allowed = tolerance(record["data"]["n_test"])
+        allowed = 2.0 / record["data"]["n_test"]  # images that rounding may flip elsewhere
         assert abs(measured["clean"] - record["clean"]) <= allowed
         known = {place(cell): cell["value"] for cell in record["cells"]}
         assert len(measured["cells"]) > 10

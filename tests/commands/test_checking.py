@@ -1,4 +1,4 @@
-"""``pnnbench check``, ``submit``, ``verify``, ``doctor``, ``data`` and ``reproduce``."""
+"""``pnnbench check``, ``submit``, ``doctor``, ``data`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from ..command import Done, command
 Ran = tuple[Path, Done]
 
 
-def test_submit_verify_and_doctor(ran: Ran, tmp_path: Path) -> None:
+def test_submit_and_doctor(ran: Ran, tmp_path: Path) -> None:
     folder = ran[0]
-    made = command("submit", "tiny/BP/0", "--out", tmp_path, cwd=folder).out.split(": ")[1].strip()
-    assert "confirmed" in command("verify", made, cwd=folder).out
-    assert json.loads(command("verify", made, "--format", "json", cwd=folder).out)["within"]
+    command("submit", "tiny/BP/0", "--out", tmp_path, cwd=folder)
     assert "0 findings" in command("doctor", "runs", cwd=folder).out
     assert json.loads(command("doctor", "--format", "json", cwd=folder).out) == []
-    assert "no submission" in command("verify", folder, cwd=folder, status=2).err
 
 
 def test_check_reports_each_check(tmp_path: Path) -> None:

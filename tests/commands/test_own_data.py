@@ -18,6 +18,7 @@ import yaml
 from pnnbench.records.store import read_records
 
 from ..command import Done, command
+from ..submitting.packed import write_submission
 from .conftest import QUIET
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +169,10 @@ def test_a_regression_reads_sensibly_from_run_to_leaderboard(tmp_path: Path) -> 
         for row in rows:
             assert row["worst_decile"]["mean"] >= row["robust"]["mean"]
     folder = next((tmp_path / "runs" / "lines").glob("*/record.json")).parent
-    assert "agrees" in command("evaluate", folder, cwd=tmp_path).out
+    refused = command("evaluate", folder, cwd=tmp_path, status=2).err
+    assert "is code of its author" in refused
+    assert "--trust" in refused
+    assert "agrees" in command("evaluate", folder, "--trust", cwd=tmp_path).out
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -244,7 +248,11 @@ def test_a_submission_brings_no_code_with_its_data(tmp_path: Path) -> None:
     given = ("--data-set", "mine.Mine", "--tier", "smoke", *QUIET)
     command("train", "mzi-digits", "bp", *given, cwd=tmp_path)
     folder = next((tmp_path / "runs").glob("*/*/record.json")).parent
-    made = command("submit", folder, "--out", tmp_path, cwd=tmp_path).out.split(": ")[1].strip()
+    made = tmp_path / "made"
+    write_submission(made, [folder])
     (tmp_path / "mine.py").write_text("raise SystemExit('this code must not run')\n")
     refused = command("verify", made, cwd=tmp_path, status=2).err
     assert "ran on the data set 'mine.Mine', which is not registered" in refused
+    for asked in ("evaluate", "sharpness", "plot"):
+        refused = command(asked, folder, cwd=tmp_path, status=2).err
+        assert "'mine.Mine' is code of its author" in refused

@@ -20,7 +20,7 @@ from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.store import is_finished, read_record
 from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
 from pnnbench.running.suites import load_suite
-from pnnbench.submitting.submissions import remeasure
+from pnnbench.submitting.remeasuring import remeasure
 
 WORKLOADS = """
 import dataclasses
