@@ -91,8 +91,8 @@ def retrain(options: Any) -> int:
     out(f"tensors: {found.same_tensors} of {found.tensors} with the same bits")
     if found.score is not None and found.claimed is not None:
         low, high = found.interval or (None, None)
-        where = "" if low is None else f"; one more seed of the row lies in {low:.4f} to {high:.4f}"
-        out(f"robust score: {found.claimed:.4f} in the submission, {found.score:.4f} here{where}")
+        more = "" if low is None else f"; one more seed of the row lies in {low:.4f} to {high:.4f}"
+        out(f"robust score: {found.claimed:.4f} in the submission, {found.score:.4f} here{more}")
     if found.other_machine:
         out(f"other here: {', '.join(found.other_machine)}")
     out(f"run: {found.folder}")

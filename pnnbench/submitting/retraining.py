@@ -220,14 +220,14 @@ def retrain(
     record = finished[seed]
     _require_method(record["job"]["method"]["name"], claimed.submission.card, trust=trust)
     require_ours(record)
-    with _unpacked(claimed.bundle, seed) as folder:
-        with only("any" if trust else "registered"), _threads_of(record):
-            job = _same_job(record, folder, root)
-            expected = job.make_workload(seed).tensors()
-            content = (folder / PARAMETERS).read_bytes()
-            tensors = read_tensors(content, expected, f"seed-{seed}/{PARAMETERS}")
-            place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
-            run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
+    door = only("any" if trust else "registered")
+    with _unpacked(claimed.bundle, seed) as folder, door, _threads_of(record):
+        job = _same_job(record, folder, root)
+        content = (folder / PARAMETERS).read_bytes()
+        expected = job.make_workload(seed).tensors()
+        tensors = read_tensors(content, expected, f"seed-{seed}/{PARAMETERS}")
+        place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
+        run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
     again = read_record(place / NAME)
     scores = [score for r in finished.values() if (score := robust_score(r)) is not None]
     told, interval = robust_score(record), prediction_interval(scores)
