@@ -8,59 +8,48 @@ more seed of the row would lie.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
-import numpy as np
 import torch
 from safetensors.torch import load_file
-from scipy.stats import t as student
-from torch import Tensor
 
-from pnnbench import __version__
 from pnnbench.errors import UserError, check_range
 from pnnbench.leaderboard.best import robust_score
 from pnnbench.lookup import is_path, only
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import is_finished, read_record, write_record
-from pnnbench.records.verifications import FORMAT
 from pnnbench.registry import method_class, method_parameters, registered
 from pnnbench.running.cases import BoardCase, Trained
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, measure, no_share
-from pnnbench.running.provenance import versions
 from pnnbench.running.setup import setup_of
 from pnnbench.running.suites import PROTOCOLS, Job, make_jobs
 from pnnbench.seeds import check_seed
-from pnnbench.submitting.bundle import MANIFEST, PARAMETERS, Bundle
-from pnnbench.submitting.claimed import Claimed, read_claimed
+from pnnbench.submitting.bundle import PARAMETERS, Bundle
+from pnnbench.submitting.claimed import read_claimed
 from pnnbench.submitting.packing import require_ours
+from pnnbench.submitting.retrained import (
+    How,
+    Retrained,
+    compare,
+    other_machine,
+    prediction_interval,
+    verdict,
+)
 from pnnbench.submitting.submission import Card
 from pnnbench.submitting.tensor_file import read_tensors
 
-#: What training again came to, see `Retrained`.
-How = Literal[
-    "same bits",
-    "within the spread of seeds",
-    "outside the spread of seeds",
-    "no spread",
-    "failed",
-]
 #: Suite of the jobs that train a submission again: their folder among the runs.
 SUITE = "retrained"
 #: Name of the record of a run that trains again: none of a board's, so that no board counts it.
 NAME = "retrained.json"
-#: Share of the retrained scores that lie in the interval where the row is what it says.
-CONFIDENCE = 0.95
 _MOST_THREADS = 64
-#: What decides the last bits of a training, in a record's provenance.
-_KIND = ("machine", "arithmetic", "threads", "versions")
 
 
 class RetrainedCase(BoardCase):
@@ -91,93 +80,6 @@ class RetrainedCase(BoardCase):
     def write(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
         """Writes `NAME`."""
         return write_record(folder / NAME, content)
-
-
-@dataclass(frozen=True)
-class Retrained:
-    """What training again gave.
-
-    Attributes:
-        submission: What was handed in.
-        seed: The seed.
-        how: ``"same bits"``, ``"within the spread of seeds"``, ``"outside the spread of seeds"``,
-            ``"no spread"`` where other bits have nothing to be compared with, or ``"failed"``.
-        folder: Folder of the run.
-        same_tensors: How many tensors have the same bits.
-        tensors: How many there are.
-        largest: Largest difference of an entry, in its own unit; infinite where shapes differ.
-        claimed: Robust score of the submission's record, in the unit of the metric.
-        score: Robust score now.
-        interval: Where that of one more seed of the row lies with `CONFIDENCE`; None for one seed.
-        seeds: Finished seeds of the row.
-        other_machine: What is not the same here as in the submission's record; empty on a machine
-            of one kind.
-    """
-
-    submission: Claimed
-    seed: int
-    how: How
-    folder: Path
-    same_tensors: int
-    tensors: int
-    largest: float
-    claimed: float | None
-    score: float | None
-    interval: tuple[float, float] | None
-    seeds: int
-    other_machine: tuple[str, ...]
-
-    @property
-    def badge(self) -> str | None:
-        """``"retrained"`` if it came out again; else None."""
-        fine = self.how in ("same bits", "within the spread of seeds")
-        return "retrained" if fine else None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        return {
-            "badge": self.badge,
-            "seed": self.seed,
-            "how": self.how,
-            "tensors": {
-                "same": self.same_tensors,
-                "of": self.tensors,
-                "largest_difference": self.largest if math.isfinite(self.largest) else None,
-            },
-            "robust_score": {
-                "claimed": self.claimed,
-                "retrained": self.score,
-                "interval": None if self.interval is None else list(self.interval),
-                "confidence": CONFIDENCE,
-                "seeds": self.seeds,
-            },
-            "machine": {
-                "same_kind": not self.other_machine,
-                "differs_in": list(self.other_machine),
-            },
-            "run": str(self.folder),
-        }
-
-    def verification(self) -> dict[str, Any]:
-        """What a board takes the badge from; see `pnnbench.records.verifications`."""
-        said, records = self.submission.submission, self.submission.records
-        seeds = [{"seed": seed, "record": r["checksum"]} for seed, r in records.items()]
-        return {
-            "format": FORMAT,
-            "pnnbench": __version__,
-            "submission": self.submission.bundle.sha256(MANIFEST),
-            "suite": said.suite,
-            "protocol": said.protocol,
-            "workload": said.workload,
-            "tier": said.tier,
-            "row": said.row.label,
-            "seeds": seeds,
-            "confirmed": self.badge is not None,
-            "badges": ["claimed", *([self.badge] if self.badge else [])],
-            "claimed": [],
-            "versions": versions(),
-            "retrained": self.as_dict(),
-        }
 
 
 def retrain(
@@ -231,7 +133,7 @@ def retrain(
     again = read_record(place / NAME)
     scores = [score for r in finished.values() if (score := robust_score(r)) is not None]
     told, interval = robust_score(record), prediction_interval(scores)
-    other = _other_machine(record, again)
+    other = other_machine(record, again)
     same, of, largest, score = 0, len(tensors), math.inf, None
     how: How = "failed"
     if again["status"] == "ok":
@@ -241,64 +143,6 @@ def retrain(
     return Retrained(
         claimed, seed, how, place, same, of, largest, told, score, interval, len(scores), other
     )
-
-
-def verdict(same_bits: bool, score: float | None, interval: tuple[float, float] | None) -> How:
-    """Says what a comparison came to; see `Retrained.how`.
-
-    Args:
-        same_bits: Whether all tensors have the same bits.
-        score: Robust score of the retrained seed.
-        interval: Where it lies with `CONFIDENCE` if the row is what it says.
-    """
-    if same_bits:
-        return "same bits"
-    if score is None or interval is None:
-        return "no spread"
-    inside = interval[0] <= score <= interval[1]
-    return "within the spread of seeds" if inside else "outside the spread of seeds"
-
-
-def prediction_interval(scores: Sequence[float]) -> tuple[float, float] | None:
-    """Where the score of one more seed lies with `CONFIDENCE`, if scores are normal.
-
-    Args:
-        scores: Scores of the seeds that there are.
-
-    Returns:
-        mean ± t sqrt(1 + 1/n) s; None for fewer than two.
-    """
-    n = len(scores)
-    if n < 2:
-        return None
-    mean, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
-    half = float(student.ppf(0.5 + CONFIDENCE / 2, n - 1)) * math.sqrt(1 + 1 / n) * spread
-    return mean - half, mean + half
-
-
-def compare(claimed: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> tuple[int, int, float]:
-    """Compares tensors by name.
-
-    Args:
-        claimed: One side.
-        found: The other.
-
-    Returns:
-        How many have the same bits, how many there are on either side, and the largest difference
-        of an entry, infinite where a name, a shape or a type is on one side only.
-    """
-    same, largest = 0, 0.0
-    names = claimed.keys() | found.keys()
-    for name in names:
-        one, other = claimed.get(name), found.get(name)
-        if one is None or other is None or (one.shape, one.dtype) != (other.shape, other.dtype):
-            largest = math.inf
-        elif torch.equal(one, other):
-            same += 1
-        else:
-            apart = float((one.double() - other.double()).abs().max())
-            largest = max(largest, apart if math.isfinite(apart) else math.inf)
-    return same, len(names), largest
 
 
 @contextmanager
@@ -399,17 +243,3 @@ def _differing(job: Job, record: dict[str, Any]) -> str:
             theirs, ours = told.get("version") or "a file", source.version or "a file"
             words.append(f"the code of the {kind} is another ({theirs} there, {ours} here)")
     return "; ".join(words) or "its settings or its configuration are others"
-
-
-def _other_machine(record: Mapping[str, Any], again: Mapping[str, Any]) -> tuple[str, ...]:
-    """What decides the last bits and is not the same in two records."""
-    found = []
-    for part in _KIND:
-        one, other = (r["provenance"].get(part) for r in (record, again))
-        if isinstance(one, Mapping) and isinstance(other, Mapping):
-            # How grids were computed is no part of the training.
-            names = sorted((one.keys() | other.keys()) - {"evaluation", "cores", "wandb", "scipy"})
-            found += [f"{part}.{name}" for name in names if one.get(name) != other.get(name)]
-        elif one != other:
-            found.append(part)
-    return tuple(found)
