@@ -55,6 +55,10 @@ def submit(options: Any) -> int:
     out(f"seeds: {seeds}{failed}")
     out(f"checks: {told.check.passed} passed")
     out(f"measured again: {len(made.remeasured)} seeds, as the records say")
+    if made.controls["learned"] is False:
+        out("controls: no better than guessing")
+    if made.controls["images"] and made.controls["images"]["peeked"]:
+        out("controls: better on test images than on validation images, as if it had seen them")
     if made.searched:
         out(f"settings tried: {told.settings_tried}, with the record of the search")
     else:

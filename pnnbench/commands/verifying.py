@@ -40,8 +40,9 @@ def verify(options: Any) -> int:
         out_json(result)
     else:
         out(_verified(result))
-    memorised = result.get("held_out", {}).get("memorised", False)
-    return 0 if result["confirmed"] and not memorised else 1
+    known = result.get("held_out", {}).get("memorised", False)
+    seen = (result["controls"]["images"] or {}).get("peeked", False)
+    return 0 if result["confirmed"] and not known and not seen else 1
 
 
 def _verified(result: dict[str, Any]) -> str:
@@ -68,6 +69,15 @@ def _verified(result: dict[str, Any]) -> str:
             f"{told['devices']} devices), public ones {told['public']:.4f}: "
             + ("MEMORISED, " if told["memorised"] else "")
             + f"{told['difference']:+.4f} apart, {told['allowed']:.4f} allowed"
+        )
+    controls = result["controls"]
+    if controls["learned"] is False:
+        lines.append("no better than guessing")
+    if controls["images"] and controls["images"]["peeked"]:
+        seen = controls["images"]
+        lines.append(
+            f"test images {seen['test']:.4f}, validation images {seen['validation']:.4f}: better "
+            f"by more than {seen['allowed']:.4f}, so that it has SEEN THE TEST IMAGES"
         )
     verdict = "confirmed" if result["confirmed"] else "NOT confirmed"
     return "\n".join([*lines, f"{result['row']}: {verdict}; badges: {', '.join(result['badges'])}"])

@@ -45,6 +45,7 @@ _SHAPE = shape(
         "versions": checks.mapping,
     },
     {
+        "controls": checks.mapping,
         "failed": list_of(checks.mapping),
         "held_out": checks.mapping,
         "process": checks.mapping,

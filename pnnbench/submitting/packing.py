@@ -52,7 +52,9 @@ class Packed:
         submission: What it says.
         failed_seeds: Seeds that travel as failures.
         searched: Whether a search record went with it.
-        remeasured: Of each finished seed what measuring it again gave.
+        remeasured: Of each finished seed what measuring it again gave: ``clean``, ``score`` and
+            ``lambda_max``.
+        controls: Whether it has ``learned`` anything, and whether it has seen the test ``images``.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Packed:
     failed_seeds: tuple[int, ...]
     searched: bool
     remeasured: dict[int, dict[str, Any]]
+    controls: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON types, the files left out."""
@@ -77,6 +80,7 @@ class Packed:
             "searched": self.searched,
             "check": {"passed": told.check.passed, "failed": told.check.failed},
             "remeasured": {str(seed): found for seed, found in self.remeasured.items()},
+            "controls": self.controls,
             "files": len(told.files) + 1,
         }
 
@@ -223,11 +227,15 @@ def pack_row(
         with only("any" if trust else "registered"):
             submission = replace(submission, check=_checked(first, say))
         (folder / MANIFEST).write_bytes(submission.to_bytes())
-        remeasured = _measured_again(row, folder, root, say, share)
+        found = _measured_again(row, folder, root, say, share)
         whole = _zip(folder, Path(made) / target.name) if zipped else folder
         _put(whole, target)
     failed = tuple(run.record["job"]["seed"] for run in row.runs if not run.finished)
-    return Packed(target, submission, failed, search is not None, remeasured)
+    remeasured = {
+        seed["seed"]: {key: seed[key] for key in ("clean", "score", "lambda_max")}
+        for seed in found["seeds"]
+    }
+    return Packed(target, submission, failed, search is not None, remeasured, found["controls"])
 
 
 def _slug(text: str) -> str:
@@ -348,11 +356,8 @@ def _checked(record: dict[str, Any], say: Say) -> Conformance:
 
 def _measured_again(
     row: RowOfRuns, folder: Path, root: str | None, say: Say, share: Share
-) -> dict[int, dict[str, Any]]:
-    """Verifies what was packed, as who receives it does.
-
-    Returns:
-        For each finished seed what was measured: ``clean``, ``score`` and ``lambda_max``.
+) -> dict[str, Any]:
+    """Verifies what was packed, as who receives it does; see `verify_here`.
 
     Raises:
         UserError: If it would be refused, or something is not as the records say.
@@ -366,10 +371,7 @@ def _measured_again(
                 allowed=f"{one['allowed']:.3g} apart",
                 next_step=f"pnnbench doctor {row.home}",
             )
-    return {
-        seed["seed"]: {key: seed[key] for key in ("clean", "score", "lambda_max")}
-        for seed in found["seeds"]
-    }
+    return found
 
 
 def _zip(folder: Path, path: Path) -> Path:

@@ -18,12 +18,13 @@ from torch import Tensor
 from pnnbench import __version__
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import job_cells
+from pnnbench.evaluation.harness import job_cells, measure_clean
 from pnnbench.lookup import only
 from pnnbench.records.checks import plain
 from pnnbench.running.jobs import data_module
 from pnnbench.running.measuring import Share, measure, no_share
 from pnnbench.submitting.bundle import MANIFEST
+from pnnbench.submitting.controls import learned, peeked
 from pnnbench.submitting.differences import CLAIMED, Difference, differences, exact
 from pnnbench.submitting.held_out import (
     LEAST_DEVICES,
@@ -52,12 +53,20 @@ class _Measured:
         public: Robust score of each public device; None where there is none.
         held_out: The same of held-out ones; None where none were asked for.
         higher: Whether more of the metric is better.
+        chance: What guessing reaches; None where it has no value.
+        images: Numbers of test and validation images.
+        validation: The clean metric on validation images; None where there are none.
+        accuracy: Whether the metric is the accuracy.
     """
 
     verdict: dict[str, Any]
     public: Any
     held_out: Any
     higher: bool
+    chance: float | None
+    images: tuple[int, int]
+    validation: float | None
+    accuracy: bool
 
 
 def verify_here(
@@ -81,6 +90,8 @@ def verify_here(
         Plain values: ``submission`` (SHA-256 of ``submission.json``), what row it is, for each seed
         its ``differences``, which ``failed``, ``confirmed``, the ``badges``, what is only
         ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
+        ``controls`` says whether it has ``learned`` anything, and of ``images`` whether it has
+        ``peeked`` at the tests, see `pnnbench.submitting.controls`.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
@@ -113,6 +124,7 @@ def verify_here(
         ],
         "confirmed": confirmed,
         "badges": ["claimed", *(["recomputed"] if confirmed else [])],
+        "controls": _controls(found),
         "claimed": list(CLAIMED),
         "versions": {"torch": str(torch.__version__)},
     }
@@ -124,9 +136,24 @@ def verify_here(
             )
         told = compare([o.public for o in found], [o.held_out for o in found], found[0].higher)
         result["held_out"] = dict(told)
-        if confirmed and not told["memorised"]:
+        seen = result["controls"]["images"]
+        if confirmed and not told["memorised"] and not (seen and seen["peeked"]):
             result["badges"].append("held-out")
     return result
+
+
+def _controls(found: Sequence[_Measured]) -> dict[str, Any]:
+    """Whether the row has learned anything, and from what it should not have."""
+    first = found[0]
+    clean = [one.verdict["clean"] for one in found]
+    images = first.images[0] if first.accuracy else None
+    seen = None
+    if first.accuracy:
+        seen = peeked(clean, [one.validation for one in found], first.images)
+    return {
+        "learned": learned(clean, first.chance, first.higher, images),
+        "images": None if seen is None else dict(seen),
+    }
 
 
 def _measured(
@@ -177,7 +204,18 @@ def _measured(
         "rounding": rounding,
         "differences": [dataclasses.asdict(d) for d in found],
     }
-    return _Measured(verdict, public, secret, workload.higher_is_better)
+    held_back, labels = data.validation_tensors()
+    validation = measure_clean(workload, held_back, labels).value if len(labels) else None
+    return _Measured(
+        verdict,
+        public,
+        secret,
+        workload.higher_is_better,
+        workload.chance,
+        (computed["data"]["n_test"], len(labels)),
+        validation,
+        accuracy,
+    )
 
 
 def _secret(

@@ -1,0 +1,170 @@
+"""Four submissions that must be told apart, and from an honest one; they stand on no board."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from pnnbench.data.datamodule import DataModule
+from pnnbench.platforms.base import Device
+from pnnbench.running.suites import Job, load_suite
+from pnnbench.submitting.controls import learned, peeked
+from pnnbench.submitting.verifying import verify_here
+from pnnbench.workloads.base import Workload
+from pnnbench.workloads.grid import Cell
+
+from .packed import exchange, forge, write_run, write_submission
+
+KEY = bytes(range(32))
+BATCH = 64
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A job on the mesh of 16 waveguides, which a device's errors spoil and training can mend."""
+    path = tmp_path_factory.mktemp("suite") / "tiny.yaml"
+    suite = {"suite": "tiny", "protocol": "pnnbench-2", "tier": "smoke", "seeds": [0]}
+    path.write_text(yaml.safe_dump({**suite, "workloads": ["mzi-digits"], "methods": ["bp"]}))
+    return load_suite(path).jobs[0]
+
+
+def adam(
+    workload: Workload, images: Tensor, labels: Tensor, cells: Sequence[Cell], steps: int
+) -> None:
+    """Trains a network on the ideal device, or on the devices of some cells in turn."""
+    optimizer = torch.optim.Adam(
+        [
+            {"params": list(workload.controls().values()), "lr": 0.05},
+            {"params": list(workload.digital_parameters().values()), "lr": 0.01},
+        ]
+    )
+    generator = torch.Generator().manual_seed(0)
+    devices = [workload.draw_device(c.severity, c.device_seed, c.law) for c in cells]
+    workload.train()
+    for i in range(steps):
+        chosen = torch.randperm(len(labels), generator=generator)[:BATCH]
+        device = devices[i % len(devices)] if devices else Device.ideal()
+        with workload.operating(device):
+            loss = workload.loss(workload(images[chosen]), (images[chosen], labels[chosen]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        workload.project_controls()
+
+
+def counted(workload: Workload) -> list[Cell]:
+    """The cells of the public grid that carry weight."""
+    return [cell for cell in workload.cells("smoke") if cell.counts]
+
+
+def honest(workload: Workload, data: DataModule) -> None:
+    adam(workload, *data.train_tensors(), [], 150)
+
+
+def untrained(workload: Workload, data: DataModule) -> None:
+    """Nothing is done."""
+
+
+def memoriser(workload: Workload, data: DataModule) -> None:
+    adam(workload, *data.train_tensors(), counted(workload), 300)
+
+
+def grid_peeker(workload: Workload, data: DataModule) -> None:
+    adam(workload, *data.test_tensors(), counted(workload), 300)
+
+
+def verified(
+    folder: Path, job: Job, train: Callable[[Workload, DataModule], None]
+) -> dict[str, Any]:
+    run = write_run(folder / "run", job, train)
+    write_submission(folder / "submission", [run])
+    return verify_here(folder / "submission", key=KEY)
+
+
+def test_an_honest_one_bears_every_badge(job: Job, tmp_path: Path) -> None:
+    found = verified(tmp_path, job, honest)
+    assert found["badges"] == ["claimed", "recomputed", "held-out"]
+    assert found["controls"]["learned"]
+    assert not found["controls"]["images"]["peeked"]
+    assert not found["held_out"]["differs"]
+
+
+def test_an_untrained_one_is_true_and_at_guessing(job: Job, tmp_path: Path) -> None:
+    found = verified(tmp_path, job, untrained)
+    assert found["confirmed"]
+    assert found["controls"]["learned"] is False
+    assert not found["held_out"]["memorised"]
+
+
+def test_a_memoriser_of_the_public_devices_is_told_by_held_out_ones(
+    job: Job, tmp_path: Path
+) -> None:
+    found = verified(tmp_path, job, memoriser)
+    assert found["confirmed"]
+    told = found["held_out"]
+    assert told["memorised"]
+    assert told["public"] > told["high"]
+    assert found["badges"] == ["claimed", "recomputed"]
+    assert not found["controls"]["images"]["peeked"]
+
+
+def test_a_grid_peeker_is_told_by_devices_and_images(job: Job, tmp_path: Path) -> None:
+    found = verified(tmp_path, job, grid_peeker)
+    assert found["held_out"]["memorised"]
+    assert found["controls"]["images"]["peeked"]
+    assert found["badges"] == ["claimed", "recomputed"]
+
+
+def test_an_oracle_with_tensors_of_zeros_is_not_confirmed(submission: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "oracle"
+    shutil.copytree(submission, folder)
+
+    def perfect(record: dict[str, Any]) -> None:
+        record["clean"] = 1.0
+        for cell in record["cells"]:
+            cell["value"] = 1.0
+        for step in record["deployments"]:
+            step["values"] = [1.0] * len(step["values"])
+        record["data"]["n_test"] = 1
+        record["training_device"]["value"] = 1.0
+
+    for seed in (0, 1):
+        tensors = load_file(folder / f"seed-{seed}" / "parameters.safetensors")
+        tensors = {k: torch.zeros_like(t) for k, t in tensors.items()}
+        tensors["conv1.bias"][0] = 0.001 * seed  # no two alike
+        exchange(folder, save(tensors), seed)
+        forge(folder, perfect, seed)
+    found = verify_here(folder)
+    assert not found["confirmed"]
+    assert found["badges"] == ["claimed"]
+    assert found["controls"]["learned"] is False
+    for seed in found["seeds"]:
+        fields = {one["field"] for one in seed["differences"]}
+        assert {"clean", "data.n_test", "cells[0]", "training_device.value"} <= fields
+
+
+def test_learning_is_more_than_three_standard_errors_of_guessing() -> None:
+    assert learned([0.5], 0.1, True, 100) is True
+    assert learned([0.18], 0.1, True, 100) is False
+    assert learned([0.5, None], 0.1, True, 100) is True
+    assert learned([None], 0.1, True, 100) is False
+    assert learned([0.4], 0.5, False, None) is True
+    assert learned([0.6], 0.5, False, None) is False
+    assert learned([0.5], None, True, 100) is None
+
+
+def test_peeking_is_what_more_seeds_do_not_hide() -> None:
+    assert peeked([1.0], [0.6], (64, 50))["peeked"]  # type: ignore[index]
+    assert not peeked([0.8], [0.75], (64, 50))["peeked"]  # type: ignore[index]
+    assert not peeked([0.7], [0.9], (64, 50))["peeked"]  # type: ignore[index]
+    assert peeked([0.9] * 2, [0.8] * 2, (64, 50)) == peeked([0.9], [0.8], (64, 50))
+    assert peeked([0.9], [None], (64, 0)) is None
