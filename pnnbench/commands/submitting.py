@@ -28,11 +28,12 @@ def new_method(options: Any) -> int:
 
 def submit(options: Any) -> int:
     """``pnnbench submit``."""
-    from pnnbench.submitting.packing import pack_row, read_card
+    from pnnbench.submitting.packing import check_place, pack_row, read_card
     from pnnbench.submitting.rows import find_row
 
     row = find_row(options.row, Path(options.runs))
     card = read_card(Path(options.card))
+    check_place(row, Path(options.out))
     target = writable("--out", Path(options.out))
     with Console(1) as console:
         made = pack_row(

@@ -21,6 +21,7 @@ from pnnbench.records.index import workload_of
 from pnnbench.records.searches import find_search, read_search
 from pnnbench.records.store import file_sha256
 from pnnbench.registry import SUITES, method_class, registered, workload_class
+from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, SEARCH
 from pnnbench.submitting.conformance import check_method
 from pnnbench.submitting.rows import RowOfRuns
@@ -102,15 +103,12 @@ def read_card(path: Path) -> Card:
     except OSError as error:
         raise UserError(f"the card {path}: {error.strerror or error}", next_step=step) from None
     keys = set(_CARD_KEYS.split(", "))
-    if not isinstance(found, dict) or found.keys() != keys:
-        given = found.keys() if isinstance(found, dict) else set()
-        wrong = [f"lacks {key}" for key in sorted(keys - given)]
-        wrong += [f"has the unknown key {key!a}" for key in sorted(given - keys)]
-        raise UserError(
-            f"the card {path} {wrong[0] if wrong else 'is no JSON object'}",
-            allowed=_CARD_KEYS,
-            next_step=step,
-        )
+    wrong = ["is no JSON object"]
+    if isinstance(found, dict):
+        wrong = [f"lacks {key}" for key in sorted(keys - found.keys())]
+        wrong += [f"has the unknown key {key!a}" for key in sorted(found.keys() - keys)]
+    if wrong:
+        raise UserError(f"the card {path} {wrong[0]}", allowed=_CARD_KEYS, next_step=step)
     if not isinstance(found["authors"], list) or NOBODY in found["authors"]:
         raise UserError(
             f"the card {path}: authors is {found['authors']!a}",
@@ -142,6 +140,23 @@ def require_ours(record: dict[str, Any]) -> None:
                     "could measure it again without its code",
                     allowed=", ".join(registered(kind)),
                 )
+
+
+def check_place(row: RowOfRuns, out: Path) -> None:
+    """Refuses a place among the runs, where what is packed would be taken for runs.
+
+    Args:
+        row: The row.
+        out: Folder of submissions, whether it is there or not.
+
+    Raises:
+        UserError: If the folder is in that of the runs.
+    """
+    if out.resolve().is_relative_to(row.home.resolve()):
+        raise UserError(
+            f"{out} is in the folder of the runs, whose records would be there twice",
+            allowed="a folder outside of it",
+        )
 
 
 def pack_row(
@@ -180,6 +195,8 @@ def pack_row(
     """
     first = row.first
     require_ours(first)
+    for run in row.runs:
+        check_seed("a seed of the row", run.record["job"]["seed"])
     if not any(run.finished for run in row.runs):
         error = first["error"]
         raise UserError(
@@ -196,19 +213,10 @@ def pack_row(
     name = _slug(f"{job['suite']}-{job['workload']}-{row.label}")
     target = out / (f"{name}.zip" if zipped else name)
     _require_free(target)
-    if out.resolve().is_relative_to(row.home.resolve()):
-        raise UserError(
-            f"{out} is in the folder of the runs, whose records would be there twice",
-            allowed="a folder outside of it",
-        )
-    search = _search_of(row)
+    check_place(row, out)
     with writing(target), tempfile.TemporaryDirectory(dir=out, prefix=".packing-") as made:
         folder = Path(made) / name
         folder.mkdir()
-        files = dict(_copied(row, folder))
-        if search is not None:
-            files[SEARCH] = _copy(search, folder / SEARCH, SEARCH)
-        tried = _settings_tried(search, first)
         submission = Submission(
             pnnbench=__version__,
             protocol=first["protocol"],
@@ -218,11 +226,16 @@ def pack_row(
             row=Row(job["method"]["name"], row.label, dict(job["method"]["params"])),
             card=card,
             check=Conformance(__version__, 0, 0, ()),
-            settings_tried=max(1, tried),
+            settings_tried=1,
             seeds=tuple(run.record["job"]["seed"] for run in row.runs),
-            files=files,
+            files=dict(_copied(row, folder)),
         )
         submission.to_bytes()  # what is wrong with it is said before an hour of measuring
+        search = _search_of(row)
+        if search is not None:
+            files = {**submission.files, SEARCH: _copy(search, folder / SEARCH, SEARCH)}
+            tried = max(1, _settings_tried(folder / SEARCH, first))
+            submission = replace(submission, files=files, settings_tried=tried)
         say("checks of the method")
         with only("any" if trust else "registered"):
             submission = replace(submission, check=_checked(first, say))
@@ -323,10 +336,8 @@ def _search_of(row: RowOfRuns) -> Path | None:
     return path if own and fits and search["protocol"] == row.first["protocol"] else None
 
 
-def _settings_tried(search: Path | None, record: dict[str, Any]) -> int:
+def _settings_tried(search: Path, record: dict[str, Any]) -> int:
     """Settings that were tried for the row: its trials, those beyond an edge, earlier searches."""
-    if search is None:
-        return 0
     method = record["job"]["method"]
     (found,) = row_tuning([read_search(search)], {method["label"]: method["params"]})
     return found.tried
