@@ -130,7 +130,7 @@ def test_what_cannot_be_trained_again_is_refused(copy: Path, trained: Path) -> N
 
 def test_tensors_that_are_not_the_networks_are_refused(copy: Path, tmp_path: Path) -> None:
     exchange(copy, save({"other": torch.zeros(3)}), seed=1)
-    with pytest.raises(UserError, match="'conv1.bias' is missing"):
+    with pytest.raises(UserError, match=r"'conv1\.bias' is missing"):
         retrain(copy, 1, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
