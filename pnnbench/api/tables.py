@@ -56,17 +56,20 @@ def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
     Returns:
         What ``ranking.build`` makes.
     """
+    from pnnbench.leaderboard.badges import with_badges
     from pnnbench.leaderboard.joining import join
     from pnnbench.leaderboard.ranking import build
     from pnnbench.records.index import read_claims, read_index
     from pnnbench.records.store import read_records
+    from pnnbench.records.verifications import read_verifications
 
     records, current = read_records(sources), read_index(sources)
     if joined:  # claims are those of one suite
         together, asked = join(records, current)
-        return with_tuning(build(together, current=asked), sources)
-    made = build(records, current=current, claims=read_claims(sources))
-    return with_tuning(made, sources)
+        made = build(together, current=asked)
+    else:
+        made = build(records, current=current, claims=read_claims(sources))
+    return with_tuning(with_badges(made, records, read_verifications(sources)), sources)
 
 
 def leave_out(tables: Sequence[Table], names: Sequence[str], *, where: str) -> list[Table]:

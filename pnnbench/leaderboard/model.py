@@ -73,6 +73,7 @@ class Row:
         simultaneous: The same difference; its interval holds for all complete rows at once.
         superiority: How often the row beats the baseline; None for the baseline itself.
         scores: Robust score per seed and device, for paired comparisons.
+        badges: What verifications found of all of its records, see `badges`; empty without any.
     """
 
     key: dict[str, str]
@@ -111,6 +112,7 @@ class Row:
     simultaneous: st.Interval = st.NOTHING
     superiority: Superiority | None = None
     scores: st.Scores | None = None
+    badges: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -144,6 +146,8 @@ class Row:
             more["calibration"] = self.calibration
         if self.extra:
             more["extra"] = {name: interval.as_dict() for name, interval in self.extra.items()}
+        if self.badges:
+            more["badges"] = list(self.badges)
         if self.earlier:
             more["earlier"] = [stage.as_dict() for stage in self.earlier]
         return {

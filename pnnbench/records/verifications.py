@@ -77,16 +77,21 @@ def read_verification(path: Path) -> dict[str, Any]:
     found = read_sealed(path, "verify the submission again: pnnbench verify SUBMISSION --out FILE")
     try:
         _SHAPE("verification", found)
-        for seed in _seeds(found):
+        for seed in found["seeds"]:
             checks.text("verification.seeds: record", seed.get("record"))
     except UserError as error:
         raise UserError(f"{path}: {error.what}", allowed=error.allowed) from None
     return found
 
 
-def _seeds(found: Mapping[str, Any]) -> list[Any]:
-    """Finished and failed seeds of a verification."""
-    return [*found["seeds"], *found.get("failed", ())]
+def read_verifications(folders: Iterable[Path]) -> list[dict[str, Any]]:
+    """Reads the verifications of some boards: those in ``verifications/`` below their folders.
+
+    Raises:
+        UserError: As `read_verification`.
+    """
+    paths = {path for folder in folders for path in folder.rglob(f"{FOLDER}/*.json")}
+    return [read_verification(path) for path in sorted(paths)]
 
 
 def badges_of(
@@ -104,7 +109,7 @@ def badges_of(
     """
     known: dict[str, set[str]] = {}
     for one in verifications:
-        for seed in _seeds(one):
+        for seed in one["seeds"]:
             known.setdefault(seed["record"], set()).update(one["badges"])
     each = [known.get(record["checksum"], set()) | {BADGES[0]} for record in records]
     common = set.intersection(*each) if each else set()

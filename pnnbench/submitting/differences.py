@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
-from pnnbench.submitting.rounding import AMPLIFIED, UNDECIDED
+from pnnbench.submitting.rounding import UNDECIDED, relative_limit
 
 #: Figures of sharpness that are compared -> allowed relative difference; the eigenvalues have the
 #: error bound of their solver beside that.
@@ -27,6 +27,8 @@ SHARPNESS = {
 _ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
 #: Allowed relative difference of figures beside the metric.
 _EXTRA = 1e-3
+#: Share of the images that rounding may flip, at most; one image at least.
+FLIPS = 0.002
 #: Part of an image that is none: an accuracy is a whole number of images, divided.
 _SAME = 1e-6
 #: Parts of a record that no tensors tell.
@@ -119,11 +121,12 @@ class Agreement:
         apart = recorded - computed
         if self.images is None:
             size = abs(computed) or 1.0
-            limit = AMPLIFIED * self.rounding
+            limit = relative_limit(self.rounding)
             self._signed.append(apart / size)
         else:
             size = 1.0
-            flips = int(also.get(UNDECIDED, 0))
+            # Outputs that are all alike decide nothing: they shall not bear any claim.
+            flips = min(int(also.get(UNDECIDED, 0)), max(1, int(FLIPS * self.images)))
             limit = (flips + _SAME) / self.images
             self._undecided += flips
             self._signed.append(apart * self.images)
@@ -140,7 +143,7 @@ class Agreement:
         """
         total, count = math.fsum(self._signed), len(self._signed)
         if self.images is None:
-            limit = AMPLIFIED * self.rounding * (1.0 + 3.0 * math.sqrt(count))
+            limit = relative_limit(self.rounding) * (1.0 + 3.0 * math.sqrt(count))
         else:
             flips = self._undecided
             limit = min(float(flips), 1.0 + 3.0 * math.sqrt(flips)) + _SAME * (1 + count)
@@ -223,7 +226,7 @@ def _beside(
     told = recorded.get("also", {})
     own = {k: v for k, v in computed.get("also", {}).items() if k != UNDECIDED}
     for key in dict.fromkeys([*own, *told]):
-        limit = AMPLIFIED * rounding
+        limit = relative_limit(rounding)
         yield from _near(f"{field}.also.{key}", told.get(key), own.get(key), limit)
 
 

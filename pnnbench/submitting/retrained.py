@@ -101,7 +101,11 @@ class Retrained:
     def verification(self) -> dict[str, Any]:
         """What a board takes the badge from; see `pnnbench.records.verifications`."""
         said, records = self.submission.submission, self.submission.records
-        seeds = [{"seed": seed, "record": r["checksum"]} for seed, r in records.items()]
+        seeds = [
+            {"seed": seed, "record": record["checksum"]}
+            for seed, record in records.items()
+            if record["status"] == "ok"
+        ]
         return {
             "format": FORMAT,
             "pnnbench": __version__,

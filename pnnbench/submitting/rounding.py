@@ -24,9 +24,11 @@ UNDECIDED = "undecided"
 #: Change of a figure that is no share of images, relative to it, per relative change of outputs.
 #: A mean of squares changes by twice that of what is squared; distances of distributions, whose
 #: small eigenvalues cancel, by more.
-AMPLIFIED = 20.0
+_AMPLIFIED = 20.0
+#: Relative change of such a figure, at most.
+_RELATIVE = 0.002
 #: Images on which rounding is measured.
-_IMAGES = 500
+_IMAGES = 100
 
 
 @torch.no_grad()
@@ -35,7 +37,7 @@ def output_rounding(workload: Workload, images: Tensor) -> float:
 
     Args:
         workload: A trained, calibrated workload in single precision.
-        images: Test images (N, ...), of which the first 500 are passed.
+        images: Test images (N, ...), of which the first 100 are passed.
 
     Returns:
         `MARGIN` times the difference between single and double precision.
@@ -47,6 +49,15 @@ def output_rounding(workload: Workload, images: Tensor) -> float:
     size = double.abs().amax(1).clamp(min=torch.finfo(torch.float64).tiny)
     apart = ((single - double).abs().amax(1) / size).nan_to_num(0.0, 0.0, 0.0)
     return MARGIN * max(float(apart.max()), torch.finfo(torch.float32).eps)
+
+
+def relative_limit(rounding: float) -> float:
+    """How far a figure that is no share of images may be off, relative to it.
+
+    Args:
+        rounding: What `output_rounding` gives.
+    """
+    return min(_AMPLIFIED * rounding, _RELATIVE)
 
 
 class DecidedAccuracy(Accuracy):

@@ -156,6 +156,76 @@ def _controls(found: Sequence[_Measured]) -> dict[str, Any]:
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """One seed, computed from its tensors.
+
+    Attributes:
+        workload: The trained, calibrated workload.
+        data: Its data.
+        measured: The measured part of a record.
+        tensors: The tensors as they were given.
+        accuracy: Whether the metric is the accuracy.
+        rounding: How far outputs may differ on another machine; see `output_rounding`.
+    """
+
+    workload: Workload
+    data: DataModule
+    measured: dict[str, Any]
+    tensors: Mapping[str, Tensor]
+    accuracy: bool
+    rounding: float
+
+
+def compute(
+    received: Received,
+    seed: Seed,
+    say: Callable[[str], None] = lambda line: None,
+    share: Share = no_share,
+    root: str | None = None,
+) -> Computed:
+    """Computes everything that the tensors of a seed tell.
+
+    Args:
+        received: The submission.
+        seed: One of its seeds.
+        say: Told about progress.
+        share: Told which share of the work is done.
+        root: Data folder; None for the default place.
+    """
+    workload, tensors = received.trained(seed)
+    job = seed.job
+    data = data_module(job, root)
+    device = None if seed.access == "in_silico" else workload.training_device(job.device)
+    images = data.train_tensors()[0][: job.config["tier"]["calibration_images"]]
+    workload.calibrate(images, device=device)
+    rounding = output_rounding(workload, data.test_tensors()[0])
+    accuracy = count_undecided(workload, rounding)
+    measured = plain(measure(job, workload, data, say, share, device=device))
+    return Computed(workload, data, measured, tensors, accuracy, rounding)
+
+
+def compare_with(record: Mapping[str, Any], seed: Seed, made: Computed) -> list[Difference]:
+    """Holds a record against what was computed.
+
+    Args:
+        record: A record of the seed.
+        seed: What the registry says that it should be of.
+        made: What was computed from its tensors.
+
+    Returns:
+        Every field that differs.
+    """
+    job = seed.job
+    return [
+        *exact("job", record["job"], plain(job.spec())),
+        *exact("config", record["config"], plain(dict(job.config))),
+        *_access(seed, record),
+        *_buffers(made.workload, made.tensors),
+        *differences(record, made.measured, accuracy=made.accuracy, rounding=made.rounding),
+    ]
+
+
 def _measured(
     received: Received,
     seed: Seed,
@@ -166,25 +236,11 @@ def _measured(
     key: bytes | None,
 ) -> _Measured:
     """Measures one seed and holds its record against what comes out."""
-    workload, tensors = received.trained(seed)
-    job, record = seed.job, seed.record
-    data = data_module(job, root)
-    device = None if seed.access == "in_silico" else workload.training_device(job.device)
-    images = data.train_tensors()[0][: job.config["tier"]["calibration_images"]]
-    workload.calibrate(images, device=device)
-    rounding = output_rounding(workload, data.test_tensors()[0])
-    accuracy = count_undecided(workload, rounding)
     weight = 0.5 if key is not None else 1.0
-    computed = plain(
-        measure(job, workload, data, say, lambda done: share(weight * done), device=device)
-    )
-    found = [
-        *exact("job", record["job"], plain(job.spec())),
-        *exact("config", record["config"], plain(dict(job.config))),
-        *_access(seed, record),
-        *_buffers(workload, tensors),
-        *differences(record, computed, accuracy=accuracy, rounding=rounding),
-    ]
+    made = compute(received, seed, say, lambda done: share(weight * done), root)
+    workload, data, computed = made.workload, made.data, made.measured
+    job, record = seed.job, seed.record
+    found = compare_with(seed.record, seed, made)
     cells = job_cells(workload, job.tier, data.test_tensors()[0])
     steps = {step["name"]: step["values"] for step in computed.get("deployments", [])}
     frozen = [cell["value"] for cell in computed["cells"]]
@@ -201,7 +257,7 @@ def _measured(
         "clean": computed["clean"],
         "score": None if public is None else float(public.mean()),
         "lambda_max": computed["sharpness"].get("lambda_max"),
-        "rounding": rounding,
+        "rounding": made.rounding,
         "differences": [dataclasses.asdict(d) for d in found],
     }
     held_back, labels = data.validation_tensors()
@@ -214,7 +270,7 @@ def _measured(
         workload.chance,
         (computed["data"]["n_test"], len(labels)),
         validation,
-        accuracy,
+        made.accuracy,
     )
 
 

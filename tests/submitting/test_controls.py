@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ BATCH = 64
 def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A job on the mesh of 16 waveguides, which a device's errors spoil and training can mend."""
     path = tmp_path_factory.mktemp("suite") / "tiny.yaml"
-    suite = {"suite": "tiny", "protocol": "pnnbench-2", "tier": "smoke", "seeds": [0]}
+    suite = {"suite": "tiny", "protocol": "pnnbench-2", "tier": "smoke", "seeds": [1]}
     path.write_text(yaml.safe_dump({**suite, "workloads": ["mzi-digits"], "methods": ["bp"]}))
     return load_suite(path).jobs[0]
 
@@ -65,7 +66,7 @@ def counted(workload: Workload) -> list[Cell]:
 
 
 def honest(workload: Workload, data: DataModule) -> None:
-    adam(workload, *data.train_tensors(), [], 150)
+    adam(workload, *data.train_tensors(), [], 120)
 
 
 def untrained(workload: Workload, data: DataModule) -> None:
@@ -73,11 +74,11 @@ def untrained(workload: Workload, data: DataModule) -> None:
 
 
 def memoriser(workload: Workload, data: DataModule) -> None:
-    adam(workload, *data.train_tensors(), counted(workload), 300)
+    adam(workload, *data.train_tensors(), counted(workload), 200)
 
 
 def grid_peeker(workload: Workload, data: DataModule) -> None:
-    adam(workload, *data.test_tensors(), counted(workload), 300)
+    adam(workload, *data.test_tensors(), counted(workload), 400)
 
 
 def verified(
@@ -118,13 +119,11 @@ def test_a_memoriser_of_the_public_devices_is_told_by_held_out_ones(
 def test_a_grid_peeker_is_told_by_devices_and_images(job: Job, tmp_path: Path) -> None:
     found = verified(tmp_path, job, grid_peeker)
     assert found["held_out"]["memorised"]
-    assert found["controls"]["images"]["peeked"]
+    assert found["controls"]["images"]["peeked"], found["controls"]
     assert found["badges"] == ["claimed", "recomputed"]
 
 
 def test_an_oracle_with_tensors_of_zeros_is_not_confirmed(submission: Path, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "oracle"
     shutil.copytree(submission, folder)
 
