@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench import __version__
 from pnnbench.commands.output import out, out_json
 from pnnbench.console import Console
 from pnnbench.errors import UserError, unknown_name
@@ -70,7 +71,8 @@ def check(options: Any) -> int:
         results = _checked(kind, name, params, workload)
         failed = sum(not r.passed for r in results)
         if options.format == "json":
-            out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+            checks = [dataclasses.asdict(result) for result in results]
+            out_json({"pnnbench": __version__, "failed": failed, "checks": checks})
         else:
             _tell(results)
         return 1 if failed else 0
@@ -79,15 +81,15 @@ def check(options: Any) -> int:
     everywhere = check_everywhere(name, params=params)
     failed = sum(not r.passed for results in everywhere.values() for r in results or ())
     if options.format == "json":
-        checks = {
+        found = {
             name: None if results is None else [dataclasses.asdict(r) for r in results]
             for name, results in everywhere.items()
         }
-        out_json({"failed": failed, "workloads": checks})
+        out_json({"pnnbench": __version__, "failed": failed, "workloads": found})
         return 1 if failed else 0
-    for name, found in everywhere.items():
-        out(f"{name}:" if found is not None else f"{name}: not supported")
-        _tell(found or ())
+    for name, told in everywhere.items():
+        out(f"{name}:" if told is not None else f"{name}: not supported")
+        _tell(told or ())
     return 1 if failed else 0
 
 

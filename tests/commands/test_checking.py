@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pnnbench import __version__
+
 from ..command import Done, command
 
 Ran = tuple[Path, Done]
@@ -19,6 +21,7 @@ def test_doctor_finds_nothing_wrong_with_fresh_runs(ran: Ran) -> None:
 def test_check_reports_each_check(tmp_path: Path) -> None:
     found = json.loads(command("check", "BP_Weights", "--format", "json", cwd=tmp_path).out)
     assert found["failed"] == 0
+    assert found["pnnbench"] == __version__
     assert {"class", "units", "resumes", "lets-go"} <= {c["name"] for c in found["checks"]}
 
 
