@@ -178,7 +178,7 @@ def pack_row(
     Args:
         row: The row.
         card: Who made the method.
-        out: Folder of submissions, outside of the runs.
+        out: Folder of submissions, which is there, outside of the runs.
         zipped: Whether a zip is made in place of a folder.
         trust: Whether a method that is named by a class path may run: it is checked here.
         root: Data folder; None for the default place.
