@@ -202,6 +202,11 @@ class Bundle:
         if done != self.sizes[name]:
             raise UserError(f"{name} has not the {self.sizes[name]} bytes that it is said to have")
 
+    def head(self, name: str, count: int) -> bytes:
+        """The first bytes of a file, at most so many; see `pieces`."""
+        with self.open(name) as stream:
+            return stream.read(count)
+
     def read(self, name: str) -> bytes:
         """The content of a file; see `pieces`."""
         return b"".join(self.pieces(name))

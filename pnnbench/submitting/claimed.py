@@ -18,6 +18,7 @@ from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, SEARCH, Bundle
 from pnnbench.submitting.strict import parse_json
 from pnnbench.submitting.submission import Submission, read_submission
+from pnnbench.submitting.tensor_header import LENGTH, MOST_HEADER, read_header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,9 @@ def read_claimed(path: Path | str) -> Claimed:
     search = _search(submission, bundle)
     records = {seed: _record(submission, bundle, seed) for seed in submission.seeds}
     _refuse_copies(submission)
+    for name in submission.files:
+        if name.endswith(f"/{PARAMETERS}"):
+            read_header(bundle.head(name, LENGTH + MOST_HEADER), bundle.sizes[name], name)
     return Claimed(submission, bundle, records, search)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -11,11 +10,8 @@ from safetensors.torch import load
 from torch import Tensor
 
 from pnnbench.errors import UserError
-from pnnbench.submitting.strict import parse_json
+from pnnbench.submitting.tensor_header import LENGTH, MOST_HEADER, read_header
 
-#: Bytes of a header, at most.
-MOST_HEADER = 1_000_000
-_LENGTH = 8
 _KINDS = {
     torch.float64: "F64",
     torch.float32: "F32",
@@ -37,7 +33,7 @@ def most_bytes(expected: Mapping[str, Tensor]) -> int:
     Args:
         expected: Name -> tensor of the right shape and type.
     """
-    return _LENGTH + MOST_HEADER + sum(t.numel() * t.element_size() for t in expected.values())
+    return LENGTH + MOST_HEADER + sum(t.numel() * t.element_size() for t in expected.values())
 
 
 def read_tensors(content: bytes, expected: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -55,7 +51,7 @@ def read_tensors(content: bytes, expected: Mapping[str, Tensor], where: str) -> 
         UserError: If the header is not one of these tensors, side by side, or a value is not
             finite.
     """
-    header = _header(content, where)
+    header = read_header(content, len(content), where)
     for name in sorted(header.keys() ^ expected.keys()):
         known = "is missing" if name in expected else "is none of the network's tensors"
         raise UserError(f"{where}: {ascii(name)[:80]} {known}")
@@ -76,10 +72,10 @@ def read_tensors(content: bytes, expected: Mapping[str, Tensor], where: str) -> 
                 allowed=f"{[start, end]}",
             )
         start = end
-    length = int.from_bytes(content[:_LENGTH], "little")
-    if len(content) != _LENGTH + length + start:
+    length = int.from_bytes(content[:LENGTH], "little")
+    if len(content) != LENGTH + length + start:
         raise UserError(
-            f"{where} has {len(content)} bytes", allowed=f"{_LENGTH + length + start}, its tensors"
+            f"{where} has {len(content)} bytes", allowed=f"{LENGTH + length + start}, its tensors"
         )
     try:
         tensors = load(content)
@@ -89,30 +85,3 @@ def read_tensors(content: bytes, expected: Mapping[str, Tensor], where: str) -> 
         if not bool(torch.isfinite(tensor).all()):
             raise UserError(f"{where}: {name} holds a value that is not finite")
     return tensors
-
-
-def _header(content: bytes, where: str) -> dict[str, dict[str, Any]]:
-    """Name of each tensor -> type, shape and place of exactly these keys and types."""
-    length = int.from_bytes(content[:_LENGTH], "little")
-    if len(content) < _LENGTH or not 2 <= length <= min(MOST_HEADER, len(content) - _LENGTH):
-        raise UserError(f"{where} is no safetensors file: its header does not fit into it")
-    header = parse_json(
-        content[_LENGTH : _LENGTH + length], f"the header of {where}", most=MOST_HEADER
-    )
-    if not isinstance(header, dict):
-        raise UserError(f"the header of {where} is no object")
-    for name, entry in header.items():
-        fits = (
-            isinstance(entry, dict)
-            and entry.keys() == {"dtype", "shape", "data_offsets"}
-            and isinstance(entry["dtype"], str)
-            and all(_whole(entry[key]) for key in ("shape", "data_offsets"))
-            and len(entry["data_offsets"]) == 2
-        )
-        if not fits:
-            raise UserError(f"the header of {where} says no type, shape and place of {name!r}")
-    return header
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)

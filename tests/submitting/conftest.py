@@ -18,7 +18,7 @@ SUITE = {
     "protocol": "pnnbench-2",
     "tier": "smoke",
     "workloads": ["mrr-digits"],
-    "seeds": [0, 1],
+    "seeds": [1, 2],  # one in three is measured by PyHessian too
     "methods": [{"method": "bp", "label": "BP"}],
 }
 

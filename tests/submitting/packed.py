@@ -103,7 +103,7 @@ def reseal(folder: Path) -> None:
     write_manifest(folder, json.loads(path.read_text(encoding="utf-8")))
 
 
-def forge(folder: Path, change: Callable[[dict[str, Any]], object], seed: int = 0) -> None:
+def forge(folder: Path, change: Callable[[dict[str, Any]], object], seed: int = 1) -> None:
     """Changes a record as a forger does: sealed again, with the checksums of all files."""
     path = folder / f"seed-{seed}" / "record.json"
     record = read_record(path)
@@ -114,7 +114,7 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object], seed: int = 
     reseal(folder)
 
 
-def exchange(folder: Path, content: bytes, seed: int = 0) -> None:
+def exchange(folder: Path, content: bytes, seed: int = 1) -> None:
     """Puts other tensors in the place of a seed's, in record and checksums too."""
     (folder / f"seed-{seed}" / "parameters.safetensors").write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()

@@ -89,6 +89,7 @@ def verified(
     return verify_here(folder / "submission", key=KEY)
 
 
+@pytest.mark.slow
 def test_an_honest_one_bears_every_badge(job: Job, tmp_path: Path) -> None:
     found = verified(tmp_path, job, honest)
     assert found["badges"] == ["claimed", "recomputed", "held-out"]
@@ -136,10 +137,10 @@ def test_an_oracle_with_tensors_of_zeros_is_not_confirmed(submission: Path, tmp_
         record["data"]["n_test"] = 1
         record["training_device"]["value"] = 1.0
 
-    for seed in (0, 1):
+    for seed in (1, 2):
         tensors = load_file(folder / f"seed-{seed}" / "parameters.safetensors")
         tensors = {k: torch.zeros_like(t) for k, t in tensors.items()}
-        tensors["conv1.bias"][0] = 0.001 * seed  # no two alike
+        tensors["conv1.bias"][0] = 0.001 * (seed - 1)  # no two alike
         exchange(folder, save(tensors), seed)
         forge(folder, perfect, seed)
     found = verify_here(folder)

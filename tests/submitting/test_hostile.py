@@ -26,7 +26,7 @@ from .packed import exchange, forge, reseal, rewrite, write_manifest, zipped
 
 #: Takes a copy of a good submission and spoils it; may return another path to verify.
 Spoil = Callable[[Path], Path | None]
-RECORD, PARAMETERS = "seed-0/record.json", "seed-0/parameters.safetensors"
+RECORD, PARAMETERS = "seed-1/record.json", "seed-1/parameters.safetensors"
 CASES: dict[str, list[tuple[str, Spoil]]] = {}
 
 
@@ -69,9 +69,9 @@ FIELDS: list[tuple[str, object]] = [
     ("card.description", "\x00"), ("card.more", 1), ("check.passed", 2), ("check.failed", -1),
     ("check.checks", [{"name": "class", "passed": 1, "message": "ok"}]), ("check", ...),
     ("settings_tried", 0), ("settings_tried", -5), ("settings_tried", 1.5),
-    ("settings_tried", True), ("settings_tried", 10**12), ("seeds", []), ("seeds", [0]),
-    ("seeds", [1, 0]), ("seeds", [0, 0]), ("seeds", [0, 1, 2]), ("seeds", [0, "1"]),
-    ("seeds", [-1, 0]), ("files", []), ("files", {}), ("extra", 1),
+    ("settings_tried", True), ("settings_tried", 10**12), ("seeds", []), ("seeds", [1]),
+    ("seeds", [2, 1]), ("seeds", [1, 1]), ("seeds", [1, 2, 3]), ("seeds", [1, "2"]),
+    ("seeds", [-1, 1]), ("files", []), ("files", {}), ("extra", 1),
     ("files.submission", {"sha256": "0" * 64, "bytes": 1}),
 ]  # fmt: skip
 for _path, _value in FIELDS:
@@ -177,7 +177,7 @@ SETTINGS: dict[str, Any] = {
 for _name, _value in SETTINGS.items():
 
     def _settings(folder: Path, value: object = _value) -> None:
-        for seed in (0, 1):
+        for seed in (1, 2):
             forge(folder, lambda r: r["job"]["method"]["params"].update(lr=value), seed)
         rewrite(folder, lambda content: content["row"]["params"].update(lr=value))
 
@@ -241,7 +241,7 @@ def _missing(folder: Path) -> None:
 
 @case("files", "a folder is missing")
 def _no_folder(folder: Path) -> None:
-    shutil.rmtree(folder / "seed-1")
+    shutil.rmtree(folder / "seed-2")
 
 
 @case("files", "a file changed after it was packed")
@@ -251,10 +251,10 @@ def _changed(folder: Path) -> None:
     (folder / PARAMETERS).write_bytes(bytes(content))
 
 
-for _extra in ("evil.py", "seed-0/sitecustomize.py", "seed-0/outcomes.safetensors", ".hidden",
-               "seed-0/checkpoint.ckpt", "seed-00/record.json", "Seed-0/record.json",
-               "seed-0/deeper/record.json", "seed-0/RECORD.JSON", "seed-7/record.json",
-               "search.JSON", "submission.json~", "seed-0/record.json\u202e"):  # fmt: skip
+for _extra in ("evil.py", "seed-1/sitecustomize.py", "seed-1/outcomes.safetensors", ".hidden",
+               "seed-1/checkpoint.ckpt", "seed-00/record.json", "Seed-0/record.json",
+               "seed-1/deeper/record.json", "seed-1/RECORD.JSON", "seed-7/record.json",
+               "search.JSON", "submission.json~", "seed-1/record.json\u202e"):  # fmt: skip
 
     def _added(folder: Path, extra: str = _extra) -> None:
         path = folder / extra
@@ -266,13 +266,13 @@ for _extra in ("evil.py", "seed-0/sitecustomize.py", "seed-0/outcomes.safetensor
 
 @case("files", "one more, named")
 def _named(folder: Path) -> None:
-    (folder / "seed-0" / "devices.csv").write_text("device,role,detuning_hwhm\na,test,0\n")
+    (folder / "seed-1" / "devices.csv").write_text("device,role,detuning_hwhm\na,test,0\n")
     reseal(folder)
 
 
 @case("files", "two seeds with the same tensors")
 def _copies(folder: Path) -> None:
-    exchange(folder, (folder / PARAMETERS).read_bytes(), seed=1)
+    exchange(folder, (folder / PARAMETERS).read_bytes(), seed=2)
 
 
 @case("files", "not there")
@@ -288,9 +288,9 @@ def _empty(folder: Path) -> Path:
 
 @case("files", "5,000 files")
 def _many(folder: Path) -> None:
-    (folder / "seed-2").mkdir()
+    (folder / "seed-3").mkdir()
     for i in range(5_000):
-        (folder / "seed-2" / str(i)).touch()
+        (folder / "seed-3" / str(i)).touch()
 
 
 for _target in (RECORD, PARAMETERS, "submission.json"):
@@ -311,8 +311,8 @@ for _target in (RECORD, PARAMETERS, "submission.json"):
 
 @case("links and devices", "a folder is a link")
 def _folder_link(folder: Path) -> None:
-    shutil.move(folder / "seed-0", folder.parent / "moved")
-    (folder / "seed-0").symlink_to(folder.parent / "moved")
+    shutil.move(folder / "seed-1", folder.parent / "moved")
+    (folder / "seed-1").symlink_to(folder.parent / "moved")
 
 
 @case("links and devices", "a link to a file that never ends")
@@ -329,8 +329,8 @@ def _circle(folder: Path) -> None:
 
 @case("links and devices", "a file where a folder was")
 def _file_for_folder(folder: Path) -> None:
-    shutil.rmtree(folder / "seed-0")
-    (folder / "seed-0").write_text("{}")
+    shutil.rmtree(folder / "seed-1")
+    (folder / "seed-1").write_text("{}")
 
 
 @case("links and devices", "a folder where a file was")
@@ -355,7 +355,7 @@ def _sparse(name: str, size: int) -> Spoil:
 
 for _name, _size in {
     "submission.json": 2_000_000, RECORD: 5_000_000, PARAMETERS: 300_000_000,
-    "seed-1/parameters.safetensors": 10**13,
+    "seed-2/parameters.safetensors": 10**13,
 }.items():  # fmt: skip
     case("size", f"{_name} of {_size} bytes")(_sparse(_name, _size))
 
@@ -490,16 +490,16 @@ def _special(name: str, mode: int) -> zipfile.ZipInfo:
 for _name, _entries in {
     "a name that leads out": [("../../evil.py", b"x")],
     "an absolute name": [("/etc/cron.d/evil", b"x")],
-    "a name with backslashes": [("seed-0\\record.json", b"x")],
+    "a name with backslashes": [("seed-1\\record.json", b"x")],
     "a drive": [("C:/evil", b"x")],
-    "a file of another kind": [("seed-0/evil.py", b"x")],
+    "a file of another kind": [("seed-1/evil.py", b"x")],
     "a name in capitals": [("SEED-0/record.json", b"x")],
     "a link": [(_special("search.json", 0o120777), b"/etc/passwd")],
     "a device": [(_special("search.json", 0o060666), b"")],
     "a file that is a folder": [("search.json/", b"")],
-    "a folder below a folder": [("seed-0/deeper/", b"")],
+    "a folder below a folder": [("seed-1/deeper/", b"")],
     "a name with a null": [("search.json\x00.py", b"x")],
-    "2,000 files": [(f"seed-{i}/record.json", b"{}") for i in range(2, 2_002)],
+    "2,000 files": [(f"seed-{i}/record.json", b"{}") for i in range(3, 2_003)],
 }.items():
     case("zips", _name)(_packed(*_entries))
 
@@ -516,7 +516,7 @@ def _bomb(folder: Path) -> Path:
     target = folder.parent / "bomb.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
         file.write(folder / "submission.json", "submission.json")
-        with file.open("seed-0/parameters.safetensors", "w", force_zip64=True) as inner:
+        with file.open("seed-1/parameters.safetensors", "w", force_zip64=True) as inner:
             piece = bytes(10_000_000)
             for _ in range(30):
                 inner.write(piece)
@@ -527,7 +527,7 @@ def _bomb(folder: Path) -> Path:
 def _hidden_bomb(folder: Path) -> Path:
     target = zipped(folder, folder.parent / "made.zip")
     content = bytearray(target.read_bytes())
-    name = b"seed-1/parameters.safetensors"
+    name = b"seed-2/parameters.safetensors"
     place = content.rindex(name) - 46
     size = struct.unpack_from("<I", content, place + 24)[0]
     struct.pack_into("<I", content, place + 24, size - 100)
@@ -540,7 +540,7 @@ def _hidden_bomb(folder: Path) -> Path:
 def _crc(folder: Path) -> Path:
     target = zipped(folder, folder.parent / "made.zip")
     content = bytearray(target.read_bytes())
-    place = content.index(b"seed-0/record.json") + len(b"seed-0/record.json") + 40
+    place = content.index(b"seed-1/record.json") + len(b"seed-1/record.json") + 40
     content[place] ^= 0xFF
     target.write_bytes(bytes(content))
     return target
@@ -550,8 +550,8 @@ def _crc(folder: Path) -> Path:
 def _shared(folder: Path) -> Path:
     target = zipped(folder, folder.parent / "made.zip")
     content = bytearray(target.read_bytes())
-    first = content.rindex(b"seed-0/parameters.safetensors") - 46
-    second = content.rindex(b"seed-1/parameters.safetensors") - 46
+    first = content.rindex(b"seed-1/parameters.safetensors") - 46
+    second = content.rindex(b"seed-2/parameters.safetensors") - 46
     content[second + 42 : second + 46] = content[first + 42 : first + 46]
     target.write_bytes(bytes(content))
     return target
@@ -689,7 +689,7 @@ def test_the_list_is_long_and_of_many_kinds() -> None:
 def test_a_good_one_is_taken_as_a_folder_and_as_a_zip(spoiled: Path) -> None:
     with only("own"):
         for path in (spoiled, zipped(spoiled, spoiled.parent / "good.zip")):
-            assert [seed.number for seed in Received(path).seeds] == [0, 1]
+            assert [seed.number for seed in Received(path).seeds] == [1, 2]
     os.link(spoiled / RECORD, spoiled.parent / "hard")
     write_manifest(spoiled, json.loads((spoiled / "submission.json").read_text()))
     with only("own"):
