@@ -61,7 +61,7 @@ def searched(home: Path, **changes: Any) -> None:
 
 
 def test_a_row_travels_with_its_failures_and_its_search(home: Path, tmp_path: Path) -> None:
-    change(home, 1, fail)
+    change(home, 2, fail)
     searched(home)
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
     out = tmp_path / "out"
@@ -77,18 +77,18 @@ def test_a_row_travels_with_its_failures_and_its_search(home: Path, tmp_path: Pa
     told, bundle = read_submission(made.path)
     assert told == made.submission
     assert set(bundle.sizes) == {
-        "submission.json", "search.json", "seed-0/record.json",
-        "seed-0/parameters.safetensors", "seed-1/record.json",
+        "submission.json", "search.json", "seed-1/record.json",
+        "seed-1/parameters.safetensors", "seed-2/record.json",
     }  # fmt: skip
-    assert made.failed_seeds == (1,)
+    assert made.failed_seeds == (2,)
     assert told.settings_tried == 5  # three points of this search, two of an earlier one
     assert (told.check.failed, told.check.passed) == (0, len(told.check.checks))
     assert told.check.passed > 20
     record = next(read_record(p) for p in home.glob("*/record.json") if b'"ok"' in p.read_bytes())
-    assert made.remeasured[0]["clean"] == record["clean"]
+    assert made.remeasured[1]["clean"] == record["clean"]
     assert sorted(shares) == shares
     assert any("checks passed" in line for line in said)
-    assert json.loads(json.dumps(made.as_dict()))["failed_seeds"] == [1]
+    assert json.loads(json.dumps(made.as_dict()))["failed_seeds"] == [2]
     with pytest.raises(UserError, match="is there already"):
         pack_row(find_row("BP", home), CARD, out, zipped=True)
 
@@ -98,9 +98,9 @@ def test_figures_that_are_not_measured_again_are_refused(home: Path, tmp_path: P
         for cell in record["cells"]:
             cell["value"] = 0.99
 
-    change(home, 0, better)
-    change(home, 1, fail)
-    with pytest.raises(UserError, match=r"seed 0: cells.* is 0\.99 in the record"):
+    change(home, 1, better)
+    change(home, 2, fail)
+    with pytest.raises(UserError, match=r"seed 1: cells.* is 0\.99 in the record"):
         pack_row(find_row("BP", home), CARD, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
@@ -113,7 +113,7 @@ def test_a_method_that_keeps_no_rule_has_no_row(home: Path, tmp_path: Path) -> N
     def own(record: dict[str, Any]) -> None:
         record["job"]["method"]["name"] = "lawless.Lawless"
 
-    for seed in (0, 1):
+    for seed in (1, 2):
         change(home, seed, own)
     row = find_row("BP", home)
     here = Path.cwd()
@@ -174,9 +174,9 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_what_records_say_leads_nowhere(kind: str, home: Path, tmp_path: Path) -> None:
     how, words = HOSTILE[kind]
-    folder = change(home, 0, how)
+    folder = change(home, 1, how)
     shared = not any(word in kind for word in ("tensors", "seed"))
-    change(home, 1, how if shared else fail)
+    change(home, 2, how if shared else fail)
     (tmp_path / "out").mkdir()
     (tmp_path / "away").write_text("stays")
     before = sorted(path for path in tmp_path.rglob("*"))
@@ -188,7 +188,7 @@ def test_what_records_say_leads_nowhere(kind: str, home: Path, tmp_path: Path) -
 
 def test_labels_with_slashes_stay_in_the_folder(home: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "tiny-mrr-digits-etc-passwd").mkdir(parents=True)
-    for seed in (0, 1):
+    for seed in (1, 2):
         change(home, seed, _named("job.method.label", "../../etc/passwd"))
     row = find_row("../../etc/passwd", home)
     with pytest.raises(UserError, match="out/tiny-mrr-digits-etc-passwd is there already"):
@@ -244,7 +244,7 @@ def test_nothing_is_packed_among_the_runs(home: Path) -> None:
 
 
 def test_a_row_without_a_finished_seed_is_refused(home: Path, tmp_path: Path) -> None:
-    for seed in (0, 1):
+    for seed in (1, 2):
         change(home, seed, fail)
     with pytest.raises(UserError, match="no seed of 'BP' finished; the first: diverged"):
         pack_row(find_row("BP", home), CARD, tmp_path)

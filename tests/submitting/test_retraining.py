@@ -37,7 +37,7 @@ def copy(submission: Path, tmp_path: Path) -> Path:
 
 
 def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path) -> None:
-    found = retrain(zipped(submission, tmp_path / "row.zip"), 1, trained)
+    found = retrain(zipped(submission, tmp_path / "row.zip"), 2, trained)
     assert (found.how, found.badge, found.other_machine) == ("same bits", "retrained", ())
     assert (found.same_tensors, found.largest) == (found.tensors, 0.0)
     assert found.score == found.claimed
@@ -54,12 +54,12 @@ def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path
 
 def test_other_tensors_are_seen_and_the_score_decides(copy: Path, trained: Path) -> None:
     """What a submitter on another machine hands in: tensors that are near, and a score to match."""
-    tensors = load_file(copy / "seed-1" / "parameters.safetensors")
+    tensors = load_file(copy / "seed-2" / "parameters.safetensors")
     name = next(n for n, t in tensors.items() if n.endswith("current"))
     tensors[name] = tensors[name] + 0.25
-    exchange(copy, save(tensors), seed=1)
+    exchange(copy, save(tensors), seed=2)
     said: list[str] = []
-    found = retrain(copy, 1, trained, say=said.append)
+    found = retrain(copy, 2, trained, say=said.append)
     assert any("finished already" in line for line in said)  # it is not trained twice
     assert found.how == "within the spread of seeds"
     assert found.same_tensors == found.tensors - 1
@@ -71,24 +71,24 @@ def test_other_tensors_are_seen_and_the_score_decides(copy: Path, trained: Path)
         for step in record.get("deployments", ()):
             step["values"] = [0.99] * len(step["values"])
 
-    for seed in (0, 1):
+    for seed in (1, 2):
         forge(copy, perfect, seed)
-    forged = retrain(copy, 1, trained)
+    forged = retrain(copy, 2, trained)
     assert (forged.how, forged.badge) == ("outside the spread of seeds", None)
     assert forged.claimed == pytest.approx(0.99)
     assert forged.verification()["badges"] == ["claimed"]
 
 
 def test_one_seed_has_no_spread(copy: Path, trained: Path) -> None:
-    shutil.rmtree(copy / "seed-0")
-    rewrite(copy, lambda content: content.update(seeds=[1]))
+    shutil.rmtree(copy / "seed-1")
+    rewrite(copy, lambda content: content.update(seeds=[2]))
     reseal(copy)
-    assert retrain(copy, 1, trained).how == "same bits"
-    tensors = load_file(copy / "seed-1" / "parameters.safetensors")
+    assert retrain(copy, 2, trained).how == "same bits"
+    tensors = load_file(copy / "seed-2" / "parameters.safetensors")
     tensors["norm1.weight"] = tensors["norm1.weight"] * 1.5
-    exchange(copy, save(tensors), seed=1)
+    exchange(copy, save(tensors), seed=2)
     found = retrain(copy, None, trained)
-    assert (found.seed, found.how, found.badge, found.interval) == (1, "no spread", None, None)
+    assert (found.seed, found.how, found.badge, found.interval) == (2, "no spread", None, None)
 
 
 def test_what_cannot_be_trained_again_is_refused(copy: Path, trained: Path) -> None:
@@ -97,41 +97,41 @@ def test_what_cannot_be_trained_again_is_refused(copy: Path, trained: Path) -> N
 
     def method(name: str) -> None:
         rewrite(copy, lambda content: content["row"].update(method=name))
-        for seed in (0, 1):
+        for seed in (1, 2):
             forge(copy, lambda record: record["job"]["method"].update(name=name), seed)
 
     def other(key: str, value: Any) -> None:
-        for seed in (0, 1):
+        for seed in (1, 2):
             forge(copy, lambda record: record["job"].update({key: value}), seed)
 
     method("tilted")
     with pytest.raises(UserError, match="'tilted' of the submission is not installed"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
     method("tilted.method.Tilted")
     with pytest.raises(UserError, match=r"the code of tilted\.method\.Tilted"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
     with pytest.raises(UserError, match="there is no module 'tilted'"):
-        retrain(copy, 1, trained, trust=True)
+        retrain(copy, 2, trained, trust=True)
     method("nat")
     with pytest.raises(UserError, match="its settings or its configuration are others"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
     method("bp")
     other("content", "0" * 64)
     other("hash", "0" * 16)
     with pytest.raises(UserError, match="what the submission ran is not what runs here"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
     other("epochs_factor", 1e9)
     with pytest.raises(UserError, match="epochs_factor of the submission"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
     other("revision", 1)
     with pytest.raises(UserError, match="is of revision 1"):
-        retrain(copy, 1, trained)
+        retrain(copy, 2, trained)
 
 
 def test_tensors_that_are_not_the_networks_are_refused(copy: Path, tmp_path: Path) -> None:
-    exchange(copy, save({"other": torch.zeros(3)}), seed=1)
+    exchange(copy, save({"other": torch.zeros(3)}), seed=2)
     with pytest.raises(UserError, match=r"'conv1\.bias' is missing"):
-        retrain(copy, 1, tmp_path / "runs")
+        retrain(copy, 2, tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
