@@ -107,8 +107,8 @@ def _checked(content: dict[str, Any], where: str) -> dict[str, Any]:
         )
     rows = content["rows"]
     for label, row in rows.items() if isinstance(rows, dict) else [("rows", rows)]:
-        if not isinstance(row, dict) or not {"points", "points_sha256", "trials"} <= row.keys():
-            raise UserError(f"{where}: {label!r} is no row with points and trials")
+        if not isinstance(row, dict) or not {"points", "points_sha256"} <= row.keys():
+            raise UserError(f"{where}: {label!r} is no row with points")
         if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
             raise UserError(f"{where}: the points of {label!r} are not those of its hash")
     return content

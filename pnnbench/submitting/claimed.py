@@ -131,7 +131,7 @@ def _search(said: Submission, bundle: Bundle) -> dict[str, Any] | None:
     row = content["rows"].get(str(like.get(said.row.label, said.row.label)))
     if row is None:
         raise UserError(f"{SEARCH}: there is no row {said.row.label!r} in it")
-    trials = row["trials"]
+    trials = row.get("trials")
     if not isinstance(trials, list) or not all(isinstance(t, dict) for t in trials):
         raise UserError(f"{SEARCH}: trials of {said.row.label!r} are no list of objects")
     tried = len({str(trial.get("point")) for trial in trials})

@@ -19,9 +19,31 @@ SHARPNESS = {
     "lambda_max": 1e-3,
     "lambda_max_calibrated": 1e-3,
     "guessing_loss": 1e-3,
+    "lambda_max_low": 0.02,
+    "lambda_max_high": 0.02,
+    "lambda_max_subsample": 5e-3,
+    "lambda_min": 0.02,
+    "common_mode": 0.02,
+    "softmax_scale": 0.02,
+    "softmax_scale_images": 0.0,
+    "at_guessing": 0.0,
     "device_increase": 0.02,
+    "device_increase_low": 0.02,
+    "device_increase_high": 0.02,
     "device_images": 0.0,
+    "ball_increase": 0.05,
+    "ball_slope": 0.02,
+    "ball_curvature": 5e-3,
+    "ball_images": 0.0,
     "ball_radius": 1e-6,
+    "ball_radius_rms": 1e-6,
+}
+#: Those that may be small beside another figure, to which the difference is relative then.
+_BESIDE = {
+    "lambda_min": "lambda_max",
+    "common_mode": "lambda_max",
+    "lambda_max_low": "lambda_max",
+    "device_increase_low": "device_increase",
 }
 #: Figures of sharpness that may be missing from a record.
 _ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
@@ -276,7 +298,8 @@ def _sharpness(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iter
             yield Difference(f"sharpness.{key}", own, measured)
             continue
         bound = float(computed.get(f"{key}_error_bound", 0.0))
-        allowed = 2.0 * bound + relative * abs(measured)
+        size = max(abs(measured), abs(computed.get(_BESIDE.get(key, key), 0.0)))
+        allowed = 2.0 * bound + relative * size
         if abs(own - measured) > allowed:
             yield Difference(f"sharpness.{key}", own, measured, allowed)
 

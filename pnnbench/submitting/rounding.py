@@ -100,7 +100,7 @@ def count_undecided(workload: Workload, rounding: float) -> bool:
     Returns:
         Whether it is measured by accuracy.
     """
-    if type(workload.metric()) is not Accuracy:
+    if type(workload.metric()) not in (Accuracy, DecidedAccuracy):
         return False
     object.__setattr__(workload, "metric", functools.partial(DecidedAccuracy, rounding))
     return True
