@@ -1,4 +1,4 @@
-"""Folders in which results go."""
+"""Folders and files in which results go."""
 
 from __future__ import annotations
 
@@ -31,3 +31,28 @@ def writable(flag: str, folder: Path) -> Path:
             allowed="a folder in which files can be written",
         ) from None
     return folder
+
+
+def new_file(flag: str, given: str | None) -> Path | None:
+    """Checks that a file can be written where nothing stands yet.
+
+    Args:
+        flag: Where it was named, such as ``"--out"``.
+        given: The file; None for none.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: If something is there already, or nothing can be written there.
+    """
+    if given is None:
+        return None
+    path = Path(given)
+    if path.exists() or path.is_symlink():
+        raise UserError(
+            f"{flag} is {path}, which is there already",
+            allowed="a new file: nothing is overwritten",
+        )
+    writable(flag, path.absolute().parent)
+    return path

@@ -1,4 +1,4 @@
-"""``pnnbench check``, ``submit``, ``data`` and ``reproduce``."""
+"""``pnnbench check``, ``data`` and ``reproduce``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.commands.finished import finished
-from pnnbench.commands.output import out, out_json, writable
+from pnnbench import __version__
+from pnnbench.commands.output import out, out_json
 from pnnbench.console import Console
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.registry import KINDS, check_name, is_path, registered, registered_name, resolve
@@ -71,7 +71,8 @@ def check(options: Any) -> int:
         results = _checked(kind, name, params, workload)
         failed = sum(not r.passed for r in results)
         if options.format == "json":
-            out_json({"failed": failed, "checks": [dataclasses.asdict(r) for r in results]})
+            checks = [dataclasses.asdict(result) for result in results]
+            out_json({"pnnbench": __version__, "failed": failed, "checks": checks})
         else:
             _tell(results)
         return 1 if failed else 0
@@ -80,15 +81,15 @@ def check(options: Any) -> int:
     everywhere = check_everywhere(name, params=params)
     failed = sum(not r.passed for results in everywhere.values() for r in results or ())
     if options.format == "json":
-        checks = {
+        found = {
             name: None if results is None else [dataclasses.asdict(r) for r in results]
             for name, results in everywhere.items()
         }
-        out_json({"failed": failed, "workloads": checks})
+        out_json({"pnnbench": __version__, "failed": failed, "workloads": found})
         return 1 if failed else 0
-    for name, found in everywhere.items():
-        out(f"{name}:" if found is not None else f"{name}: not supported")
-        _tell(found or ())
+    for name, told in everywhere.items():
+        out(f"{name}:" if told is not None else f"{name}: not supported")
+        _tell(told or ())
     return 1 if failed else 0
 
 
@@ -98,20 +99,6 @@ def _tell(results: Sequence[CheckResult]) -> None:
     if results:
         failed = sum(not r.passed for r in results)
         out(f"{len(results) - failed} passed, {failed} failed")
-
-
-def submit(options: Any) -> int:
-    """``pnnbench submit``."""
-    folder, record = finished(options.run, options.runs)
-    target = writable("--out", Path(options.out))
-    from pnnbench.submitting.submissions import pack
-
-    made = pack(folder, record, target)
-    if options.format == "json":
-        out_json({"submission": str(made)})
-    else:
-        out(f"submission: {made}")
-    return 0
 
 
 def data(options: Any) -> int:

@@ -276,13 +276,32 @@ DECLARED = (
         ),
     ),
     Command(
-        "submit",
-        "Pack a finished run as a submission.",
+        "new-method",
+        "Make a package with a training method that works, to be changed.",
         (
-            _RUN,
+            Argument("name", "Name of the method, such as tilted-sat.", text("a name", "NAME")),
+            Argument("--out", "Where its folder goes.", text("a folder", "FOLDER"), "."),
+            Argument(
+                "--author", "Author on its card; repeatable.", text("a name", "NAME"), many=True
+            ),
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "submit",
+        "Pack a row of a board, all its seeds, as a submission.",
+        (
+            Argument(
+                "row",
+                "Label of the row, SUITE/ROW, the name of its method, or a run of it.",
+                text("a row, such as SUITE/ROW, or a run of it", "ROW", known.runs),
+            ),
             _RUNS,
-            _TRUST,
+            Argument("--card", "Who made the method: JSON.", text("a file", "FILE"), "card.json"),
             Argument("--out", "Where it goes.", text("a folder", "FOLDER"), "submissions"),
+            Argument("--zip", "Make a zip in place of a folder."),
+            _TRUST,
+            _DATA,
             _TABLE_OR_JSON,
         ),
     ),
@@ -298,6 +317,21 @@ DECLARED = (
             ),
             Argument("--out", "Where the verification is written too.", text("a file", "FILE")),
             Argument("--timeout", "Seconds after which it is given up.", integer(1, 10**6), 86_400),
+            _DATA,
+            _TABLE_OR_JSON,
+        ),
+    ),
+    Command(
+        "retrain",
+        "Train a seed of a submission again, and compare.",
+        (
+            Argument(
+                "submission", "Submission: a folder or a zip.", text("a folder or a zip", "PATH")
+            ),
+            Argument("--seed", "Which seed, else the first that finished.", integer(0, _SEED)),
+            _RUNS,
+            Argument("--out", "Where the badge is written too.", text("a file", "FILE")),
+            _TRUST,
             _DATA,
             _TABLE_OR_JSON,
         ),

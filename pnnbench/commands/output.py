@@ -7,6 +7,7 @@ import shutil
 import sys
 from typing import Any
 
+from pnnbench.api.folders import new_file as new_file
 from pnnbench.api.folders import writable as writable
 
 #: Columns of a table that is not printed on a terminal.

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pnnbench.commands.output import out, out_json, writable
+from pnnbench.commands.output import new_file, out, out_json
 from pnnbench.console import Console
-from pnnbench.errors import UserError
 
 #: Differences of a seed that are shown.
 _SHOWN = 12
@@ -18,11 +17,7 @@ def verify(options: Any) -> int:
     """``pnnbench verify``."""
     from pnnbench.submitting.isolated import verify as verify_apart
 
-    where = None if options.out is None else Path(options.out)
-    if where is not None:
-        if where.exists():
-            raise UserError(f"--out {where}: is there already", next_step="name a new file")
-        writable("--out", where.absolute().parent)
+    where = new_file("--out", options.out)
     key = None
     if options.key is not None:
         from pnnbench.submitting.keys import read_key
@@ -64,6 +59,9 @@ def _verified(result: dict[str, Any]) -> str:
             lines.append(f"  {one['field']}: {said}, {one['allowed']:.3g} allowed")
         if len(found) > _SHOWN:
             lines.append(f"  and {len(found) - _SHOWN} more: --format json has all of them")
+    lines += [
+        f"seed {one['seed']}: {one['status']}, counted as guessing" for one in result["failed"]
+    ]
     told = result.get("held_out")
     if told is not None:
         lines.append(

@@ -41,11 +41,16 @@ _SHAPE = shape(
         "seeds": list_of(checks.mapping, empty=False),
         "confirmed": checks.boolean,
         "badges": list_of(one_of(*BADGES)),
-        "controls": checks.mapping,
         "claimed": list_of(checks.text),
         "versions": checks.mapping,
     },
-    {"held_out": checks.mapping, "process": checks.mapping},
+    {
+        "controls": checks.mapping,
+        "failed": list_of(checks.mapping),
+        "held_out": checks.mapping,
+        "process": checks.mapping,
+        "retrained": checks.mapping,
+    },
 )
 
 

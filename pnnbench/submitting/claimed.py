@@ -28,7 +28,7 @@ class Claimed:
     Attributes:
         submission: What ``submission.json`` says.
         bundle: Its files.
-        records: Seed -> its record, whole and of status ok.
+        records: Seed -> its record, whole: of a finished run, or of a failure.
         search: The tuning record; None if there is none.
     """
 
@@ -64,8 +64,6 @@ def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
     """The record of a seed, which says of the job what the submission says."""
     name = f"seed-{seed}/{RECORD}"
     record = open_record(parse_json(bundle.read(name), name, LIMITS[RECORD]), name)
-    if record["status"] != "ok":
-        raise UserError(f"{name} is a failed run: {record['status']}")
     if record["schema"] != SCHEMA:
         raise UserError(f"{name} has schema version {record['schema']}", allowed=f"{SCHEMA}")
     job = record["job"]
@@ -79,12 +77,15 @@ def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
         "job.method.label": (job["method"]["label"], row.label),
         "job.method.params": (job["method"]["params"], dict(row.params)),
         "job.seed": (job["seed"], seed),
-        "parameters.file": (record["parameters"]["file"], PARAMETERS),
-        "parameters.sha256": (
-            record["parameters"]["sha256"],
-            said.files[f"seed-{seed}/{PARAMETERS}"].sha256,
-        ),
     }
+    given = said.files.get(f"seed-{seed}/{PARAMETERS}")
+    if record["status"] == "ok":
+        if given is None:
+            raise UserError(f"{MANIFEST}: files lacks seed-{seed}/{PARAMETERS}")
+        pairs["parameters.file"] = (record["parameters"]["file"], PARAMETERS)
+        pairs["parameters.sha256"] = (record["parameters"]["sha256"], given.sha256)
+    elif given is not None:
+        raise UserError(f"{name} is of a failed run, with {PARAMETERS} beside it")
     kept = record.get("devices")
     files = {n for n in said.files if n.startswith(f"seed-{seed}/devices")}
     if kept is not None or files:
@@ -104,7 +105,8 @@ def _refuse_copies(said: Submission) -> None:
     """Two seeds with the same tensors are no two repetitions."""
     seen: dict[str, int] = {}
     for seed in said.seeds:
-        other = seen.setdefault(said.files[f"seed-{seed}/{PARAMETERS}"].sha256, seed)
+        given = said.files.get(f"seed-{seed}/{PARAMETERS}")
+        other = seed if given is None else seen.setdefault(given.sha256, seed)
         if other != seed:
             raise UserError(f"seeds {other} and {seed} have the same tensors")
 
@@ -125,7 +127,8 @@ def _search(said: Submission, bundle: Bundle) -> dict[str, Any] | None:
                 f"{SEARCH}: {field} is {ascii(content[field])[:80]}",
                 allowed=f"{claimed}, as the submission says",
             )
-    row = content["rows"].get(said.row.label)
+    like = content["like"] if isinstance(content["like"], dict) else {}
+    row = content["rows"].get(str(like.get(said.row.label, said.row.label)))
     if row is None:
         raise UserError(f"{SEARCH}: there is no row {said.row.label!r} in it")
     trials = row.get("trials")

@@ -62,7 +62,8 @@ class Received:
     Attributes:
         submission: What it says.
         bundle: Its files.
-        seeds: Its seeds, ascending.
+        seeds: Its seeds that finished, ascending.
+        failed: Seed -> record of the others.
 
     Raises:
         UserError: On the first thing that no submission has, or that contradicts something else in
@@ -75,7 +76,11 @@ class Received:
         self.submission, self.bundle = said, claimed.bundle
         if said.workload not in registered("workloads"):
             raise unknown_name("workload", said.workload, registered("workloads"))
-        self.seeds = [self._seed(seed, record, root) for seed, record in claimed.records.items()]
+        finished = {s: r for s, r in claimed.records.items() if r["status"] == "ok"}
+        self.failed = {s: r for s, r in claimed.records.items() if s not in finished}
+        if not finished:
+            raise UserError(f"{path}: no seed finished", allowed="a row with a trained network")
+        self.seeds = [self._seed(seed, record, root) for seed, record in finished.items()]
 
     def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
         """What a seed should be, with its tensors looked at once."""

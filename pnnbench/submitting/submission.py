@@ -4,7 +4,7 @@
 submission.json               what this file describes
 search.json                   the tuning record, if there is one (pnnbench.records.searches)
 seed-N/record.json            record of each seed (pnnbench.records.schema)
-seed-N/parameters.safetensors its tensors
+seed-N/parameters.safetensors its tensors, if it finished
 seed-N/devices.csv or .npz    the file of measured devices, if the record names one
 ```
 
@@ -35,7 +35,7 @@ from pnnbench.records.checks import (
     shape,
 )
 from pnnbench.records.schema import SHA256, TIERS
-from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, Bundle, check_file_name
+from pnnbench.submitting.bundle import LIMITS, MANIFEST, RECORD, Bundle, check_file_name
 from pnnbench.submitting.strict import hidden_character, parse_json
 
 #: Version of the layout.
@@ -303,7 +303,7 @@ class Submission:
                 f"{MANIFEST}: check says {self.check.passed} passed and {self.check.failed} "
                 f"failed, its checks {passed} and {failed}"
             )
-        needed = {f"seed-{seed}/{name}" for seed in self.seeds for name in (RECORD, PARAMETERS)}
+        needed = {f"seed-{seed}/{RECORD}" for seed in self.seeds}
         missing = sorted(needed - self.files.keys())
         if missing:
             raise UserError(f"{MANIFEST}: files lacks {missing[0]}")

@@ -88,10 +88,10 @@ def verify_here(
 
     Returns:
         Plain values: ``submission`` (SHA-256 of ``submission.json``), what row it is, for each seed
-        its ``differences``, ``confirmed``, the ``badges``, what is only ``claimed``, and with a key
-        ``held_out``, see `pnnbench.submitting.held_out.compare`. ``controls`` says whether it has
-        ``learned`` anything, and of ``images`` whether it has ``peeked`` at the tests, see
-        `pnnbench.submitting.controls`.
+        its ``differences``, which ``failed``, ``confirmed``, the ``badges``, what is only
+        ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
+        ``controls`` says whether it has ``learned`` anything, and of ``images`` whether it has
+        ``peeked`` at the tests, see `pnnbench.submitting.controls`.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
@@ -118,6 +118,10 @@ def verify_here(
         "tier": said.tier,
         "row": said.row.label,
         "seeds": [one.verdict for one in found],
+        "failed": [
+            {"seed": seed, "record": record["checksum"], "status": record["status"]}
+            for seed, record in received.failed.items()
+        ],
         "confirmed": confirmed,
         "badges": ["claimed", *(["recomputed"] if confirmed else [])],
         "controls": _controls(found),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,6 @@ from pnnbench.running.selection import select
 from pnnbench.running.suites import Suite, load_suite
 from pnnbench.seeds import FIRST_TEST_DEVICE
 from pnnbench.submitting.remeasuring import remeasure
-from pnnbench.submitting.submissions import pack
 from pnnbench.workloads.axes import BITS
 
 from .test_jobs import SUITE, nothing
@@ -76,7 +76,7 @@ def test_a_finished_job_is_read_and_measured_again(done: Any, tmp_path: Path) ->
     from pnnbench.running.jobs import data_of
 
     assert remeasure(records[1], workload, data_of(records[1]), nothing)["difference"] == 0.0
-    packed = pack(folder, records[1], tmp_path)
+    packed = shutil.copytree(folder, tmp_path / "moved")
     assert load_trained(packed, read_record(packed / "record.json")).devices.label == "measured"
     taken = dataclasses.replace(loaded.jobs[1], suite="other")
     assert adopt([taken], runs) == 1
@@ -108,7 +108,7 @@ def test_a_file_that_changes_on_the_way_and_a_kept_one_that_changed_are_refused(
     with pytest.raises(UserError, match="not the file that the job was made for"):
         build_workload(loaded.jobs[0])
     whole, runs, records = done
-    packed = pack(job_folder(runs, whole.jobs[0]), records[0], tmp_path)
+    packed = shutil.copytree(job_folder(runs, whole.jobs[0]), tmp_path / "moved")
     (packed / "devices.csv").write_text(CHIPS)
     load_trained(packed, records[0])
     (packed / "devices.csv").write_text(CHIPS + "d,test,0,0,1\n")

@@ -1,0 +1,166 @@
+"""Training a seed of a submission again."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save
+
+from pnnbench.errors import UserError
+from pnnbench.records.doctor import diagnose
+from pnnbench.records.store import find_records, read_record
+from pnnbench.records.verifications import badges_of, read_verification, write_verification
+from pnnbench.submitting.retrained import compare, prediction_interval, verdict
+from pnnbench.submitting.retraining import NAME, retrain
+
+from .packed import exchange, forge, reseal, rewrite, zipped
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs, in which seeds are trained once and then found."""
+    return tmp_path_factory.mktemp("again")
+
+
+@pytest.fixture
+def copy(submission: Path, tmp_path: Path) -> Path:
+    """A copy of the submission, to be changed."""
+    return shutil.copytree(submission, tmp_path / "copy")
+
+
+def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path) -> None:
+    found = retrain(zipped(submission, tmp_path / "row.zip"), 2, trained)
+    assert (found.how, found.badge, found.other_machine) == ("same bits", "retrained", ())
+    assert (found.same_tensors, found.largest) == (found.tensors, 0.0)
+    assert found.score == found.claimed
+    assert json.loads(json.dumps(found.as_dict()))["badge"] == "retrained"
+    assert (found.folder / NAME).is_file()
+    # No board counts the run, and nothing is wrong with the folder.
+    assert find_records(trained) == []
+    assert diagnose(trained) == []
+    path = tmp_path / "badge.json"
+    write_verification(path, found.verification())
+    records = [read_record(p) for p in sorted(submission.glob("seed-*/record.json"))]
+    assert badges_of(records, [read_verification(path)]) == ("claimed", "retrained")
+
+
+def test_other_tensors_are_seen_and_the_score_decides(copy: Path, trained: Path) -> None:
+    """What a submitter on another machine hands in: tensors that are near, and a score to match."""
+    tensors = load_file(copy / "seed-2" / "parameters.safetensors")
+    name = next(n for n, t in tensors.items() if n.endswith("current"))
+    tensors[name] = tensors[name] + 0.25
+    exchange(copy, save(tensors), seed=2)
+    said: list[str] = []
+    found = retrain(copy, 2, trained, say=said.append)
+    assert any("finished already" in line for line in said)  # it is not trained twice
+    assert found.how == "within the spread of seeds"
+    assert found.same_tensors == found.tensors - 1
+    assert found.largest == pytest.approx(0.25, abs=1e-6)
+
+    def perfect(record: dict[str, Any]) -> None:
+        for cell in record["cells"]:
+            cell["value"] = 0.99
+        for step in record.get("deployments", ()):
+            step["values"] = [0.99] * len(step["values"])
+
+    for seed in (1, 2):
+        forge(copy, perfect, seed)
+    forged = retrain(copy, 2, trained)
+    assert (forged.how, forged.badge) == ("outside the spread of seeds", None)
+    assert forged.claimed == pytest.approx(0.99)
+    assert forged.verification()["badges"] == ["claimed"]
+
+
+def test_one_seed_has_no_spread(copy: Path, trained: Path) -> None:
+    shutil.rmtree(copy / "seed-1")
+    rewrite(copy, lambda content: content.update(seeds=[2]))
+    reseal(copy)
+    assert retrain(copy, 2, trained).how == "same bits"
+    tensors = load_file(copy / "seed-2" / "parameters.safetensors")
+    tensors["norm1.weight"] = tensors["norm1.weight"] * 1.5
+    exchange(copy, save(tensors), seed=2)
+    found = retrain(copy, None, trained)
+    assert (found.seed, found.how, found.badge, found.interval) == (2, "no spread", None, None)
+
+
+def test_what_cannot_be_trained_again_is_refused(copy: Path, trained: Path) -> None:
+    with pytest.raises(UserError, match="no finished seed 7"):
+        retrain(copy, 7, trained)
+
+    def method(name: str) -> None:
+        rewrite(copy, lambda content: content["row"].update(method=name))
+        for seed in (1, 2):
+            forge(copy, lambda record: record["job"]["method"].update(name=name), seed)
+
+    def other(key: str, value: Any) -> None:
+        for seed in (1, 2):
+            forge(copy, lambda record: record["job"].update({key: value}), seed)
+
+    method("tilted")
+    with pytest.raises(UserError, match="'tilted' of the submission is not installed"):
+        retrain(copy, 2, trained)
+    method("tilted.method.Tilted")
+    with pytest.raises(UserError, match=r"the code of tilted\.method\.Tilted"):
+        retrain(copy, 2, trained)
+    with pytest.raises(UserError, match="there is no module 'tilted'"):
+        retrain(copy, 2, trained, trust=True)
+    method("nat")
+    with pytest.raises(UserError, match="its settings or its configuration are others"):
+        retrain(copy, 2, trained)
+    method("bp")
+    other("content", "0" * 64)
+    other("hash", "0" * 16)
+    with pytest.raises(UserError, match="what the submission ran is not what runs here"):
+        retrain(copy, 2, trained)
+    other("epochs_factor", 1e9)
+    with pytest.raises(UserError, match="epochs_factor of the submission"):
+        retrain(copy, 2, trained)
+    other("revision", 1)
+    with pytest.raises(UserError, match="is of revision 1"):
+        retrain(copy, 2, trained)
+
+
+def test_tensors_that_are_not_the_networks_are_refused(copy: Path, tmp_path: Path) -> None:
+    exchange(copy, save({"other": torch.zeros(3)}), seed=2)
+    with pytest.raises(UserError, match=r"'conv1\.bias' is missing"):
+        retrain(copy, 2, tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_comparing_tensors() -> None:
+    one = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([3])}
+    assert compare(one, dict(one)) == (2, 2, 0.0)
+    assert compare(one, {**one, "a": torch.tensor([1.0, 2.5])}) == (1, 2, 0.5)
+    assert compare(one, {"a": one["a"]}) == (1, 2, math.inf)
+    assert compare(one, {**one, "b": torch.tensor([3.0])}) == (1, 2, math.inf)
+    assert compare(one, {**one, "a": torch.tensor([1.0, math.nan])}) == (1, 2, math.inf)
+
+
+def test_the_interval_holds_in_as_many_cases_as_it_says() -> None:
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.randn(4000, 5, generator=draw, dtype=torch.float64)
+    inside = 0
+    for *seeds, more in scores.tolist():
+        interval = prediction_interval(seeds)
+        assert interval is not None
+        inside += interval[0] <= more <= interval[1]
+    assert abs(inside / 4000 - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 4000)
+
+
+@given(st.lists(st.floats(0.0, 1.0), max_size=6), st.floats(0.0, 1.0), st.booleans())
+def test_a_verdict_follows_from_bits_first(scores: list[float], score: float, same: bool) -> None:
+    interval = prediction_interval(scores)
+    assert (interval is None) == (len(scores) < 2)
+    told = verdict(same, score, interval)
+    assert (told == "same bits") == same
+    if not same:
+        assert (told == "no spread") == (interval is None)
+    assert verdict(same, None, interval) in ("same bits", "no spread")
