@@ -26,15 +26,16 @@ class SAT(TrainingMethod):
     statistics alone. What is frozen is not moved.
 
     The literature's ρ is r, a Euclidean norm over all that is moved, which moves each of many
-    controls less than each of few. A plain number is the displacement of one control instead, its
-    root mean square: r = rho · s · sqrt(N) with s the `Workload.control_scale` and N the number of
-    the workload's controls, the frozen ones included. Adaptive, that r is divided by the root mean
+    controls less than each of few. A plain number is a multiple of `Workload.ball_scale` instead,
+    on most workloads the displacement of one control, its root mean square: r = rho · s · sqrt(N)
+    with s the `Workload.control_scale` and N the number of the workload's controls, the frozen ones
+    included. Adaptive, that r is divided by the root mean
     square of the controls: a ball of that size whose axes follow the controls.
 
     Args:
-        rho: Radius of the ball, >= 0: root mean square over the controls in multiples of
-            `Workload.control_scale`, or the literature's ρ as a text, ``"0.3 rad"``; adaptive,
-            where it is a norm of relative changes, ``"0.15 relative"``.
+        rho: Radius of the ball, >= 0: in multiples of `Workload.ball_scale`, or the literature's ρ
+            as a text, ``"0.3 rad"``; adaptive, where it is a norm of relative changes, ``"0.15
+            relative"``.
         adaptive: Whether the ball scales with the controls.
         perturb: ``"controls"`` perturbs the physical controls only, ``"all"`` also the digital
             parameters, as the published code did.
@@ -81,7 +82,7 @@ class SAT(TrainingMethod):
         """Adds the scale of the radius; see the class."""
         if name != "rho":
             return super().scale(name, workload)
-        ball = workload.control_scale.times(math.sqrt(workload.n_controls))
+        ball = workload.ball_scale
         if not self.adaptive:
             return ball
         with torch.no_grad():

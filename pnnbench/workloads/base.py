@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -318,6 +319,7 @@ class Workload(LightningSteps):
                 "control": dataclasses.asdict(self.control_scale),
                 "offset": dataclasses.asdict(self.offset_scale),
                 "weight": dataclasses.asdict(self.weight_scale),
+                **self._own_ball(),
             },
             "offset_calibration_images": self.offset_calibration_images,
             "headline": self.headline,
@@ -333,6 +335,12 @@ class Workload(LightningSteps):
             return {}
         given.check(self.data_set.input_shape, self.data_set.name)
         return {"augmentation": dataclasses.asdict(given)}
+
+    def _own_ball(self) -> dict[str, Any]:
+        """The scale of radii, where it does not follow from that of the controls."""
+        if type(self).ball_scale is Workload.ball_scale:
+            return {}
+        return {"ball": dataclasses.asdict(self.ball_scale)}
 
     @property
     def control_scale(self) -> Scale:
@@ -358,6 +366,14 @@ class Workload(LightningSteps):
         What `control_scale` makes of a weight. Here 1; a workload states its own.
         """
         return Scale(1.0, "weight")
+
+    @property
+    def ball_scale(self) -> Scale:
+        """The Euclidean norm of a change of all controls in which methods state radii.
+
+        As many times `control_scale` as moves every control by it: the square root of their number.
+        """
+        return self.control_scale.times(math.sqrt(self.n_controls))
 
     def tensors(self) -> dict[str, Tensor]:
         """What is kept of a trained workload: the tensors of the network by their names."""

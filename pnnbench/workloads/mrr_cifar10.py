@@ -7,14 +7,21 @@ full one, for machines without a GPU; another width is another network, and its 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
 
 from pnnbench.data.augmentation import Augmentation
 from pnnbench.platforms.mrr import RingCalibration
+from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Tier
-from pnnbench.workloads.mrr_images import AutoencoderOnRings, GeneratorOnRings, ResNetOnRings
+from pnnbench.workloads.mrr_images import (
+    AutoencoderOnRings,
+    GeneratorOnRings,
+    ImagesOnRings,
+    ResNetOnRings,
+)
 
 #: Rings whose read-out has no noise, as in the published tasks. With the 0.025 of full scale of
 #: calibration B no row of a network this deep is above guessing, whatever its device.
@@ -59,14 +66,31 @@ _TIERS: Mapping[str, Tier] = MappingProxyType(
 )
 
 
-class MRRCIFAR10(ResNetOnRings):
+class _Deep(ImagesOnRings):
+    """What the three tasks have in common."""
+
+    calibration: ClassVar[RingCalibration | None] = NOISELESS
+    gains_from_gpu: ClassVar[bool] = True
+    channels_last: ClassVar[bool] = True
+
+    @property
+    def ball_scale(self) -> Scale:
+        """The norm of all weights as they are drawn, as currents.
+
+        A row of n weights that are uniform in +-1/sqrt(n) has the mean square 1/3. A batch norm
+        follows every convolution, so that only a change against the size of the weights matters;
+        a radius that grows with the number of rings, 0.5 mA at the least that is searched, leaves
+        ResNet-18 at guessing.
+        """
+        rows = sum(len(control) for control in self.controls().values())
+        return self.control_scale.times(math.sqrt(rows / 3.0) / self.weight_scale.value)
+
+
+class MRRCIFAR10(_Deep, ResNetOnRings):
     """CIFAR-10 on ResNet-18, every convolution and linear layer on rings."""
 
     name: ClassVar[str] = "mrr-cifar10"
     data: ClassVar[str] = "cifar10"
-    calibration: ClassVar[RingCalibration | None] = NOISELESS
-    gains_from_gpu: ClassVar[bool] = True
-    channels_last: ClassVar[bool] = True
     width: ClassVar[int] = 64
     blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
     augmentation: ClassVar[Augmentation | None] = Augmentation()
@@ -81,14 +105,11 @@ class MRRCIFAR10Narrow(MRRCIFAR10):
     tiers: ClassVar[Mapping[str, Tier]] = _TIERS
 
 
-class MRRCIFAR10Autoencoder(AutoencoderOnRings):
+class MRRCIFAR10Autoencoder(_Deep, AutoencoderOnRings):
     """CIFAR-10 compressed 24 times, to 128 numbers, by an encoder on rings."""
 
     name: ClassVar[str] = "mrr-cifar10-autoencoder"
     data: ClassVar[str] = "cifar10"
-    calibration: ClassVar[RingCalibration | None] = NOISELESS
-    gains_from_gpu: ClassVar[bool] = True
-    channels_last: ClassVar[bool] = True
     width: ClassVar[int] = 16
     depth: ClassVar[int] = 3
     latent: ClassVar[int] = 128
@@ -97,14 +118,11 @@ class MRRCIFAR10Autoencoder(AutoencoderOnRings):
     )
 
 
-class MRRCIFAR10GAN(GeneratorOnRings):
+class MRRCIFAR10GAN(_Deep, GeneratorOnRings):
     """Images like those of CIFAR-10 from 64 numbers, by a generator on rings."""
 
     name: ClassVar[str] = "mrr-cifar10-gan"
     data: ClassVar[str] = "latents:cifar10,64"
-    calibration: ClassVar[RingCalibration | None] = NOISELESS
-    gains_from_gpu: ClassVar[bool] = True
-    channels_last: ClassVar[bool] = True
     extractor: ClassVar[str] = "efficientnet-lite0"
     width: ClassVar[int] = 32
     depth: ClassVar[int] = 3

@@ -5,7 +5,8 @@ Each has a small version on the embedded digits. Width and depth are class attri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from pnnbench.platforms.mrr import MRRConv2d, MRREnvironment, MRRLinear, RingCalibration
@@ -64,17 +65,35 @@ class ImagesOnRings(MRRWorkload):
     depth: ClassVar[int]
     #: Constants of the rings; None for calibration B.
     calibration: ClassVar[RingCalibration | None] = None
+    #: Severities of the devices; offsets from 22 degC, and the severity at which they are met.
+    severities: ClassVar[tuple[float, ...]] = SEVERITIES
+    temperatures_degc: ClassVar[tuple[float, ...]] = STEPS_DEGC
+    temperature_severity: ClassVar[float] = TEMPERATURE_SEVERITY
+    #: Axis -> levels that count for networks as trained, and for calibrated devices. Of an axis
+    #: that is not named all levels count but that at which nothing is off.
+    counted_frozen: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
+    counted_calibrated: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType({})
 
     def perturbation_grid(self, tier: str) -> list[Cell]:
-        """Device severities at 22 degC, then eleven temperatures around it."""
+        """Device severities at 22 degC, then temperatures around it."""
         devices = test_devices(self.tier(tier).n_devices)
         nominal = MRREnvironment()
-        points = [(t, MRREnvironment(nominal.temperature_degc + t)) for t in STEPS_DEGC]
-        warm = environment_axis("temperature_fine", "degC", points, TEMPERATURE_SEVERITY, devices)
+        points = [(t, MRREnvironment(nominal.temperature_degc + t)) for t in self.temperatures_degc]
+        severity = self.temperature_severity
+        warm = environment_axis(
+            "temperature_fine", "degC", points, severity, devices if severity else [None]
+        )
+        unlike = [t for t in self.temperatures_degc if t]
         return [
-            *device_axis(SEVERITIES, devices, nominal, self.severity_unit),
-            *counting(warm, [t for t in STEPS_DEGC if t], [t for t in STEPS_DEGC if t]),
+            *self._counting(device_axis(self.severities, devices, nominal, self.severity_unit)),
+            *self._counting(warm, unlike),
         ]
+
+    def _counting(self, cells: list[Cell], usual: Sequence[float] | None = None) -> list[Cell]:
+        """The cells of an axis, of which those count that the class says, or the usual levels."""
+        axis, every = cells[0].axis, usual or [cell.level for cell in cells]
+        frozen = self.counted_frozen.get(axis, tuple(every))
+        return counting(cells, frozen, self.counted_calibrated.get(axis, tuple(every)))
 
 
 class ResNetOnRings(ImagesOnRings):
