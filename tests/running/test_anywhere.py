@@ -25,7 +25,7 @@ from pnnbench.running import jobs
 from pnnbench.running.jobs import data_of, load_trained, run_suite
 from pnnbench.running.suites import load_suite
 from pnnbench.running.training import deployed, fit
-from pnnbench.submitting.submissions import remeasure
+from pnnbench.submitting.remeasuring import remeasure
 from pnnbench.workloads.base import Workload
 from tests.pretended import DEVICE, pretended
 

@@ -12,6 +12,7 @@ from pnnbench.data import Arrays, DataSet, resolve_data
 from pnnbench.errors import UserError
 from pnnbench.registry import registered, workload_class
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits, mrr_layers
+from pnnbench.workloads.mrr_images import ImagesOnRings, MRRDigitsResNet
 from pnnbench.workloads.mzi import MZIDigits
 from pnnbench.workloads.networks import DigitsNet
 
@@ -39,7 +40,22 @@ def test_networks_that_can_are_sized_by_the_data(cls: Any, shape: tuple[int, ...
     assert (workload.n_classes, cls.n_classes, cls(0).n_classes) == (3, 10, 10)
 
 
-@pytest.mark.parametrize("name", registered("workloads"))
+#: Networks of one size; those of images are sized by any set of square ones.
+SIZED = [n for n in registered("workloads") if not issubclass(workload_class(n), ImagesOnRings)]
+
+
+def test_image_networks_say_what_they_cannot_take() -> None:
+    with pytest.raises(UserError, match=r"takes square images, and an input of 'Pictures'"):
+        MRRDigitsResNet(0, data=Pictures((3, 9, 7), 3))
+    with pytest.raises(UserError, match=r"classifies, and data 'Pictures' has real targets"):
+        MRRDigitsResNet(0, data=Pictures((1, 8, 8), None))
+    assert MRRDigitsResNet(0, data=Pictures((3, 8, 8), 3)).eval()(torch.rand(2, 3, 8, 8)).shape == (
+        2,
+        3,
+    )
+
+
+@pytest.mark.parametrize("name", SIZED)
 def test_networks_that_cannot_say_so_in_a_sentence(name: str) -> None:
     cls = workload_class(name)
     takes = {"digits": (1, 8, 8), "mnist": (1, 28, 28)}[cls.data]

@@ -26,7 +26,7 @@ from pnnbench.running.training import fit
 from pnnbench.running.trials import Trial, validation_cells
 from pnnbench.running.tuning import finalists
 from pnnbench.seeds import validation_devices
-from pnnbench.submitting.submissions import remeasure
+from pnnbench.submitting.remeasuring import remeasure
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import OFFSET_CALIBRATED
 from pnnbench.workloads.mrr_images import (
