@@ -33,6 +33,7 @@ def test_plot_of_a_suite_shows_the_rows_side_by_side(runs: Path) -> None:
     assert "confusions: tiny, mzi-digits, seed 0" in text
 
 
+@pytest.mark.slow
 def test_the_page_embeds_them_and_records_alone_have_none(runs: Path, tmp_path: Path) -> None:
     tables = build(read_records(runs))
     page = write_board(tables, tmp_path / "with", "disabled", tmp_path, runs=[runs])

@@ -90,6 +90,7 @@ def test_each_board_has_the_pictures_that_mean_something(figures):
     ]
 
 
+@pytest.mark.slow
 def test_networks_stay_as_they_are(reconstruct, generate, classify, tmp_path):
     networks, train, (latents, images) = generate
     few = networks, train, (latents[:8], images[:8])
@@ -111,6 +112,7 @@ def test_networks_stay_as_they_are(reconstruct, generate, classify, tmp_path):
             same(was, state(one.workload))
 
 
+@pytest.mark.slow
 def test_pictures_are_the_same_bytes_when_drawn_again(reconstruct, tmp_path):
     for folder in ("a", "b"):
         draw_galleries(*reconstruct, tmp_path / folder)

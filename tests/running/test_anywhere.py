@@ -250,6 +250,7 @@ def suite_jobs(tmp_path: Path, precision: str = "") -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:for .* copying from a non-meta")
+@pytest.mark.slow
 def test_a_whole_job_runs_on_a_device_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
