@@ -110,9 +110,7 @@ def _seen_as(table: Table, test: Comparison, label: str) -> Sequence[Record]:
     records = table.chosen.finished[label]
     name = _named(table, test.metric)
     return (
-        records
-        if name == table.key["metric"]
-        else [as_metric(record, name) for record in records]
+        records if name == table.key["metric"] else [as_metric(record, name) for record in records]
     )
 
 

@@ -47,7 +47,9 @@ def test_rows_of_other_devices_are_told(form: str) -> None:
 
 
 def test_seeds_of_one_row_and_precisions_are_told_too() -> None:
-    (table,) = build(computed({"BP": GPU, "SAT": {**GPU, "training_precision": "bf16-mixed"}}, (1,)))
+    (table,) = build(
+        computed({"BP": GPU, "SAT": {**GPU, "training_precision": "bf16-mixed"}}, (1,))
+    )
     (line,) = places_texts(table)
     assert "BP on CPU and NVIDIA H100;" in line
     assert "SAT on CPU and NVIDIA H100 in bf16-mixed;" in line
