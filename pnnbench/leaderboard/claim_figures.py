@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pnnbench.leaderboard.beside import as_metric
-from pnnbench.leaderboard.claims import ON_AXES, RATIOS, Comparison
+from pnnbench.leaderboard.claims import ALONE, ON_AXES, RATIOS, Comparison
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, read_grid
@@ -63,12 +63,59 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
         NotMeasuredError: If the row is not whole or lacks the figure.
     """
     row = row_of(table, label)
-    records = table.chosen.finished[label]
     if test.figure in RATIOS:
-        return np.log(_column(records, _positive(test.figure), label, test.figure))
+        finished = table.chosen.finished[label]
+        return np.log(_column(finished, _positive(test.figure), label, test.figure))
+    return _share(table, test, row, _seen_as(table, test, label), _scaling(test, label))
+
+
+def start_of(table: Table, test: Comparison, label: str) -> float:
+    """Mean of what a figure of one row that is a difference is taken from.
+
+    Args:
+        table: The board, in its headline deployment.
+        test: What is compared, with a figure among `ALONE`.
+        label: Label of the row.
+
+    Returns:
+        Its mean over seeds and devices, in the unit of `values_of`.
+
+    Raises:
+        NotMeasuredError: If the row lacks it.
+    """
+    records = _seen_as(table, test, label)
+    start = _start(test, records, label, table.key["deployment"])
+    return float(_scaling(test, label)(start).mean())
+
+
+def guessing_of(table: Table, test: Comparison, label: str) -> float | None:
+    """What guessing reaches of the metric of a test.
+
+    Args:
+        table: The board.
+        test: What is compared, with a figure among `SHARES`.
+        label: Label of a row that is there.
+
+    Returns:
+        In the unit of `values_of`; 0 for shares of images of which the board has no level, None for
+        other metrics without one.
+    """
+    records = _seen_as(table, test, label)
+    level = records[0]["metric"].get("chance", 0.0 if test.percent else None)
+    return None if level is None else float(_scaling(test, label)(np.array([level]))[0])
+
+
+def _seen_as(table: Table, test: Comparison, label: str) -> Sequence[Record]:
+    """Records of a row whose metric is that of a test."""
+    records = table.chosen.finished[label]
     name = _named(table, test.metric)
-    if name != table.key["metric"]:
-        records = [as_metric(record, name) for record in records]
+    return (
+        records if name == table.key["metric"] else [as_metric(record, name) for record in records]
+    )
+
+
+def _scaling(test: Comparison, label: str) -> Callable[[Array], Array]:
+    """Brings values of a metric to the unit of `values_of`."""
 
     def scaled(values: Array) -> Array:
         if not bool(np.isfinite(values).all()):
@@ -82,7 +129,7 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
             )
         return np.log(values)
 
-    return _share(table, test, row, records, scaled)
+    return scaled
 
 
 def _named(table: Table, kind: str) -> str:
@@ -110,20 +157,33 @@ def _share(
         if any(score is None for score in scores):
             raise NotMeasuredError(f"row {label!r} has no robust score")
         return scaled(np.stack([score for score in scores if score is not None]))
-    clean = _column(records, lambda record: record["clean"], label, "clean metric")
     if test.figure == "clean":
-        return scaled(clean)
+        return scaled(_column(records, lambda record: record["clean"], label, "clean metric"))
     if test.figure in ON_AXES:
         grids = [read_grid(record, deployment) for record in records]
         found = scaled(np.stack([_cells(grid, test, test.levels) for grid in grids]))
-        if test.figure == "change":
-            return found - scaled(np.stack([_cells(grid, test, None) for grid in grids]))
-        return found - scaled(clean) if test.figure == "drop" else found
-    own = _column(records, lambda r: r["training_device"]["value"], label, "training device")
-    if test.figure == "training_device":
-        return scaled(own)
-    fresh = scaled(np.stack([_fresh(record, label) for record in records]))
-    return fresh - scaled(own) if test.figure == "transfer" else fresh
+    elif test.figure == "training_device":
+        return scaled(_on_own(records, label))
+    else:
+        found = scaled(np.stack([_fresh(record, label) for record in records]))
+    if test.figure not in ALONE:
+        return found
+    return found - scaled(_start(test, records, label, deployment))
+
+
+def _start(test: Comparison, records: Sequence[Record], label: str, deployment: str) -> Array:
+    """What a figure among `ALONE` is taken from: the nominal, the ideal or the own device."""
+    if test.figure == "change":
+        grids = [read_grid(record, deployment) for record in records]
+        return np.stack([_cells(grid, test, None) for grid in grids])
+    if test.figure == "drop":
+        return _column(records, lambda record: record["clean"], label, "clean metric")
+    return _on_own(records, label)
+
+
+def _on_own(records: Sequence[Record], label: str) -> Array:
+    """The metric on the training device, shape (n_seeds, 1)."""
+    return _column(records, lambda r: r["training_device"]["value"], label, "training device")
 
 
 def _column(

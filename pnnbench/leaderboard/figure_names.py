@@ -27,7 +27,7 @@ _HEADS = {
 }
 _WORDS = {
     "mse": "mean squared error",
-    "psnr_db": "peak signal-to-noise ratio in dB",
+    "psnr_db": "peak signal-to-noise ratio in dB, of the mean squared error over all images",
     "ssim": "structural similarity",
     "fid": "Fréchet distance, limit for infinitely many images",
     "kid": "kernel distance, unbiased",

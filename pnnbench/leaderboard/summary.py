@@ -80,6 +80,28 @@ def correlations(
     return result
 
 
+def places(finished: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:
+    """Where the jobs of each row were computed.
+
+    Args:
+        finished: Label of each row to its finished records.
+
+    Returns:
+        Label to the different devices of its jobs: ``"CPU"`` or the name of a GPU, with the
+        precision of the training where it is not single.
+    """
+    return {
+        label: tuple(sorted({_place(record["provenance"]) for record in records}))
+        for label, records in finished.items()
+    }
+
+
+def _place(made: Mapping[str, Any]) -> str:
+    computed = made.get("arithmetic", {})
+    device, precision = computed.get("gpu", "CPU"), computed.get("training_precision")
+    return f"{device} in {precision}" if precision else str(device)
+
+
 def provenance(records: Sequence[Record]) -> dict[str, Any]:
     """Collects what the records say of their making; several values where they differ."""
     result: dict[str, Any] = {}

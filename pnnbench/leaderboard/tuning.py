@@ -129,6 +129,8 @@ class RowTuning:
         edge: Names of those that lie on the edge of what was searched, although the range was
             doubled there -> ``"low"`` or ``"high"``.
         deviates: Whether the search had another budget or length than the protocol's.
+        tier: Tier of its trials; empty where the row is not tuned.
+        devices: Validation devices that settings were chosen on; 0 where the row is not tuned.
         applied: Whether the row was run with the settings that were chosen. A row that is like
             another one may fix some itself.
     """
@@ -142,6 +144,8 @@ class RowTuning:
     edge: Mapping[str, str] = field(default_factory=dict)
     deviates: bool = False
     applied: bool = True
+    tier: str = ""
+    devices: int = 0
 
     @property
     def tuned(self) -> bool:
@@ -162,7 +166,11 @@ class RowTuning:
             **({"chosen": dict(self.chosen), "rule": self.rule} if self.chosen else {}),
             **({} if self.applied else {"applied": False}),
             **({"edge": dict(self.edge)} if self.edge else {}),
-            **({"deviates": True} if self.deviates else {}),
+            **(
+                {"deviates": True, "tier": self.tier, "devices": self.devices}
+                if self.deviates
+                else {}
+            ),
             "curve": [point.as_dict() for point in self.curve],
         }
 
@@ -219,6 +227,8 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
         params is None
         or like is not None
         or all(params.get(name) == value for name, value in settings.items()),
+        search["tier"],
+        search["budget"]["devices"],
     )
 
 

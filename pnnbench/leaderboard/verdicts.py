@@ -14,10 +14,17 @@ from typing import Any
 import numpy as np
 
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.claim_figures import NotMeasuredError, row_of, values_of
+from pnnbench.leaderboard.claim_figures import (
+    NotMeasuredError,
+    guessing_of,
+    row_of,
+    start_of,
+    values_of,
+)
 from pnnbench.leaderboard.claims import CORRELATION, SHARES, Claim, Claims, Comparison, Found
 from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.simultaneous import Bounds, correlation_bounds, mean_bounds
+from pnnbench.leaderboard.statistics import Array
 
 HOLDS = "holds"
 IN_PART = "holds in part"
@@ -48,6 +55,8 @@ class Outcome:
         revision: Revision of the protocol; empty where nothing was measured.
         excluded: Whether the interval excludes half of the published effect, so that it is known to
             be smaller; False where none was printed.
+        by_guessing: Whether a figure keeps within a margin that guessing is within as well, so that
+            nothing is shown by it.
     """
 
     test: Comparison
@@ -61,6 +70,7 @@ class Outcome:
     reproduced: tuple[float | None, float | None] = (None, None)
     revision: str = ""
     excluded: bool = False
+    by_guessing: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the comparison as plain JSON types."""
@@ -90,6 +100,7 @@ class Outcome:
             "plain": self.plain.as_dict(),
             "smallest_seen": None if bounds is None else bounds.seen,
             "half_of_published_excluded": self.excluded,
+            "kept_by_guessing": self.by_guessing,
             "seeds": self.seeds,
             "devices": self.devices,
             "revision": self.revision or None,
@@ -214,6 +225,7 @@ def _difference(
     if bounds is None:
         raise NotMeasuredError(f"{test.board} has one seed, which says nothing of others")
     verdict, excluded = _verdict(test, bounds), _excludes_half(test, bounds)
+    by_guessing = verdict == HOLDS and _guessing_keeps(test, table, against)
     plain = st.crossed(values)
     means = [float(row.mean()), None if against is None else float(against.mean())]
     if test.ratio:
@@ -225,7 +237,7 @@ def _difference(
         plain = st.Interval(ends[0], ends[1], ends[2], plain.spans)
     return Outcome(
         test,
-        verdict,
+        NOT_SHOWN if by_guessing else verdict,
         values=(means[0], means[1]),
         bounds=bounds,
         plain=plain,
@@ -234,7 +246,20 @@ def _difference(
         reproduced=reproduced,
         revision=table.key["revision"],
         excluded=excluded,
+        by_guessing=by_guessing,
     )
+
+
+def _guessing_keeps(test: Comparison, table: Table, against: Array | None) -> bool:
+    """Whether a row that fell to guessing would keep within the margin as well."""
+    if test.rule != "keeps":
+        return False
+    guess = guessing_of(table, test, test.row)
+    if guess is None:
+        return False
+    start = start_of(table, test, test.row) if against is None else float(against.mean())
+    margin = math.log(test.margin) if test.ratio else test.margin
+    return bool(test.better * (guess - start) >= -margin)
 
 
 def _effect(test: Comparison) -> float | None:

@@ -24,6 +24,10 @@ WINDOW = 11
 class Reconstruction(torchmetrics.MetricCollection):
     """Mean squared error, PSNR in dB and SSIM of outputs against inputs, values in [0, 1].
 
+    The error is the mean over all pixels of all images, and PSNR is -10 log10 of it: no mean of the
+    PSNR of single images, which is larger and which one image without error makes infinite. SSIM is
+    the mean over images.
+
     Args:
         side: Side of the images in pixels, at least 3; SSIM takes a window of `WINDOW` pixels, or
             the largest odd one that fits.

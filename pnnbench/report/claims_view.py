@@ -138,6 +138,8 @@ def _test(outcome: Outcome) -> ComparisonView:
     test = outcome.test
     there = outcome.bounds is not None
     verdict = f"beside: {outcome.verdict}" if test.beside else outcome.verdict
+    if outcome.by_guessing:
+        verdict += " (guessing would keep it too)"
     return ComparisonView(
         rows=_rows(test),
         figure=f"{_figure(test)}: {_rule(test)}",

@@ -203,6 +203,10 @@ class _Gallery:
         above = {one.label: self._texts(one, metric=False) for one in self.trained}
         source = parsed(self.first.record["metric"]["name"]).source
         counts = f"{len(at)} real and {len(rest[0])} generated images a panel"
+        # What is recorded of a cell is of all its images.
+        names = map(parsed, figures_at(self.first.record, _place(self.cells[0]), self.deployment))
+        if images := max((n.images or 0 for n in names if n.kind in _BESIDE), default=0):
+            counts += f", precision and recall of {images:,}"
         return features_in_panels(at, places, self.cells, above, *self.facts, counts, source)
 
     def _texts(self, one: Trained, *, metric: bool) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import phrase
 from pnnbench.leaderboard.model import Table
+from pnnbench.leaderboard.summary import places
 from pnnbench.report.also_text import figure_texts
 from pnnbench.report.blocks import order_texts, training_severity
 from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
@@ -134,7 +135,7 @@ def calibration_text(table: Table) -> str:
 
 
 def notes(table: Table) -> list[str]:
-    """What has no value, and which jobs are older ones.
+    """What was computed elsewhere, what has no value, and which jobs are older ones.
 
     Args:
         table: The table.
@@ -142,7 +143,7 @@ def notes(table: Table) -> list[str]:
     Returns:
         One line each.
     """
-    lines: list[str] = []
+    lines = places_texts(table)
     lines.extend(
         f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
         for row in table.rows
@@ -160,6 +161,26 @@ def notes(table: Table) -> list[str]:
         for job in table.older
     )
     return lines
+
+
+def places_texts(table: Table) -> list[str]:
+    """Says where each row was computed, if not all jobs were on one device in one precision.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line, or none.
+    """
+    found = places(table.chosen.finished)
+    kinds = {place for mine in found.values() for place in mine}
+    if len(kinds) < 2:
+        return []
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for label, mine in found.items():
+        rows.setdefault(mine, []).append(label)
+    told = "; ".join(f"{', '.join(labels)} on {' and '.join(m)}" for m, labels in rows.items())
+    return [f"not all on one device: {told}; their training times are no comparison of methods"]
 
 
 def _seeds(numbers: Sequence[int]) -> str:

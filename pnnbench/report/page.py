@@ -374,7 +374,7 @@ def _tuning(table: Table) -> dict[str, Any] | None:
         return None
     share = fmt.is_share(table.key["metric"])
     return {
-        "title": tuning_text.TITLE,
+        "title": tuning_text.title(table),
         "note": tuning_text.NOTE,
         "columns": list(tuning_text.COLUMNS.values()),
         "rows": [

@@ -11,6 +11,7 @@ from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
 from pnnbench.report.figure_parts import CHANCE, chance_handles, measured, method_handles, remark
 from pnnbench.report.formatting import is_share, metric_head
+from pnnbench.report.tuning_text import trial_tiers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,5 +56,7 @@ def tuning(table: Table) -> Figure | None:
     handles += chance_handles(chance)
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     what = "setting that validation chooses, one seed a trial; bands: 10 to 90 % of the orders"
+    if others := trial_tiers(table):
+        what += f"; at the tier {', '.join(others)}"
     style.heading(figure, "How much does tuning give?", remark(table, what))
     return figure

@@ -37,7 +37,9 @@ def state_text(row: RowTuning) -> str:
     if row.edge:
         parts.append(f"edge: {edge_text(row)}")
     if row.deviates:
-        parts.append("another budget or length than the protocol's")
+        parts.append(
+            f"another budget or length than the protocol's: tier {row.tier}, {row.devices} devices"
+        )
     return "; ".join(parts)
 
 
@@ -57,6 +59,25 @@ def figures(row: RowTuning, *, share: bool) -> list[str]:
     return found
 
 
+def trial_tiers(table: Table) -> list[str]:
+    """Tiers of the trials that are not the table's, sorted.
+
+    Args:
+        table: The table.
+    """
+    return sorted({row.tier for row in table.tuning if row.tier} - {table.key["tier"]})
+
+
+def title(table: Table) -> str:
+    """Names the block of a table, with the tier of the trials where it is not the table's.
+
+    Args:
+        table: The table.
+    """
+    others = trial_tiers(table)
+    return f"{TITLE}, at the tier {', '.join(others)}" if others else TITLE
+
+
 def tuning_blocks(table: Table) -> list[Block]:
     """The block of a table, none where no search of its suite is recorded."""
     if not table.tuning:
@@ -67,7 +88,7 @@ def tuning_blocks(table: Table) -> list[Block]:
         [row.method, *figures(row, share=share), str(row.tried or NONE), state_text(row)]
         for row in table.tuning
     ]
-    return [Block(TITLE, columns, lines, 0, True)]
+    return [Block(title(table), columns, lines, 0, True)]
 
 
 NOTE = (

@@ -168,6 +168,38 @@ def test_an_error_keeps_if_it_grows_by_no_more_than_the_factor(grows: float, ver
     assert outcome.bounds.mean == pytest.approx(grows, rel=0.01)
 
 
+def at_guessing(record: dict) -> dict:
+    """A record of a network that has learnt nothing, wherever it is measured."""
+    record.pop("checksum")
+    for part in (record, *record["cells"]):
+        part["clean" if part is record else "value"] = record["metric"]["chance"]
+        part["also"] = {
+            name: 0.0 if name.startswith(("precision", "recall")) else value
+            for name, value in part.get("also", {}).items()
+        }
+    return seal(record)
+
+
+def test_a_network_that_has_learnt_nothing_keeps_nothing() -> None:
+    found = decided([at_guessing(record) for record in suites()])
+    assert {number: one.verdict for number, one in found.items()} == dict.fromkeys(OURS, NOT_SHOWN)
+    kept = [o for one in found.values() for o in one.outcomes if o.test.rule == "keeps"]
+    assert len(kept) == 7
+    assert all(outcome.by_guessing for outcome in kept)
+    (*_, shown) = views([found[8]])[0].tests
+    assert shown.verdict == "not shown (guessing would keep it too)"
+
+
+@pytest.mark.parametrize(
+    ("base", "verdict"), [(0.02, HOLDS), (0.029, HOLDS), (0.031, NOT_SHOWN), (0.2, NOT_SHOWN)]
+)
+def test_what_guessing_would_keep_too_is_not_kept(base: float, verdict: str) -> None:
+    """Guessing has 0.06, twice 0.03."""
+    assert one(offset(base, {"SAT": 1.0}), CHANGE).verdict == verdict
+    # What grows beyond the margin does not keep, whatever guessing does.
+    assert one(offset(base, {"SAT": 3.0}), CHANGE).verdict == DOES_NOT_HOLD
+
+
 def test_less_than_half_of_a_printed_ratio_holds_in_part() -> None:
     records = offset(0.02, {"SAT": 1.0, "BP": 2.0})
     assert one(records, replace(CELLS, published=(0.1, 0.2))).verdict == HOLDS

@@ -90,6 +90,8 @@ def search(**row: Any) -> dict[str, Any]:
         "suite": "s",
         "metric": {"name": "accuracy", "higher_is_better": True},
         "deviates": False,
+        "tier": "standard",
+        "budget": {"devices": 20},
         "like": {"BP, more": "BP"},
         "rows": {"BP": content},
     }

@@ -126,6 +126,20 @@ def test_the_limit_does_not_depend_on_the_number_of_images() -> None:
         assert n > 100 or sum(biased) / 40 > 4.5
 
 
+def test_with_as_few_images_as_are_taken_a_few_percent_of_the_bias_are_left() -> None:
+    """Features that are sums of exponentials; both sides are of one law, so that the truth is 0."""
+    mix = normal(24, 24, 16).double()
+
+    def skewed(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.empty(50, 24).double().exponential_(generator=generator) @ mix
+
+    pairs = [(skewed(2 * s), skewed(2 * s + 1)) for s in range(60)]
+    plain = sum(frechet(*pair) for pair in pairs) / len(pairs)
+    limit = sum(frechet_unbiased(*pair) for pair in pairs) / len(pairs)
+    assert abs(limit) < 0.12 * plain
+
+
 def test_precision_and_recall_tell_what_is_missing() -> None:
     """Generated images are one of two clusters: all look real, half of the real ones lack."""
     one, two = normal(100, 4, 9), normal(100, 4, 10) + 50.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,29 @@ def test_reconstruction_is_that_of_all_images_at_once(batch: int) -> None:
         outputs, inputs, gaussian_kernel=False, kernel_size=7, data_range=1.0
     )
     assert float(found["ssim"]) == pytest.approx(float(ssim), rel=1e-4)
+
+
+def test_psnr_is_that_of_the_error_over_all_images_and_ssim_a_mean_of_images() -> None:
+    """Half of the images come out nearly right: the mean of their PSNR would be far above."""
+    inputs = pictures()[:40]
+    outputs = torch.where((torch.arange(40) % 2 == 0)[:, None, None, None], inputs, noisy(inputs))
+    outputs = outputs * 0.999
+    metric = Reconstruction(side=8)
+    metric.update(outputs, inputs)
+    found = metric.compute()
+    assert float(found["psnr_db"]) == pytest.approx(-10 * math.log10(found["mse"]), rel=1e-5)
+    pairs = [(outputs[i : i + 1], inputs[i : i + 1]) for i in range(40)]
+    single = [float(peak_signal_noise_ratio(*pair, data_range=1.0)) for pair in pairs]
+    assert sum(single) / 40 > float(found["psnr_db"]) + 5.0
+    like = [
+        float(
+            structural_similarity_index_measure(
+                *pair, gaussian_kernel=False, kernel_size=7, data_range=1.0
+            )
+        )
+        for pair in pairs
+    ]
+    assert float(found["ssim"]) == pytest.approx(sum(like) / 40, rel=1e-4)
 
 
 def test_ssim_has_the_usual_window_where_it_fits() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.harness import measure_grid
@@ -153,6 +154,10 @@ def test_generated_images_have_precision_and_recall_beside_their_features(genera
         for kind, value in told.items():
             (recorded,) = (v for n, v in also.items() if n.startswith(kind))
             assert float(value) == pytest.approx(recorded, rel=6e-3, abs=1e-9)
+    # The numbers are of all test images, the points of some.
+    (recall,) = (n for n in step["also"][0] if n.startswith("recall"))
+    said = " ".join(" ".join(text.get_text() for text in figure.findobj(Text)).split())
+    assert f"precision and recall of {recall.rpartition('-n')[2]}" in said
     # The real images have one place in every panel.
     grounds = [ax.lines[0].get_xydata().tolist() for ax in axes]
     assert all(ground == grounds[0] for ground in grounds)

@@ -50,13 +50,26 @@ def test_the_block_has_untuned_four_and_sixteen(table: Any) -> None:
         ({"edge": {"lr": "high"}}, "lr 0.2; edge: lr at the upper end"),
         ({"applied": False}, "run at other settings than the search chose"),
         ({"rule": "own device"}, "lr 0.2; chosen on its own device"),
-        ({"deviates": True}, "lr 0.2; another budget or length than the protocol's"),
+        (
+            {"deviates": True, "tier": "search", "devices": 4},
+            "lr 0.2; another budget or length than the protocol's: tier search, 4 devices",
+        ),
         ({"chosen": {}}, "not chosen yet"),
     ],
 )
 def test_a_row_says_what_must_be_known(more: dict[str, Any], said: str) -> None:
     row = RowTuning("BP", 3, chosen={"lr": 0.2}, rule="robust score")
     assert state_text(dataclasses.replace(row, **more)) == said
+
+
+def test_trials_of_another_tier_are_no_scores_of_the_board(table: Any) -> None:
+    def at(tier: str) -> Any:
+        tuned = [dataclasses.replace(row, tier=tier if row.curve else "") for row in table.tuning]
+        return dataclasses.replace(table, tuning=tuple(tuned))
+
+    for render in (render_table, render_markdown, render_html):
+        assert f"{TITLE}, at the tier search" in render([at("search")])
+        assert f"{TITLE}, at the tier" not in render([at(table.key["tier"])])
 
 
 def test_every_form_of_the_board_has_it(table: Any) -> None:

@@ -1,0 +1,55 @@
+"""What is said beside a table: where its rows were computed."""
+
+from __future__ import annotations
+
+import pytest
+
+from pnnbench.leaderboard.ranking import build
+from pnnbench.records.store import seal
+from pnnbench.report.notes import places_texts, remarks
+from pnnbench.report.render import render
+
+from ..record_factory import make_image_suite
+
+GPU = {"device": "cuda", "gpu": "NVIDIA H100"}
+
+
+def computed(on: dict[str, dict], seeds: tuple[int, ...] = (0, 1)) -> list[dict]:
+    """Records of some rows, each computed as is said of it, those of other seeds on the CPU."""
+    made = []
+    for record in make_image_suite(tuple(on), (0, 1)):
+        job = record["job"]
+        if job["seed"] in seeds:
+            record.pop("checksum")
+            record["provenance"]["arithmetic"] = on[job["method"]["label"]]
+            record = seal(record)
+        made.append(record)
+    return made
+
+
+@pytest.mark.parametrize("on", [{}, GPU])
+def test_a_board_of_one_device_says_nothing(on: dict) -> None:
+    (table,) = build(computed({"BP": on, "SAT": on}))
+    assert places_texts(table) == []
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_rows_of_other_devices_are_told(form: str) -> None:
+    (table,) = build(computed({"BP": {}, "NAT": GPU, "SAT": GPU}))
+    (line,) = places_texts(table)
+    assert line == (
+        "not all on one device: BP on CPU; NAT, SAT on NVIDIA H100; their training times are no "
+        "comparison of methods"
+    )
+    assert line in remarks(table)
+    shown = " ".join(render([table], form).split())
+    assert "BP on CPU; NAT, SAT on NVIDIA H100" in shown
+
+
+def test_seeds_of_one_row_and_precisions_are_told_too() -> None:
+    (table,) = build(
+        computed({"BP": GPU, "SAT": {**GPU, "training_precision": "bf16-mixed"}}, (1,))
+    )
+    (line,) = places_texts(table)
+    assert "BP on CPU and NVIDIA H100;" in line
+    assert "SAT on CPU and NVIDIA H100 in bf16-mixed;" in line
