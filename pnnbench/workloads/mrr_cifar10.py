@@ -17,6 +17,7 @@ from pnnbench.platforms.mrr import RingCalibration
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.mrr_images import (
+    STEPS_DEGC,
     AutoencoderOnRings,
     GeneratorOnRings,
     ImagesOnRings,
@@ -26,6 +27,9 @@ from pnnbench.workloads.mrr_images import (
 #: Rings whose read-out has no noise, as in the published tasks. With the 0.025 of full scale of
 #: calibration B no row of a network this deep is above guessing, whatever its device.
 NOISELESS = RingCalibration(readout_noise=0.0)
+#: Offsets from 22 degC: the published sweep, and two finer steps on each side. They are met on the
+#: ideal device: at the least severity that is measured on real rings no row is above guessing.
+TEMPERATURES_DEGC = tuple(sorted((*STEPS_DEGC, -0.02, -0.01, 0.01, 0.02)))
 #: A few images, for tests.
 _SMOKE = Tier(
     epochs=1,
@@ -72,6 +76,9 @@ class _Deep(ImagesOnRings):
     calibration: ClassVar[RingCalibration | None] = NOISELESS
     gains_from_gpu: ClassVar[bool] = True
     channels_last: ClassVar[bool] = True
+    severities: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.5)
+    temperatures_degc: ClassVar[tuple[float, ...]] = TEMPERATURES_DEGC
+    temperature_severity: ClassVar[float] = 0.0
 
     @property
     def ball_scale(self) -> Scale:
