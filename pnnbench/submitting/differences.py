@@ -201,8 +201,8 @@ def differences(
         "clean", record["clean"], computed["clean"], computed.get("also", {})
     )
     found += _beside("clean", record, computed, rounding)
-    places = [_place(cell) for cell in computed["cells"]]
-    recorded = {repr(_place(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
+    places = [place_of(cell) for cell in computed["cells"]]
+    recorded = {repr(place_of(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
     for place, cell in zip(places, computed["cells"], strict=True):
         i, other = recorded.pop(repr(place), (None, None))
         if other is None:
@@ -212,7 +212,7 @@ def differences(
         found += agreement.compare(field, other["value"], cell["value"], cell.get("also", {}))
         found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
         found += _beside(field, other, cell, rounding)
-    found += [Difference(f"cells[{i}]", _place(cell), None) for i, cell in recorded.values()]
+    found += [Difference(f"cells[{i}]", place_of(cell), None) for i, cell in recorded.values()]
     found += _deployments(record, computed, agreement)
     own, measured = record.get("training_device"), computed.get("training_device")
     if own is None or measured is None:
@@ -230,7 +230,7 @@ def differences(
     return found
 
 
-def _place(cell: Mapping[str, Any]) -> dict[str, Any]:
+def place_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Where a cell stands, the nominal level and the source of its device included."""
     keys = ("axis", "level", "unit", "severity", "environment", "device_seed")
     found = {key: cell[key] for key in keys}

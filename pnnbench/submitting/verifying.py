@@ -7,7 +7,6 @@ calls it in a process of its own, see `pnnbench.submitting.isolated`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ def verify_here(
     result: dict[str, Any] = {
         "format": FORMAT,
         "pnnbench": __version__,
-        "submission": hashlib.sha256(received.bundle.read(MANIFEST)).hexdigest(),
+        "submission": received.bundle.sha256(MANIFEST),
         "suite": said.suite,
         "protocol": said.protocol,
         "workload": said.workload,
