@@ -168,4 +168,8 @@ def _finite(path: Path, file: Path) -> Iterator[Finding]:
 
 
 def _verify(path: Path) -> str:
-    return f"pnnbench verify {shlex.quote(str(submission_of(path)))}" if path.name == "record.json" else AGAIN
+    return (
+        f"pnnbench verify {shlex.quote(str(submission_of(path)))}"
+        if path.name == "record.json"
+        else AGAIN
+    )

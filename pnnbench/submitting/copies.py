@@ -17,7 +17,7 @@ from pnnbench.submitting.differences import place_of
 
 #: Two networks are one where their parameters are closer, relative to the spread of each tensor.
 #: Those of two seeds are about 1 apart.
-CLOSE = 0.01
+CLOSE = 0.02
 #: Entries of a tensor that are looked at, and fewest that say anything.
 _ENTRIES, _FEWEST = 1_000, 32
 #: Images by which cells of one network may be apart, and that those of a published row must span.
@@ -115,9 +115,9 @@ def _records(folder: Path, boards: Iterable[tuple[str, str]]) -> Iterator[dict[s
             record = read_record(path)
         except UserError:
             continue
-        if (workload_of(record["job"]), record["job"]["tier"]) in boards:
-            if record["status"] == "ok":
-                yield record
+        board = (workload_of(record["job"]), record["job"]["tier"])
+        if record["status"] == "ok" and board in boards:
+            yield record
 
 
 def _is_that(one: Mapping[str, Any], record: Mapping[str, Any]) -> bool:

@@ -27,12 +27,14 @@ def strange_character(label: str) -> str | None:
     """
     for i, sign in enumerate(label):
         blank = sign == " " and (i in (0, len(label) - 1) or label[i - 1] == " ")
-        if blank or not (sign.isascii() or _reads_as_itself(sign)):
+        if blank or not _reads_as_itself(sign):
             return f"U+{ord(sign):04X}"
     return None
 
 
 def _reads_as_itself(sign: str) -> bool:
+    if sign.isascii():
+        return sign.isprintable()
     if unicodedata.normalize("NFKC", sign) != sign:
         return False
     category, name = unicodedata.category(sign), unicodedata.name(sign, "")

@@ -96,7 +96,7 @@ def verify_here(
         ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
         ``controls`` says whether it has ``learned`` anything, of ``images`` whether it has
         ``peeked`` at the tests, see `pnnbench.submitting.controls`, which ``published`` rows have
-        these networks, see `pnnbench.submitting.copies`, and ``seeds_left_out`` how many seeds are left out.
+        these networks, see `pnnbench.submitting.copies`, and ``seeds_left_out`` how many there are.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
