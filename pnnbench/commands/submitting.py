@@ -60,6 +60,8 @@ def submit(options: Any) -> int:
         out("controls: no better than guessing")
     if made.controls["images"] and made.controls["images"]["peeked"]:
         out("controls: better on test images than on validation images, as if it had seen them")
+    if made.controls["seeds_left_out"]:
+        out(f"seeds left out: {made.controls['seeds_left_out']}; a row has 0, 1, 2, ...")
     if made.searched:
         out(f"settings tried: {told.settings_tried}, with the record of the search")
     else:

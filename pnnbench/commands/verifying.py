@@ -79,6 +79,13 @@ def _verified(result: dict[str, Any]) -> str:
             f"test images {seen['test']:.4f}, validation images {seen['validation']:.4f}: better "
             f"by more than {seen['allowed']:.4f}, so that it has SEEN THE TEST IMAGES"
         )
+    for one in controls["published"]:
+        lines.append(
+            f"seed {one['seed']}: same tensors as seed {one['of_seed']} of {one['row']} "
+            f"({one['method']}) of {one['suite']}"
+        )
+    if controls["seeds_left_out"]:
+        lines.append(f"{controls['seeds_left_out']} seeds are left out: a row has 0, 1, 2, ...")
     verdict = "confirmed" if result["confirmed"] else "NOT confirmed"
     return "\n".join([*lines, f"{result['row']}: {verdict}; badges: {', '.join(result['badges'])}"])
 

@@ -10,6 +10,11 @@ NOTES = frozenset({"foreign", "protocol", "unregistered", "unchecked"})
 AGAIN = "run the job again"
 
 
+def _shown(text: str) -> str:
+    """A text in one line, with what a terminal would obey or hide as its code point."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing to say of a folder of runs.
@@ -46,8 +51,8 @@ class Finding:
         return self.kind not in NOTES
 
     def __str__(self) -> str:
-        step = f"\n{'':<12} next: {self.next_step}" if self.next_step else ""
-        return f"{self.kind:<12} {self.path}: {self.message}{step}"
+        step = f"\n{'':<12} next: {_shown(self.next_step)}" if self.next_step else ""
+        return f"{self.kind:<12} {_shown(f'{self.path}: {self.message}')}{step}"
 
     def as_dict(self) -> dict[str, str | bool]:
         """Returns the finding as plain JSON types."""

@@ -7,6 +7,7 @@ that are registered, figures are held against each other and against their files
 from __future__ import annotations
 
 import math
+import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -167,4 +168,8 @@ def _finite(path: Path, file: Path) -> Iterator[Finding]:
 
 
 def _verify(path: Path) -> str:
-    return f"pnnbench verify {submission_of(path)}" if path.name == "record.json" else AGAIN
+    return (
+        f"pnnbench verify {shlex.quote(str(submission_of(path)))}"
+        if path.name == "record.json"
+        else AGAIN
+    )

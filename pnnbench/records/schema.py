@@ -27,6 +27,9 @@ FROZEN = "frozen"
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
+#: Axes of an environment, at most.
+_MOST_AXES = 100
+
 
 def _schema(where: str, value: Any) -> None:
     if type(value) is not int or value not in READABLE:
@@ -36,6 +39,8 @@ def _schema(where: str, value: Any) -> None:
 
 def _environment(where: str, value: Any) -> None:
     checks.mapping(where, value)
+    if len(value) > _MOST_AXES:
+        raise fail(where, value, f"{_MOST_AXES} axes at most")
     for key, item in value.items():
         checks.number(f"{where}.{key}", item)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records.checks import plain
+from pnnbench.records.plain_json import read_json
 from pnnbench.records.store import canonical, write_whole
 
 #: Version of the layout.
@@ -39,13 +40,10 @@ def read_sealed(path: Path, again: str) -> dict[str, Any]:
         Its content, the checksum left out.
 
     Raises:
-        UserError: If it cannot be read, is no JSON, or does not match its checksum.
+        UserError: If it cannot be read, is no plain file, too large or no JSON, or does not match
+            its checksum.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: cannot be read ({error})", next_step=again) from None
-    return _unsealed(content, str(path), again)
+    return _unsealed(read_json(path, again), str(path), again)
 
 
 def _unsealed(content: Any, where: str, again: str) -> dict[str, Any]:

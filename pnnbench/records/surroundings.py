@@ -65,7 +65,8 @@ def _strange(path: Path, root: Path, fix: str) -> Finding | None:
             return Finding(path, "link", words, fix, aside=True)
         if not target.is_relative_to(root):
             words = f"is a link that leads out of the folder, to {target}"
-            return Finding(path, "link", words, f"put the file itself there: cp {target} {path}")
+            copy = f"cp {shlex.quote(str(target))} {shlex.quote(str(path))}"
+            return Finding(path, "link", words, f"put the file itself there: {copy}")
         return None
     mode = path.lstat().st_mode
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
@@ -160,7 +161,7 @@ def set_aside(root: Path, findings: list[Finding]) -> list[tuple[Finding, Path]]
         What was moved, and where to.
 
     Raises:
-        UserError: If it cannot be moved.
+        UserError: If it cannot be moved, or would be moved out of the folder.
     """
     moved = []
     for finding in findings:
@@ -174,6 +175,11 @@ def set_aside(root: Path, findings: list[Finding]) -> list[tuple[Finding, Path]]
         while target.exists() or target.is_symlink():
             number += 1
             target = root / ASIDE / inside.with_name(f"{inside.name}.{number}")
+        if not target.parent.resolve().is_relative_to(root.resolve()):
+            raise UserError(
+                f"{root / ASIDE} leads out of the folder, to {target.parent.resolve()}",
+                next_step=f"look at it, and take it away: rm {shlex.quote(str(root / ASIDE))}",
+            )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             finding.path.rename(target)

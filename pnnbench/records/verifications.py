@@ -1,6 +1,8 @@
 """Verifications: what ``pnnbench verify`` found of a submission, one sealed JSON file.
 
-A board takes a badge from it where its checksums are those of the row's records.
+A board takes a badge from it where its checksums are those of the row's records. The seal tells
+what was changed by accident, and nothing of who wrote it: a badge is worth what those are worth who
+may write into the folder of the board, and only its maintainers should.
 """
 
 from __future__ import annotations
@@ -72,16 +74,34 @@ def read_verification(path: Path) -> dict[str, Any]:
     """Reads a verification.
 
     Raises:
-        UserError: If it cannot be read, was changed, or something in it is not as it should be.
+        UserError: If it cannot be read, was changed, something in it is not as it should be, or
+            it bears a badge that the rest of it does not bear out.
     """
     found = read_sealed(path, "verify the submission again: pnnbench verify SUBMISSION --out FILE")
     try:
         _SHAPE("verification", found)
         for seed in found["seeds"]:
             checks.text("verification.seeds: record", seed.get("record"))
+        _check_badges(found)
     except UserError as error:
         raise UserError(f"{path}: {error.what}", allowed=error.allowed) from None
     return found
+
+
+def _check_badges(found: Mapping[str, Any]) -> None:
+    """Refuses a badge that the rest of the verification does not bear out."""
+    same = found["confirmed"] and not any(seed.get("differences") for seed in found["seeds"])
+    held_out, retrained = found.get("held_out", {}), found.get("retrained", {})
+    borne_out = {
+        "recomputed": same and not retrained,
+        "held-out": same and held_out.get("memorised") is False,
+        "retrained": found["confirmed"] and retrained.get("badge") == "retrained",
+    }
+    for badge in found["badges"]:
+        if not borne_out.get(badge, True):
+            raise checks.fail(
+                "verification.badges", found["badges"], f"no {badge}: the rest says otherwise"
+            )
 
 
 def read_verifications(folders: Iterable[Path]) -> list[dict[str, Any]]:

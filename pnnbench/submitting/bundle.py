@@ -86,6 +86,7 @@ class Bundle:
         self.path = Path(path)
         self._zip: zipfile.ZipFile | None = None
         self.sizes: dict[str, int] = {}
+        self._digests: dict[str, str] = {}
         try:
             if self.path.is_dir():
                 self._list_folder()
@@ -190,17 +191,21 @@ class Bundle:
             name: One of `sizes`.
 
         Raises:
-            UserError: If it cannot be read, or has not as many bytes as it was said to have.
+            UserError: If it cannot be read, has not as many bytes as it was said to have, or is
+                not what was first read of it. That is told after the last piece.
         """
-        done = 0
+        done, digest = 0, hashlib.sha256()
         with self.open(name) as stream:
             while piece := stream.read(_PIECE):
                 done += len(piece)
                 if done > self.sizes[name]:
                     break
+                digest.update(piece)
                 yield piece
         if done != self.sizes[name]:
             raise UserError(f"{name} has not the {self.sizes[name]} bytes that it is said to have")
+        if self._digests.setdefault(name, digest.hexdigest()) != digest.hexdigest():
+            raise UserError(f"{name} has changed since it was first read")
 
     def head(self, name: str, count: int) -> bytes:
         """The first bytes of a file, at most so many; see `pieces`."""
@@ -213,10 +218,9 @@ class Bundle:
 
     def sha256(self, name: str) -> str:
         """SHA-256 of a file, 64 hexadecimal digits; see `pieces`."""
-        digest = hashlib.sha256()
-        for piece in self.pieces(name):
-            digest.update(piece)
-        return digest.hexdigest()
+        for _ in self.pieces(name):
+            pass
+        return self._digests[name]
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -252,6 +256,8 @@ def _check_end(path: Path) -> None:
     if size > MOST_BYTES:
         raise UserError(f"{path.name} has {size} bytes", allowed=f"{MOST_BYTES} at most")
     with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            raise _no_zip(path, ValueError("it does not begin as one"))
         file.seek(max(0, size - _END - 20))
         last = file.read()
     end = last[-_END:]

@@ -16,7 +16,7 @@ from pnnbench.records.searches import open_search
 from pnnbench.records.store import open_record
 from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, SEARCH, Bundle
-from pnnbench.submitting.strict import parse_json
+from pnnbench.submitting.strict import in_a_sentence, parse_json
 from pnnbench.submitting.submission import Submission, read_submission
 from pnnbench.submitting.tensor_header import LENGTH, MOST_HEADER, read_header
 
@@ -48,16 +48,17 @@ def read_claimed(path: Path | str) -> Claimed:
         UserError: On the first thing that no submission has, or that contradicts something else in
             it.
     """
-    submission, bundle = read_submission(path)
-    for seed in submission.seeds:
-        check_seed(f"{MANIFEST}: seeds: an entry", seed)
-    search = _search(submission, bundle)
-    records = {seed: _record(submission, bundle, seed) for seed in submission.seeds}
-    _refuse_copies(submission)
-    for name in submission.files:
-        if name.endswith(f"/{PARAMETERS}"):
-            read_header(bundle.head(name, LENGTH + MOST_HEADER), bundle.sizes[name], name)
-    return Claimed(submission, bundle, records, search)
+    with in_a_sentence():
+        submission, bundle = read_submission(path)
+        for seed in submission.seeds:
+            check_seed(f"{MANIFEST}: seeds: an entry", seed)
+        search = _search(submission, bundle)
+        records = {seed: _record(submission, bundle, seed) for seed in submission.seeds}
+        _refuse_copies(submission)
+        for name in submission.files:
+            if name.endswith(f"/{PARAMETERS}"):
+                read_header(bundle.head(name, LENGTH + MOST_HEADER), bundle.sizes[name], name)
+        return Claimed(submission, bundle, records, search)
 
 
 def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:

@@ -77,3 +77,15 @@ def peeked(
         "allowed": allowed,
         "peeked": known - fresh > allowed,
     }
+
+
+def left_out(seeds: Sequence[int]) -> int:
+    """How many seeds are left out: those of a row are 0, 1, 2, ... and nobody chooses among them.
+
+    Args:
+        seeds: The seeds of a row, failed ones among them.
+
+    Returns:
+        Seeds from 0 up to the largest that are not there.
+    """
+    return max(seeds) + 1 - len(set(seeds))

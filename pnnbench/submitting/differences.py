@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from pnnbench.records.schema import FROZEN
 from pnnbench.submitting.rounding import UNDECIDED, relative_limit
 
 #: Figures of sharpness that are compared -> allowed relative difference; the eigenvalues have the
@@ -118,11 +119,15 @@ class Agreement:
     rounding: float
     largest: float = 0.0
     allowed: float = 0.0
-    _signed: list[float] = dataclasses.field(default_factory=list)
-    _undecided: int = 0
+    _parts: dict[str, list[tuple[float, int]]] = dataclasses.field(default_factory=dict)
 
     def compare(
-        self, field: str, recorded: float | None, computed: float | None, also: Mapping[str, float]
+        self,
+        field: str,
+        recorded: float | None,
+        computed: float | None,
+        also: Mapping[str, float],
+        part: str = "",
     ) -> Iterator[Difference]:
         """Compares one value.
 
@@ -131,6 +136,7 @@ class Agreement:
             recorded: What the record says; None where it has a gap.
             computed: What was computed; None where there is nothing.
             also: Figures beside the latter: how many images rounding may flip.
+            part: What is averaged with it: values of one part are held together too.
 
         Yields:
             The difference, where it is larger than rounding allows.
@@ -144,33 +150,43 @@ class Agreement:
         if self.images is None:
             size = abs(computed) or 1.0
             limit = relative_limit(self.rounding)
-            self._signed.append(apart / size)
+            signed, flips = apart / size, 0
         else:
             size = 1.0
             # Outputs that are all alike decide nothing: they shall not bear any claim.
             flips = min(int(also.get(UNDECIDED, 0)), max(1, int(FLIPS * self.images)))
             limit = (flips + _SAME) / self.images
-            self._undecided += flips
-            self._signed.append(apart * self.images)
+            signed = apart * self.images
+        self._parts.setdefault(part, []).append((signed, flips))
         self.largest = max(self.largest, abs(apart) / size)
         self.allowed = max(self.allowed, limit)
         if abs(apart) > limit * size:
             yield Difference(field, recorded, computed, limit * size)
 
     def whole(self) -> Iterator[Difference]:
-        """Compares all values: rounding knows no direction, so that its sum grows as the root.
+        """Compares all values together, and those of each part.
+
+        Rounding knows no direction, so that its sum grows as the root. The parts are those that a
+        score averages: what is added to cells that count cannot be taken from cells that do not.
 
         Yields:
             The sum of the differences, in images or relative, where it is larger than that.
         """
-        total, count = math.fsum(self._signed), len(self._signed)
+        parts = {part: values for part, values in self._parts.items() if part}
+        everything = [one for values in self._parts.values() for one in values]
+        for part, values in {"": everything, **parts}.items():
+            total = math.fsum(signed for signed, _ in values)
+            limit = self._together(values)
+            if abs(total) > limit:
+                where = f"cells together, in one direction{part and f', {part}'}"
+                yield Difference(where, total, 0.0, limit)
+
+    def _together(self, values: Sequence[tuple[float, int]]) -> float:
+        """How far the sum of some differences may be from 0."""
         if self.images is None:
-            limit = relative_limit(self.rounding) * (1.0 + 3.0 * math.sqrt(count))
-        else:
-            flips = self._undecided
-            limit = min(float(flips), 1.0 + 3.0 * math.sqrt(flips)) + _SAME * (1 + count)
-        if abs(total) > limit:
-            yield Difference("cells together, in one direction", total, 0.0, limit)
+            return relative_limit(self.rounding) * (1.0 + 3.0 * math.sqrt(len(values)))
+        flips = sum(one for _, one in values)
+        return min(float(flips), 1.0 + 3.0 * math.sqrt(flips)) + _SAME * (1 + len(values))
 
 
 def differences(
@@ -201,18 +217,20 @@ def differences(
         "clean", record["clean"], computed["clean"], computed.get("also", {})
     )
     found += _beside("clean", record, computed, rounding)
-    places = [_place(cell) for cell in computed["cells"]]
-    recorded = {repr(_place(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
+    places = [place_of(cell) for cell in computed["cells"]]
+    recorded = {repr(place_of(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
     for place, cell in zip(places, computed["cells"], strict=True):
         i, other = recorded.pop(repr(place), (None, None))
         if other is None:
             found.append(Difference("cells", None, place))
             continue
         field = f"cells[{i}]"
-        found += agreement.compare(field, other["value"], cell["value"], cell.get("also", {}))
+        part = _part(FROZEN, cell["axis"], counts=cell["counts"])
+        also = cell.get("also", {})
+        found += agreement.compare(field, other["value"], cell["value"], also, part)
         found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
         found += _beside(field, other, cell, rounding)
-    found += [Difference(f"cells[{i}]", _place(cell), None) for i, cell in recorded.values()]
+    found += [Difference(f"cells[{i}]", place_of(cell), None) for i, cell in recorded.values()]
     found += _deployments(record, computed, agreement)
     own, measured = record.get("training_device"), computed.get("training_device")
     if own is None or measured is None:
@@ -230,7 +248,12 @@ def differences(
     return found
 
 
-def _place(cell: Mapping[str, Any]) -> dict[str, Any]:
+def _part(deployment: str, axis: str, *, counts: bool) -> str:
+    """Cells that weigh the same in one score."""
+    return f"{deployment}: {axis}" + ("" if counts else ", not counted")
+
+
+def place_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     """Where a cell stands, the nominal level and the source of its device included."""
     keys = ("axis", "level", "unit", "severity", "environment", "device_seed")
     found = {key: cell[key] for key in keys}
@@ -281,8 +304,11 @@ def _deployments(
         for key in ("images", "queries", "counts"):
             yield from exact(f"{field}.{key}", one.get(key), other.get(key))
         also: Sequence[Mapping[str, float]] = other.get("also", [{}] * len(other["values"]))
+        counts = other.get("counts", [cell["counts"] for cell in computed["cells"]])
         for k, (a, b) in enumerate(zip(one["values"], other["values"], strict=False)):
-            yield from agreement.compare(f"{field}.values[{k}]", a, b, also[k])
+            axis = computed["cells"][k]["axis"]
+            part = _part(other["name"], axis, counts=counts[k])
+            yield from agreement.compare(f"{field}.values[{k}]", a, b, also[k], part)
         beside = one.get("also", [{}] * len(one["values"]))
         for k, (a, b) in enumerate(zip(beside, also, strict=False)):
             yield from _beside(f"{field}.values[{k}]", {"also": a}, {"also": b}, agreement.rounding)

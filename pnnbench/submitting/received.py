@@ -23,7 +23,10 @@ from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
 from pnnbench.running.suites import Job
 from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
-from pnnbench.submitting.claimed import read_claimed
+from pnnbench.submitting.claimed import Claimed, read_claimed
+from pnnbench.submitting.copies import Copies
+from pnnbench.submitting.labels import check_owner
+from pnnbench.submitting.strict import in_a_sentence
 from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors
 from pnnbench.workloads.axes import AXES
@@ -72,14 +75,21 @@ class Received:
 
     def __init__(self, path: Any, root: str | None = None) -> None:
         claimed = read_claimed(path)
+        self.submission, self.bundle = claimed.submission, claimed.bundle
+        with in_a_sentence():
+            self._check(path, claimed, root)
+
+    def _check(self, path: Any, claimed: Claimed, root: str | None) -> None:
+        """Takes what is claimed as jobs of the registry."""
         said = claimed.submission
-        self.submission, self.bundle = said, claimed.bundle
         if said.workload not in registered("workloads"):
             raise unknown_name("workload", said.workload, registered("workloads"))
+        check_owner(said.row.label, said.row.method)
         finished = {s: r for s, r in claimed.records.items() if r["status"] == "ok"}
         self.failed = {s: r for s, r in claimed.records.items() if s not in finished}
         if not finished:
             raise UserError(f"{path}: no seed finished", allowed="a row with a trained network")
+        self._copies = Copies()
         self.seeds = [self._seed(seed, record, root) for seed, record in finished.items()]
 
     def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
@@ -109,6 +119,7 @@ class Received:
             workload.brought,
         )
         self._tensors(number, workload)
+        self._copies.add(number, dict(workload.network.named_parameters()))
         return Seed(number, record, job, access)
 
     def _untrained(self, number: int, record: dict[str, Any]) -> Workload:

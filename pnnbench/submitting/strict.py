@@ -11,12 +11,18 @@ import math
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pnnbench.errors import UserError
 
 #: Nesting of a submission's files, at most; a record has 7.
 MOST_DEPTH = 32
+#: Characters of a text and of a key, at most; those of a record have 400.
+MOST_TEXT, MOST_KEY = 20_000, 200
+#: Characters of a refusal, at most.
+_SENTENCE = 300
 #: Integers lie between the negative of it and itself.
 MOST_INTEGER = 2**63 - 1
 _DIGITS = len(str(MOST_INTEGER))
@@ -102,6 +108,19 @@ def parse_json(content: bytes, where: str, most: int) -> Any:
     return value
 
 
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Context whose refusals are short, whatever was received is quoted in them."""
+    try:
+        yield
+    except UserError as error:
+        parts = (error.what, error.allowed, error.next_step)
+        if max(map(len, parts)) <= _SENTENCE:
+            raise
+        what, allowed, step = (p if len(p) <= _SENTENCE else p[:_SENTENCE] + "..." for p in parts)
+        raise UserError(what, allowed=allowed, next_step=step) from None
+
+
 def _short(said: str) -> str:
     shown = ascii(said)
     return shown if len(shown) <= 40 else shown[:37] + "..."
@@ -123,6 +142,11 @@ def _check_texts(value: Any, where: str) -> None:
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):
+            if len(one) > MOST_TEXT:
+                raise UserError(
+                    f"{where} has a text of {len(one)} characters, {_short(one)}",
+                    allowed=f"{MOST_TEXT} at most",
+                )
             found = hidden_character(one, breaks=True)
             if found is not None:
                 raise UserError(
@@ -132,5 +156,11 @@ def _check_texts(value: Any, where: str) -> None:
         elif isinstance(one, list):
             waiting.extend(one)
         elif isinstance(one, dict):
+            longest = max(one, key=len, default="")
+            if len(longest) > MOST_KEY:
+                raise UserError(
+                    f"{where} has a key of {len(longest)} characters, {_short(longest)}",
+                    allowed=f"{MOST_KEY} at most",
+                )
             waiting.extend(one)
             waiting.extend(one.values())

@@ -36,6 +36,7 @@ from pnnbench.records.checks import (
 )
 from pnnbench.records.schema import SHA256, TIERS
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, RECORD, Bundle, check_file_name
+from pnnbench.submitting.labels import LETTERS, strange_character
 from pnnbench.submitting.strict import hidden_character, parse_json
 
 #: Version of the layout.
@@ -66,6 +67,14 @@ def _line(most: int, *, breaks: bool = False) -> Check:
             raise fail(where, value, f"characters that are shown as they read, not {found}")
 
     return check
+
+
+def _label(where: str, value: Any) -> None:
+    """A text of one line, of letters that read as they look."""
+    _line(100)(where, value)
+    found = strange_character(value)
+    if found is not None:
+        raise fail(where, value, f"{LETTERS}, not {found}")
 
 
 def _or_null(inner: Check) -> Check:
@@ -122,7 +131,7 @@ _SHAPE = shape(
         "row": shape(
             {
                 "method": pattern(_CLASS, "a registered name or a class path"),
-                "label": _line(100),
+                "label": _label,
                 "params": _params,
             }
         ),

@@ -7,7 +7,6 @@ calls it in a process of its own, see `pnnbench.submitting.isolated`.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,13 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells, measure_clean
 from pnnbench.lookup import only
 from pnnbench.records.checks import plain
+from pnnbench.records.index import workload_of
+from pnnbench.registry import BOARDS
 from pnnbench.running.jobs import data_module
 from pnnbench.running.measuring import Share, measure, no_share
 from pnnbench.submitting.bundle import MANIFEST
-from pnnbench.submitting.controls import learned, peeked
+from pnnbench.submitting.controls import learned, left_out, peeked
+from pnnbench.submitting.copies import published_of
 from pnnbench.submitting.differences import CLAIMED, Difference, differences, exact
 from pnnbench.submitting.held_out import (
     LEAST_DEVICES,
@@ -57,6 +59,7 @@ class _Measured:
         images: Numbers of test and validation images.
         validation: The clean metric on validation images; None where there are none.
         accuracy: Whether the metric is the accuracy.
+        told: What is looked for among published rows, see `pnnbench.submitting.copies`.
     """
 
     verdict: dict[str, Any]
@@ -67,6 +70,7 @@ class _Measured:
     images: tuple[int, int]
     validation: float | None
     accuracy: bool
+    told: dict[str, Any]
 
 
 def verify_here(
@@ -90,8 +94,9 @@ def verify_here(
         Plain values: ``submission`` (SHA-256 of ``submission.json``), what row it is, for each seed
         its ``differences``, which ``failed``, ``confirmed``, the ``badges``, what is only
         ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
-        ``controls`` says whether it has ``learned`` anything, and of ``images`` whether it has
-        ``peeked`` at the tests, see `pnnbench.submitting.controls`.
+        ``controls`` says whether it has ``learned`` anything, of ``images`` whether it has
+        ``peeked`` at the tests, see `pnnbench.submitting.controls`, which ``published`` rows have
+        these networks, see `pnnbench.submitting.copies`, and ``seeds_left_out`` how many there are.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
@@ -111,7 +116,7 @@ def verify_here(
     result: dict[str, Any] = {
         "format": FORMAT,
         "pnnbench": __version__,
-        "submission": hashlib.sha256(received.bundle.read(MANIFEST)).hexdigest(),
+        "submission": received.bundle.sha256(MANIFEST),
         "suite": said.suite,
         "protocol": said.protocol,
         "workload": said.workload,
@@ -124,7 +129,14 @@ def verify_here(
         ],
         "confirmed": confirmed,
         "badges": ["claimed", *(["recomputed"] if confirmed else [])],
-        "controls": _controls(found),
+        "controls": {
+            **_controls(found),
+            "published": [
+                {**one, "seed": found[one["seed"]].verdict["seed"]}
+                for one in published_of([one.told for one in found], BOARDS)
+            ],
+            "seeds_left_out": left_out(said.seeds),
+        },
         "claimed": list(CLAIMED),
         "versions": {"torch": str(torch.__version__)},
     }
@@ -271,6 +283,14 @@ def _measured(
         (computed["data"]["n_test"], len(labels)),
         validation,
         made.accuracy,
+        {
+            "parameters": record["parameters"]["sha256"],
+            "workload": workload_of(job.spec()),
+            "tier": job.tier,
+            "fingerprint": computed["data"]["fingerprint"],
+            "images": computed["data"]["n_test"] if made.accuracy else None,
+            "cells": computed["cells"],
+        },
     )
 
 

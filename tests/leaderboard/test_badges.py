@@ -33,6 +33,7 @@ def verification(records: list[dict[str, Any]], *badges: str) -> dict[str, Any]:
         "confirmed": True,
         "badges": list(badges),
         "controls": {},
+        "held_out": {"memorised": False},
         "claimed": [],
         "versions": {},
     }
@@ -68,6 +69,39 @@ def test_a_changed_or_unverified_record_takes_the_badge(records: list[dict[str, 
     for given, said in ((forged, told), (records, fewer)):
         found = with_badges(build(given), given, [said])
         assert next(r for r in found[0].rows if r.method == label).badges == ("claimed",)
+
+
+@pytest.mark.parametrize(
+    ("badge", "change"),
+    [
+        ("recomputed", {"confirmed": False}),
+        ("recomputed", {"retrained": {"badge": "retrained"}}),
+        ("held-out", {"held_out": {"memorised": True}}),
+        ("held-out", {"held_out": {}}),
+        ("held-out", {"confirmed": False}),
+        ("retrained", {}),
+        ("retrained", {"retrained": {"badge": None}}),
+    ],
+)
+def test_a_badge_that_the_rest_does_not_bear_out_is_refused(
+    badge: str, change: dict[str, Any], records: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    path = tmp_path / "row.json"
+    write_verification(path, verification(records[:2], "claimed"))
+    assert read_verification(path)["badges"] == ["claimed"]
+    write_verification(path, {**verification(records[:2], "claimed", badge), **change})
+    with pytest.raises(UserError, match="badges"):
+        read_verification(path)
+
+
+def test_a_verification_that_differs_bears_no_badge(
+    records: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    told = verification(records[:2], "claimed", "recomputed")
+    told["seeds"][0]["differences"] = [{"field": "clean"}]
+    write_verification(tmp_path / "row.json", told)
+    with pytest.raises(UserError, match="no recomputed"):
+        read_verification(tmp_path / "row.json")
 
 
 def test_boards_read_what_lies_beside_their_records(

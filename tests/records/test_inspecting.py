@@ -99,6 +99,14 @@ def test_the_protocols_are_those_that_jobs_are_run_under() -> None:
     assert CURRENT == PROTOCOLS
 
 
+def test_a_finding_holds_nothing_that_a_terminal_obeys() -> None:
+    shown = str(Finding(Path("runs/a\x1b[2J"), "code", "says\nfine\u202e", "rm 'a\x1b[2J'"))
+    assert shown.splitlines() == [
+        r"code         runs/a\x1b[2J: says\nfine\u202e",
+        r"             next: rm 'a\x1b[2J'",
+    ]
+
+
 def test_a_finding_reads_as_a_line_and_its_next_step() -> None:
     finding = Finding(Path("runs/a"), "lock", "is stale", "pnnbench doctor runs --fix")
     assert (

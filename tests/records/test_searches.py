@@ -50,7 +50,7 @@ def test_what_was_changed_is_refused(tmp_path: Path, change: Any, said: str) -> 
     with pytest.raises(UserError, match=said):
         read_search(path)
     path.write_text("{")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is not a JSON record"):
         read_search(path)
 
 

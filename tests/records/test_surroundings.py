@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from pnnbench.errors import UserError
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.findings import Finding
 from pnnbench.records.store import ASIDE, canonical
@@ -96,6 +97,21 @@ def test_what_is_mended_is_moved_and_nothing_is_lost(runs: Path) -> None:
     (runs / ".b.tmp").write_text("another")
     set_aside(runs, diagnose(runs))
     assert {p.read_text() for p in aside.glob(".b.tmp*")} == {"half", "another"}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_nothing_is_moved_out_of_the_folder(inside: bool, runs: Path, tmp_path: Path) -> None:
+    """A link in a received folder says where things are moved to."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (runs / "a" / "x.partial").mkdir(parents=True)
+    if inside:
+        (runs / ASIDE).mkdir()
+    (runs / ASIDE / "a" if inside else runs / ASIDE).symlink_to(outside)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        set_aside(runs, diagnose(runs))
+    assert (runs / "a" / "x.partial").is_dir()
+    assert list(outside.iterdir()) == []
 
 
 def _sealed(content: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 from pnnbench.data.datamodule import DataModule
 from pnnbench.platforms.base import Device
 from pnnbench.running.suites import Job, load_suite
-from pnnbench.submitting.controls import learned, peeked
+from pnnbench.submitting.controls import learned, left_out, peeked
 from pnnbench.submitting.verifying import verify_here
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
@@ -168,3 +168,7 @@ def test_peeking_is_what_more_seeds_do_not_hide() -> None:
     assert not peeked([0.7], [0.9], (64, 50))["peeked"]  # type: ignore[index]
     assert peeked([0.9] * 2, [0.8] * 2, (64, 50)) == peeked([0.9], [0.8], (64, 50))
     assert peeked([0.9], [None], (64, 0)) is None
+
+
+def test_seeds_that_are_left_out_are_counted() -> None:
+    assert [left_out(seeds) for seeds in ((0,), (0, 1, 2), (1, 2), (3, 17, 88))] == [0, 0, 1, 86]

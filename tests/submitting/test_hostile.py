@@ -60,6 +60,7 @@ FIELDS: list[tuple[str, object]] = [
     ("row", []), ("row.method", "a b"), ("row.method", "../bp"), ("row.label", ""),
     ("row.label", "x" * 101), ("row.label", "BP\nrank 1"), ("row.label", "BP\u202egnp"),
     ("row.label", "\x1b[2J"), ("row.label", "BP\u200b"), ("row.label", "other"),
+    ("row.label", "\u0412\u0420"), ("row.label", "BP\u00a0"), ("row.label", " BP"),
     ("row.params", []), ("row.params", {"lr": 1e9}), ("row.params", {"evil": 1}),
     ("card", None), ("card.name", 3), ("card.authors", []), ("card.authors", "A. Author"),
     ("card.authors", ["A\u2066uthor"]), ("card.authors", ["x"] * 101),
@@ -226,6 +227,14 @@ STORED: dict[str, Callable[[dict[str, Any]], object]] = {
     ),
     "a file outside": lambda r: r["parameters"].update(file="../parameters.safetensors"),
     "a negative epochs factor": lambda r: r["job"].update(epochs_factor=-1),
+    "an environment of 2,000 axes": lambda r: r["groups"][0].update(
+        environment={f"e{i}": 0.0 for i in range(2_000)}
+    ),
+    "a unit of a million letters": lambda r: r["groups"][0].update(unit="x" * 1_000_000),
+    "a key of a million letters": lambda r: r.update({"x" * 1_000_000: 1}),
+    "a cell on two million devices": lambda r: r["job"]["seeds"].update(
+        test_devices=[1_000_000] * 200_000
+    ),
     "a headline that is none": lambda r: r.update(headline="best"),
     "environments of texts": lambda r: r["groups"][0].update(environment={"a": "b"}),
 }
@@ -273,6 +282,20 @@ def _named(folder: Path) -> None:
 @case("files", "two seeds with the same tensors")
 def _copies(folder: Path) -> None:
     exchange(folder, (folder / PARAMETERS).read_bytes(), seed=2)
+
+
+@case("files", "two seeds with the same tensors, in other bytes")
+def _spaced(folder: Path) -> None:
+    content = (folder / PARAMETERS).read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    exchange(folder, _framed(content[8 : 8 + length] + b" " * 8, content[8 + length :]), seed=2)
+
+
+@case("files", "two seeds with almost the same tensors")
+def _almost(folder: Path) -> None:
+    tensors = load_file(folder / PARAMETERS)
+    near = {k: t * (1 - 1e-4) if t.is_floating_point() else t for k, t in tensors.items()}
+    exchange(folder, save(near), seed=2)
 
 
 @case("files", "not there")
@@ -585,6 +608,7 @@ for _name, _change_bytes in {
     "cut off": lambda content: content[:-10],
     "no list of contents": lambda content: content[-22:],
     "more before the end": lambda content: content[:-22] + b"x" * 1_000 + content[-22:],
+    "a program before it": lambda content: b"#!/bin/sh\nexit\n" + content,
     "a comment": lambda content: content[:-2] + b"\x05\x00hello",
     "a list of 4 GiB": lambda content: content[:-10] + b"\xff\xff\xff\xff" + content[-6:],
     "of 64 bits": lambda content: content[:-22] + b"PK\x06\x07" + bytes(16) + content[-22:],
@@ -643,6 +667,36 @@ EVERY = [
     for kind, cases in CASES.items()
     for name, spoil in cases
 ]
+
+
+def _called(folder: Path, label: str) -> None:
+    for seed in (1, 2):
+        forge(folder, lambda r: r["job"]["method"].update(label=label), seed)
+    rewrite(folder, lambda content: content["row"].update(label=label))
+
+
+def test_the_name_of_another_method_is_no_label(spoiled: Path) -> None:
+    _called(spoiled, "SAT")
+    assert "the name of the method sat" in refusal(spoiled).what
+
+
+def test_what_changes_while_it_is_read_is_refused(spoiled: Path) -> None:
+    """Good tensors are there to be measured, others while the digests were taken."""
+    with only("own"):
+        received = Received(spoiled)
+        tensors = load_file(spoiled / PARAMETERS)
+        other = {k: t * 0.5 if t.is_floating_point() else t for k, t in tensors.items()}
+        (spoiled / PARAMETERS).write_bytes(save(other))
+        with pytest.raises(UserError, match="has changed since it was first read"):
+            received.trained(received.seeds[0])
+        (spoiled / PARAMETERS).unlink()
+        os.mkfifo(spoiled / PARAMETERS)
+        with pytest.raises(UserError, match="no plain file"):
+            received.trained(received.seeds[0])
+    manifest = spoiled / "submission.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"A. Author", b"B. Author"))
+    with pytest.raises(UserError, match="has changed since"):
+        received.bundle.sha256("submission.json")
 
 
 def everything(folder: Path) -> dict[str, tuple[int, int]]:

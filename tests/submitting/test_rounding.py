@@ -86,6 +86,17 @@ def test_a_shift_of_all_cells_in_one_direction_is_seen() -> None:
     assert differing(Agreement(None, 1e-4), (0.51, 0.5, 0))[0] == "0"
 
 
+def test_what_counts_is_not_paid_for_by_what_does_not() -> None:
+    """Cells that count go up, others down as far: together nothing, in each part everything."""
+    for images, step in ((64, 1 / 64), (None, 0.45 * relative_limit(1e-4))):
+        agreement = Agreement(images, 1e-4)
+        for i in range(200):
+            part, sign = ("a", 1) if i % 2 else ("b", -1)
+            assert not [*agreement.compare("x", 0.5 + sign * step, 0.5, {UNDECIDED: 1}, part)]
+        fields = {d.field for d in agreement.whole()}
+        assert fields == {f"cells together, in one direction, {part}" for part in "ab"}
+
+
 def test_plain_values_are_compared_leaf_by_leaf() -> None:
     one = {"a": [1, {"b": 2}], "c": True, "d": None}
     assert list(exact("x", one, {"a": [1.0, {"b": 2}], "c": True})) == []

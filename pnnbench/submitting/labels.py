@@ -1,0 +1,73 @@
+"""Labels of rows that strangers choose: of letters that read as they look, and nobody else's."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pnnbench.errors import UserError
+from pnnbench.lookup import registered
+
+#: What a label may have, in words.
+LETTERS = "Latin letters, small Greek ones, digits, signs and single spaces"
+_APART = re.compile(r"[^a-z0-9]+")
+
+
+def strange_character(label: str) -> str | None:
+    """Finds a character of a label that may be taken for another one, or for none.
+
+    Letters of other alphabets that look like Latin ones, wide and joined forms, marks that lie over
+    a letter, blanks that are no spaces, and spaces at an end or side by side.
+
+    Args:
+        label: The label.
+
+    Returns:
+        Its code point, such as ``"U+0412"``; None if there is none.
+    """
+    for i, sign in enumerate(label):
+        blank = sign == " " and (i in (0, len(label) - 1) or label[i - 1] == " ")
+        if blank or not _reads_as_itself(sign):
+            return f"U+{ord(sign):04X}"
+    return None
+
+
+def _reads_as_itself(sign: str) -> bool:
+    if sign.isascii():
+        return sign.isprintable()
+    if unicodedata.normalize("NFKC", sign) != sign:
+        return False
+    category, name = unicodedata.category(sign), unicodedata.name(sign, "")
+    if category in ("Lu", "Ll"):
+        return name.startswith(("LATIN SMALL LETTER", "LATIN CAPITAL LETTER", "GREEK SMALL LETTER"))
+    return category in ("Sm", "Pd")
+
+
+def check_owner(label: str, method: str) -> None:
+    """Refuses the name of a method of this package as the label of another one.
+
+    Args:
+        label: The label; of another's method what stands before its first comma counts too.
+        method: Registered name or class path of the row's method.
+
+    Raises:
+        UserError: If a reader would take the row for one of that method.
+    """
+    owners: dict[str, set[str]] = {}
+    for name, point in registered("methods").items():
+        for said in (name, point.value.partition(":")[2]):
+            owners.setdefault(_folded(said), set()).add(name)
+    ours = any(method in names for names in owners.values())
+    for said in (label,) if ours else (label, label.partition(",")[0]):
+        theirs = owners.get(_folded(said), {method})
+        if method not in theirs:
+            raise UserError(
+                f"row.label is {label!a:.80}, the name of the method {min(theirs)} of pnnbench, "
+                f"and the row is of {method!a:.80}",
+                allowed="a name of its own",
+            )
+
+
+def _folded(text: str) -> str:
+    words = [word for word in _APART.split(text.casefold()) if word != "on"]
+    return "".join(words)
