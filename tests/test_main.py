@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pnnbench
 
 
+@pytest.mark.slow
 def test_files_of_the_present_folder_take_the_place_of_no_library(tmp_path: Path) -> None:
     for name in ("yaml", "numpy", "torch"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w').close()\n")
