@@ -78,7 +78,8 @@ def test_mistakes_of_retrain_are_told(ran: Ran, tmp_path: Path) -> None:
     told = command("retrain", "nowhere", cwd=tmp_path, status=2).err
     assert "nowhere: there is no such submission" in told
     told = command("retrain", ran[0], cwd=tmp_path, status=2).err
-    assert "a submission has no file" in told or "is no submission" in told
+    assert "is no submission: there is no submission.json in it" in told
+    assert "pnnbench submit ROW makes one" in told
     assert "--seed is 'one'" in command("retrain", "x", "--seed", "one", cwd=tmp_path, status=2).err
 
 
