@@ -155,7 +155,7 @@ def test_an_unknown_suite_in_a_folder_with_suites_is_answered_with_these(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tilted").mkdir()
     (tmp_path / "tilted" / "suite.yaml").touch()
-    with pytest.raises(UserError, match="did you mean 'tilted/suite.yaml'") as caught:
+    with pytest.raises(UserError, match=r"did you mean 'tilted/suite\.yaml'") as caught:
         suite_path(given)
     assert caught.value.allowed == "tilted/suite.yaml"
 
