@@ -236,6 +236,7 @@ class _Help(DefaultHelpFormatter):
         words = action.help or ""
         if action.option_strings and action.default not in (None, False, [], argparse.SUPPRESS):
             value = str(action.default).lower() if action.default is True else action.default
+            value = "this folder" if value == "." else value
             words += f" Default: {value}."
         return words.replace("%", "%%")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.deployments import FROZEN, headline_of
 from pnnbench.leaderboard.ranking import BASELINE, build
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
 from pnnbench.records.store import find_records, read_record
@@ -69,8 +70,9 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
         baseline: What `baseline_of` found.
 
     Returns:
-        ``robust`` as a board has it, and with a baseline ``baseline`` (label, suite and score) and
-        ``difference``, paired by device. Scores are None where no point of the grid counts.
+        ``robust`` as a board has it and the ``deployment`` that it is of; with a baseline
+        ``baseline`` (label, suite and score) and ``difference``, paired by device. Scores are None
+        where no point of the grid counts.
     """
     pair = [record] if baseline is None else [record, baseline]
     suite = record["job"]["suite"]
@@ -80,7 +82,10 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
         members.append({**one, "job": {**one["job"], "suite": suite, "method": method}})
     tables = [table for table in build(members) if table.headline]
     rows = {row.method: row for table in tables for row in table.rows}
-    result: dict[str, Any] = {"robust": rows["run"].robust.as_dict()}
+    result: dict[str, Any] = {
+        "robust": rows["run"].robust.as_dict(),
+        "deployment": headline_of(record),
+    }
     if baseline is not None:
         job = baseline["job"]
         result["baseline"] = {
@@ -93,9 +98,18 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
 
 
 def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
-    """Says where a run stands in one or two lines."""
+    """Says where a run stands in a few lines.
+
+    Args:
+        found: What `standing` gave.
+        metric: The record's metric.
+
+    Returns:
+        The score with its deployment, what guessing has where that is known, and the baseline's
+        score where there is one.
+    """
     from pnnbench.leaderboard.statistics import Interval
-    from pnnbench.report.formatting import is_share, plus_minus
+    from pnnbench.report.formatting import is_share, number, plus_minus
 
     share = is_share(metric)
     unit = " %" if share else ""
@@ -106,8 +120,12 @@ def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
         interval = Interval(value["mean"], value["low"], value["high"])
         return plus_minus(interval, share=share, sign=sign) + unit
 
-    lower = "" if metric["higher_is_better"] else " (lower is better)"
-    lines = [f"robust, the score of the boards{lower}: {figure(found['robust'])}"]
+    qualities = [] if found["deployment"] == FROZEN else [found["deployment"]]
+    qualities += [] if metric["higher_is_better"] else ["lower is better"]
+    said = f" ({', '.join(qualities)})" if qualities else ""
+    lines = [f"robust, the score of the boards{said}: {figure(found['robust'])}"]
+    if metric.get("chance") is not None:
+        lines[0] += f"; guessing has {number(metric['chance'], share=share)}{unit}"
     if "baseline" in found:
         other = found["baseline"]
         line = f"{other['label']} at this seed ({other['suite']}): {figure(other['robust'])}"

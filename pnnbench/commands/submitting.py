@@ -53,6 +53,7 @@ def submit(options: Any) -> int:
     seeds = ", ".join(map(str, told.seeds))
     failed = f"; failed: {', '.join(map(str, made.failed_seeds))}" if made.failed_seeds else ""
     out(f"row: {told.row.label} ({told.row.method}) on {told.workload}, {told.tier}")
+    out(f"card: {told.card.name}, by {', '.join(told.card.authors)}, {told.card.licence}")
     out(f"seeds: {seeds}{failed}")
     out(f"checks: {told.check.passed} passed")
     out(f"measured again: {len(made.remeasured)} seeds, as the records say")

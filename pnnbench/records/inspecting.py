@@ -60,10 +60,12 @@ def inspect(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
         words = f"says job {record['job']['hash']}, its content {computed}"
         yield Finding(path, "mismatch", words, AGAIN)
     whole = []
+    # Of published records (records/*.json) only some have their tensors with them.
+    published = path.name != "record.json"
+    received = submission_of(path) != path.parent
     for part in PARTS:
-        # Of published records (records/*.json) only some have their tensors with them.
-        published = path.name != "record.json"
-        if part in record and (not published or beside(path, record, part).is_file()):
+        optional = published or (received and part == "outcomes")  # no submission has them
+        if part in record and (not optional or beside(path, record, part).is_file()):
             problem = file_problem(path, record, part)
             if problem is None:
                 whole.append(part)

@@ -215,6 +215,10 @@ def suite_path(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    folder = path if path.is_dir() else path.parent
+    near = [] if folder == Path() else [str(p) for p in sorted(folder.glob("*.y*ml"))]
+    if near:
+        raise unknown_name("suite file", str(name), near)
     names = {p.stem: p for p in sorted(SUITES.glob("*.yaml"))}
     if path.suffix in ("", ".yaml") and path.stem in names and path.parent == Path():
         return names[path.stem]

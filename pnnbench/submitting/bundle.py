@@ -96,6 +96,7 @@ class Bundle:
                 raise UserError(
                     f"{self.path}: there is no such submission",
                     allowed="a folder that holds submission.json, or a .zip of one",
+                    next_step="pnnbench submit ROW makes one, in submissions/",
                 )
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
@@ -103,10 +104,13 @@ class Bundle:
         if total > MOST_BYTES:
             raise UserError(f"{self.path} has {total} bytes", allowed=f"{MOST_BYTES} at most")
         if MANIFEST not in self.sizes:
-            raise UserError(
-                f"{self.path} is no submission: there is no {MANIFEST} in it",
-                next_step="pnnbench submit makes one",
-            )
+            raise self._no_submission()
+
+    def _no_submission(self) -> UserError:
+        return UserError(
+            f"{self.path} is no submission: there is no {MANIFEST} in it",
+            next_step="pnnbench submit ROW makes one, in submissions/",
+        )
 
     def _add(self, name: str, size: int) -> None:
         kind = check_file_name(name)
@@ -119,6 +123,8 @@ class Bundle:
             raise UserError(f"{self.path} has too many files", allowed=f"{MOST_FILES} at most")
 
     def _list_folder(self) -> None:
+        if not os.path.lexists(self.path / MANIFEST):
+            raise self._no_submission()
         for entry in _entries(self.path):
             if entry.is_dir(follow_symlinks=False):
                 if not _SEED.fullmatch(entry.name):

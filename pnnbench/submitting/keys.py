@@ -52,13 +52,14 @@ def read_key(path: Path) -> bytes:
             content = file.read(100) if stat.S_ISREG(found.st_mode) else b""
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})", next_step=step) from None
+    another = "make one under another name: pnnbench new-key FILE"
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise UserError(
             f"{path}: others can read it, so it is no secret",
             allowed="a file of mode 0600",
-            next_step=f"make another one: {step}",
+            next_step=another,
         )
     text = content.decode("ascii", errors="replace")
     if not _KEY.match(text):
-        raise UserError(f"{path} is no key", allowed="64 hexadecimal digits", next_step=step)
+        raise UserError(f"{path} is no key", allowed="64 hexadecimal digits", next_step=another)
     return bytes.fromhex(text.strip())

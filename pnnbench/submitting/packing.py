@@ -33,6 +33,7 @@ from pnnbench.submitting.submission import (
     FileEntry,
     Row,
     Submission,
+    check_card,
 )
 from pnnbench.submitting.trial import SEED, WORKLOADS
 from pnnbench.submitting.verifying import verify_here
@@ -94,8 +95,7 @@ def read_card(path: Path) -> Card:
 
     Raises:
         UserError: If it is not there, is no JSON, lacks a key or has another one, or still has the
-            author that `new-method` leaves open. What its values may be is checked with the
-            submission.
+            author that `new-method` leaves open, or a value is none that a submission may have.
     """
     step = f"write {path.name} with {_CARD_KEYS}; pnnbench new-method makes one to fill in"
     try:
@@ -115,6 +115,7 @@ def read_card(path: Path) -> Card:
             allowed="a list of names",
             next_step=f"put your names into {path}",
         )
+    check_card(found, f"the card {path}")
     return Card(**{**found, "authors": tuple(found["authors"])})
 
 

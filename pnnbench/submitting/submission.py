@@ -120,6 +120,17 @@ def _files(where: str, value: Any) -> None:
 
 _SETTING_NAME = _line(100)
 _FILE = shape({"sha256": pattern(SHA256, "64 hexadecimal digits"), "bytes": count})
+_CARD = shape(
+    {
+        "name": _line(100),
+        "authors": _most(list_of(_line(200), empty=False), 100),
+        "paper": _or_null(pattern(_ADDRESS, "an address that begins with https://")),
+        "code": _or_null(pattern(_ADDRESS, "an address that begins with https://")),
+        "licence": pattern(_LICENCE, "an SPDX expression such as 'MIT'"),
+        "access": one_of(*get_args(Access)),
+        "description": _line(2_000, breaks=True),
+    }
+)
 _SHAPE = shape(
     {
         "format": _format,
@@ -135,17 +146,7 @@ _SHAPE = shape(
                 "params": _params,
             }
         ),
-        "card": shape(
-            {
-                "name": _line(100),
-                "authors": _most(list_of(_line(200), empty=False), 100),
-                "paper": _or_null(pattern(_ADDRESS, "an address that begins with https://")),
-                "code": _or_null(pattern(_ADDRESS, "an address that begins with https://")),
-                "licence": pattern(_LICENCE, "an SPDX expression such as 'MIT'"),
-                "access": one_of(*get_args(Access)),
-                "description": _line(2_000, breaks=True),
-            }
-        ),
+        "card": _CARD,
         "check": shape(
             {
                 "pnnbench": pattern(_VERSION, "a version"),
@@ -341,6 +342,25 @@ class Submission:
         content = text.encode("utf-8")
         Submission.of(parse_json(content, MANIFEST, LIMITS[MANIFEST]))
         return content
+
+
+def check_card(content: Any, where: str) -> None:
+    """Checks what stands in a card before a submission is made of it.
+
+    Args:
+        content: Plain JSON values.
+        where: Which card, for the message.
+
+    Raises:
+        UserError: On the first value that a submission may not have.
+    """
+    try:
+        _CARD("card", content)
+    except UserError as error:
+        said = error.what.removeprefix("record: ").removeprefix("card.")
+        raise UserError(
+            f"{where}: {said}", allowed=error.allowed, next_step="write it into the card"
+        ) from None
 
 
 def read_submission(path: Path | str) -> tuple[Submission, Bundle]:

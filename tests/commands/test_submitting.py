@@ -31,7 +31,9 @@ def test_a_row_is_packed_verified_and_trained_again(ran: Ran, card: Path, tmp_pa
     done = command(*words, cwd=folder)
     made = out / "tiny-mzi-digits-bp"
     assert "seeds: 0, 1\n" in done.out
+    assert "card: BP, by A. Author, MIT\n" in done.out
     assert "checks: 27 passed" in done.out
+    assert command("doctor", out, cwd=folder).out == "0 findings\n"
     assert "measured again: 2 seeds, as the records say" in done.out
     assert "no search record has this row, so 1 is claimed" in done.out
     assert f"next: pnnbench verify {made}" in done.out
@@ -78,7 +80,8 @@ def test_mistakes_of_retrain_are_told(ran: Ran, tmp_path: Path) -> None:
     told = command("retrain", "nowhere", cwd=tmp_path, status=2).err
     assert "nowhere: there is no such submission" in told
     told = command("retrain", ran[0], cwd=tmp_path, status=2).err
-    assert "a submission has no file" in told or "is no submission" in told
+    assert "is no submission: there is no submission.json in it" in told
+    assert "pnnbench submit ROW makes one" in told
     assert "--seed is 'one'" in command("retrain", "x", "--seed", "one", cwd=tmp_path, status=2).err
 
 

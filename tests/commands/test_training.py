@@ -76,6 +76,7 @@ def test_an_amount_in_another_unit_is_refused_before_anything_runs(mine: Path) -
 def test_train_says_where_it_stands_and_what_comes_next(mine: Path) -> None:
     done = command("train", "mzi_digits", "NAT", "--tier", "smoke", *QUIET, cwd=mine)
     assert "robust, the score of the boards:" in done.out
+    assert "; guessing has 10.00 %" in done.out
     assert "BP at this seed (tiny):" in done.out
     assert "difference" in done.out
     assert done.out.rstrip().splitlines()[-1].startswith("next: pnnbench ")

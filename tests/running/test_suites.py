@@ -148,6 +148,18 @@ def test_unknown_suite_suggests_one_that_ships():
         suite_path("quikstart")
 
 
+@pytest.mark.parametrize("given", ["tilted", "tilted/suit.yaml"])
+def test_an_unknown_suite_in_a_folder_with_suites_is_answered_with_these(
+    given, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tilted").mkdir()
+    (tmp_path / "tilted" / "suite.yaml").touch()
+    with pytest.raises(UserError, match=r"did you mean 'tilted/suite\.yaml'") as caught:
+        suite_path(given)
+    assert caught.value.allowed == "tilted/suite.yaml"
+
+
 def test_one_digital_step_for_all_rows_on_meshes():
     """But for published settings, and SGD, whose rate is no step of Adam."""
     rows = yaml.safe_load((SUITES / "mzi_mnist.yaml").read_text())["methods"]

@@ -87,8 +87,9 @@ def test_a_key_is_read_by_its_owner_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be made"):
         new_key(path)
     path.chmod(0o640)
-    with pytest.raises(UserError, match="others can read it"):
+    with pytest.raises(UserError, match="others can read it") as caught:
         read_key(path)
+    assert "another name" in caught.value.next_step  # nothing is overwritten
     short = tmp_path / "short"
     short.touch(mode=0o600)
     short.write_text("00ff")

@@ -291,6 +291,8 @@ GOOD = {
         (json.dumps({k: v for k, v in GOOD.items() if k != "licence"}), "lacks licence"),
         (json.dumps({**GOOD, "authors": ["Your Name"]}), "put your names into"),
         (json.dumps({**GOOD, "authors": "A"}), "a list of names"),
+        (json.dumps({**GOOD, "authors": []}), r"the card \S+card\.json: authors is \[\]"),
+        (json.dumps({**GOOD, "paper": "10.1000/1"}), r"card\.json: paper is '10\.1000/1'"),
         (json.dumps({**GOOD, "description": "x" * 30_000}), "20000 at most"),
         (json.dumps({**GOOD, "name": "\u202eB"}), r"U\+202E"),
         ('{"name": "A", "name": "B"}', "twice"),
