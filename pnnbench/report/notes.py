@@ -143,7 +143,7 @@ def notes(table: Table) -> list[str]:
     Returns:
         One line each.
     """
-    lines = places_texts(table)
+    lines = [*badge_texts(table), *places_texts(table)]
     lines.extend(
         f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
         for row in table.rows
@@ -161,6 +161,23 @@ def notes(table: Table) -> list[str]:
         for job in table.older
     )
     return lines
+
+
+def badge_texts(table: Table) -> list[str]:
+    """Says which rows were verified, and how; nothing where none was.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line, or none.
+    """
+    found = [(row.method, row.badges) for row in table.rows if row.badges]
+    if not found:
+        return []
+    rows = "; ".join(f"{method}: {', '.join(badges)}" for method, badges in found)
+    rest = "" if len(found) == len(table.rows) else "; the other rows are as claimed"
+    return [f"badges, as the files in verifications/ say: {rows}{rest}"]
 
 
 def places_texts(table: Table) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pnnbench.leaderboard.ranking import build
 from pnnbench.records.store import seal
-from pnnbench.report.notes import places_texts, remarks
+from pnnbench.report.notes import badge_texts, places_texts, remarks
 from pnnbench.report.render import render
 
 from ..record_factory import make_image_suite
@@ -53,3 +55,17 @@ def test_seeds_of_one_row_and_precisions_are_told_too() -> None:
     (line,) = places_texts(table)
     assert "BP on CPU and NVIDIA H100;" in line
     assert "SAT on CPU and NVIDIA H100 in bf16-mixed;" in line
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_badges_are_said_where_there_are_any(form: str) -> None:
+    (table,) = build(computed({"BP": {}, "SAT": {}}))
+    assert badge_texts(table) == []
+    rows = tuple(
+        replace(row, badges=("claimed", "recomputed", "held-out")) if row.method == "SAT" else row
+        for row in table.rows
+    )
+    badged = replace(table, rows=rows)
+    (line,) = badge_texts(badged)
+    assert line.endswith("SAT: claimed, recomputed, held-out; the other rows are as claimed")
+    assert "claimed, recomputed, held-out" in " ".join(render([badged], form).split())
