@@ -7,6 +7,7 @@ import torch
 
 from pnnbench.platforms.mrr import MRRWeightBank
 from pnnbench.registry import registered, workload_class
+from pnnbench.workloads.grid import FROZEN, OFFSET_CALIBRATED
 from pnnbench.workloads.mrr_cifar10 import (
     MRRCIFAR10,
     MRRCIFAR10GAN,
@@ -53,8 +54,12 @@ def test_the_code_is_24_times_smaller():
 
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("tier", ["smoke", "search", "standard", "paper"])
-def test_published_temperatures_count(cls, tier):
+def test_published_temperatures_are_measured_and_levels_that_tell_rows_apart_count(cls, tier):
     workload = cls()
-    warm = [c for c in workload.cells(tier) if c.axis == "temperature_fine"]
-    assert sorted({c.level for c in warm}) == sorted(STEPS_DEGC)
-    assert {c.level for c in warm if c.counts_when(workload.headline)} == set(STEPS_DEGC) - {0.0}
+    cells = workload.cells(tier)
+    warm = {c.level for c in cells if c.axis == "temperature_fine"}
+    assert warm > {t for t in STEPS_DEGC if t}
+    assert all(c.device_seed is None for c in cells if c.axis == "temperature_fine")
+    for deployment in (FROZEN, OFFSET_CALIBRATED):
+        counted = {(c.axis, c.level) for c in cells if c.counts_when(deployment)}
+        assert {axis for axis, _ in counted} == {"device", "temperature_fine"}
