@@ -76,13 +76,14 @@ def check_new_name(name: str) -> str:
 
 
 def _installed(module: str) -> bool:
-    """Whether a module of that name is found outside of the present folder."""
+    """Whether a module of that name is installed: outside of the present folder, or in its venv."""
     spec = importlib.util.find_spec(module)
     if spec is None:
         return False
     places = [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else ())]
-    here = Path.cwd().resolve()
-    return any(not Path(place).resolve().is_relative_to(here) for place in places)
+    here, environment = Path.cwd().resolve(), Path(sys.prefix).resolve()
+    found = [Path(place).resolve() for place in places]
+    return any(p.is_relative_to(environment) or not p.is_relative_to(here) for p in found)
 
 
 def new_method(name: str, out: Path, authors: Sequence[str] = ()) -> Path:

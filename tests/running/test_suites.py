@@ -137,10 +137,19 @@ def test_missing_data_say_where_to_get_them(tmp_path, monkeypatch):
 
 def test_shipped_suites_load(mnist_root, monkeypatch):
     monkeypatch.setenv("PNNBENCH_DATA", str(mnist_root))
-    suites = sorted(SUITES.glob("*.yaml"))
+    suites = [path for path in SUITES.glob("*.yaml") if not path.stem.startswith("cifar10")]
     assert {"quickstart", "mrr_mnist"} <= {p.stem for p in suites}
     for path in suites:
         assert load_suite(path).jobs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cifar10_classify", "cifar10_reconstruct", "cifar10_generate"])
+def test_suites_on_cifar10_load(name, cifar10_root, monkeypatch):
+    monkeypatch.setenv("PNNBENCH_DATA", str(cifar10_root))
+    assert load_suite(SUITES / f"{name}.yaml").jobs
+    (trial, *_) = load_suite(SUITES / f"{name}.yaml", searching=True).jobs
+    assert trial.tier == "search"
 
 
 def test_unknown_suite_suggests_one_that_ships():

@@ -194,4 +194,4 @@ def test_verify_in_a_process_of_its_own(
 def test_what_is_no_submission_is_refused_before_a_process_starts(tmp_path: Path) -> None:
     refused = command("verify", tmp_path, cwd=tmp_path, status=2).err
     assert "no submission" in refused
-    assert "pnnbench submit makes one" in refused
+    assert "pnnbench submit ROW makes one" in refused
