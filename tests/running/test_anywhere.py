@@ -101,10 +101,14 @@ class Found:
     errors: list[dict[str, Any]]
 
 
-def data(workload: Workload) -> DataModule:
-    # A Fréchet distance of 32 features needs 66 images.
-    test = 66 if workload.name.endswith("gan") else 16
-    return DataModule(workload.data_set, batch_size=8, holdout=8, limit_train=16, limit_test=test)
+def data(workload: Workload, train: int = 16, holdout: int = 8) -> DataModule:
+    return DataModule(
+        workload.data_set,
+        batch_size=8,
+        holdout=holdout,
+        limit_train=train,
+        limit_test=max(16, workload.least_images),
+    )
 
 
 def found(workload: str, method: str, place: torch.device) -> Found:
@@ -167,7 +171,8 @@ def test_a_job_is_the_same_on_a_device_that_is_not_there(workload: str, method: 
 def sharpness(workload: str, place: torch.device) -> dict[str, Any]:
     """Sharpness of an untrained, calibrated workload on a device, and on one of its devices."""
     fresh = workload_class(workload)(0).to(place)
-    images = data(fresh)
+    # The metric is taken of both samples.
+    images = data(fresh, max(16, fresh.least_images), max(8, fresh.least_images))
     sample = images.train_tensors()
     fresh.calibrate(sample[0])
     figures = measure_sharpness(
