@@ -127,7 +127,7 @@ class MRRCIFAR10(_Deep, ResNetOnRings):
 
 
 class MRRCIFAR10Narrow(MRRCIFAR10):
-    """The same network with 16 channels in its first stage instead of 64."""
+    """CIFAR-10 on ResNet-18 with 16 channels in its first stage instead of 64."""
 
     name: ClassVar[str] = "mrr-cifar10-w16"
     width: ClassVar[int] = 16
