@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pnnbench.methods.sat import SAT
 from pnnbench.platforms.mrr import MRRWeightBank
 from pnnbench.registry import registered, workload_class
 from pnnbench.workloads.grid import FROZEN, OFFSET_CALIBRATED
@@ -14,7 +15,7 @@ from pnnbench.workloads.mrr_cifar10 import (
     MRRCIFAR10Autoencoder,
     MRRCIFAR10Narrow,
 )
-from pnnbench.workloads.mrr_images import STEPS_DEGC
+from pnnbench.workloads.mrr_images import STEPS_DEGC, MRRDigitsResNet
 
 ALL = (MRRCIFAR10Narrow, MRRCIFAR10Autoencoder, MRRCIFAR10GAN)
 
@@ -63,3 +64,19 @@ def test_published_temperatures_are_measured_and_levels_that_tell_rows_apart_cou
     for deployment in (FROZEN, OFFSET_CALIBRATED):
         counted = {(c.axis, c.level) for c in cells if c.counts_when(deployment)}
         assert {axis for axis, _ in counted} == {"device", "temperature_fine"}
+
+
+def test_radii_are_stated_in_the_norm_of_the_weights_as_drawn():
+    workload = MRRCIFAR10Narrow(3)
+    drawn = sum(
+        float(layer.ideal_weight().detach().square().sum()) for layer in workload.layers().values()
+    )
+    as_current = workload.control_scale.value / workload.weight_scale.value
+    assert workload.ball_scale.value == pytest.approx(drawn**0.5 * as_current, rel=0.02)
+    assert workload.ball_scale.unit == "mA"
+    assert SAT(rho=0.5).amount("rho", workload) == pytest.approx(0.5 * workload.ball_scale.value)
+
+
+def test_only_a_scale_of_its_own_is_described():
+    assert "ball" in MRRCIFAR10Narrow().describe("smoke")["scales"]
+    assert "ball" not in MRRDigitsResNet().describe("smoke")["scales"]
