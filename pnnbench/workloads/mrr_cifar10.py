@@ -28,8 +28,7 @@ from pnnbench.workloads.mrr_images import (
 #: calibration B no row of a network this deep is above guessing, whatever its device.
 NOISELESS = RingCalibration(readout_noise=0.0)
 #: Offsets from 22 degC: the published sweep, and two finer steps on each side. They are met on the
-#: ideal device, so that what is measured there is the temperature alone; the ideal device at
-#: 22 degC is the clean figure.
+#: ideal device, so that what is measured there is the temperature alone.
 #:
 #: Which levels count was chosen as on mrr-mnist, for an error those at which 10 to 90 % are left of
 #: what the clean networks have over guessing. Measured with
@@ -51,7 +50,7 @@ NOISELESS = RingCalibration(readout_noise=0.0)
 #: | temperature_fine | 0.1 | 0.082/0.073 | 0.031/0.033 |
 #: | temperature_fine | 0.15 | 0.111/0.090 | 0.057/0.056 |
 #: | temperature_fine | 0.2 | 0.127/0.095 | 0.074/0.080 |
-TEMPERATURES_DEGC = tuple(sorted({t for t in STEPS_DEGC if t} | {-0.02, -0.01, 0.01, 0.02}))
+TEMPERATURES_DEGC = tuple(sorted({*STEPS_DEGC, -0.02, -0.01, 0.01, 0.02}))
 #: A few images, for tests.
 _SMOKE = Tier(
     epochs=1,

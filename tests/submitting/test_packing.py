@@ -186,7 +186,10 @@ def test_what_records_say_leads_nowhere(kind: str, home: Path, tmp_path: Path) -
     assert (tmp_path / "away").read_text() == "stays"
 
 
-def test_labels_with_slashes_stay_in_the_folder(home: Path, tmp_path: Path) -> None:
+def test_labels_with_slashes_stay_in_the_folder(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # from where no such file is found
     (tmp_path / "out" / "tiny-mrr-digits-etc-passwd").mkdir(parents=True)
     for seed in (1, 2):
         change(home, seed, _named("job.method.label", "../../etc/passwd"))

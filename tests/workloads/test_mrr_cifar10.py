@@ -59,11 +59,12 @@ def test_published_temperatures_are_measured_and_levels_that_tell_rows_apart_cou
     workload = cls()
     cells = workload.cells(tier)
     warm = {c.level for c in cells if c.axis == "temperature_fine"}
-    assert warm > {t for t in STEPS_DEGC if t}
+    assert warm > set(STEPS_DEGC)
     assert all(c.device_seed is None for c in cells if c.axis == "temperature_fine")
     for deployment in (FROZEN, OFFSET_CALIBRATED):
         counted = {(c.axis, c.level) for c in cells if c.counts_when(deployment)}
         assert {axis for axis, _ in counted} == {"device", "temperature_fine"}
+        assert ("temperature_fine", 0.0) not in counted
 
 
 def test_radii_are_stated_in_the_norm_of_the_weights_as_drawn():
