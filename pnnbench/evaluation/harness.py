@@ -39,7 +39,7 @@ from pnnbench.platforms.base import (
 )
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.calibration import calibrated_apart
-from pnnbench.workloads.grid import SHOT_AXIS, Cell, Law, shot_cell
+from pnnbench.workloads.grid import FROZEN, OFFSET_CALIBRATED, SHOT_AXIS, Cell, Law, shot_cell
 
 #: Cells measured in one pass.
 CELLS_PER_BATCH = 10
@@ -69,8 +69,9 @@ def _assert_changed(
             if cell.axis == SHOT_AXIS:  # noise only
                 continue
             off_nominal = cell.environment != layer.environment_class()
-            if cell.severity == 0.0 and not off_nominal and cell.level == cell.nominal:
-                continue  # the point of an axis at which nothing is off
+            silent = not any(map(cell.counts_when, (FROZEN, OFFSET_CALIBRATED)))
+            if silent and not off_nominal and (cell.severity, cell.level) == (0.0, cell.nominal):
+                continue  # the point of an axis at which nothing is off, without weight
             if cell.severity == 0.0 and off_nominal and not layer.answers(cell.environment):
                 continue
             one = held[name][i] if len(cells) > 1 else held[name]
