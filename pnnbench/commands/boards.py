@@ -132,8 +132,8 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
 def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
     from pnnbench.leaderboard.best import RULE, best_jobs
     from pnnbench.records.index import read_claims, read_index, write_index
-    from pnnbench.records.parameters import publish_parameters
-    from pnnbench.records.published import publish_records
+    from pnnbench.records.parameters import publish_parameters, read_parameters
+    from pnnbench.records.published import ROOM, publish_records
     from pnnbench.records.searches import NAME, find_search
     from pnnbench.records.store import read_placed, write_whole
     from pnnbench.registry import PROTOCOL, SUITES
@@ -151,16 +151,24 @@ def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wan
     if search is not None:
         write_whole(folder / NAME, search.read_bytes())
     placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
-    publish_records(placed, folder / "records")
+    claims = read_claims(sources).get(names[0], ())
+    first = [label for claim in claims for label in (claim.better, claim.than)]
     paths = {record["job"]["hash"]: path for path, record in placed}
-    best = best_jobs([record for _, record in placed])
-    publish_parameters(
-        [(paths[b.record["job"]["hash"]], b.record, b.score) for b in best], folder, RULE
-    )
+    best = [
+        (paths[b.record["job"]["hash"]], b.record, b.score)
+        for b in best_jobs([record for _, record in placed])
+    ]
+    publish_parameters(best, folder, RULE, first=first)
+    room = ROOM - sum(row["bytes"] for row in read_parameters(folder))
+    left_out = publish_records(placed, folder / "records", room=room, first=first)
+    if left_out:
+        sys.stderr.write(
+            f"note: tensors of one seed stay in the runs for {len(left_out)} rows: a published "
+            f"board has {ROOM / 1e6:g} MB of them at most, rows of its claims first\n"
+        )
     boards = {tuple(table.key[k] for k in _BOARD) for table in tables}
     index = {key: jobs for key, jobs in read_index(sources).items() if key in boards}
     if index:
-        claims = read_claims(sources).get(names[0], ())
         write_index(folder, names[0], index, claims=claims)
     page = write_board(tables, folder, wandb, _mirrored(), sources, runs=sources)
     readme = folder / "README.md"

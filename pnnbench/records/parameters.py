@@ -2,7 +2,7 @@
 
 A reader loads, verifies and measures them again. Each file is the one that the record of its job
 names, to the byte; ``index.json`` says which row and seed it is and how the seed was chosen. What
-is larger than `LARGEST` stays in the run folder, and the index says so.
+is larger than `LARGEST`, or finds no room, stays in the run folder, and the index says so.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
+from pnnbench.records.published import ROOM, in_turn
 from pnnbench.records.store import beside, file_sha256, write_whole
 
 FOLDER = "parameters"
@@ -61,7 +62,12 @@ def record_of(file: Path) -> Path | None:
 
 
 def publish_parameters(
-    chosen: Sequence[tuple[Path, Mapping[str, Any], float | None]], board: Path, rule: str
+    chosen: Sequence[tuple[Path, Mapping[str, Any], float | None]],
+    board: Path,
+    rule: str,
+    *,
+    room: int = ROOM,
+    first: Sequence[str] = (),
 ) -> Path | None:
     """Makes ``parameters/`` of a board hold the parameters of some jobs, and nothing else.
 
@@ -69,6 +75,8 @@ def publish_parameters(
         chosen: Path, record and score of one job for each row.
         board: Folder of the board.
         rule: How the jobs were chosen.
+        room: Most bytes that they take together.
+        first: Labels of the rows that come first where there is not room for all.
 
     Returns:
         The index; None where no job has its parameters at hand, and the folder stays as it was.
@@ -76,10 +84,13 @@ def publish_parameters(
     sources = [find_parameters(path, record) for path, record, _ in chosen]
     if not any(sources):
         return None
+    why = _left_out(
+        sources, [record["job"]["method"]["label"] for _, record, _ in chosen], room, first
+    )
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
-    for source, (_, record, score) in zip(sources, chosen, strict=True):
+    for source, reason, (_, record, score) in zip(sources, why, chosen, strict=True):
         job = record["job"]
         row = {
             "suite": job["suite"],
@@ -89,16 +100,14 @@ def publish_parameters(
             "seed": job["seed"],
             "hash": job["hash"],
         }
-        if source is None:
-            left_out.append({**row, "why": "its parameters were not at hand"})
-        elif (size := source.stat().st_size) > LARGEST:
-            left_out.append({**row, "why": f"{size} bytes, more than {LARGEST}"})
-        else:
-            name = f"{job['hash']}{_SUFFIX}"
-            files[name] = source.read_bytes()
-            figures = {"metric": record["metric"]["name"], "clean": record["clean"]}
-            there = {"file": name, "sha256": record["parameters"]["sha256"], "bytes": size}
-            rows.append({**row, **there, **figures, "robust": score})
+        if source is None or reason:
+            left_out.append({**row, "why": reason})
+            continue
+        name = f"{job['hash']}{_SUFFIX}"
+        files[name] = source.read_bytes()
+        figures = {"metric": record["metric"]["name"], "clean": record["clean"]}
+        there = {"file": name, "sha256": record["parameters"]["sha256"], "bytes": len(files[name])}
+        rows.append({**row, **there, **figures, "robust": score})
     folder = board / FOLDER
     for name, data in files.items():
         write_whole(folder / name, data)
@@ -109,6 +118,25 @@ def publish_parameters(
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_whole(folder / INDEX, text.encode("utf-8"))
     return folder / INDEX
+
+
+def _left_out(
+    sources: Sequence[Path | None], labels: Sequence[str], room: int, first: Sequence[str]
+) -> list[str]:
+    """Why a file is not published, one text for each; empty where it is."""
+    why = [""] * len(sources)
+    free = room
+    for i in in_turn(labels, first):
+        source = sources[i]
+        if source is None:
+            why[i] = "its parameters were not at hand"
+        elif (size := source.stat().st_size) > LARGEST:
+            why[i] = f"{size} bytes, more than {LARGEST}"
+        elif size > free:
+            why[i] = f"{size} bytes, and {free} of the {room} of a board are left"
+        else:
+            free -= size
+    return why
 
 
 def read_parameters(board: Path) -> list[dict[str, Any]]:

@@ -99,6 +99,22 @@ def test_what_is_too_large_or_not_at_hand_is_left_out_and_said(
     assert "bytes, more than 1" in left_out[1]["why"]
 
 
+def test_where_there_is_no_room_for_all_some_rows_come_first(
+    tmp_path: Path, placed: Chosen
+) -> None:
+    board = tmp_path / "board"
+    sizes = [(path.parent / "parameters.safetensors").stat().st_size for path, _, _ in placed]
+    publish_parameters(placed, board, "the rule", room=max(sizes), first=["SAT"])
+    index = json.loads((board / "parameters" / "index.json").read_text())
+    assert [entry["row"] for entry in index["rows"]] == ["SAT"]
+    (left_out,) = index["left_out"]
+    assert left_out["row"] == "BP"
+    assert "of a board are left" in left_out["why"]
+    # With room to the byte for all, nothing is left out, and rows stand in their own order.
+    publish_parameters(placed, board, "the rule", room=sum(sizes), first=["SAT"])
+    assert [entry["row"] for entry in read_parameters(board)] == ["BP", "SAT"]
+
+
 def test_without_any_at_hand_the_folder_stays(tmp_path: Path, placed: Chosen) -> None:
     for path, _, _ in placed:
         (path.parent / "parameters.safetensors").unlink()

@@ -64,3 +64,24 @@ def test_a_row_of_another_workload_is_another_row(tmp_path: Path) -> None:
     other = changed(one, "job.workload", "mrr-digits")
     placed = [(tmp_path / "a" / "record.json", one), (tmp_path / "b" / "record.json", other)]
     assert len(with_tensors(placed)) == 2
+
+
+def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
+    tmp_path: Path,
+) -> None:
+    labels = ["BP", "NAT", "SAT"]
+    paths = [write_job(tmp_path / "runs", make_record(label, 0)) for label in labels]
+    size = (paths[0].parent / "parameters.safetensors").stat().st_size
+    placed = rec.read_placed(tmp_path / "runs")
+    board = tmp_path / "records"
+    for room, there in (
+        (2 * size, {"SAT", "BP"}),
+        (2 * size - 1, {"SAT"}),
+        (3 * size, set(labels)),
+    ):
+        left_out = publish_records(placed, board, room=room, first=["SAT", "BP", "SAT"])
+        assert set(left_out) == set(labels) - there
+        names = {make_record(label, 0)["job"]["hash"] for label in there}
+        assert {path.name for path in board.iterdir() if path.is_dir()} == names
+        assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
+        assert diagnose(board) == []
