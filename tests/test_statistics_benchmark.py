@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from types import ModuleType
 
 import numpy as np
@@ -17,11 +16,7 @@ BOARDS = 600
 
 @pytest.fixture(scope="module")
 def measure() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
-    try:
-        return load_script("benchmarks/statistics/measure.py")
-    finally:
-        sys.path.remove(str(FOLDER))
+    return load_script("benchmarks/statistics/measure.py")
 
 
 @pytest.fixture(scope="module")
