@@ -122,7 +122,9 @@ class MRRCIFAR10(_Deep, ResNetOnRings):
     width: ClassVar[int] = 64
     blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
     augmentation: ClassVar[Augmentation | None] = Augmentation()
-    tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType({"smoke": _SMOKE, "paper": _PAPER})
+    tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType(
+        {tier: _TIERS[tier] for tier in ("smoke", "search", "paper")}
+    )
 
 
 class MRRCIFAR10Narrow(MRRCIFAR10):
