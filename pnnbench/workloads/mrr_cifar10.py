@@ -50,6 +50,25 @@ NOISELESS = RingCalibration(readout_noise=0.0)
 #: | temperature_fine | 0.1 | 0.082/0.073 | 0.031/0.033 |
 #: | temperature_fine | 0.15 | 0.111/0.090 | 0.057/0.056 |
 #: | temperature_fine | 0.2 | 0.127/0.095 | 0.074/0.080 |
+#:
+#: The same with `mrr-cifar10-w16 --tier search --seeds 100 --devices 2 --tests 500 --bp lr=0.02
+#: --nat lr=0.02 sigma=0.1`, percent; clean 42/39. Levels at which the mean of both rows lies above 20
+#: percent count, but for the least of each axis on calibrated devices, which lose next to nothing
+#: there. The full width has the same levels; it was not measured.
+#:
+#: | axis | level | frozen | calibrated |
+#: | device | 0.05 | 39/33 | 41/39 |
+#: | device | 0.1 | 31/24 | 37/37 |
+#: | device | 0.2 | 17/14 | 32/30 |
+#: | device | 0.5 | 12/10 | 20/18 |
+#: | temperature_fine | -0.1 | 11/10 | 14/12 |
+#: | temperature_fine | -0.05 | 11/12 | 13/18 |
+#: | temperature_fine | -0.02 | 11/10 | 40/37 |
+#: | temperature_fine | -0.01 | 20/23 | 41/38 |
+#: | temperature_fine | 0.01 | 34/28 | 39/39 |
+#: | temperature_fine | 0.02 | 24/11 | 41/38 |
+#: | temperature_fine | 0.05 | 10/9 | 25/23 |
+#: | temperature_fine | 0.1 | 11/9 | 8/9 |
 TEMPERATURES_DEGC = tuple(sorted({*STEPS_DEGC, -0.02, -0.01, 0.01, 0.02}))
 #: A few images, for tests.
 _SMOKE = Tier(
@@ -122,6 +141,12 @@ class MRRCIFAR10(_Deep, ResNetOnRings):
     width: ClassVar[int] = 64
     blocks: ClassVar[tuple[int, ...]] = (2, 2, 2, 2)
     augmentation: ClassVar[Augmentation | None] = Augmentation()
+    counted_frozen: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType(
+        {"device": (0.05, 0.1), "temperature_fine": (-0.01, 0.01)}
+    )
+    counted_calibrated: ClassVar[Mapping[str, tuple[float, ...]]] = MappingProxyType(
+        {"device": (0.1, 0.2), "temperature_fine": (-0.02, 0.02, 0.05)}
+    )
     tiers: ClassVar[Mapping[str, Tier]] = MappingProxyType(
         {tier: _TIERS[tier] for tier in ("smoke", "search", "paper")}
     )
