@@ -52,7 +52,7 @@ NOISELESS = RingCalibration(readout_noise=0.0)
 #: | temperature_fine | 0.2 | 0.127/0.095 | 0.074/0.080 |
 #:
 #: The same with `mrr-cifar10-w16 --tier search --seeds 100 --devices 2 --tests 500 --bp lr=0.02
-#: --nat lr=0.02 sigma=0.1`, percent; clean 42/39. Levels at which the mean of both rows lies above 20
+#: --nat lr=0.02 sigma=0.1`, percent; clean 42/39. Levels at which the mean of both rows is above 20
 #: percent count, but for the least of each axis on calibrated devices, which lose next to nothing
 #: there. The full width has the same levels; it was not measured.
 #:
