@@ -101,6 +101,16 @@ def require_free_scale(loss: OutputLoss, name: str) -> None:
             )
 
 
+def classifies(outputs: Tensor, labels: Tensor) -> bool:
+    """Whether outputs and labels look like those of a classifier.
+
+    Args:
+        outputs: Outputs (N, ...).
+        labels: Labels (N, ...).
+    """
+    return outputs.dim() == 2 and labels.dim() == 1 and not labels.is_floating_point()
+
+
 def require_class_labels(
     workload: Workload, outputs: Tensor, labels: Tensor, images: Tensor
 ) -> None:
@@ -119,8 +129,7 @@ def require_class_labels(
         LeftOutError: If the labels are not its classes.
         NotFiniteError: If an output is not finite: it belongs to no class.
     """
-    whole = labels.dim() == 1 and not labels.is_floating_point()
-    if outputs.dim() != 2 or not whole:
+    if not classifies(outputs, labels):
         raise LeftOutError(f"{type(workload).__name__} does not classify")
     metric = Handing(workload.metric())
     metric.update(outputs, labels, images)

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from pnnbench.evaluation.cell_outputs import confusion_matrix, shifted_cell
 from pnnbench.evaluation.gaps import Gaps
+from pnnbench.evaluation.hessian import deployed
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
+from pnnbench.evaluation.outputs import classifies
 from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
 from pnnbench.records.index import workload_of
@@ -77,9 +79,10 @@ def draw_run(
             figures |= made
             gaps.found += failed
         with gaps.part("confusion"):
-            cell = shifted_cell(workload.cells(record["job"]["tier"]))
-            counts = confusion_matrix(workload, *test, cell)
-            figures["confusion"] = confusion(counts, cell, record)
+            if _classifies(workload, *test):
+                cell = shifted_cell(workload.cells(record["job"]["tier"]))
+                counts = confusion_matrix(workload, *test, cell)
+                figures["confusion"] = confusion(counts, cell, record)
         for gap in gaps.found:
             if say is not None:
                 say(f"no picture {gap.part}: {gap.message}")
@@ -88,6 +91,11 @@ def draw_run(
             title = f"{name}: {workload_of(job)}, {job['method']['label']}, seed {job['seed']}"
             _, drawn[name] = style.save(figure, folder, name, title=title)
     return drawn
+
+
+def _classifies(workload: Workload, images: Tensor, labels: Tensor) -> bool:
+    with torch.no_grad(), deployed(workload):
+        return classifies(workload(images[:1]), labels)
 
 
 # --- controls ----------------------------------------------------------------------------------

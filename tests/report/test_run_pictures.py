@@ -104,7 +104,7 @@ def test_a_workload_that_does_not_classify_has_no_confusion_picture(tmp_path):
     sample = (x, x.sum(1))
     drawn = pictures.draw_run(workload, RECORD, sample, sample, tmp_path, said.append)
     assert list(drawn) == ["controls", "curve", "landscape"]
-    assert [line.split(":")[0] for line in said] == ["no picture confusion"]
+    assert said == []
     with pytest.raises(LeftOutError, match="Quadratic does not classify"):
         require_class_labels(workload, workload(x).detach(), x.sum(1), x)
 
