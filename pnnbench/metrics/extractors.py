@@ -57,6 +57,8 @@ class Extractor(FeatureExtractorBase):
     weights: ClassVar[Weights]
     #: What the metric's figures are called by; completed by the weights' hash.
     title: ClassVar[str]
+    #: Images at once on a CPU, whose cache holds what they need.
+    at_once: ClassVar[int] = 250
 
     def __init__(self, name: str = "", features_list: Any = ("features",), **_: Any) -> None:
         super().__init__(name or self.full_name(), list(features_list))
@@ -82,17 +84,19 @@ class Extractor(FeatureExtractorBase):
         return False
 
     @torch.no_grad()
-    def features(self, images: Tensor, batch_size: int = 250) -> Tensor:
+    def features(self, images: Tensor, batch_size: int | None = None) -> Tensor:
         """Features of any number of images.
 
         Args:
             images: uint8, or floats in [0, 1] (N, C, H, W).
-            batch_size: Images at once.
+            batch_size: Images at once; by default `at_once` on a CPU, else 250.
 
         Returns:
             float32 (N, size), on the CPU, wherever network and images are.
         """
         place = next(self.parameters()).device
+        if batch_size is None:
+            batch_size = self.at_once if place.type == "cpu" else 250
         parts = [
             self(images_8bit(part.to(place)))[0].float().cpu() for part in images.split(batch_size)
         ]
@@ -108,6 +112,7 @@ class EfficientNetLite0(Extractor):
 
     size: ClassVar[int] = 320
     side: ClassVar[int] = 64
+    at_once: ClassVar[int] = 32
     title: ClassVar[str] = "efficientnet-lite0-320-64px"
     weights: ClassVar[Weights] = Weights(
         file="efficientnet-lite0-57934424.pth",
@@ -132,6 +137,8 @@ class EfficientNetLite0(Extractor):
             ) from error
         network: nn.Module = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        # With `at_once` images and channels last, one core takes a fourth of the time.
+        network = network.to(memory_format=torch.channels_last)
         self.network = network.eval().requires_grad_(False)
 
     @staticmethod
