@@ -14,6 +14,7 @@ from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, read_grid
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Array
+from pnnbench.leaderboard.transfer import training_seconds
 
 
 class NotMeasuredError(Exception):
@@ -211,6 +212,8 @@ def _positive(figure: str) -> Callable[[Record], float | None]:
             sharpness = record["sharpness"]
             # A network that learnt nothing is flat, and that says nothing.
             value = None if sharpness.get("at_guessing") else sharpness["lambda_max"]
+        elif figure == "train_seconds":
+            value = training_seconds(record)
         else:
             value = record["cost"][figure]
         return float(value) if value is not None and value > 0 else None

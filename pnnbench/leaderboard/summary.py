@@ -7,6 +7,7 @@ from typing import Any
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import Record
+from pnnbench.leaderboard.transfer import training_seconds
 from pnnbench.records.store import canonical
 
 SHARPNESS_FIGURES = (
@@ -123,6 +124,6 @@ def provenance(records: Sequence[Record]) -> dict[str, Any]:
         if times:
             result["started"], result["finished"] = min(times), max(times)
         result["data"] = [dict(r["data"]) for r in records[:1]]
-        result["train_seconds"] = sum(r["cost"]["train_seconds"] for r in records)
+        result["train_seconds"] = sum(training_seconds(r) for r in records)
     result["jobs"] = len(records)
     return result

@@ -84,6 +84,22 @@ def device_figures(
     return figures
 
 
+def training_seconds(record: Record) -> float:
+    """How long a job trained, in s: a figure of the method, not of what else a machine did.
+
+    Args:
+        record: A finished record.
+
+    Returns:
+        CPU time, over all threads, where it trained on a CPU and its record has it; else the time
+        by the clock.
+    """
+    cost = record["cost"]
+    if "gpu" in record["provenance"].get("arithmetic", {}):
+        return float(cost["train_seconds"])
+    return float(cost.get("train_cpu_seconds", cost["train_seconds"]))
+
+
 def mean_cost(records: Sequence[Record]) -> dict[str, float | int | None]:
     """Cost of one method's training, means over seeds.
 
@@ -94,8 +110,9 @@ def mean_cost(records: Sequence[Record]) -> dict[str, float | int | None]:
         Name to mean, None without a record; passes without gradient only where all count them.
     """
     cost: dict[str, float | int | None] = {}
-    for name in ("gradient_evaluations", "hardware_queries", "train_seconds"):
+    for name in ("gradient_evaluations", "hardware_queries"):
         cost[name] = _mean([record["cost"][name] for record in records])
+    cost["train_seconds"] = _mean([training_seconds(record) for record in records])
     forward = [record["cost"].get("forward_evaluations") for record in records]
     if forward and None not in forward:
         cost["forward_evaluations"] = _mean(forward)
@@ -111,7 +128,7 @@ def _mean(values: Sequence[Any]) -> float | int | None:
 def with_time_ratios(
     rows: Sequence[Row], members: Mapping[str, Sequence[Record]]
 ) -> tuple[Row, ...]:
-    """Adds training seconds relative to the reference row, paired by seed.
+    """Adds training time relative to the reference row, paired by seed.
 
     The reference is the row labelled ``BP``, else the first of the method ``bp``, else the first
     with a finished job.
@@ -142,7 +159,7 @@ def with_time_ratios(
         )
     ).method
     seconds = {
-        label: {r["job"]["seed"]: float(r["cost"]["train_seconds"]) for r in records}
+        label: {r["job"]["seed"]: training_seconds(r) for r in records}
         for label, records in members.items()
     }
     return tuple(

@@ -233,8 +233,8 @@ def footnote(table: Table) -> str:
     )
     if table.reference is not None:
         more += (
-            f"; time / {table.reference}: training seconds relative to {table.reference}, paired "
-            "by seed, geometric mean"
+            f"; time / {table.reference}: training time relative to {table.reference}, CPU time "
+            "where it ran on a CPU, paired by seed, geometric mean"
         )
     more += (
         ". Knows: what a method is told of the tests: a Gaussian on the controls, the tested law, "

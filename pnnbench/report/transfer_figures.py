@@ -156,7 +156,7 @@ def cost(table: Table) -> Figure | None:
     _ratios(axes[1], rows, looks)
     reference = style.plain(table.reference)
     axes[1].set_title("Training time")
-    axes[1].set_xlabel(f"seconds relative to {reference}")
+    axes[1].set_xlabel(f"time relative to {reference}")
     _eigenvalues(axes[2], rows, looks)
     axes[2].set_title(r"Sharpness $λ_\mathrm{max}$")
     axes[2].set_xlabel("loss per squared control unit")

@@ -9,7 +9,7 @@ from scipy import stats
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.transfer import mean_cost, training_severity
+from pnnbench.leaderboard.transfer import mean_cost, training_seconds, training_severity
 from pnnbench.records.store import seal
 
 from ..record_factory import (
@@ -126,6 +126,28 @@ def test_times_are_relative_to_bp_and_paired_by_seed(records, rows) -> None:
     # The seeds differ by a fifth in both rows, which pairing takes out.
     assert high / low < 1.2
     assert rows["BP"].time_ratio == st.Interval(1.0)
+
+
+def test_time_is_that_of_the_cpu_where_it_trained_on_one(records) -> None:
+    """A machine that does something else in between stretches the clock, and no row's time."""
+    record = copy.deepcopy(records[0])
+    clock = record["cost"]["train_seconds"]
+    assert training_seconds(record) == clock
+    record["cost"]["train_cpu_seconds"] = clock / 8
+    assert training_seconds(record) == clock / 8
+    assert mean_cost([record])["train_seconds"] == clock / 8
+    record["provenance"]["arithmetic"] = {"gpu": "a GPU"}
+    assert training_seconds(record) == clock
+
+
+def test_a_stretched_clock_moves_no_ratio(records) -> None:
+    own = {"BP": 10.0, "DAT": 30.0}
+    timed = [r for r in copy.deepcopy(records) if r["job"]["method"]["label"] in own]
+    for record in timed:
+        record["cost"]["train_cpu_seconds"] = own[record["job"]["method"]["label"]]
+        record["cost"]["train_seconds"] *= 1 + 50 * (record["job"]["seed"] == 1)
+    rows = {row.method: row for row in ranking.build([seal(r) for r in timed])[0].rows}
+    assert rows["DAT"].time_ratio.mean == pytest.approx(3.0)
 
 
 def test_only_seeds_that_both_have_are_paired(records) -> None:

@@ -84,14 +84,14 @@ def test_cost_has_three_panels_of_bars_with_intervals(table) -> None:
     assert spans(times) == [(x.low, x.high) for x in ratios]
     assert spans(sharp) == [(row.lambda_max.low, row.lambda_max.high) for row in table.rows]
     assert len(spans(errors)) == 2 * n
-    assert times.get_xlabel() == "seconds relative to BP"
+    assert times.get_xlabel() == "time relative to BP"
     assert "BP trains in" in texts(figure)
 
 
 def test_the_picture_names_another_reference() -> None:
     with style.styled():
         figure = transfer_figures.cost(build(make_mesh_suite(["BP, SGD", "PAT"]))[0])
-    assert figure.axes[1].get_xlabel() == "seconds relative to BP, SGD"
+    assert figure.axes[1].get_xlabel() == "time relative to BP, SGD"
     assert "BP, SGD trains in" in texts(figure)
 
 
