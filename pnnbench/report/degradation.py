@@ -19,11 +19,14 @@ from pnnbench.report.also_text import also_heads
 from pnnbench.report.figure_parts import (
     BAND,
     CHANCE,
+    OTHERS,
     chance_handles,
     ends,
+    in_front,
     is_surface,
     measured,
     method_handles,
+    other_handles,
     quantity_text,
     remark,
     sample,
@@ -135,8 +138,9 @@ def _axis_texts(groups: Sequence[GroupLine], axis: str, severity: float | None) 
 def degradation(table: Table, also: str | None = None) -> Figure | None:
     """Metric against perturbation, one panel per axis, all methods, 95 % intervals.
 
-    Intervals are bands; in a picture of one axis, bars, with the methods side by side. An axis with
-    several groups at one level is left out, as `surface` draws it.
+    Intervals are bands; in a picture of one axis, bars, with the methods side by side. Of many rows
+    those in no claim are grey and have none. An axis with several groups at one level is left out,
+    as `surface` draws it.
 
     Args:
         table: A table with at least one finished job.
@@ -148,13 +152,15 @@ def degradation(table: Table, also: str | None = None) -> Figure | None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    rows = _measured(table, also)
+    every = _measured(table, also)
+    rows = in_front(table, every)
+    behind = [row for row in every if row not in rows]
     looks = style.method_styles(row.method for row in measured(table))
     panels, shown = _panels(table), curves(table, also)
     if not panels:
         return None
     share = also is None and is_share(table.key["metric"])
-    chance = rows[0].metric.get("chance") if also is None else None
+    chance = every[0].metric.get("chance") if also is None else None
     alone = len(panels) == 1
     down = -(-len(panels) // _IN_ROW)
     height = max(4.8 if alone else 3.9 + _ROW * (down - 1), 1.5 + 0.2 * len(rows))
@@ -184,6 +190,9 @@ def degradation(table: Table, also: str | None = None) -> Figure | None:
             width = shift * (len(rows) - 1)
             for x in levels:
                 ax.axvspan(x - 0.55 * width, x + 0.55 * width, color=BAND, lw=0, zorder=0)
+        for row in behind:
+            known = {x: y.mean for x, y in lines[row.method].items() if y.mean is not None}
+            ax.plot(list(known), list(known.values()), zorder=1, **OTHERS)
         for i, row in reversed(list(enumerate(rows))):
             if alone:
                 beside = shift * (i - (len(rows) - 1) / 2)
@@ -206,7 +215,7 @@ def degradation(table: Table, also: str | None = None) -> Figure | None:
     name = metric_head(table.key["metric"]) if also is None else also_heads(table)[also]
     for ax in axes[::across]:
         ax.set_ylabel(style.plain(name))
-    handles = method_handles([row.method for row in rows], looks)
+    handles = method_handles([row.method for row in rows], looks) + other_handles(len(behind))
     interval = "95 % interval of the mean"
     if alone:
         upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}

@@ -13,10 +13,13 @@ from pnnbench.report.blocks import order_texts, shares
 from pnnbench.report.figure_parts import (
     BAND,
     CHANCE,
+    OTHERS,
     chance_handles,
     ends,
+    in_front,
     measured,
     method_handles,
+    other_handles,
     remark,
 )
 from pnnbench.report.formatting import is_share, metric_head
@@ -40,9 +43,11 @@ def earlier(table: Table) -> Figure | None:
     from matplotlib.lines import Line2D
 
     places = shares(table)
-    rows = [row for row in measured(table) if _points(row)]
-    if not rows or table.small_part is None:
+    every = [row for row in measured(table) if _points(row)]
+    if not every or table.small_part is None:
         return None
+    rows = in_front(table, every)
+    behind = [row for row in every if row not in rows]
     looks = style.method_styles(row.method for row in measured(table))
     metric, share = metric_head(table.key["metric"]), is_share(table.key["metric"])
     spread = any(ends(score) for row in rows for score in _points(row).values())
@@ -53,6 +58,9 @@ def earlier(table: Table) -> Figure | None:
     step = 2 * _BESIDE / max(len(rows) - 1, 1)
     for place in range(len(places)):
         ax.axvspan(place - _BESIDE - 0.06, place + _BESIDE + 0.06, color=BAND, lw=0, zorder=0)
+    for row in behind:
+        known = {places.index(at): score.mean for at, score in _points(row).items()}
+        ax.plot(list(known), list(known.values()), zorder=1, **OTHERS)
     for i, row in reversed(list(enumerate(rows))):
         look = looks[row.method]
         beside = step * (i - (len(rows) - 1) / 2)
@@ -69,7 +77,7 @@ def earlier(table: Table) -> Figure | None:
     ax.set_ylabel(style.plain(f"{metric} on a part of the cells"))
     ax.grid(axis="y")
     style.share_axis(ax, "y", share=share)
-    handles = method_handles([row.method for row in rows], looks)
+    handles = method_handles([row.method for row in rows], looks) + other_handles(len(behind))
     upright: dict[str, Any] = {"ls": "", "marker": "|", "ms": 11, "mew": 1.2}
     handles += [Line2D([], [], color=style.INK, label=text, **upright) for text in intervals]
     chance = rows[0].metric.get("chance")

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 CHANCE: dict[str, Any] = {"color": style.QUIET, "lw": 1.0, "ls": (0, (1, 2))}
 """Look of the line at the chance level."""
+MOST = 12
+"""So many lines can be told apart in one picture."""
+OTHERS: dict[str, Any] = {"color": "#BDBDBD", "lw": 0.8}
+"""Look of the lines of the other rows."""
 BAND = "#F7F7F7"
 """Ground of what belongs together: every other row, the points of one level."""
 
@@ -98,6 +102,32 @@ def measured(table: Table) -> list[Row]:
         The rows, in order.
     """
     return [row for row in table.rows if row.seeds]
+
+
+def in_front(table: Table, rows: Sequence[Row]) -> list[Row]:
+    """The rows that a picture of many lines tells apart; the others stay grey.
+
+    Args:
+        table: The table.
+        rows: Rows that the picture shows.
+
+    Returns:
+        All of them up to `MOST`; else those that the suite's claims name, or the first ones where
+        it has none; in the order of ``rows``.
+    """
+    if len(rows) <= MOST:
+        return list(rows)
+    named = {label for claim in table.claimed for label in (claim.better, claim.than)}
+    return [row for row in rows if row.method in named] or list(rows[:MOST])
+
+
+def other_handles(count: int) -> list[Any]:
+    """The entry of a legend for so many rows that are grey; none for 0."""
+    from matplotlib.lines import Line2D
+
+    if not count:
+        return []
+    return [Line2D([], [], label=f"{count} other row{'s' if count > 1 else ''}", **OTHERS)]
 
 
 def method_handles(labels: Sequence[str], looks: Mapping[str, style.MethodStyle]) -> list[Any]:

@@ -6,8 +6,9 @@ from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.lines import Line2D
 
 from pnnbench.leaderboard.ranking import build
+from pnnbench.records.index import Claim
 from pnnbench.records.store import seal
-from pnnbench.report import figures, style
+from pnnbench.report import figure_parts, figures, style
 from pnnbench.report.degradation import curves as curves_of
 from pnnbench.report.degradation import degradation
 
@@ -164,6 +165,27 @@ def test_eleven_methods_on_one_axis_stand_side_by_side_with_their_intervals(monk
     assert upright == sorted((y.low, y.high) for c in curves.values() for y in c.values())
     shown = [text.get_text() for text in ax.get_xticklabels()]
     assert sorted(shown, key=float) == ["0", "0.03", "0.06", "0.09", "0.12", "0.15", "0.2"]
+
+
+@pytest.mark.parametrize("claimed", [(), (Claim("Pruning", "NAT"), Claim("NAT", "BP"))])
+def test_of_many_rows_those_of_the_claims_are_told_apart_and_the_others_are_grey(
+    claimed, monkeypatch
+):
+    monkeypatch.setattr(figure_parts, "MOST", 3)
+    (table,) = build(make_suite(), claims={"mrr_mnist": claimed})
+    front = {"Pruning", "NAT", "BP"} if claimed else {row.method for row in table.rows[:3]}
+    with style.styled():
+        figure = degradation(table)
+        for ax in figure.axes:
+            lines = [line for line in ax.lines if len(line.get_xdata()) > 2]
+            grey = [line for line in lines if line.get_color() == figure_parts.OTHERS["color"]]
+            assert (len(lines), len(grey)) == (len(METHODS), 2)
+            bands = [c for c in ax.collections if isinstance(c, FillBetweenPolyCollection)]
+            assert len(bands) == 3
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert set(texts) & set(METHODS) == front
+    assert "2 other rows" in texts
 
 
 def test_one_level_alone_draws():
