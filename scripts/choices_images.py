@@ -13,7 +13,7 @@ from pnnbench.workloads.mrr_images import ImagesOnRings
 _NETWORKS = (
     mrr_cifar10.MRRCIFAR10Narrow,
     mrr_cifar10.MRRCIFAR10Autoencoder,
-    mrr_cifar10.MRRCIFAR10GAN,
+    mrr_cifar10.MRRCIFAR10GANNarrow,
 )
 
 
@@ -74,8 +74,10 @@ def images() -> list[Choice]:
         ),
         Choice(
             "Width",
-            f"{mrr_cifar10.MRRCIFAR10.width} channels in the first stage (mrr-cifar10, paper "
-            f"tier), {mrr_cifar10.MRRCIFAR10Narrow.width} (mrr-cifar10-w16)",
+            f"{mrr_cifar10.MRRCIFAR10.width} channels in the first stage of ResNet-18 "
+            f"(mrr-cifar10), {mrr_cifar10.MRRCIFAR10Narrow.width} (mrr-cifar10-w16); before the "
+            f"generator's last convolution {mrr_cifar10.MRRCIFAR10GAN.width} and "
+            f"{mrr_cifar10.MRRCIFAR10GANNarrow.width} (mrr-cifar10-gan-w16)",
             "another width is another network with a board of its own",
             rings + "test_a_quarter_of_the_width_has_a_sixteenth_of_the_rings",
         ),
@@ -107,8 +109,8 @@ def images() -> list[Choice]:
             "Test images",
             tiers("mrr-cifar10-w16", "test_images")
             + " (mrr-cifar10-w16); "
-            + tiers("mrr-cifar10-gan", "test_images")
-            + " (mrr-cifar10-gan)",
+            + tiers("mrr-cifar10-gan-w16", "test_images")
+            + " (mrr-cifar10-gan-w16)",
             "the first of the set, which are a draw of it",
         ),
         Choice(

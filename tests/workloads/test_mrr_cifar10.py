@@ -13,14 +13,15 @@ from pnnbench.workloads.mrr_cifar10 import (
     MRRCIFAR10,
     MRRCIFAR10GAN,
     MRRCIFAR10Autoencoder,
+    MRRCIFAR10GANNarrow,
     MRRCIFAR10Narrow,
 )
 from pnnbench.workloads.mrr_images import STEPS_DEGC, MRRDigitsResNet
 
-ALL = (MRRCIFAR10Narrow, MRRCIFAR10Autoencoder, MRRCIFAR10GAN)
+ALL = (MRRCIFAR10Narrow, MRRCIFAR10Autoencoder, MRRCIFAR10GANNarrow)
 
 
-@pytest.mark.parametrize("cls", [MRRCIFAR10, *ALL])
+@pytest.mark.parametrize("cls", [MRRCIFAR10, MRRCIFAR10GAN, *ALL])
 def test_registered_under_their_names(cls):
     assert cls.name in registered("workloads")
     assert workload_class(cls.name) is cls
