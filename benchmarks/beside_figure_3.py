@@ -140,8 +140,11 @@ def differences(panel: Panel, table: Table) -> list[str]:
     first = next(iter(layers.values()))["shape"]
     part = parsed(table.key["metric"])
     coded = data["fingerprint"] in JPEG_CODED
-    devices = len({cell["device_seed"] for cell in record["cells"]} - {None})
+    warm = [cell for cell in record["cells"] if cell["axis"] == AXIS]
+    devices = len({cell["device_seed"] for cell in warm} - {None})
     severity = {g.severity for g in table.groups if g.axis == AXIS}
+    errors = ", ".join(f"{s:g}" for s in sorted(severity))
+    met = f"{devices} devices with errors of severity {errors}" if devices else "the ideal device"
     lines = [
         f"published: {panel.said}; one training, no code",
         f"here: workload {table.key['workload']}, tier {table.key['tier']}; {config['network']} of "
@@ -150,8 +153,7 @@ def differences(panel: Panel, table: Table) -> list[str]:
         f"{tier['batch_size']}; {data['n_test']:,} test images",
         f"data {data['name']}, {'a JPEG-coded copy, ' if coded else ''}fingerprint "
         f"{data['fingerprint'][:23]}…",
-        f"{max(len(row.seeds) for row in table.rows)} seeds and {devices} devices with errors of "
-        f"severity {', '.join(f'{s:g}' for s in sorted(severity))}, deployment "
+        f"{max(len(row.seeds) for row in table.rows)} seeds and {met}, deployment "
         f"{table.key['deployment']}",
     ]
     if part.source:

@@ -202,7 +202,10 @@ def synchronised(device: torch.device) -> None:
 
 
 def peak_gpu_memory(device: torch.device) -> dict[str, int]:
-    """The most memory that tensors have had on a GPU, for a record's cost; empty for the CPU."""
+    """The most memory that tensors of this process have had on a GPU, for a record's cost.
+
+    Empty for the CPU.
+    """
     if device.type != "cuda":
         return {}
     import torch

@@ -90,6 +90,21 @@ def images() -> list[Choice]:
             "test_a_resumed_run_sees_the_images_of_an_uninterrupted_one",
         ),
         Choice(
+            "Training device and devices of device_increase on CIFAR-10",
+            f"severity {mrr_cifar10.MRRCIFAR10.training_severity:g} and "
+            f"{mrr_cifar10.MRRCIFAR10.sharpness_severity:g} x fabrication spread",
+            "not far above these networks are at guessing as trained",
+            T + "workloads/test_hardware.py::"
+            "test_every_method_in_situ_gets_the_same_training_device",
+        ),
+        Choice(
+            "Training range of the temperature",
+            f"{ImagesOnRings.environment_ranges['temperature_degc']:g} degC, "
+            f"{mrr_cifar10.MRRCIFAR10.environment_ranges['temperature_degc']:g} degC on CIFAR-10",
+            "within what is tested, on no level of it",
+            T + "methods/test_environment.py::test_no_law_has_an_atom_nor_stands_on_a_test_level",
+        ),
+        Choice(
             "Unit of radii on CIFAR-10",
             "the norm of all weights as they are drawn, as currents",
             "a radius that grows with the number of rings leaves a network this deep at guessing",

@@ -113,7 +113,10 @@ def as_metric(record: Record, name: str) -> Record:
         made["training_device"] = seen(record["training_device"])
     if "deployments" in record:
         made["deployments"] = [
-            {**step, "values": [one.get(name) for one in step.get("also", [])]}
+            {
+                **step,
+                "values": [one.get(name) for one in step.get("also") or [{}] * len(step["values"])],
+            }
             for step in record["deployments"]
         ]
     return made

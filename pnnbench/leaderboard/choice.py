@@ -40,7 +40,13 @@ def kind(record: Record) -> bytes:
     job = record["job"]
     method = job["method"]
     return canonical(
-        [method["name"], method["params"], job["epochs_factor"], job.get("content", "")]
+        [
+            method["name"],
+            method["params"],
+            job["epochs_factor"],
+            job.get("content", ""),
+            *([job["precision"]] if "precision" in job else []),
+        ]
     )
 
 

@@ -57,7 +57,8 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
         label: Label of the row.
 
     Returns:
-        Shape (n_seeds, n_devices), or (n_seeds, 1) for a figure without devices, by seed; shares
+        Shape (n_seeds, n_devices), or (n_seeds, 1) for a figure without devices, and for cells of
+        the ideal device, by seed; shares
         in percent or points, other metrics in their own unit, ratios as natural logarithms.
 
     Raises:
@@ -224,9 +225,9 @@ def _positive(figure: str) -> Callable[[Record], float | None]:
 def _cells(grid: Grid, test: Comparison, wanted: Sequence[float] | None) -> Array:
     """Mean over axes of the mean over levels, shape (n_devices,); of the nominal ones for None.
 
-    Without levels those that count.
+    Without levels those that count. Shape (1,) where the ideal device alone is met.
     """
-    means = []
+    means: list[Array] = []
     for axis in test.axes:
         asked = (grid.nominal_of(axis),) if wanted is None else wanted
         mine = [i for i, group in enumerate(grid.groups) if group[0] == axis]
@@ -242,8 +243,9 @@ def _cells(grid: Grid, test: Comparison, wanted: Sequence[float] | None) -> Arra
                 f"level {', '.join(f'{w:g}' for w in lacking)}" if lacking else "level that counts"
             )
             raise NotMeasuredError(f"the grid has no {what} on axis {axis!r}; it has {there}")
-        means.append(grid.values[chosen].mean(axis=0))
-    return np.asarray(np.mean(means, axis=0), dtype=np.float64)
+        mean = grid.values[chosen].mean(axis=0)
+        means.append(mean[:1] if all(grid.shared[i] for i in chosen) else mean)
+    return np.asarray(sum(means) / len(means), dtype=np.float64)
 
 
 def _same(a: float, b: float) -> bool:

@@ -22,6 +22,7 @@ from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.summary import correlations, provenance
 from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
 from pnnbench.records.index import Claim, board_of, workload_of
+from pnnbench.records.metric import same_metric
 from pnnbench.records.store import canonical, record_order
 
 __all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows", "without"]
@@ -182,9 +183,10 @@ def _table(
     require_equal("perturbation grid", having, [grid.levels for grid in every])
     require_equal("test devices", having, [grid.devices for grid in every])
     require_equal("weights of the cells", having, [grid.weights for grid in every])
-    require_equal("metric", done, [record["metric"] for record in done])
     frozen = deployment == FROZEN
     metric: Record = done[0]["metric"] if done else {"name": "none", "higher_is_better": True}
+    same = [metric if same_metric(r["metric"], metric) else r["metric"] for r in done]
+    require_equal("metric", done, same)
     ranked = key["protocol"] != PUBLISHED
     jobs: list[tuple[Record, float]] = []
     made, stacks = [], {}

@@ -208,10 +208,12 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
     found: tuple[CurvePoint, ...] = ()
     # The trials of another row say what that row reaches, not this one.
     if like is None and first is not None:
+        better = search["metric"]["higher_is_better"]
+        failed = [trial["status"] != "ok" for trial in first]
         found = curve(
-            [trial["value"] for trial in first],
-            [trial[TEST]["score"] for trial in first],
-            higher_is_better=search["metric"]["higher_is_better"],
+            worth([trial["value"] for trial in first], failed, higher_is_better=better),
+            worth([trial[TEST]["score"] for trial in first], failed, higher_is_better=better),
+            higher_is_better=better,
         )
     chosen = row.get("chosen", {})
     settings = chosen.get("params", {})
@@ -230,6 +232,25 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
         search["tier"],
         search["budget"]["devices"],
     )
+
+
+def worth(
+    values: Sequence[float], failed: Sequence[bool], *, higher_is_better: bool
+) -> list[float]:
+    """What trials count as: a failure as guessing, and of an error as the worst of the others.
+
+    Guessing is no worst value of an error, so that a failure would be better than trials that came
+    to their end.
+
+    Args:
+        values: Values of the trials of a row, guessing for those that failed.
+        failed: Which ones failed.
+        higher_is_better: Whether more is better.
+    """
+    if higher_is_better:
+        return list(values)
+    worst = max((v for v, bad in zip(values, failed, strict=True) if not bad), default=-math.inf)
+    return [max(v, worst) if bad else v for v, bad in zip(values, failed, strict=True)]
 
 
 def first_trials(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -21,7 +21,15 @@ from pnnbench.leaderboard.claim_figures import (
     start_of,
     values_of,
 )
-from pnnbench.leaderboard.claims import CORRELATION, SHARES, Claim, Claims, Comparison, Found
+from pnnbench.leaderboard.claims import (
+    CORRELATION,
+    ON_AXES,
+    SHARES,
+    Claim,
+    Claims,
+    Comparison,
+    Found,
+)
 from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.simultaneous import Bounds, correlation_bounds, mean_bounds
 from pnnbench.leaderboard.statistics import Array
@@ -53,6 +61,8 @@ class Outcome:
         devices: Number of devices; 0 where the figure has none.
         reproduced: Values of the authors' files; None where there are none.
         revision: Revision of the protocol; empty where nothing was measured.
+        deployment: How the devices were deployed whose cells are compared, on a board of several
+            deployments; else empty.
         excluded: Whether the interval excludes half of the published effect, so that it is known to
             be smaller; False where none was printed.
         by_guessing: Whether a figure keeps within a margin that guessing is within as well, so that
@@ -69,6 +79,7 @@ class Outcome:
     devices: int = 0
     reproduced: tuple[float | None, float | None] = (None, None)
     revision: str = ""
+    deployment: str = ""
     excluded: bool = False
     by_guessing: bool = False
 
@@ -104,6 +115,7 @@ class Outcome:
             "seeds": self.seeds,
             "devices": self.devices,
             "revision": self.revision or None,
+            "deployment": self.deployment or None,
             "verdict": self.verdict,
             "reason": self.reason or None,
         }  # fmt: skip
@@ -224,6 +236,7 @@ def _difference(
     bounds = mean_bounds(values, level)
     if bounds is None:
         raise NotMeasuredError(f"{test.board} has one seed, which says nothing of others")
+    deployment = table.key["deployment"] if len(table.deployments) > 1 else ""
     verdict, excluded = _verdict(test, bounds), _excludes_half(test, bounds)
     by_guessing = verdict == HOLDS and _guessing_keeps(test, table, against)
     plain = st.crossed(values)
@@ -245,6 +258,7 @@ def _difference(
         devices=values.shape[1] if values.shape[1] > 1 else 0,
         reproduced=reproduced,
         revision=table.key["revision"],
+        deployment=deployment if test.figure in ("robust", *ON_AXES) else "",
         excluded=excluded,
         by_guessing=by_guessing,
     )

@@ -253,4 +253,5 @@ def _over(outcome: Outcome) -> str:
     if not outcome.seeds:
         return ""
     devices = f" × {outcome.devices} devices" if outcome.devices else ""
-    return f"{outcome.seeds} seeds{devices}, revision {outcome.revision}"
+    deployed = f", {outcome.deployment}" if outcome.deployment else ""
+    return f"{outcome.seeds} seeds{devices}{deployed}, revision {outcome.revision}"

@@ -288,11 +288,12 @@ def run_job(
         seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
         workload.check_ready()
+        _require_test_images(workload, data)
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
         if job.protocol == "published":  # the authors' schedules never fire
             method.schedule = "constant"
-        curve = ValidationCurve(*data.validation_tensors())
+        curve = ValidationCurve(*data.validation_tensors(), least=workload.least_images)
         fit(
             workload,
             method,
@@ -353,6 +354,17 @@ def run_job(
             raise error if isinstance(error, DiskFullError) else DiskFullError(folder) from error
         write_traceback(error, folder)
         return failed("error", error)
+
+
+def _require_test_images(workload: Workload, data: DataModule) -> None:
+    """Refuses too few test images for the metric before anything is trained."""
+    there = len(data.arrays.test_targets[: data.limit_test])
+    if there < workload.least_images:
+        raise UserError(
+            f"{data.arrays.name} has {there} test images, and {workload.metric_name} needs "
+            f"{workload.least_images}",
+            next_step="more test images, or a metric that needs less of them",
+        )
 
 
 def write_traceback(error: BaseException, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.inspecting import CURRENT
+from pnnbench.records.metric import same_chance
 from pnnbench.records.parameters import find_parameters
 from pnnbench.registry import registered
 from pnnbench.running.resolving import make_workload
@@ -132,7 +133,11 @@ class _Expected:
                       self.config["test_devices"]))  # fmt: skip
         pairs += [(f"metric.{k}", record["metric"].get(k), v) for k, v in self.metric.items()]
         pairs += [(f"data.{key}", record["data"][key], value) for key, value in self.data.items()]
-        wrong = [(where, found, right) for where, found, right in pairs if found != right]
+        wrong = [
+            (where, found, right)
+            for where, found, right in pairs
+            if found != right and not (where == "metric.chance" and same_chance(found, right))
+        ]
         if self.cells:
             wrong += _grid(record["cells"], self.cells)
         if wrong:

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from pnnbench.accelerator import SINGLE
 from pnnbench.errors import UserError
 from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
@@ -124,6 +125,7 @@ def definition(job: Job) -> dict[str, Any]:
         "rule": method_class(entry.name).chosen_by,
         "revision": PROTOCOLS[job.protocol],
         "content": job.spec()["content"],
+        **({} if job.precision == SINGLE else {"precision": job.precision}),
     }
 
 
@@ -246,7 +248,10 @@ class SearchFile:
             now = definition(rows[label])
             differing += [
                 f"{label}: {_change(name, row['definition'].get(name), value)}"
-                for name, value in json.loads(json.dumps(now)).items()
+                for name, value in {
+                    **dict.fromkeys(row["definition"]),
+                    **json.loads(json.dumps(now)),
+                }.items()
                 if row["definition"].get(name) != value
             ]
         if differing:

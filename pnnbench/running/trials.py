@@ -17,6 +17,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 
 from pnnbench.errors import UserError
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.leaderboard.grid import arrange, guessing
 from pnnbench.leaderboard.tuning import TEST
@@ -115,6 +116,7 @@ def scored(
 
     Raises:
         DivergedError: If there is no score: no value, and no chance level to count instead.
+        Exception: What kept a cell from being measured, other than outputs that are not finite.
     """
     clean = measure_clean(workload, images, labels)
     again = workload.headline == OFFSET_CALIBRATED
@@ -122,6 +124,9 @@ def scored(
     readings = measure_grid(
         workload, images, labels, cells, calibration=calibration, progress=progress
     )
+    broken = [r.error for r in readings if r.error and not isinstance(r.error, NotFiniteError)]
+    if broken:
+        raise broken[0]
     metric: dict[str, Any] = {"higher_is_better": workload.higher_is_better}
     if workload.chance is not None:
         metric["chance"] = workload.chance
@@ -194,7 +199,8 @@ class TrialCase:
             own = measure_training_device(workload, images, labels, job.device)["value"]
         validation["own_device"] = own
         say("test grid")
-        images_t, labels_t = (part[: job.test_images] for part in data.test_tensors())
+        count = max(job.test_images, workload.least_images)
+        images_t, labels_t = (part[:count] for part in data.test_tensors())
         cells = _counted(workload, job.tier)
         test = scored(workload, images_t, labels_t, cells, training, telling(1))
         return {

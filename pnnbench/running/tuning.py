@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.tuning import order
+from pnnbench.leaderboard.tuning import order, worth
 from pnnbench.methods.laws import Rule
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, no_share
@@ -111,10 +111,15 @@ def best_of(
     numbers = sorted(finalists(row, search.budget.finalists, higher_is_better=better))
     if not numbers:
         return None
+    failed = [trial["status"] != "ok" for trial in row["trials"]]
+    values: dict[str, dict[int, float]] = {}
+    for r in _VALUES:
+        counted = worth([value_of(t, r) for t in row["trials"]], failed, higher_is_better=better)
+        values[r] = dict(zip(map(id, row["trials"]), counted, strict=True))
     means = []
     for number in numbers:
         trials = [t for t in row["trials"] if t["point"] == number]
-        means.append({r: sum(value_of(t, r) for t in trials) / len(trials) for r in _VALUES})
+        means.append({r: sum(values[r][id(t)] for t in trials) / len(trials) for r in _VALUES})
     winner = order([mean[rule] for mean in means], better)[0]
     return numbers[winner], {str(r): value for r, value in means[winner].items()}
 

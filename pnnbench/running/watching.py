@@ -59,14 +59,18 @@ class ValidationCurve(pl.Callback):
         images: Held-out images (N, ...), of which the first `CURVE_IMAGES` are taken.
         labels: Their targets (N, ...).
         batch_size: Images per pass.
+        least: Images that the metric needs: so many are taken if they are more.
 
     Attributes:
         losses: Mean loss after each epoch; None where it is not finite.
         metrics: The metric, likewise.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor, batch_size: int = 250) -> None:
-        self.images, self.labels = images[:CURVE_IMAGES], labels[:CURVE_IMAGES]
+    def __init__(
+        self, images: Tensor, labels: Tensor, batch_size: int = 250, least: int = 1
+    ) -> None:
+        count = max(CURVE_IMAGES, least)
+        self.images, self.labels = images[:count], labels[:count]
         self.batch_size = int(check_range("batch_size", batch_size, low=1, high=1e9))
         self.losses: list[float | None] = []
         self.metrics: list[float | None] = []

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from pnnbench.records.metric import same_metric
 from pnnbench.records.schema import FROZEN
 from pnnbench.submitting.rounding import UNDECIDED, relative_limit
 
@@ -210,7 +211,11 @@ def differences(
     """
     found = [
         *exact("data", record["data"], computed["data"]),
-        *exact("metric", record["metric"], computed["metric"]),
+        *(
+            []
+            if same_metric(record["metric"], computed["metric"])
+            else exact("metric", record["metric"], computed["metric"])
+        ),
     ]
     agreement = Agreement(computed["data"]["n_test"] if accuracy else None, rounding)
     found += agreement.compare(

@@ -132,6 +132,11 @@ class _Deep(ImagesOnRings):
     severities: ClassVar[tuple[float, ...]] = (0.05, 0.1, 0.2, 0.5)
     temperatures_degc: ClassVar[tuple[float, ...]] = TEMPERATURES_DEGC
     temperature_severity: ClassVar[float] = 0.0
+    #: A severity that counts for networks as trained; not far above it they are at guessing.
+    training_severity: ClassVar[float] = 0.1
+    sharpness_severity: ClassVar[float] = 0.1
+    #: 0.6 of what calibrated classifiers bear.
+    environment_ranges: ClassVar[Mapping[str, float]] = MappingProxyType({"temperature_degc": 0.03})
 
     @property
     def ball_scale(self) -> Scale:

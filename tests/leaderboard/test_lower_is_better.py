@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pnnbench.errors import UserError
 from pnnbench.leaderboard.best import best_jobs
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.tuning import order
@@ -135,3 +136,16 @@ def test_a_board_with_failures_says_what_the_figures_beside_are_over() -> None:
     records = make_image_suite(["BP", "SAT"], range(2), suite=SUITE)
     shown = render(build([*records, failure("SAT", 2)]), "table")
     assert "figures beside the metric are over the seeds that finished" in shown
+
+
+def test_levels_of_guessing_that_differ_by_rounding_make_one_board() -> None:
+    """As of one seed on a processor and one on a GPU."""
+
+    def records(factor: float) -> list[dict]:
+        made = [make_image_record("BP", s, suite=SUITE, sealed=False) for s in range(2)]
+        made[1]["metric"] = {**made[1]["metric"], "chance": factor * CHANCE}
+        return [seal(record) for record in made]
+
+    assert len(build(records(1 + 1e-6))[0].rows[0].seeds) == 2
+    with pytest.raises(UserError, match="differ in their metric"):
+        build(records(1.05))

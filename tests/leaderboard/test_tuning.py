@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnnbench.leaderboard.tuning import TEST, chances, curve, order, row_tuning
+from pnnbench.leaderboard.tuning import TEST, chances, curve, order, row_tuning, worth
 
 SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), min_size=1, max_size=6)
 
@@ -71,6 +71,7 @@ def search(**row: Any) -> dict[str, Any]:
             "point": i,
             "seed": 90_000 + i,
             "round": "first",
+            "status": "ok",
             "value": value,
             "params": {"lr": 0.1 * (i + 1)},
             TEST: {"score": value - 0.05},
@@ -132,3 +133,28 @@ def test_a_search_that_goes_on_has_no_curve() -> None:
     assert bp.curve == ()
     assert not bp.tuned
     assert not math.isnan(bp.tried)
+
+
+def test_a_failed_trial_is_never_better_than_the_others() -> None:
+    """Guessing is no worst value of an error."""
+    values, failed = [0.09, 0.06, 0.08, 0.12], [False, True, False, False]
+    assert worth(values, failed, higher_is_better=False) == [0.09, 0.12, 0.08, 0.12]
+    assert worth([0.9, 0.1], [False, True], higher_is_better=True) == [0.9, 0.1]
+    assert worth([0.06, 0.06], [True, True], higher_is_better=False) == [0.06, 0.06]
+    assert worth([0.03, 0.06], [False, True], higher_is_better=False) == [0.03, 0.06]
+
+
+def test_the_curve_does_not_choose_a_failed_trial() -> None:
+    row = {
+        "definition": {"rule": "robust score"},
+        "points": [{}, {}, {}],
+        "trials": [
+            {"round": "first", "point": i, "seed": i, "status": status, "value": value}
+            | {TEST: {"score": value}}
+            for i, (status, value) in enumerate([("ok", 0.09), ("diverged", 0.06), ("ok", 0.08)])
+        ],
+    }
+    record = search()
+    record = {**record, "rows": {"A": row}, "metric": {"name": "mse", "higher_is_better": False}}
+    (found,) = row_tuning([record], {"A": {}})
+    assert found.curve[-1].mean == 0.08

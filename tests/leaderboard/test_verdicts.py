@@ -390,3 +390,32 @@ def test_the_verdict_on_a_claim_never_falls_when_a_test_rises() -> None:
     assert combined([HOLDS, NOT_MEASURED]) == NOT_MEASURED
     assert combined([HOLDS, DOES_NOT_HOLD]) == IN_PART
     assert combined([NOT_SHOWN, DOES_NOT_HOLD]) == DOES_NOT_HOLD
+
+
+def test_cells_of_the_ideal_device_are_over_seeds_alone() -> None:
+    records = rings({"SAT": 0.1, "BP": 0.0})
+    for record in records:
+        first = record["cells"][0]["device_seed"]
+        alone = [c for c in record["cells"] if c["axis"] != "device" and c["device_seed"] == first]
+        kept = [c for c in record["cells"] if c["axis"] == "device"]
+        record["cells"] = kept + [{**cell, "device_seed": None} for cell in alone]
+        del record["checksum"]
+    records = [seal(record) for record in records]
+    warm = replace(CELLS, axes=("temperature-fine",))
+    (found,) = one(records, warm).outcomes
+    assert (found.seeds, found.devices) == (len(SEEDS), 0)
+    assert found.verdict == HOLDS
+    assert one(records, CELLS).outcomes[0].devices > 1
+
+
+def test_a_comparison_says_how_its_devices_were_deployed() -> None:
+    records = [
+        make_later_record(label, seed, headline=RECALIBRATED)
+        for label in ("SAT", "BP")
+        for seed in SEEDS
+    ]
+    clean = Comparison("mrr_mnist", "clean", "higher", "SAT", "BP")
+    found = one(records, CELLS, clean).outcomes
+    assert [outcome.deployment for outcome in found] == [RECALIBRATED, ""]
+    assert found[0].as_dict()["deployment"] == RECALIBRATED
+    assert one(rings({"SAT": 0.1, "BP": 0.0}), CELLS).outcomes[0].deployment == ""

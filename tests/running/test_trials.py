@@ -32,6 +32,7 @@ from pnnbench.seeds import (
 )
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import test_devices as seeds_of_test_devices
+from pnnbench.workloads.mrr import MRRDigits
 
 from ..record_factory import make_record
 
@@ -152,3 +153,30 @@ def test_a_trial_that_diverges_stands_and_counts_as_guessing(tmp_path: Path) -> 
     assert found[TEST]["score"] == 0.1
     with pytest.raises(UserError, match="chance level"):
         result_of(record, None)
+
+
+def test_a_cell_that_breaks_ends_the_trial_and_counts_as_nothing() -> None:
+    """Outputs that are not finite are a result of the method; whatever else happens is none."""
+
+    class Broken(MRRDigits):
+        computed = 0
+
+        def metric(self) -> Any:
+            owner, metric = type(self), super().metric()
+            compute = metric.compute
+
+            def fails() -> Any:
+                owner.computed += 1
+                if owner.computed > 1:  # after the ideal device
+                    raise RuntimeError("out of memory")
+                return compute()
+
+            metric.compute = fails
+            return metric
+
+    workload = Broken(0)
+    data = DataModule("digits", limit_train=200, limit_test=50)
+    workload.calibrate(data.train_tensors()[0])
+    cells = cells_of(workload, "smoke", [FIRST_VALIDATION_DEVICE])
+    with pytest.raises(RuntimeError, match="out of memory"):
+        scored(workload, *data.test_tensors(), cells, data.train_tensors()[0])

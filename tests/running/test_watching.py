@@ -244,3 +244,11 @@ def test_accumulated_gradients_are_one_step(tmp_path: Path) -> None:
         path = stage_file(tmp_path, 0.25)
         written.append(float(load_file(path)["fc1.bias"][0]) if path.is_file() else None)
     assert written == [None, None, 3.0, 3.0, 3.0]
+
+
+def test_a_metric_that_needs_more_images_gets_them() -> None:
+    images, labels = torch.zeros(900, 1), torch.zeros(900)
+    assert len(ValidationCurve(images, labels).images) == CURVE_IMAGES
+    watch = ValidationCurve(images, labels, least=642)
+    assert (len(watch.images), len(watch.labels)) == (642, 642)
+    assert len(ValidationCurve(images, labels, least=10).images) == CURVE_IMAGES
