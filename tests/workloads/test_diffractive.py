@@ -458,7 +458,7 @@ class Finer:
 @pytest.mark.parametrize(
     ("cls", "networks"),
     [
-        (DiffractiveDigits, 4),
+        pytest.param(DiffractiveDigits, 4, marks=pytest.mark.slow),
         pytest.param(DiffractiveMNIST, 2, marks=pytest.mark.slow),
     ],
 )
