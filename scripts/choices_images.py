@@ -22,7 +22,9 @@ def _counted(cls: type[ImagesOnRings]) -> str:
     told = []
     for kind, counted in (("", cls.counted_frozen), ("calibrated ", cls.counted_calibrated)):
         axes = [f"{axis} {levels(values)}" for axis, values in counted.items()]
-        told.append(kind + (", ".join(axes) or "all but the nominal temperature"))
+        told.append(
+            kind + (", ".join(axes) or "all but the nominal temperature (no reference rows yet)")
+        )
     return f"{cls.name} {'; '.join(told)}"
 
 
