@@ -5,6 +5,7 @@ The functions that make a figure are to be called inside ``style.styled()``.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _WRITTEN = 12
 #: Matrices in a row, and the side of one in inches.
 _IN_ROW, _SIDE = 2, 2.95
+#: Letters of a row's label in one line beside its accuracy.
+_LETTERS = 28
 
 
 def confusion(counts: Tensor, cell: Cell, record: Record) -> Figure:
@@ -66,7 +69,8 @@ def confusions(counts: Mapping[str, Tensor], cell: Cell, *facts: str) -> Figure:
     image: Any = None
     for i, (ax, (label, mine)) in enumerate(zip(places, counts.items(), strict=False)):
         image = _draw(ax, mine, 5.5)
-        ax.set_title(style.plain(label), fontsize=8.5)
+        title = "\n".join(textwrap.wrap(label, _LETTERS))
+        ax.set_title(style.plain(title), fontsize=8.5)
         ax.set_title(f"{100 * _accuracy(mine):.1f} %", loc="right", fontsize=8.5)
         if i % across == 0:
             ax.set_ylabel("true class")
