@@ -85,14 +85,11 @@ class _Run:
 
     def largest(self, hessian: ControlHessian, stage: str) -> Eigenpairs:
         """The largest eigenvalue of a Hessian that is like the one of the whole sample."""
-        start = None
-        if self.vectors is not None:
-            start = self.vectors[0] + 0.3 * self.vectors[1:].sum(0)
         found = lanczos(
             hessian.product,
             hessian.size,
             seed=derive_seed(stage, self.seed),
-            start=start,
+            start=self.vectors,
             device=hessian.device,
             tol=self.tol,
             max_products=self.max_products,

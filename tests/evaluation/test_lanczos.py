@@ -165,6 +165,39 @@ def test_good_start_saves_products_and_seed_decides():
     assert not torch.equal(lanczos(lambda v: a @ v, 150, seed=1).vectors, cold.vectors)
 
 
+def decaying(top, size):
+    """An operator whose leading eigenvalues are given, over a bulk like that of a network."""
+    bulk = 0.6 / torch.arange(1, size - len(top) + 1, dtype=torch.float64)
+    d = torch.cat([torch.tensor(top, dtype=torch.float64), bulk])
+    return (lambda v: d * v), torch.eye(size, dtype=torch.float64)[: len(top)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("guess", [[(0, 1, 0)], [(0, 1, 1)], [(0, 1, 0), (0, 0, 1)], [(0, 0, 1)]])
+def test_a_guess_that_is_another_eigenvector_does_not_end_the_search(guess, seed):
+    product, leading = decaying([1.077, 0.928, 0.794], 3_000)
+    start = torch.tensor(guess, dtype=torch.float64) @ leading
+    found = lanczos(product, 3_000, seed=seed, start=start)
+    assert float(found.top[0]) == pytest.approx(1.077, rel=1e-3)
+    assert found.converged
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_several_guesses_stand_side_by_side(sign):
+    product, leading = decaying([1.077, 0.928], 3_000)
+    turned = (
+        torch.tensor([[0.96, 0.29 * sign], [-0.29 * sign, 0.96]], dtype=torch.float64) @ leading
+    )
+    found = lanczos(product, 3_000, seed=0, start=turned, tol=1e-5)
+    assert float(found.top[0]) == pytest.approx(1.077, rel=1e-6)
+    same = torch.stack([leading[1], leading[1], leading[1]])
+    assert float(lanczos(product, 3_000, seed=0, start=same).top[0]) == pytest.approx(
+        1.077, rel=1e-3
+    )
+    many = torch.eye(4, dtype=torch.float64)[:3]
+    assert float(lanczos(diagonal(1.0, 2.0), 2, seed=0, start=many[:, :2]).top[0]) == 2.0
+
+
 def test_waiting_for_the_lowest_stops_after_the_stated_products():
     a = random_symmetric(300)
     kwargs = {"seed": 0, "tol": 1e-2, "lowest_tol": 1e-5, "rounding": 1e-14}
