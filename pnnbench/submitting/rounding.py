@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pnnbench.accelerator import device_of
 from pnnbench.workloads.accuracy import Accuracy, top1
 from pnnbench.workloads.base import Workload
 
@@ -37,12 +38,12 @@ def output_rounding(workload: Workload, images: Tensor) -> float:
 
     Args:
         workload: A trained, calibrated workload in single precision.
-        images: Test images (N, ...), of which the first 100 are passed.
+        images: Test images (N, ...), on any device, of which the first 100 are passed.
 
     Returns:
         `MARGIN` times the difference between single and double precision.
     """
-    shown = images[:_IMAGES]
+    shown = images[:_IMAGES].to(device_of(workload))
     single = workload.network(shown).double().flatten(1)
     twin = copy.deepcopy(workload.network).double()
     double = twin(shown.double() if shown.is_floating_point() else shown).flatten(1)
