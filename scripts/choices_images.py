@@ -22,9 +22,7 @@ def _counted(cls: type[ImagesOnRings]) -> str:
     told = []
     for kind, counted in (("", cls.counted_frozen), ("calibrated ", cls.counted_calibrated)):
         axes = [f"{axis} {levels(values)}" for axis, values in counted.items()]
-        told.append(
-            kind + (", ".join(axes) or "all but the nominal temperature (no reference rows yet)")
-        )
+        told.append(kind + ", ".join(axes))
     return f"{cls.name} {'; '.join(told)}"
 
 
@@ -70,8 +68,8 @@ def images() -> list[Choice]:
             "Counted on CIFAR-10",
             "; ".join(_counted(cls) for cls in _NETWORKS),
             "accuracy as everywhere; of an error the levels at which 10 to 90 % are left of what "
-            "the clean networks have over guessing; see the rows beside the constants in "
-            "pnnbench/workloads/mrr_cifar10.py",
+            "the clean networks have over guessing, and the largest severity where no device would "
+            "count; see the rows beside the constants in pnnbench/workloads/mrr_cifar10.py",
             grid,
         ),
         Choice(

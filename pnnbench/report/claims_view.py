@@ -240,12 +240,14 @@ def _seen(outcome: Outcome) -> str:
     """The smallest difference that would have been seen, where none was, and what is excluded."""
     if outcome.verdict != NOT_SHOWN or outcome.bounds is None or outcome.bounds.seen is None:
         return ""
-    if outcome.test.rule not in ("higher", "lower"):  # held against a margin, not against nothing
+    if outcome.by_guessing or outcome.test.rule == "at_most":
         return ""
     seen = outcome.bounds.seen
     text = f"a factor of {_factor(seen)}" if outcome.test.ratio else f"{seen:.1f} points"
     if not outcome.test.ratio and not outcome.test.percent:
         text = f"{seen:.2g}"
+    if outcome.test.rule == "keeps":  # held against the margin, not against nothing
+        return f"{text} from the margin"
     return text + ("; half of the published effect is excluded" if outcome.excluded else "")
 
 

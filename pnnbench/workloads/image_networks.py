@@ -293,6 +293,22 @@ class Discriminator(nn.Module):
         score: Tensor = self.layers(2.0 * x - 1.0)
         return score.squeeze(1)
 
+    @torch.no_grad()
+    def normalise(self) -> None:
+        """Makes the spectral norm of every weight 1, whatever its singular vectors were before.
+
+        In training they are those of a power iteration, one step behind the weights; a file can
+        hold any others, which would scale what `forward` gives.
+        """
+        for layer in self.layers:
+            if not isinstance(layer, nn.Conv2d | nn.Linear):
+                continue
+            norm = layer.parametrizations["weight"][0]
+            matrix = layer.parametrizations["weight"].original.flatten(1).double().cpu()
+            left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+            norm.get_buffer("_u").copy_(left[:, 0])
+            norm.get_buffer("_v").copy_(right[0])
+
 
 def hinge_loss(real: Tensor, generated: Tensor) -> Tensor:
     """The discriminator's loss: scores of real images above 1, of generated ones below -1.

@@ -240,10 +240,14 @@ class Generation(Workload):
         return {**super().tensors(), **judge}
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes `tensors` back; raises a RuntimeError if they do not fit."""
+        """Takes `tensors` back; raises a RuntimeError if they do not fit.
+
+        The discriminator's norms are computed anew: see `Discriminator.normalise`.
+        """
         mine = {n.removeprefix(_JUDGE): v for n, v in tensors.items() if n.startswith(_JUDGE)}
         super().load_tensors({n: v for n, v in tensors.items() if not n.startswith(_JUDGE)})
         self.judge.load_state_dict(mine)
+        self.judge.normalise()
 
     def on_fit_start(self) -> None:
         """Puts the discriminator's optimiser where the Trainer has put the discriminator."""

@@ -73,6 +73,22 @@ def test_words_say_what_was_measured(decided) -> None:
     assert re.fullmatch(r"\d+\.\d points", seen) if fifth.verdict == "not shown" else seen == ""
 
 
+def test_what_keeps_neither_within_its_margin_nor_beyond_says_what_would_have_been_told() -> None:
+    board = build(make_mesh_suite(["SAT", "BP", "PAT"], range(4)))
+
+    def one(margin: float) -> Decided:
+        test = Comparison(MESH, "transfer", "keeps", "SAT", margin=margin)
+        claims = (Claim(1, "SAT keeps", "", tests=(test,)),)
+        return decide(dataclasses.replace(CLAIMS, claims=claims), board, Found({}, {}))[0]
+
+    loss = -one(1e-6).outcomes[0].bounds.mean
+    near = one(abs(loss))
+    assert near.verdict == "not shown"
+    (view,) = views((near,))
+    assert re.fullmatch(r"\d+\.\d points from the margin", view.tests[0].seen)
+    assert views((one(99.0),))[0].tests[0].seen == ""
+
+
 def test_every_claim_is_counted_once(decided) -> None:
     assert sum(counts(decided).values()) == len(decided)
     assert counts(decided)["not measured yet"] == 2

@@ -204,11 +204,29 @@ def test_a_training_goes_on_from_the_middle_of_an_epoch(tmp_path: Path) -> None:
     assert same(whole.tensors(), again.tensors())
 
 
+@pytest.mark.parametrize("name", ["_u", "_v"])
+def test_a_file_cannot_scale_the_loss_by_the_singular_vectors_of_the_judge(name: str) -> None:
+    honest, forged = MRRDigitsGAN(0), MRRDigitsGAN(0)
+    tensors = honest.tensors()
+    names = [n for n in tensors if n.endswith(name)]
+    assert len(names) == len([m for m in honest.judge.modules() if hasattr(m, "parametrizations")])
+    forged.load_tensors({n: v * 9.0 if n in names else v for n, v in tensors.items()})
+    honest.load_tensors(tensors)
+    batch = data().test_tensors()
+    losses = [w.eval().loss(w(batch[0]), batch) for w in (honest, forged)]
+    torch.testing.assert_close(*losses, rtol=0, atol=0)
+    for layer in forged.judge.modules():
+        if hasattr(layer, "parametrizations"):
+            largest = torch.linalg.matrix_norm(layer.weight.flatten(1), 2)
+            assert float(largest) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_a_record_keeps_the_judge_that_the_loss_needs() -> None:
     workload = trained(BP(), epochs=1).eval()
     tensors = {name: value.clone() for name, value in workload.tensors().items()}
     other = MRRDigitsGAN(1).eval()
-    other.load_tensors(tensors)
+    for either in (workload, other):  # both have the discriminator's norms computed anew
+        either.load_tensors(tensors)
     batch = data().test_tensors()
     outputs = [w(batch[0]) for w in (workload, other)]
     assert torch.equal(*outputs)
