@@ -293,21 +293,25 @@ class Discriminator(nn.Module):
         score: Tensor = self.layers(2.0 * x - 1.0)
         return score.squeeze(1)
 
-    @torch.no_grad()
-    def normalise(self) -> None:
-        """Makes the spectral norm of every weight 1, whatever its singular vectors were before.
 
-        In training they are those of a power iteration, one step behind the weights; a file can
-        hold any others, which would scale what `forward` gives.
-        """
-        for layer in self.layers:
-            if not isinstance(layer, nn.Conv2d | nn.Linear):
-                continue
-            norm = layer.parametrizations["weight"][0]
-            matrix = layer.parametrizations["weight"].original.flatten(1).double().cpu()
-            left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-            norm.get_buffer("_u").copy_(left[:, 0])
-            norm.get_buffer("_v").copy_(right[0])
+@torch.no_grad()
+def normalise(network: nn.Module) -> None:
+    """Makes every spectral norm of a network 1, whatever its singular vectors were before.
+
+    In training these are of a power iteration, a step behind the weights; a file can hold any
+    others, which would scale what the network gives.
+
+    Args:
+        network: Layers of it may have the spectral norm of ``torch.nn.utils.parametrizations``.
+    """
+    for layer in network.modules():
+        for held in getattr(layer, "parametrizations", {}).values():
+            for norm in held:
+                if {"_u", "_v"} <= dict(norm.named_buffers()).keys():
+                    matrix = norm._reshape_weight_to_matrix(held.original).double().cpu()
+                    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+                    norm.get_buffer("_u").copy_(left[:, 0])
+                    norm.get_buffer("_v").copy_(right[0])
 
 
 def hinge_loss(real: Tensor, generated: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from pnnbench.metrics.images import generation_names
 from pnnbench.metrics.real_side import real_features
 from pnnbench.platforms.base import derive_seed
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.image_networks import Discriminator, hinge_loss, realism_loss
+from pnnbench.workloads.image_networks import Discriminator, hinge_loss, normalise, realism_loss
 
 Batch = tuple[Tensor, Tensor]
 #: What the names of the discriminator's tensors begin with in a file of parameters.
@@ -126,6 +126,7 @@ class Generation(Workload):
             torch.manual_seed(derive_seed("judge", init_seed))
             self.judge = self.build_judge()
         self.judge.eval().requires_grad_(False)
+        normalise(self.judge)
         self._latent_seed = init_seed
         self._steps = 0
         self._optimizer = torch.optim.Adam(
@@ -242,16 +243,20 @@ class Generation(Workload):
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes `tensors` back; raises a RuntimeError if they do not fit.
 
-        The discriminator's norms are computed anew: see `Discriminator.normalise`.
+        The discriminator's norms are computed anew; see `image_networks.normalise`.
         """
         mine = {n.removeprefix(_JUDGE): v for n, v in tensors.items() if n.startswith(_JUDGE)}
         super().load_tensors({n: v for n, v in tensors.items() if not n.startswith(_JUDGE)})
         self.judge.load_state_dict(mine)
-        self.judge.normalise()
+        normalise(self.judge)
 
     def on_fit_start(self) -> None:
         """Puts the discriminator's optimiser where the Trainer has put the discriminator."""
         optimizer_to(self._optimizer, self.device)
+
+    def on_fit_end(self) -> None:
+        """Computes the discriminator's norms anew, as they are when a record is read."""
+        normalise(self.judge)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the discriminator's optimiser, and where the latent vectors are."""
