@@ -32,6 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [text.strip() for kind, _, text in BLOCKS if kind == "console"])
 def test_commands_run(folder: Path, line: str) -> None:
     program, *words = shlex.split(line)

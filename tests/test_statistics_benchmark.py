@@ -43,7 +43,9 @@ def test_the_controls_show_the_failure(measure) -> None:
 
 
 @pytest.mark.parametrize("skewness", [0.0, 1.0])
-@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize(
+    "seeds", [3, pytest.param(5, marks=pytest.mark.slow), pytest.param(10, marks=pytest.mark.slow)]
+)
 def test_intervals_of_rows_cover(measure, skewness: float, seeds: int) -> None:
     for law in measure.SINGLE:
         found = measure.coverage(law, skewness, (8000, seeds, 20), 3)

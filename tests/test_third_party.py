@@ -72,6 +72,7 @@ def test_what_it_brings_passes_the_checks(lab: Lab, name: str) -> None:
     assert shown.splitlines()[-1].endswith(" passed, 0 failed")
 
 
+@pytest.mark.slow
 def test_its_suite_runs_on_its_rings(lab: Lab) -> None:
     suite = str(lab.site / "photonlab" / "lab.yaml")
     shown = lab.pnnbench("run", suite, "--threads", "1", "--wandb", "disabled")

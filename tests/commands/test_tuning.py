@@ -60,6 +60,7 @@ def test_a_method_of_ones_own_is_tuned_by_the_law_in_its_class(tuned: tuple[Path
     assert suite["methods"][1:] == ROWS[1:]
 
 
+@pytest.mark.slow
 def test_the_page_for_users_is_right(tmp_path: Path) -> None:
     (tmp_path / "damped.py").write_text(OWN)
     (tmp_path / "mine.yaml").write_text(SUITE)
@@ -153,6 +154,7 @@ def without_times(path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_by_two_processes_it_gives_the_same_file(tmp_path: Path) -> None:
     rows = [{"method": m, "label": m, "tune": True} for m in ("bp", "nat")]
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -36,7 +36,10 @@ def shown(columns: int, *words: str, cwd: Path) -> list[str]:
     return read.decode().replace("\r", "").splitlines()
 
 
-@pytest.mark.parametrize("columns", [40, 60, 80])
+@pytest.mark.parametrize(
+    "columns",
+    [40, pytest.param(60, marks=pytest.mark.slow), pytest.param(80, marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize(
     "words",
     [

@@ -129,7 +129,9 @@ def test_same_seed_same_figures_and_chunks_do_not_matter(measured):
         assert other[name] == pytest.approx(r[name], rel=1e-4), name
     for name in ("ball_increase", "device_increase", "lambda_max_pyhessian"):
         assert other[name] == pytest.approx(r[name], rel=1e-3), name
-    another = measure_sharpness(workload, x, y, seed=1, devices=devices, subsample=80)
+    another = measure_sharpness(
+        workload, x, y, seed=1, devices=[], subsample=80, check=False, ball_steps=1
+    )
     assert another["lambda_max"] == pytest.approx(r["lambda_max"], rel=1e-3)
     assert another["lambda_max"] != r["lambda_max"]
 

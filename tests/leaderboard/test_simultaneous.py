@@ -44,7 +44,8 @@ def test_it_covers_at_least_as_often_as_it_says(seeds: int, spread) -> None:
     assert inside / trials >= LEVEL - 3 * np.sqrt(LEVEL * (1 - LEVEL) / trials)
 
 
-@pytest.mark.parametrize("seeds", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 10])
 def test_claims_of_equal_rows_get_a_wrong_verdict_in_at_most_a_twentieth_of_files(
     seeds: int,
 ) -> None:

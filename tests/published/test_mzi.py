@@ -99,6 +99,7 @@ def test_all_recorded_values_of_the_released_models(released: Path, mnist_root: 
         assert values[name, "lambda_phases"] == pytest.approx(PHASE_LAMBDA[name], rel=0.01)
 
 
+@pytest.mark.slow
 def test_files_without_a_record_are_measured_all_the_same(tmp_path: Path, noise: Images) -> None:
     model, errors = random_model(0), random_errors(1)
     checkpoint = load_checkpoint(write(tmp_path / "mine.npz", model))

@@ -306,6 +306,7 @@ def start(tmp_path: Path, name: str, out: str, marker: str, seed: int) -> subpro
     )
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_mid_epoch_resumes_to_the_same_bits(tmp_path: Path) -> None:
     marker, last = tmp_path / "marker", tmp_path / "parts" / "last.ckpt"
     whole = start(tmp_path, "whole", "whole.safetensors", "", 1)
