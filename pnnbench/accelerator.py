@@ -201,10 +201,18 @@ def synchronised(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def count_gpu_memory(device: torch.device) -> None:
+    """Begins to count the most memory on a GPU: what jobs before it took is no cost of a job."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_gpu_memory(device: torch.device) -> dict[str, int]:
     """The most memory that tensors of this process have had on a GPU, for a record's cost.
 
-    Empty for the CPU.
+    Counted since `count_gpu_memory`; empty for the CPU.
     """
     if device.type != "cuda":
         return {}

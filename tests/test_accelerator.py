@@ -11,8 +11,10 @@ from pnnbench.accelerator import (
     check_accelerator,
     check_precision,
     choose,
+    count_gpu_memory,
     describe,
     optimizer_to,
+    peak_gpu_memory,
     without_autocast,
 )
 from pnnbench.errors import UserError
@@ -108,3 +110,20 @@ def test_a_gpu_computes_what_it_says() -> None:
     said = describe(place, "bf16-mixed")
     assert said["device"] == "cuda"
     assert said["gpu"] == torch.cuda.get_device_name(0)
+
+
+@pytest.mark.gpu
+def test_what_was_there_before_is_no_memory_of_a_job() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    place = choose("cuda")
+    count_gpu_memory(place)
+    torch.zeros(2**26, device=place)
+    assert peak_gpu_memory(place)["peak_gpu_memory_bytes"] >= 2**28
+    count_gpu_memory(place)
+    assert peak_gpu_memory(place)["peak_gpu_memory_bytes"] < 2**28
+
+
+def test_the_cpu_has_no_gpu_memory() -> None:
+    count_gpu_memory(HERE)
+    assert peak_gpu_memory(HERE) == {}

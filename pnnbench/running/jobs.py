@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 
-from pnnbench.accelerator import choose, peak_gpu_memory
+from pnnbench.accelerator import choose, count_gpu_memory, peak_gpu_memory
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
@@ -263,6 +263,7 @@ def run_job(
     started = datetime.now(UTC)
     begun = time.perf_counter()
     keep_memory()
+    count_gpu_memory(place)
     (folder / TRACEBACK).unlink(missing_ok=True)
     base = {"schema": SCHEMA, "protocol": job.protocol, "job": job.spec()}
 
