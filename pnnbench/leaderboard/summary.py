@@ -88,19 +88,20 @@ def places(finished: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...
         finished: Label of each row to its finished records.
 
     Returns:
-        Label to the different devices of its jobs: ``"CPU"`` or the name of a GPU, with the
-        precision of the training where it is not single.
+        Label to the different devices of its jobs and of their parts: ``"CPU"`` or the name of a
+        GPU, with the precision of the training where it is not single.
     """
     return {
-        label: tuple(sorted({_place(record["provenance"]) for record in records}))
+        label: tuple(sorted({place for r in records for place in _places(r["provenance"])}))
         for label, records in finished.items()
     }
 
 
-def _place(made: Mapping[str, Any]) -> str:
+def _places(made: Mapping[str, Any]) -> set[str]:
     computed = made.get("arithmetic", {})
-    device, precision = computed.get("gpu", "CPU"), computed.get("training_precision")
-    return f"{device} in {precision}" if precision else str(device)
+    precision = computed.get("training_precision")
+    devices = {str(part.get("gpu", "CPU")) for part in (computed, *made.get("parts", []))}
+    return {f"{device} in {precision}" if precision else device for device in devices}
 
 
 def provenance(records: Sequence[Record]) -> dict[str, Any]:

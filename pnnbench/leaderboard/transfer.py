@@ -91,11 +91,11 @@ def training_seconds(record: Record) -> float:
         record: A finished record.
 
     Returns:
-        CPU time, over all threads, where it trained on a CPU and its record has it; else the time
-        by the clock.
+        CPU time, over all threads, where it trained on a CPU alone and its record has it; else the
+        time by the clock.
     """
-    cost = record["cost"]
-    if "gpu" in record["provenance"].get("arithmetic", {}):
+    cost, made = record["cost"], record["provenance"]
+    if any("gpu" in part for part in (made.get("arithmetic", {}), *made.get("parts", []))):
         return float(cost["train_seconds"])
     return float(cost.get("train_cpu_seconds", cost["train_seconds"]))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pnnbench.leaderboard.ranking import build
+from pnnbench.leaderboard.transfer import training_seconds
 from pnnbench.records.store import seal
 from pnnbench.report.notes import badge_texts, places_texts, remarks
 from pnnbench.report.render import render
@@ -55,6 +56,20 @@ def test_seeds_of_one_row_and_precisions_are_told_too() -> None:
     (line,) = places_texts(table)
     assert "BP on CPU and NVIDIA H100;" in line
     assert "SAT on CPU and NVIDIA H100 in bf16-mixed;" in line
+
+
+def test_a_job_that_went_on_elsewhere_is_told() -> None:
+    records = []
+    for record in computed({"BP": {}, "SAT": {}}):
+        record.pop("checksum")
+        if record["job"]["method"]["label"] == "SAT":
+            record["provenance"]["parts"] = [{**GPU, "epochs": [0, 1]}, {"epochs": [2, 3]}]
+            record["cost"] |= {"train_seconds": 9.0, "train_cpu_seconds": 5.0}
+        records.append(seal(record))
+    (table,) = build(records)
+    (line,) = places_texts(table)
+    assert "BP on CPU; SAT on CPU and NVIDIA H100;" in line
+    assert {training_seconds(r) for r in records if "parts" in r["provenance"]} == {9.0}
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "html"])
