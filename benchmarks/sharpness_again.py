@@ -5,7 +5,8 @@ hash stay, the sharpness, its gaps and its cost are those of this version, and t
 ``provenance.sharpness`` when and with which commit. A job that has it is skipped, so that the
 command goes on where it stopped; a job whose tensors are missing is named, and left as it is.
 
-Usage: python benchmarks/sharpness_again.py RUNS/SUITE [--before TIME] [--accelerator cpu]
+Usage: python benchmarks/sharpness_again.py RUNS/SUITE [--before TIME] [--only HASH ...]
+    [--accelerator cpu]
 
 Two processes share the jobs. At the end the largest changes of lambda_max are printed.
 """
@@ -84,6 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", type=Path)
     parser.add_argument("--before", default="", help="leave jobs that were finished after this")
+    parser.add_argument("--only", nargs="+", default=[], help="these jobs, measured again or not")
     parser.add_argument("--accelerator", default="auto", choices=ACCELERATORS)
     options = parser.parse_args()
     keep_memory()
@@ -94,6 +96,7 @@ def main() -> None:
         for row in rows.values()
         for entry in row.values()
         for name in hashes(entry)
+        if not options.only or name in options.only
     )
     changes: list[tuple[float, str]] = []
     for number, name in enumerate(names, 1):
@@ -102,7 +105,9 @@ def main() -> None:
             continue
         record = read_record(path)
         finished = record["provenance"]["finished"]
-        if "sharpness" in record["provenance"] or (options.before and finished >= options.before):
+        if options.before and finished >= options.before:
+            continue
+        if "sharpness" in record["provenance"] and not options.only:
             continue
         if not beside(path, record, "parameters").is_file():
             print(f"[{number}/{len(names)}] {name}: its tensors are not there, left as it is")
@@ -110,7 +115,7 @@ def main() -> None:
         lock = FileLock(path.with_name(".sharpness.lock"))
         try:
             with lock.acquire(timeout=0):
-                if "sharpness" in read_record(path)["provenance"]:
+                if "sharpness" in read_record(path)["provenance"] and not options.only:
                     continue
                 old, new = again(path, options.accelerator)
         except Timeout:

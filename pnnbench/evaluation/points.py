@@ -94,6 +94,19 @@ def is_minimum(figures: Mapping[str, Any]) -> bool:
     return flat and -lowest <= max(top, 0.0)
 
 
+def falls_short(power: float, top: float, lowest: float) -> bool:
+    """Whether a power iteration has stopped below the eigenvalue of largest magnitude.
+
+    It comes from below, and so does Lanczos: of two that differ the larger is nearer.
+
+    Args:
+        power: What it found, signed.
+        top: The largest eigenvalue.
+        lowest: The most negative one.
+    """
+    return abs(power) < (1.0 - PYHESSIAN_TOLERANCE) * max(abs(top), abs(lowest))
+
+
 def require_agreement(power: float, top: float, lowest: float, bound: float) -> None:
     """Refuses a value of PyHessian that is not the eigenvalue of largest magnitude.
 

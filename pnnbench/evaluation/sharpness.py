@@ -32,7 +32,7 @@ from pnnbench.evaluation.outputs import (
     guessing_loss,
     require_free_scale,
 )
-from pnnbench.evaluation.points import image_interval, is_minimum, require_agreement
+from pnnbench.evaluation.points import falls_short, image_interval, is_minimum, require_agreement
 from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
 from pnnbench.platforms.base import Device, Environment, derive_seed
 from pnnbench.workloads.base import Workload
@@ -367,18 +367,25 @@ def _subsample(run: _Run, count: int) -> tuple[float, float, float] | None:
 def _checked(
     run: _Run, count: int, reference: tuple[float, float, float] | None, tol: float
 ) -> None:
-    """PyHessian's eigenvalue, if it is that of Lanczos."""
+    """PyHessian's eigenvalue, if it is that of Lanczos.
+
+    Where eigenvalues are close, its iteration hardly changes long before it is there, and stops
+    short: then it is asked once more, at a hundredth of the tolerance.
+    """
     with run.part("lambda_max_pyhessian") as figures:
-        power = pyhessian_eigenvalue(
-            run.workload,
-            run.images[:count],
-            run.labels[:count],
-            seed=derive_seed("pyhessian", run.seed),
-            chunk=run.chunk,
-            tol=tol,
-            max_products=max(2, run.max_products),
-            device=run.device,
-        )
+        for sharper in (tol, 0.01 * tol):
+            power = pyhessian_eigenvalue(
+                run.workload,
+                run.images[:count],
+                run.labels[:count],
+                seed=derive_seed("pyhessian", run.seed),
+                chunk=run.chunk,
+                tol=sharper,
+                max_products=max(2, run.max_products),
+                device=run.device,
+            )
+            if reference is None or not falls_short(power.value, *reference[:2]):
+                break
         if reference is not None:
             require_agreement(power.value, *reference)
         figures |= {

@@ -14,13 +14,15 @@ from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.evaluation.points import (
     MINIMUM_GAIN,
     DisagreementError,
+    falls_short,
     image_interval,
     is_minimum,
     require_agreement,
 )
+from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
 from pnnbench.evaluation.sharpness import measure_sharpness
 from pnnbench.evaluation.spectrum import control_spectrum
-from pnnbench.platforms.base import Device
+from pnnbench.platforms.base import Device, derive_seed
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
 
@@ -506,3 +508,30 @@ def test_the_rule_for_minima_is_free_of_units(slope, top, lowest, unit, loss):
     gain = slope**2 / (2.0 * top) / MINIMUM_GAIN
     assume(abs(gain - 1.0) > 1e-6 and abs(lowest + top) > 1e-6)
     assert judged(unit, loss) == judged(1.0, 1.0) == (gain < 1.0 and lowest > -top)
+
+
+def test_pyhessian_that_stops_short_is_asked_once_more(measured):
+    workload, x, y, _, r, _ = measured
+
+    found = measure_sharpness(
+        workload, x, y, seed=0, devices=[], subsample=80, ball_steps=1, pyhessian_tol=0.1
+    )
+    assert found["lambda_max_pyhessian"] == pytest.approx(r["lambda_max_pyhessian"], rel=0.02)
+    direct = pyhessian_eigenvalue(
+        workload, x[:80], y[:80], seed=derive_seed("pyhessian", 0), tol=0.1
+    )
+    assert falls_short(direct.value, r["lambda_max_subsample"], r["lambda_min"])
+    assert found["pyhessian_products"] > direct.products
+
+
+@pytest.mark.parametrize(
+    ("power", "top", "lowest", "short"),
+    [
+        (0.97, 1.0, -0.2, True),
+        (0.99, 1.0, -0.2, False),
+        (1.1, 1.0, -0.2, False),
+        (-2.0, 1.0, -3.0, True),
+    ],
+)
+def test_an_iteration_falls_short_of_the_larger_magnitude(power, top, lowest, short):
+    assert falls_short(power, top, lowest) is short
