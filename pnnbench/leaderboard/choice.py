@@ -27,7 +27,8 @@ class Chosen:
         finished: Label to finished jobs, one per seed, sorted by seed; the mean over the devices
             of a row that trains on several.
         failed: Label to failed jobs of seeds without a finished one, sorted by seed.
-        older: Jobs that an edited or repeated one has taken the place of.
+        older: Jobs that an edited or repeated one has taken the place of, and those at seeds that
+            the suite no longer has.
     """
 
     finished: dict[str, list[Record]]

@@ -324,7 +324,7 @@ class Table:
             signed so that +1 means "the larger the figure, the better the device".
         provenance: Versions, git states, machines, threads and data the records name.
         training: Severity and unit of the training devices; None if no job measured one.
-        older: Jobs that a newer one of the same row and seed has taken the place of: label, seed,
+        older: Jobs that do not count: another of the row and seed does, or none: label, seed,
             hash, status and when they finished.
         deployments: All deployments of the board, the headline first; this is one of them.
         small_part: ``cells`` that count, ``seeds`` and ``shares`` of the measurements after shares

@@ -156,8 +156,8 @@ def notes(table: Table) -> list[str]:
         if row.undefined
     )
     lines.extend(
-        f"older: {job['method']}, seed {job['seed']}: job {job['hash']} ({job['status']}, "
-        f"{job['finished'][:19]}) has a newer one in its place"
+        f"not counted: {job['method']}, seed {job['seed']}: job {job['hash']} ({job['status']}, "
+        f"{job['finished'][:19]}); the suite has another job at this seed, or none"
         for job in table.older
     )
     return lines

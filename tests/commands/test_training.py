@@ -107,7 +107,7 @@ def test_a_bug_in_ones_own_code_names_its_line_and_leaves_the_traceback(tmp_path
     (tmp_path / "faulty.py").write_text(FAULTY.replace(" / self.nothing", ""))
     command("train", "mzi-digits", "faulty.Faulty", "--tier", "smoke", *QUIET, cwd=tmp_path)
     board = command("leaderboard", cwd=tmp_path).out
-    assert "older: faulty.Faulty, seed 0" in board
+    assert "not counted: faulty.Faulty, seed 0" in board
 
 
 @pytest.mark.parametrize(
