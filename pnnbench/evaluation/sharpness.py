@@ -149,7 +149,8 @@ def measure_sharpness(
         ball_steps: Ascent steps in the ball.
         top: Number of leading eigenvalues.
         tol: Relative error estimate at which λmax counts as found.
-        pyhessian_tol: Relative change at which PyHessian stops.
+        pyhessian_tol: Relative change at which PyHessian stops; where it stops short of Lanczos,
+            it is asked once more at a hundredth of it.
         max_products: Most Hessian products for one eigenvalue problem.
         gaps: Takes what could not be measured, under names such as ``sharpness.ball_increase``,
             and the other figures stand. None lets the first error through.

@@ -14,6 +14,7 @@ from pnnbench.report import style
 from pnnbench.report.blocks import training_severity
 from pnnbench.report.figure_parts import CHANCE, ends, measured, remark, row_axis, sample
 from pnnbench.report.formatting import is_share, metric_head, metric_title
+from pnnbench.report.notes import places_texts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,6 +180,7 @@ def cost(table: Table) -> Figure | None:
             sample(table),
             f"devices at severity {training_severity(table)}",
             f"{table.reference} trains in {seconds:.3g} s" if seconds else "",
+            "times of several devices, no comparison of methods" if places_texts(table) else "",
         ),
     )
     return figure

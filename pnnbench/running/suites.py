@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from pnnbench.workloads.base import Workload
 
 #: Protocols of suites, and the revision of the code that measures by them. A change of physics,
-#: training or evaluation that moves a number raises the revision, and all jobs run again.
+#: training or evaluation that moves a number raises the revision, and all jobs run again; one
+#: of the sharpness alone does not, if that of all published jobs is measured again
+#: (benchmarks/sharpness_again.py).
 PROTOCOLS = {"pnnbench-2": 3, "published": 2}
 
 _KEYS = {

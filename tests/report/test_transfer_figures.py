@@ -93,6 +93,18 @@ def test_the_picture_names_another_reference() -> None:
         figure = transfer_figures.cost(build(make_mesh_suite(["BP, SGD", "PAT"]))[0])
     assert figure.axes[1].get_xlabel() == "time relative to BP, SGD"
     assert "BP, SGD trains in" in texts(figure)
+    assert "no comparison" not in texts(figure)
+
+
+def test_times_of_several_devices_are_no_comparison() -> None:
+    records = []
+    for number, record in enumerate(make_mesh_suite(["BP", "SAT"])):
+        record.pop("checksum")
+        record["provenance"]["arithmetic"] = {} if number else {"gpu": "NVIDIA H100"}
+        records.append(seal(record))
+    with style.styled():
+        figure = transfer_figures.cost(build(records)[0])
+    assert "times of several devices, no comparison of methods" in texts(figure)
 
 
 def test_long_times_are_shown_on_a_logarithmic_axis() -> None:
