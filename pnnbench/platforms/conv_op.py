@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pnnbench.platforms.native import build
+from pnnbench.platforms.native import load
 
 _SOURCE = Path(__file__).with_name("conv_op.c")
 #: Channels that the operation computes at once.
@@ -25,12 +24,9 @@ _LANES = 16
 @functools.cache
 def _library() -> ctypes.CDLL | str:
     """The loaded library, or why there is none."""
-    if os.environ.get("PNNBENCH_COMPILE", "") == "0":
-        return "PNNBENCH_COMPILE=0 switches it off"
-    try:
-        library = build(_SOURCE)
-    except OSError as error:
-        return str(error)
+    library = load(_SOURCE)
+    if isinstance(library, str):
+        return library
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     library.conv_block.argtypes = [
         *(pointer, number, pointer, pointer, pointer, pointer, number, ctypes.c_float, pointer),

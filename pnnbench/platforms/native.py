@@ -73,3 +73,22 @@ def build(source: Path, *flags: str) -> ctypes.CDLL:
                 raise OSError(f"the C compiler failed: {done.stderr.strip()[-500:]}")
             built.replace(target)
     return ctypes.CDLL(str(target))
+
+
+def load(source: Path, *flags: str) -> ctypes.CDLL | str:
+    """The library of a source file, as `build` gives it, or why it is not to be had.
+
+    Args:
+        source: The C file.
+        flags: Flags of the compiler beside `_FLAGS`.
+
+    Returns:
+        The loaded library; a reason where ``PNNBENCH_COMPILE=0`` switches it off or it cannot be
+        built.
+    """
+    if os.environ.get("PNNBENCH_COMPILE", "") == "0":
+        return "PNNBENCH_COMPILE=0 switches it off"
+    try:
+        return build(source, *flags)
+    except OSError as error:
+        return str(error)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.diffractive import DiffractiveStack
 from pnnbench.platforms.fused import pooled_block
+from pnnbench.workloads.pooling_op import norm_pool
 
 #: (in_channels, out_channels, kernel_size, padding) -> layer.
 ConvFactory = Callable[[int, int, int, int], nn.Module]
@@ -32,10 +33,16 @@ def max_pool_2x2(x: Tensor) -> Tensor:
     return torch.maximum(rows[..., ::2], rows[..., 1::2])
 
 
+def norm_block(norm: nn.Module, x: Tensor) -> Tensor:
+    """Batch norm, ReLU and 2 x 2 pooling; (B, C, H, W) -> (B, C, H // 2, W // 2)."""
+    fused = norm_pool(norm, x)
+    return max_pool_2x2(F.relu(norm(x))) if fused is None else fused
+
+
 def conv_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
     """Convolution, batch norm, ReLU and 2 x 2 pooling; (B, C, H, W) -> (B, outputs, H', W')."""
     fused = pooled_block(conv, norm, x)
-    return max_pool_2x2(F.relu(norm(conv(x)))) if fused is None else fused
+    return norm_block(norm, conv(x)) if fused is None else fused
 
 
 def image_size(shape: Sequence[int], network: str) -> tuple[int, int, int]:
@@ -311,8 +318,8 @@ class LeNetFront(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, ports) from images (B, 1, 28, 28)."""
-        h = max_pool_2x2(F.relu(self.norm1(self.conv1(x))))
-        h = max_pool_2x2(F.relu(self.norm2(self.conv2(h))))
+        h = norm_block(self.norm1, self.conv1(x))
+        h = norm_block(self.norm2, self.conv2(h))
         return self.fc2(self.norm3(self.fc1(h.flatten(1))))
 
 
@@ -334,7 +341,7 @@ class DigitsFront(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (B, ports) from images (B, C, H, W)."""
-        return self.fc1(max_pool_2x2(F.relu(self.norm1(self.conv1(x)))).flatten(1))
+        return self.fc1(norm_block(self.norm1, self.conv1(x)).flatten(1))
 
 
 class FourierInput(nn.Module):
