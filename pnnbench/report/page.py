@@ -134,6 +134,17 @@ def _count(value: float | int | None) -> dict[str, Any]:
     return {"text": fmt.count(value), "sort": "" if value is None else repr(value)}
 
 
+#: Longest text of settings that stands under the name of its row.
+_SETTINGS = 60
+
+
+def _rows(rows: Sequence[Row], low: float, high: float) -> list[dict[str, Any]]:
+    """The rows of a table: where the settings of one are long, those of all are folded."""
+    found = [_row(row, low, high) for row in rows]
+    folded = any(len(row["params"]) > _SETTINGS for row in found)
+    return [{**row, "folded": folded and bool(row["params"])} for row in found]
+
+
 def _row(row: Row, low: float, high: float) -> dict[str, Any]:
     share = fmt.is_share(row.metric)
     devices = len([device for device in row.devices if device is not None])
@@ -245,7 +256,7 @@ def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
         return None
     return {
         "baseline": next((row.baseline for row in kept.rows if row.baseline), None),
-        "rows": [_row(row, low, high) for row in kept.rows],
+        "rows": _rows(kept.rows, low, high),
         "left_out": kept.left_out,
         "phrase": phrase(kept.without),
     }
@@ -331,7 +342,7 @@ def _view(table: Table) -> dict[str, Any]:
         "forward": blocks.has_forward(table),
         "share": fmt.is_share(table.key["metric"]),
         "baseline": next((row.baseline for row in table.rows if row.baseline), None),
-        "rows": [_row(row, low, high) for row in table.rows],
+        "rows": _rows(table.rows, low, high),
         "axes": list(dict.fromkeys(axis for row in table.rows for axis in row.auc)),
         "labels": measured,
         "groups": [_group(group, table, measured) for group in table.groups],

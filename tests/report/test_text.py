@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -317,6 +318,20 @@ def test_page_shows_the_figures_of_the_rows(tables) -> None:
     grey = [a for tag, a in page.tags if tag == "tr" and a.get("class") == "chance"]
     silent = sum(not group.counted for table in tables for group in table.groups)
     assert len(grey) == silent > 0
+
+
+def test_settings_of_a_board_are_folded_for_all_rows_or_for_none() -> None:
+    (table,) = ranking.build(make_suite(["SAT", "BP", "NAT"]))
+
+    def folded(params: dict[str, float]) -> int:
+        first, *others = table.rows
+        with_some = [dataclasses.replace(row, params={"lr": 0.1}) for row in others]
+        rows = [dataclasses.replace(first, params=params), *with_some]
+        shown = render([dataclasses.replace(table, rows=rows)], "html")
+        return shown.count('<details class="set">')
+
+    assert folded({f"a_setting_with_a_long_name_{i}": 0.1 for i in range(3)}) == 3
+    assert folded({"rho": 0.1}) == 0
 
 
 @pytest.fixture(scope="module")
