@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -15,45 +13,30 @@ from torch import Tensor, nn
 
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.augmentation import Augmentation, check_augmentation
-from pnnbench.errors import UserError, check_range, kind_word, line_of
+from pnnbench.errors import UserError, kind_word, line_of
 from pnnbench.platforms.base import (
-    FABRICATION,
-    Condition,
-    Device,
-    Environment,
-    PhysicalLayer,
     derive_seed,
-    operate,
-    physical_layers,
 )
 from pnnbench.platforms.products import ConvProduct
-from pnnbench.platforms.sources import DRAWN, DeviceSource
-from pnnbench.seeds import FIRST_VALIDATION_DEVICE, training_device_seed
-from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.axes import check_axes, further_cells
-from pnnbench.workloads.calibration import calibrate
 from pnnbench.workloads.classification import Batch as Batch
 from pnnbench.workloads.classification import Classification as Classification
 from pnnbench.workloads.grid import (
-    FIRST_TEST_DEVICE,
     FROZEN,
     Cell,
     Deployment,
-    Law,
     of_source,
     part_of_grid,
 )
-from pnnbench.workloads.hardware import Hardware, measured_on
 from pnnbench.workloads.lightning_steps import Access as Access
-from pnnbench.workloads.lightning_steps import LightningSteps
 from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.operated import Operated
 from pnnbench.workloads.regression import Regression as Regression
-from pnnbench.workloads.replaced import call_replaced
 from pnnbench.workloads.tiers import Tier as Tier
 from pnnbench.workloads.tiers import find_tier
 
 
-class Workload(LightningSteps):
+class Workload(Operated):
     """A platform/task pair: network, loss, metric and the perturbations that apply.
 
     `training_step` asks the attached training method for the loss to back-propagate, or to take its
@@ -86,12 +69,6 @@ class Workload(LightningSteps):
     tiers: ClassVar[Mapping[str, Tier]]
     #: Fewest images of which its metric can be taken.
     least_images: int = 1
-    #: Severity of the device that methods train on in situ.
-    training_severity: ClassVar[float]
-    #: Unit of the severities.
-    severity_unit: ClassVar[str] = "x measured spread"
-    #: Severity of the devices behind the sharpness figure ``device_increase``.
-    sharpness_severity: ClassVar[float] = 0.1
     #: Images without labels from which a deployed device's batch-norm statistics are taken again
     #: (``"offset-calibrated"``), beside those of the ideal device; 0 for none.
     offset_calibration_images: ClassVar[int] = 0
@@ -113,18 +90,12 @@ class Workload(LightningSteps):
             self.check_data(self._brought)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("init", init_seed))
-            self.network = self._built()
+            self._take(self._built())
         for layer in self.layers().values():
             if isinstance(layer, ConvProduct):
                 layer.channels_last = self.channels_last
         if self._brought is not None:
             self.network.check_input(self._brought.input_shape, self._brought.name)
-        # In a tuple, since assigning a module would register it a second time.
-        self._parts = (_Part(self.network, "prefix"), _Part(self.network, "physical"))
-        self._devices: DeviceSource = DRAWN
-        self._axes: tuple[str, ...] = ()
-        self.gradient_evaluations = 0
-        self.hardware_queries = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Some fifty times a step Lightning notes which of its hooks is running: a text, or None,
@@ -170,29 +141,6 @@ class Workload(LightningSteps):
 
         Asked before a suite, a search or a training begins.
         """
-
-    @property
-    def devices(self) -> DeviceSource:
-        """Where all its devices come from: of tests, training, validation and sharpness alike.
-
-        Drawn from seeds unless it is set to another source, such as `MeasuredDevices.read(path)`;
-        a source whose devices are not those of the network is refused with a `UserError`.
-        """
-        return self._devices
-
-    @devices.setter
-    def devices(self, source: DeviceSource) -> None:
-        if not isinstance(source, DeviceSource):
-            said = repr(source) if isinstance(source, str) else kind_word(source)
-            raise UserError(
-                f"devices of a workload are {said}",
-                allowed="a source of devices",
-                next_step="workload.devices = "
-                "pnnbench.platforms.measured.MeasuredDevices.read('FILE')",
-            )
-        source.check(self.network)
-        check_axes(self._axes, self.layers(), source)
-        self._devices = source
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -342,294 +290,6 @@ class Workload(LightningSteps):
             return {}
         return {"ball": dataclasses.asdict(self.ball_scale)}
 
-    @property
-    def control_scale(self) -> Scale:
-        """The change of one control in which methods state steps and strengths.
-
-        One that matters: an optimiser takes a tenth of it per step. Here one unit; a workload
-        states its own.
-        """
-        return Scale(1.0, self._unit("control_unit"))
-
-    @property
-    def offset_scale(self) -> Scale:
-        """The offset of what the controls tune in which methods state noise and slopes.
-
-        As large as those of a poor device of the grid. Here one unit; a workload states its own.
-        """
-        return Scale(1.0, self._unit("offset_unit"))
-
-    @property
-    def weight_scale(self) -> Scale:
-        """The change of one weight in which methods that train weights state their steps.
-
-        What `control_scale` makes of a weight. Here 1; a workload states its own.
-        """
-        return Scale(1.0, "weight")
-
-    @property
-    def ball_scale(self) -> Scale:
-        """The Euclidean norm of a change of all controls in which methods state radii.
-
-        As many times `control_scale` as moves every control by it: the square root of their number.
-        """
-        return self.control_scale.times(math.sqrt(self.n_controls))
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What is kept of a trained workload: the tensors of the network by their names."""
-        return dict(self.network.state_dict())
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes `tensors` back.
-
-        Raises:
-            RuntimeError: If names or shapes differ.
-        """
-        self.network.load_state_dict(dict(tensors))
-
-    @property
-    def n_controls(self) -> int:
-        """Number of control parameters, those that are not trained included."""
-        return sum(p.numel() for p in self.controls().values())
-
-    def _unit(self, kind: str) -> str:
-        units = {getattr(layer, kind) for layer in self.layers().values()}
-        return units.pop() if len(units) == 1 else ""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Outputs of the network, (B, ...) for inputs (B, ...)."""
-        return self.physical(self.prefix(x))
-
-    def prefix(self, x: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-        """What goes into the first physical layer.
-
-        A method that needs several passes at other controls takes this part once.
-
-        Args:
-            x: Inputs (B, ...).
-            parameters: Replacements as for `physical`.
-
-        Returns:
-            Tensor (B, ...); the inputs themselves if the first layer is physical.
-        """
-        x = self.in_precision(x)
-        if not parameters:
-            return self.network.prefix(x)
-        return call_replaced(self._parts[0], parameters, x)
-
-    def in_precision(self, x: Tensor) -> Tensor:
-        """The same inputs where the network is, in double precision if it is kept in it."""
-        like = next(self.network.parameters())
-        if x.dtype == torch.float32 and like.dtype == torch.float64:
-            x = x.double()
-        return x.to(like.device)
-
-    def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Outputs (B, ...) from the inputs of the first physical layer (B, ...).
-
-        Args:
-            h: What `prefix` gives.
-            parameters: Replacements under the names of `controls` or `digital_parameters`,
-                differentiable; those left out are at their present values.
-
-        Returns:
-            Outputs (B, ...).
-        """
-        if torch.is_grad_enabled():
-            self.gradient_evaluations += 1
-        if not parameters:
-            return self.network.physical(h)
-        return call_replaced(self._parts[1], parameters, h)
-
-    def outputs_at(self, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-        """Outputs with some parameters replaced, differentiable with respect to them.
-
-        Args:
-            x: Inputs (B, ...).
-            parameters: Replacements under the names of `controls` or `digital_parameters`.
-
-        Returns:
-            Outputs (B, ...).
-        """
-        return self.physical(self.prefix(x, parameters), parameters)
-
-    @contextmanager
-    def extra_pass(self) -> Iterator[None]:
-        """Context for a forward pass that must not touch buffers such as batch-norm statistics."""
-        owners = [(m, n, b) for m in self.network.modules() for n, b in m._buffers.items()]
-        try:
-            for module, name, buffer in owners:
-                module._buffers[name] = None if buffer is None else buffer.clone()
-            yield
-        finally:
-            for module, name, buffer in owners:
-                module._buffers[name] = buffer
-
-    def layers(self) -> dict[str, PhysicalLayer]:
-        """Physical layers by their names in the network."""
-        return physical_layers(self.network)
-
-    def controls(self, *, trainable: bool = False) -> dict[str, nn.Parameter]:
-        """Control parameters by their names in this module, in layer order.
-
-        Args:
-            trainable: Whether to leave out those that are frozen (``requires_grad`` is False), such
-                as a heater that cannot be set. Methods train and move what is trainable only.
-        """
-        return {
-            f"network.{layer}.{name}": getattr(module, name)
-            for layer, module in self.layers().items()
-            for name in module.control_names
-            if not trainable or getattr(module, name).requires_grad
-        }
-
-    def control_origins(self) -> dict[str, float]:
-        """Where the platform counts the `controls` from, by name; see `PhysicalLayer`."""
-        return {
-            f"network.{layer}.{name}": origin
-            for layer, module in self.layers().items()
-            for name, origin in module.control_origins().items()
-        }
-
-    def digital_parameters(self, *, trainable: bool = False) -> dict[str, nn.Parameter]:
-        """Parameters that are not controls: biases, batch norm, digital layers.
-
-        Args:
-            trainable: Whether to leave out those that are frozen; see `controls`.
-        """
-        controls = self.controls()
-        return {
-            f"network.{name}": p
-            for name, p in self.network.named_parameters()
-            if f"network.{name}" not in controls and (not trainable or p.requires_grad)
-        }
-
-    def project_controls(self) -> None:
-        """Puts the controls back into the range the hardware allows."""
-        for layer in self.layers().values():
-            layer.project()
-
-    def draw_device(self, severity: float, seed: int | None, law: Law = FABRICATION) -> Device:
-        """Draws one device for this network; the ideal one without a seed.
-
-        Args:
-            severity: Severity of its errors, in the unit of their law.
-            seed: Names the device.
-            law: How its errors are drawn; see `pnnbench.workloads.grid.Law`.
-
-        Returns:
-            The device. The same seed at another severity is the same draw, scaled.
-
-        Raises:
-            UserError: If the seed is that of a test device while a method trains, or there is a
-                severity without a seed.
-        """
-        if seed is None:
-            check_range("severity of the ideal device", severity, low=0.0, high=0.0)
-            return Device.ideal()
-        self._refuse_test_device(seed)
-        return self._devices.device(self.network, severity, seed, law)
-
-    def training_device(self, number: int) -> Device:
-        """A device that in-situ methods train on.
-
-        Args:
-            number: Which one, from 0; see `pnnbench.seeds.training_device_seed`.
-
-        Raises:
-            UserError: If there is none.
-        """
-        severity, _ = self.training_point
-        seed = training_device_seed(number)
-        return self._devices.device(self.network, severity, seed, FABRICATION)
-
-    def has_training_device(self, number: int) -> bool:
-        """Whether there is such a device: always if they are drawn, of measured ones if any trains.
-
-        Args:
-            number: Which one, from 0.
-        """
-        return bool(self._devices.having([training_device_seed(number)]))
-
-    @property
-    def training_point(self) -> tuple[float, str]:
-        """Severity of training devices, and its unit."""
-        return self._devices.as_it_is(self.training_severity, self.severity_unit)
-
-    @property
-    def sharpness_point(self) -> tuple[float, str]:
-        """Severity of the devices behind the sharpness figure ``device_increase``, and its unit."""
-        return self._devices.as_it_is(self.sharpness_severity, self.severity_unit)
-
-    def nominal_environment(self) -> Environment:
-        """The operating conditions that the workload is designed for."""
-        return next(iter(self.layers().values())).environment_class()
-
-    def operating(self, device: Device, environment: Environment | None = None) -> Any:
-        """Context that puts the network on one device, differentiable, without shot noise."""
-        return operate(self.network, [Condition(device, environment)])
-
-    def hardware(
-        self, device: Device, environment: Environment | None = None, *, seed: int = 0
-    ) -> Hardware:
-        """This workload on one device as a black box.
-
-        Args:
-            device: The device.
-            environment: Conditions; None is nominal.
-            seed: Seed of the detectors' noise.
-
-        Returns:
-            The black box; it reads intermediate fields out if the attached method declares so.
-
-        Raises:
-            UserError: If the attached method is in silico, or trains and asks for a test device.
-        """
-        internal = False
-        if self.method is not None:
-            if self.method.access == "in_silico":
-                raise UserError(
-                    f"{type(self.method).__name__} is in silico: it may not measure on hardware",
-                    next_step="declare access = 'in_situ' on its class",
-                )
-            internal = self.method.access == "in_situ_internal"
-            self._refuse_test_device(device.seed)
-        return Hardware(self, Condition(device, environment), internal=internal, seed=seed)
-
-    def _refuse_test_device(self, seed: int | None) -> None:
-        meant = self.method is not None and self.training
-        if meant and seed is not None and seed >= FIRST_VALIDATION_DEVICE:
-            kind = "test" if seed >= FIRST_TEST_DEVICE else "validation"
-            raise UserError(
-                f"device {seed} is a {kind} device: training methods never meet it",
-                allowed=f"seeds below {FIRST_VALIDATION_DEVICE}",
-            )
-
-    def calibrate(
-        self, images: Tensor, batch_size: int = 500, *, device: Device | None = None
-    ) -> None:
-        """Gathers batch-norm statistics and read-out full scales on one device.
-
-        Both are those of one pass of the final parameters over all images, however they are cut
-        into batches, so that no method's training noise stays in them.
-
-        Args:
-            images: Training images (N, ...), N at least 2.
-            batch_size: Images per batch, at least 1.
-            device: The device that a method in situ has trained on, measured in its nominal
-                environment with noisy detectors that range themselves; its queries are counted.
-                None is the ideal device, simulated without noise.
-
-        Raises:
-            UserError: As `pnnbench.workloads.calibration.calibrate`.
-        """
-        images = self.in_precision(images)
-        if device is None:
-            calibrate(self.network, images, batch_size)
-            return
-        with measured_on(self.network, device):
-            self.hardware_queries += calibrate(self.network, images, batch_size)
-
     def figures(self, images: Tensor, labels: Tensor) -> dict[str, float]:
         """Measures what the workload shows beside its metric; part of a record.
 
@@ -641,15 +301,3 @@ class Workload(LightningSteps):
             Name with its unit -> value. None by default.
         """
         return {}
-
-
-class _Part(nn.Module):
-    """Prefix or physical part of a network, parameters under their names in a workload."""
-
-    def __init__(self, network: PhysicalNetwork, part: str) -> None:
-        super().__init__()
-        self.network = network
-        self.part = part
-
-    def forward(self, x: Tensor) -> Tensor:
-        return getattr(self.network, self.part)(x)
