@@ -35,7 +35,8 @@ from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.running.training import fit
 from pnnbench.script import run_script
 from pnnbench.workloads.mzi import MZI3MNIST, PORTS
-from pnnbench.workloads.networks import FourierInput, OpticalNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import FourierInput, OpticalNet
 
 #: Accuracy in percent on the training device: phase error in rad -> method -> published value.
 PUBLISHED = {

@@ -28,9 +28,9 @@ from pnnbench.accelerator import ACCELERATORS, choose
 from pnnbench.evaluation.gaps import Gaps
 from pnnbench.records.index import hashes, read_index
 from pnnbench.records.store import beside, is_finished, read_record, write_record
-from pnnbench.running.jobs import data_of, load_parameters, own_device
 from pnnbench.running.measuring import measure_job_sharpness
 from pnnbench.running.provenance import git_state
+from pnnbench.running.rebuilding import data_of, load_parameters, own_device
 from pnnbench.running.resources import keep_memory
 from pnnbench.script import run_script
 

@@ -123,7 +123,7 @@ def load_network(
     """
     from pnnbench.api.locating import locate
     from pnnbench.lookup import only
-    from pnnbench.running.jobs import load_parameters
+    from pnnbench.running.rebuilding import load_parameters
 
     found = locate(source, runs)
     with only("any" if trust else "registered"):

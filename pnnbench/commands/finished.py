@@ -51,9 +51,9 @@ def data_of(record: dict[str, Any], root: str | None) -> Any:
     Returns:
         The `DataModule`.
     """
-    from pnnbench.running import jobs
+    from pnnbench.running import rebuilding
 
-    return jobs.data_of(record, root)
+    return rebuilding.data_of(record, root)
 
 
 def draw(
@@ -71,7 +71,7 @@ def draw(
         Name to file.
     """
     from pnnbench.report.run_pictures import draw_run
-    from pnnbench.running.jobs import load_trained
+    from pnnbench.running.rebuilding import load_trained
 
     workload, data = load_trained(folder, record), data_of(record, root)
     return draw_run(
@@ -81,7 +81,7 @@ def draw(
 
 def control_unit(record: dict[str, Any]) -> str:
     """Unit of the controls of a record's workload; empty where its layers differ."""
-    from pnnbench.running.jobs import untrained
+    from pnnbench.running.rebuilding import untrained
 
     layers = untrained(record).layers().values()
     units = {layer.control_unit for layer in layers}

@@ -80,7 +80,7 @@ def _board(
     chosen: Sequence[Placed], folder: Path, prefix: str, root: str | None
 ) -> dict[str, Path]:
     from pnnbench.report.galleries import Trained, draw_galleries
-    from pnnbench.running.jobs import data_of, load_trained
+    from pnnbench.running.rebuilding import data_of, load_trained
 
     data = data_of(chosen[0][1], root)
     trained = [

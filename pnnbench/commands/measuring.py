@@ -19,7 +19,7 @@ def evaluate(options: Any) -> int:
     found = locate(options.run, options.runs)
     record, parameters = found.record, found.parameters
     from pnnbench.report.run_text import cells_csv, cells_text
-    from pnnbench.running.jobs import load_parameters
+    from pnnbench.running.rebuilding import load_parameters
     from pnnbench.running.resources import keep_memory
     from pnnbench.submitting.remeasuring import remeasure
 
@@ -54,8 +54,8 @@ def sharpness(options: Any) -> int:
     record, parameters = located.record, located.parameters
     from pnnbench.evaluation.gaps import Gaps
     from pnnbench.report.run_text import gap_text, sharpness_text
-    from pnnbench.running.jobs import load_parameters, own_device
     from pnnbench.running.measuring import measure_job_sharpness
+    from pnnbench.running.rebuilding import load_parameters, own_device
     from pnnbench.running.resources import keep_memory
 
     keep_memory()

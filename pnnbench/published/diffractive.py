@@ -30,7 +30,7 @@ from pnnbench.published.diffractive_checkpoint import Checkpoint, load_checkpoin
 from pnnbench.published.report import Progress, Report, Row
 from pnnbench.published.series import series_rows
 from pnnbench.workloads.accuracy import top1
-from pnnbench.workloads.networks import DiffractiveNet
+from pnnbench.workloads.optical_networks import DiffractiveNet
 
 TOLERANCE = 0.2  # percentage points, beside the rounding of what is recorded
 #: Transmissions that differ by less are equal.

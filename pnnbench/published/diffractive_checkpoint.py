@@ -26,7 +26,7 @@ from pnnbench.published.checkpoints import read_checkpoint
 from pnnbench.published.printed import recorded
 from pnnbench.published.series import Recorded
 from pnnbench.workloads.diffractive import FOCAL, ROWS, TO_LENS
-from pnnbench.workloads.networks import DiffractiveNet
+from pnnbench.workloads.optical_networks import DiffractiveNet
 
 #: Samples along a side of the planes and of the image in their middle.
 SIDE, IMAGE_SIDE = 128, 64

@@ -19,7 +19,7 @@ from pnnbench.platforms.misalignment import FIELDS, NEAREST
 from pnnbench.published.checkpoints import read_checkpoint
 from pnnbench.published.printed import recorded
 from pnnbench.published.series import Recorded
-from pnnbench.workloads.networks import FreeSpaceNet
+from pnnbench.workloads.optical_networks import FreeSpaceNet
 
 #: Shapes of the arrays in a file.
 SHAPES: dict[str, tuple[int, ...]] = {

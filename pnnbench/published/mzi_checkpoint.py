@@ -23,7 +23,7 @@ from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.published.checkpoints import read_checkpoint, read_model
 from pnnbench.published.printed import recorded
 from pnnbench.workloads.mzi import MZIMNIST, PORTS
-from pnnbench.workloads.networks import LeNetFront, MeshNet
+from pnnbench.workloads.optical_networks import LeNetFront, MeshNet
 
 #: Shape of everything that the files hold once per interferometer.
 PLACES = (PORTS, PORTS // 2)

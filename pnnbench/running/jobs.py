@@ -18,33 +18,23 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from safetensors.torch import save as to_safetensors
 
 from pnnbench.accelerator import choose, count_gpu_memory, peak_gpu_memory
-from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
 from pnnbench.evaluation.quick import noted
-from pnnbench.lookup import received
-from pnnbench.platforms.base import Device
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
     SCHEMA,
-    file_problem,
-    file_sha256,
     read_record,
-    write_whole,
 )
-from pnnbench.registry import method_class, registered, registered_name, workload_class
+from pnnbench.registry import method_class, workload_class
 from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
-from pnnbench.running.resolving import make_workload
+from pnnbench.running.rebuilding import save_parameters
 from pnnbench.running.resources import keep_memory
-from pnnbench.running.setup import PLAIN, Setup, setup_of
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
@@ -91,141 +81,6 @@ def data_module(job: Job, root: str | None = None) -> DataModule:
         root=root,
         augmentation=workload_class(job.workload).augmentation,
     )
-
-
-def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
-    """The data of a finished job, split and limited as the job's were.
-
-    Args:
-        record: Its record.
-        root: Data folder; None for the default place.
-
-    Raises:
-        UserError: If a data set that was brought is not there, or has other contents now.
-    """
-    tier = record["config"]["tier"]
-    brought = brought_data(record)
-    if brought is not None:
-        found, told = brought.arrays(root).fingerprint, record["data"]["fingerprint"]
-        if found != told:
-            raise UserError(
-                f"the data set {brought.name!r} has other contents now: {found}", allowed=told
-            )
-    return DataModule(
-        brought or resolve_data(_own_class(record).data),
-        batch_size=tier["batch_size"],
-        holdout=tier.get("validation_images", 0),
-        limit_train=tier["train_images"],
-        limit_test=tier["test_images"],
-        root=root,
-    )
-
-
-def brought_data(record: dict[str, Any]) -> DataSet | None:
-    """The data set of a job that is not its workload's own; None for that."""
-    told = record["job"].get("data")
-    with received():
-        return None if told is None else resolve_data(told["set"], where="the record's data")
-
-
-def untrained(record: dict[str, Any], setup: Setup = PLAIN) -> Workload:
-    """Builds the workload of a job with its initial parameters."""
-    job = record["job"]
-    _own_class(record)
-    return make_workload(job["workload"], job["seed"], brought_data(record), setup)
-
-
-def _own_class(record: dict[str, Any]) -> type[Workload]:
-    """The class of a record's workload: a registered one, unless code of its author is trusted."""
-    with received():
-        return workload_class(record["job"]["workload"])
-
-
-def own_device(record: dict[str, Any], workload: Workload) -> Device | None:
-    """The device on which the controls of a finished job are used.
-
-    Args:
-        record: Its record.
-        workload: Its workload.
-
-    Returns:
-        The training device of a method in situ; None, the ideal one, for others.
-    """
-    if access_of(record) == "in_silico":
-        return None
-    return workload.training_device(record["job"]["seeds"]["train_device"])
-
-
-def access_of(record: dict[str, Any]) -> str:
-    """What the method of a finished job is handed.
-
-    Args:
-        record: Its record.
-
-    Returns:
-        What a registered method declares; of another one, what the record says.
-    """
-    name = record["job"]["method"]["name"]
-    told = record["provenance"].get("method", {}).get("access")
-    if registered_name("methods", name) not in registered("methods") and told:
-        return str(told)
-    with received():
-        return method_class(name).access
-
-
-def load_trained(folder: Path, record: dict[str, Any]) -> Workload:
-    """Rebuilds the trained workload of a finished job.
-
-    Args:
-        folder: The job's folder.
-        record: Its record.
-
-    Returns:
-        The workload in evaluation mode.
-
-    Raises:
-        UserError: If the parameters are missing or are not those of the record.
-    """
-    return load_parameters(folder / record["parameters"]["file"], record)
-
-
-def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
-    """Rebuilds the trained workload of a finished job from its file of parameters.
-
-    Args:
-        path: The file, wherever it is.
-        record: The record of the job.
-
-    Returns:
-        The workload in evaluation mode.
-
-    Raises:
-        UserError: If the file is missing, is not that of the record, or does not fit the workload.
-    """
-    if not path.is_file() or file_sha256(path) != record["parameters"]["sha256"]:
-        raise UserError(
-            f"{path} is missing or not the file of the record",
-            next_step=f"pnnbench doctor {path.parent}",
-        )
-    folder = path.parent
-    for part in {"devices"} & record.keys():
-        problem = file_problem(folder / "record.json", record, part)
-        if problem is not None:
-            raise UserError(problem, next_step=f"pnnbench doctor {folder}")
-    workload = untrained(record, setup_of(folder, record))
-    try:
-        workload.load_tensors(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
-        raise UserError(f"{path} does not fit {record['job']['workload']}: {error}") from None
-    workload.eval()
-    return workload
-
-
-def save_parameters(workload: Workload, path: Path) -> dict[str, str]:
-    """Writes the network's tensors as safetensors, in one step; returns file name and sha256."""
-    tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
-    write_whole(path, to_safetensors(tensors))
-    return {"file": path.name, "sha256": file_sha256(path)}
 
 
 def run_job(

@@ -29,7 +29,8 @@ from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, device_axis, test_devices
 from pnnbench.workloads.misaligned import Levels, MisalignmentGrid
-from pnnbench.workloads.networks import DiffractiveNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import DiffractiveNet
 
 #: How far positions on the masks stand from the light that belongs to them, root mean square, in
 #: um; see `pnnbench.workloads.misaligned`. All levels of the environment are such displacements.

@@ -19,7 +19,8 @@ from pnnbench.workloads.grid import (
     test_devices,
 )
 from pnnbench.workloads.misaligned import ALONE, Levels, MisalignmentGrid, displaced
-from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import FreeSpaceNet
 from pnnbench.workloads.tiers import DIGITS_TIERS, MNIST_TIERS
 
 #: How far weights stand from the light that belongs to them, root mean square over the modulator,

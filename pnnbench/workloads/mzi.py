@@ -12,13 +12,13 @@ from pnnbench.platforms.mzi_matrix import MZIMatrix
 from pnnbench.workloads.amounts import Scale
 from pnnbench.workloads.base import Classification, Tier, Workload
 from pnnbench.workloads.grid import Cell, counting, device_axis, law_axis, test_devices
-from pnnbench.workloads.networks import (
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import (
     DigitsFront,
     FourierInput,
     LeNetFront,
     MeshNet,
     OpticalNet,
-    PhysicalNetwork,
 )
 from pnnbench.workloads.tiers import DIGITS_TIERS, MNIST_TIERS
 

@@ -15,7 +15,8 @@ from pnnbench.platforms.misalignment import MisalignmentEnvironment
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
-from pnnbench.workloads.networks import FreeSpaceNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import FreeSpaceNet
 
 
 class Logits(torch.nn.Module):

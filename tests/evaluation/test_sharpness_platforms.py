@@ -29,7 +29,7 @@ from pnnbench.workloads.diffractive import (
     DiffractiveDigits,
     optics,
 )
-from pnnbench.workloads.networks import DiffractiveNet
+from pnnbench.workloads.optical_networks import DiffractiveNet
 
 RATES = {
     "mrr-digits": "0.1 mA",

@@ -19,7 +19,8 @@ from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits, MZIWorkload
-from pnnbench.workloads.networks import DigitsFront, OpticalNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import DigitsFront, OpticalNet
 
 IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 BATCH = (IMAGES[:32], LABELS[:32])

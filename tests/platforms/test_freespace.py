@@ -18,7 +18,7 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, Device, hold_transfer, operate
 from pnnbench.platforms.freespace import TOLERANCE, FreeSpaceLayer, Layout
 from pnnbench.platforms.misalignment import MisalignmentEnvironment, taps
-from pnnbench.workloads.networks import FreeSpaceNet
+from pnnbench.workloads.optical_networks import FreeSpaceNet
 
 from .test_misalignment import (
     PLACES,

@@ -19,7 +19,8 @@ from pnnbench.platforms.mrr import PUBLISHED_CALIBRATION, MRREnvironment, MRRLin
 from pnnbench.report import run_pictures as pictures
 from pnnbench.report import style
 from pnnbench.report.confusion_pictures import confusion
-from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
+from pnnbench.running.jobs import data_module, job_folder, run_suite
+from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.suites import load_suite
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, Cell, device_axis
 from pnnbench.workloads.mrr import MRRDigits

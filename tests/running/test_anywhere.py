@@ -22,7 +22,8 @@ from pnnbench.evaluation.sharpness import measure_sharpness
 from pnnbench.metrics.extractors import extractor
 from pnnbench.registry import method_class, registered, workload_class
 from pnnbench.running import jobs
-from pnnbench.running.jobs import data_of, load_trained, run_suite
+from pnnbench.running.jobs import run_suite
+from pnnbench.running.rebuilding import data_of, load_trained
 from pnnbench.running.suites import load_suite
 from pnnbench.running.training import deployed, fit, seed_generators
 from pnnbench.submitting.remeasuring import remeasure

@@ -13,7 +13,8 @@ from pnnbench.leaderboard.ranking import build
 from pnnbench.records.index import read_index
 from pnnbench.records.store import read_record, read_records, write_record
 from pnnbench.running.finished import adopt, index_of, job_folder
-from pnnbench.running.jobs import load_trained, run_suite
+from pnnbench.running.jobs import run_suite
+from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.suites import Suite, load_suite
 
 SUITE = {

@@ -20,8 +20,9 @@ from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.records.index import read_index
 from pnnbench.records.store import read_record, read_records
 from pnnbench.running.finished import index_of
-from pnnbench.running.jobs import job_folder, load_trained, run_suite
+from pnnbench.running.jobs import job_folder, run_suite
 from pnnbench.running.measuring import measure
+from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.selection import select
 from pnnbench.running.suites import load_suite
 from pnnbench.submitting.remeasuring import remeasure

@@ -20,7 +20,8 @@ from pnnbench.records.doctor import diagnose
 from pnnbench.records.findings import Finding
 from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.store import is_finished, read_record
-from pnnbench.running.jobs import data_module, job_folder, load_trained, run_suite
+from pnnbench.running.jobs import data_module, job_folder, run_suite
+from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.suites import load_suite
 from pnnbench.submitting.remeasuring import remeasure
 
@@ -30,7 +31,7 @@ import math
 import torch
 from pnnbench.workloads.base import Classification
 from pnnbench.workloads.mzi import MZIDigits
-from pnnbench.workloads.networks import DigitsFront, MeshNet
+from pnnbench.workloads.optical_networks import DigitsFront, MeshNet
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.workloads.accuracy import Accuracy
 

@@ -17,7 +17,8 @@ from pnnbench.records.doctor import diagnose
 from pnnbench.records.store import read_record
 from pnnbench.running.finished import adopt
 from pnnbench.running.jobs import build as build_workload
-from pnnbench.running.jobs import job_folder, load_trained, run_suite
+from pnnbench.running.jobs import job_folder, run_suite
+from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.selection import select
 from pnnbench.running.suites import Suite, load_suite
 from pnnbench.seeds import FIRST_TEST_DEVICE
@@ -73,7 +74,7 @@ def test_a_finished_job_is_read_and_measured_again(done: Any, tmp_path: Path) ->
     workload = load_trained(folder, records[1])
     assert workload.devices.describe() == records[1]["config"]["devices"]
     assert workload.axes == ("control-bits",)
-    from pnnbench.running.jobs import data_of
+    from pnnbench.running.rebuilding import data_of
 
     assert remeasure(records[1], workload, data_of(records[1]), nothing)["difference"] == 0.0
     packed = shutil.copytree(folder, tmp_path / "moved")

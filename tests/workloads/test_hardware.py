@@ -22,7 +22,8 @@ from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits, MZIWorkload
-from pnnbench.workloads.networks import DigitsFront, OpticalNet, PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.optical_networks import DigitsFront, OpticalNet
 
 IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 BOTH = pytest.mark.parametrize("cls", [MRRDigits, MZIDigits])

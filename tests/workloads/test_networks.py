@@ -21,18 +21,15 @@ from pnnbench.workloads.diffractive import DiffractiveDigits, optics
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits, mrr_layers
 from pnnbench.workloads.mzi import MZIDigits
-from pnnbench.workloads.networks import (
+from pnnbench.workloads.networks import DigitsNet, LeNet5, PhysicalNetwork, max_pool_2x2
+from pnnbench.workloads.optical_networks import (
     DiffractiveNet,
     DigitsFront,
-    DigitsNet,
     ElectroOptic,
     FourierInput,
-    LeNet5,
     MeshNet,
     OpticalNet,
-    PhysicalNetwork,
     amplitudes,
-    max_pool_2x2,
     normalised,
     unit_power,
 )
