@@ -38,6 +38,8 @@ _HIGHER = {
     **dict.fromkeys(("accuracy", "psnr_db", "ssim", "precision", "recall"), True),
     **dict.fromkeys(("mse", "fid", "kid"), False),
 }
+#: Figures that cannot be below 0; the unbiased kernel distance can.
+_FROM_ZERO = frozenset(("accuracy", "mse", "fid", "precision", "recall"))
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class FigureName:
     def higher_is_better(self) -> bool | None:
         """Its direction; None for a figure that is not known here."""
         return _HIGHER.get(self.kind)
+
+    @property
+    def least(self) -> float | None:
+        """The value below which it cannot be; None where there is none, or it is not known here."""
+        return 0.0 if self.kind in _FROM_ZERO else None
 
     @property
     def words(self) -> str:

@@ -32,7 +32,7 @@ from pnnbench.report.figure_parts import (
     sample,
     split_words,
 )
-from pnnbench.report.formatting import is_share, metric_head, metric_title
+from pnnbench.report.formatting import is_share, least_of, metric_head, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,6 +212,7 @@ def degradation(table: Table, also: str | None = None) -> Figure | None:
         style.share_axis(ax, "y", share=share)
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
+    style.floor(axes[0], "y", least_of(table.key["metric"] if also is None else also))
     name = metric_head(table.key["metric"]) if also is None else also_heads(table)[also]
     for ax in axes[::across]:
         ax.set_ylabel(style.plain(name))

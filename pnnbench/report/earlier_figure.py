@@ -22,7 +22,7 @@ from pnnbench.report.figure_parts import (
     other_handles,
     remark,
 )
-from pnnbench.report.formatting import is_share, metric_head
+from pnnbench.report.formatting import is_share, least_of, metric_head
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,6 +84,7 @@ def earlier(table: Table) -> Figure | None:
     if chance is not None:
         ax.axhline(chance, zorder=1, **CHANCE)
     handles += chance_handles(chance)
+    style.floor(ax, "y", least_of(table.key["metric"]))
     figure.legend(handles=handles, loc="outside right center", labelspacing=0.55)
     part = table.small_part
     seeds = f"{len(part['seeds'])} seed{'' if len(part['seeds']) == 1 else 's'}"

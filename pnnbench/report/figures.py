@@ -24,7 +24,7 @@ from pnnbench.report.figure_parts import (
     row_axis,
     sample,
 )
-from pnnbench.report.formatting import is_share, metric_head
+from pnnbench.report.formatting import is_share, least_of, metric_head
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
 from pnnbench.report.tuning_figure import tuning
@@ -233,6 +233,7 @@ def scores(table: Table) -> Figure:
     if chance is not None:
         ax.axvline(chance, zorder=1, **CHANCE)
     handles += chance_handles(chance)
+    style.floor(ax, "x", least_of(table.key["metric"]))
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=1.4)
     style.heading(
         figure, "Scores, and the places that each row can have", remark(table, sample(table))

@@ -81,7 +81,19 @@ def plus_minus(interval: Interval, *, share: bool = False, sign: bool = False) -
     return f"{text} ±{100 * half:.2f}" if share else f"{text} ±{digits(half, 2)}"
 
 
-def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bool = False) -> str:
+def least_of(name: str) -> float | None:
+    """The value below which a metric cannot be; None where there is none, or it is not known."""
+    return parsed(name).least
+
+
+def ends(
+    interval: Interval,
+    *,
+    share: bool = False,
+    clip: bool = True,
+    sign: bool = False,
+    least: float | None = None,
+) -> str:
     """Formats the two ends of an interval.
 
     Args:
@@ -89,6 +101,7 @@ def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bo
         share: Whether it is a share in [0, 1].
         clip: Whether ends of a share are cut to [0, 1] for display.
         sign: Whether to show a plus.
+        least: What the lower end is cut to for display, where the figure cannot be below it.
 
     Returns:
         Such as ``"69.13 to 70.13"``; empty where there is no interval.
@@ -98,6 +111,8 @@ def ends(interval: Interval, *, share: bool = False, clip: bool = True, sign: bo
         return ""
     if share and clip:
         low, high = max(low, 0.0), min(high, 1.0)
+    if least is not None:
+        low = max(low, least)
     if not share:
         return f"{_short(low, sign)} to {_short(high, sign)}"
     return f"{number(low, share=True, sign=sign)} to {number(high, share=True, sign=sign)}"

@@ -92,12 +92,18 @@ def _data_uri(title: str, svg: str) -> str:
 
 
 def _cell(
-    interval: Interval, *, share: bool, sign: bool = False, low: float = 0.0, high: float = 0.0
+    interval: Interval,
+    *,
+    share: bool,
+    sign: bool = False,
+    low: float = 0.0,
+    high: float = 0.0,
+    least: float | None = None,
 ) -> dict[str, Any]:
     """One figure for the template: text, interval text, sort key, and its place on a scale."""
     cell: dict[str, Any] = {
         "text": fmt.number(interval.mean, share=share, sign=sign),
-        "ends": fmt.ends(interval, share=share, clip=not sign, sign=sign),
+        "ends": fmt.ends(interval, share=share, clip=not sign, sign=sign, least=least),
         "spans": " and ".join(interval.spans),
         "sort": "" if interval.mean is None else repr(interval.mean),
         "bar": None,
@@ -146,7 +152,7 @@ def _rows(rows: Sequence[Row], low: float, high: float) -> list[dict[str, Any]]:
 
 
 def _row(row: Row, low: float, high: float) -> dict[str, Any]:
-    share = fmt.is_share(row.metric)
+    share, least = fmt.is_share(row.metric), fmt.least_of(row.metric["name"])
     devices = len([device for device in row.devices if device is not None])
     better = _told_apart(row.simultaneous, row.metric["higher_is_better"])
     whole = row.simultaneous.mean is not None
@@ -166,9 +172,9 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "knows": blocks.knowledge(row),
         "n": f"{len(row.seeds)} × {devices}" if devices else f"{len(row.seeds)}",
         "n_sort": len(row.seeds) * max(devices, 1),
-        "clean": _cell(row.clean, share=share),
-        "robust": _cell(row.robust, share=share, low=low, high=high),
-        "worst": _cell(row.worst_decile, share=share),
+        "clean": _cell(row.clean, share=share, least=least),
+        "robust": _cell(row.robust, share=share, low=low, high=high, least=least),
+        "worst": _cell(row.worst_decile, share=share, least=least),
         "difference": {
             **_cell(shown, share=share, sign=True),
             "better": better,
@@ -177,7 +183,10 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "beats": _beats(row),
         "lambda_max": _eigenvalue(row.lambda_max),
         "also": {
-            name: [_cell(mine.clean, share=False), _cell(mine.robust, share=False)]
+            name: [
+                _cell(one, share=False, least=fmt.least_of(name))
+                for one in (mine.clean, mine.robust)
+            ]
             for name, mine in row.also.items()
         },
         "auc": {axis: _cell(interval, share=share) for axis, interval in row.auc.items()},
@@ -187,8 +196,8 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "queries_sort": row.cost.get("hardware_queries") or 0,
         "seconds": fmt.seconds(row.cost.get("train_seconds")),
         "seconds_sort": row.cost.get("train_seconds") or "",
-        "training_device": _cell(row.training_device, share=share),
-        "fresh_devices": _cell(row.fresh_devices, share=share),
+        "training_device": _cell(row.training_device, share=share, least=least),
+        "fresh_devices": _cell(row.fresh_devices, share=share, least=least),
         "transfer": {
             **_cell(row.transfer, share=share, sign=True),
             "better": _told_apart(row.transfer, row.metric["higher_is_better"]),
@@ -197,7 +206,9 @@ def _row(row: Row, low: float, high: float) -> dict[str, Any]:
         "time_ratio": _eigenvalue(row.time_ratio),
         "calibration": _count(row.calibration.get("queries")),
         "extra": {name: _extra(name, row.extra.get(name, NOTHING)) for name in EXTRAS},
-        "earlier": {stage.share: _cell(stage.score, share=share) for stage in row.earlier},
+        "earlier": {
+            stage.share: _cell(stage.score, share=share, least=least) for stage in row.earlier
+        },
     }
 
 

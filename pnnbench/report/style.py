@@ -337,6 +337,24 @@ def share_axis(axes: Axes, which: str, *, share: bool) -> None:
         axes.set_yticks(ticks)
 
 
+def floor(axes: Axes, which: str, least: float | None) -> None:
+    """Ends an axis at the value below which a metric cannot be, whatever its intervals say.
+
+    Called once all is drawn.
+
+    Args:
+        axes: The axes, or one of those that share the axis.
+        which: ``"x"`` or ``"y"``.
+        least: The value; None where there is none.
+    """
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    if least is None or high <= least:
+        return
+    end = least - 0.02 * (high - least)
+    if low < end:
+        (axes.set_xlim if which == "x" else axes.set_ylim)(end, high)
+
+
 def log_axis(axes: Axes, which: str, values: Iterable[float]) -> None:
     """Makes an axis logarithmic, with plain numbers at its ticks.
 

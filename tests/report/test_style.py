@@ -226,3 +226,21 @@ def test_logarithmic_axes_have_plain_numbers(values, expected):
         assert low < min(values) < max(values) < high
         shown = [t.get_text() for t in ax.get_xticklabels() if low <= t.get_position()[0] <= high]
         assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("least", "seen", "expected"),
+    [
+        (0.0, (-0.5, 1.0), (-0.02, 1.0)),
+        (0.0, (-0.01, 1.0), (-0.01, 1.0)),
+        (0.0, (0.2, 1.0), (0.2, 1.0)),
+        (0.0, (-2.0, -1.0), (-2.0, -1.0)),
+        (None, (-0.5, 1.0), (-0.5, 1.0)),
+    ],
+)
+def test_an_axis_ends_where_a_metric_does(least, seen, expected):
+    with style.styled():
+        ax = style.new_figure(3, 2).subplots()
+        ax.set_ylim(*seen)
+        style.floor(ax, "y", least)
+        assert ax.get_ylim() == pytest.approx(expected)
