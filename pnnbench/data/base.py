@@ -40,6 +40,8 @@ class DataSet:
             1 / ``n_classes``; if not, it is the share of the most frequent one.
         mixed: Whether `load` gives each part in an order of which any head or tail is a fair
             sample, so that it stays; if not, `read` mixes the parts, always in the same way.
+        copies: Whether copies of other contents go by its name, such as one coded with loss; the
+            records of one are not wrong where another is at hand.
         takes: What stands behind the name and a colon, such as ``PATH``; nothing for most sets.
         argument: What stands there, the one argument of the class.
     """
@@ -49,6 +51,7 @@ class DataSet:
     n_classes: int | None = cast(Any, _Read())
     balanced: ClassVar[bool] = False
     mixed: ClassVar[bool] = False
+    copies: bool = False
     takes: ClassVar[str] = ""
     argument: str = ""
 

@@ -37,6 +37,7 @@ class CIFAR10(DownloadedSet):
     n_classes = 10
     balanced = True
     mixed = True
+    copies = True
     instead = "; or <root>/cifar10/train/CLASS/IMAGE and <root>/cifar10/test/CLASS/IMAGE"
     files_called = "its batches"
     #: Images of each class in the parts.

@@ -58,6 +58,7 @@ class Latents(DataSet):
             )
         self.size = int(number) if argument else 0
         self.images = resolve_data(inner) if argument else None
+        self.copies = self.images is not None and self.images.copies
         self.name = f"latents-{self.size}-{self.images.name}" if self.images else "latents"
         self.input_shape = (self.size,)
 

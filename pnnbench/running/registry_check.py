@@ -62,10 +62,8 @@ def check_registry(placed: Sequence[Placed], root: str | None = None) -> Iterato
             yield from expected.differences(path, record)
             yield from expected.tensors(path, record)
     for wanted in known.values():
-        if wanted is not None and wanted.without_data:
-            words = f"the data of {wanted.name} are not here: {wanted.without_data}"
-            step = f"pnnbench data {wanted.workload.data_set.name} --download"
-            yield Finding(Path(wanted.name), "unchecked", words, step)
+        if wanted is not None:
+            yield from wanted.unchecked()
 
 
 def _comparable(record: Mapping[str, Any]) -> bool:
@@ -92,14 +90,14 @@ class _Expected:
         self.name = name
         self.workload = make_workload(name, setup=Setup(axes))
         self.config = json.loads(json.dumps(self.workload.describe(tier)))
-        self.metric = {
+        self.metric: dict[str, Any] = {
             "name": self.workload.metric_name,
             "higher_is_better": self.workload.higher_is_better,
-            **({} if self.workload.chance is None else {"chance": self.workload.chance}),
         }
         self.data: dict[str, Any] = {}
         self.cells: list[dict[str, Any]] = []
         self.without_data = ""
+        self.other_copies: set[str] = set()
         at = self.workload.tier(tier)
         try:
             data = DataModule(
@@ -111,9 +109,12 @@ class _Expected:
                 root=root,
             )
             images, _ = data.test_tensors()
+            chance = self.workload.chance  # of some metrics it is measured on the data
         except UserError as error:
             self.without_data = error.what
             return
+        if chance is not None:
+            self.metric["chance"] = chance
         self.data = {
             "name": data.arrays.name,
             "fingerprint": data.arrays.fingerprint,
@@ -124,15 +125,27 @@ class _Expected:
         self.cells = [{**cell.as_dict(), "counts": cell.counts} for cell in cells]
 
     def differences(self, path: Path, record: dict[str, Any]) -> Iterator[Finding]:
-        """What a record says otherwise."""
+        """What a record says otherwise, but for what follows from another copy of the data."""
+        told = record["data"]["fingerprint"]
+        same = not (self.workload.data_set.copies and told != self.data.get("fingerprint", told))
+        if not same:
+            self.other_copies.add(told)
         pairs: list[tuple[str, Any, Any]] = [
             (f"config.{key}", record["config"].get(key), value)
             for key, value in self.config.items()
         ]
         pairs.append(("job.seeds.test_devices", record["job"]["seeds"]["test_devices"],
                       self.config["test_devices"]))  # fmt: skip
-        pairs += [(f"metric.{k}", record["metric"].get(k), v) for k, v in self.metric.items()]
-        pairs += [(f"data.{key}", record["data"][key], value) for key, value in self.data.items()]
+        pairs += [
+            (f"metric.{k}", record["metric"].get(k), v)
+            for k, v in self.metric.items()
+            if same or k != "chance"
+        ]
+        pairs += [
+            (f"data.{key}", record["data"][key], value)
+            for key, value in self.data.items()
+            if same or key != "fingerprint"
+        ]
         wrong = [
             (where, found, right)
             for where, found, right in pairs
@@ -146,6 +159,18 @@ class _Expected:
             words += f"; and {more} more" if more else ""
             step = f"pnnbench run {record['job']['suite']}, with this version of pnnbench"
             yield Finding(path, "registry", words, step)
+
+    def unchecked(self) -> Iterator[Finding]:
+        """What could not be held against the data that are here."""
+        place = Path(self.name)
+        if self.without_data:
+            words = f"the data of {self.name} are not here: {self.without_data}"
+            step = f"pnnbench data {self.workload.data_set.name} --download"
+            yield Finding(place, "unchecked", words, step)
+        for told in sorted(self.other_copies):
+            words = f"records of {self.name} are of another copy of {self.data['name']} than the "
+            words += f"one here: {told}, here {self.data['fingerprint']}"
+            yield Finding(place, "unchecked", words, "check them where that copy is")
 
     def tensors(self, path: Path, record: dict[str, Any]) -> Iterator[Finding]:
         """Whether the trained parameters fit the network and the range of the hardware."""

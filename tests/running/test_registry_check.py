@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pnnbench.data.digits import Digits
 from pnnbench.records.findings import Finding
 from pnnbench.records.store import file_sha256, read_placed, read_record, write_record
 from pnnbench.running.registry_check import check_registry
@@ -123,3 +124,29 @@ def test_data_that_are_not_here_are_a_note(run: Path, tmp_path: Path) -> None:
     record["job"]["tier"] = "smoke"
     kinds = {f.kind for f in check_registry([(run, record)], str(tmp_path / "nothing"))}
     assert kinds == {"registry", "parameters", "unchecked"}
+
+
+def test_records_of_a_metric_whose_guessing_needs_the_data_are_unchecked_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PNNBENCH_DATA", str(tmp_path / "nothing"))
+    board = QUICKSTART.parent / "cifar10_reconstruct" / "records"
+    placed = [(path, read_record(path)) for path in sorted(board.glob("*.json"))[:2]]
+    (finding,) = check_registry(placed)
+    assert finding.kind == "unchecked"
+    assert "--download" in finding.next_step
+
+
+@pytest.mark.parametrize(("copies", "kind"), [(True, "unchecked"), (False, "registry")])
+def test_records_of_another_copy_of_the_data_are_wrong_only_where_there_are_no_copies(
+    run: Path, monkeypatch: pytest.MonkeyPatch, copies: bool, kind: str
+) -> None:
+    monkeypatch.setattr(Digits, "copies", copies)
+    record = copy.deepcopy(read_record(run))
+    record["data"]["fingerprint"] = "sha256:of another copy"
+    (finding,) = check_registry([(run, record)])
+    assert finding.kind == kind
+    assert "sha256:of another copy" in finding.message
+    # What does not follow from the copy is told all the same.
+    record["metric"]["higher_is_better"] = False
+    assert "registry" in {f.kind for f in check_registry([(run, record)])}
