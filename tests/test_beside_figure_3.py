@@ -11,6 +11,7 @@ import pytest
 from .record_factory import IMAGE_SUITES, make_image_suite, write_job
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "beside_figure_3.py"
+BOARDS = SCRIPT.parents[1] / "leaderboards"
 LABELS = ("BP", "SAT")
 
 
@@ -96,3 +97,10 @@ def test_a_board_stands_below_the_published_curves(script, tmp_path, monkeypatch
         assert words in different
     assert "JPEG-coded" not in different
     assert "a JPEG-coded copy" in "\n".join(plain["3b"]["different"])
+
+
+def test_the_committed_page_is_that_of_the_committed_boards(script, tmp_path, monkeypatch) -> None:
+    text, _ = run(script, BOARDS, tmp_path / "out", monkeypatch)
+    assert text == (BOARDS / "figure_3" / "figure_3.md").read_text(encoding="utf-8"), (
+        "write it again: python benchmarks/beside_figure_3.py --out leaderboards/figure_3"
+    )
