@@ -76,12 +76,18 @@ def deployed(
 
 #: Memory for the gradient graph of one chunk of images, in bytes.
 GRAPH_BYTES = 2e9
-#: Images of a chunk, at most.
+#: Images of a chunk, at most, but where the weights' own graph is large beside that of the images.
 CHUNK = 250
+#: Memory for the images of such a chunk, in multiples of that for the weights: a mesh is built anew
+#: for each chunk, and with chunks of `CHUNK` that is nine tenths of a product.
+_BESIDE_WEIGHTS = 8
 
 
 def fitting_chunk(workload: Workload, images: Tensor, labels: Tensor) -> int:
-    """How many images' gradient graph fits into `GRAPH_BYTES`: at most `CHUNK`, at least one.
+    """How many images' gradient graph fits into `GRAPH_BYTES`, at least one.
+
+    At most `CHUNK`, or as many as take `_BESIDE_WEIGHTS` times the memory of what is the same for
+    all images, the weights as a function of the controls.
 
     It follows the shapes alone, so that it is the same on every machine.
 
@@ -101,7 +107,9 @@ def fitting_chunk(workload: Workload, images: Tensor, labels: Tensor) -> int:
     each = (four - two) / 2
     if each <= 0.0:
         return CHUNK
-    return int(min(CHUNK, max(1.0, (GRAPH_BYTES - (two - 2 * each)) // each)))
+    weights = two - 2 * each
+    most = max(CHUNK, _BESIDE_WEIGHTS * weights / each)
+    return int(min(most, max(1.0, (GRAPH_BYTES - weights) // each)))
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:

@@ -22,7 +22,7 @@ from torch import Tensor
 from pnnbench.errors import check_range
 from pnnbench.evaluation.companions import ball_increase, common_direction, device_increases
 from pnnbench.evaluation.gaps import Gaps, LeftOutError, NotFiniteError, check_finite
-from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
+from pnnbench.evaluation.hessian import CHUNK, ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import Eigenpairs, lanczos
 from pnnbench.evaluation.outputs import (
     SCALE_RANGE,
@@ -260,8 +260,8 @@ def _leading(run: _Run, hessian: ControlHessian, top: int) -> None:
             rounding=hessian.rounding,
             progress=run.report("lambda_max"),
         )
-        # Small chunks for this one product only: they cost two to three times as much.
-        cut = min(run.chunk, max(1, math.ceil(len(run.images) / INTERVAL_CHUNKS)))
+        # Small chunks for this one product only: they cost two to ten times as much.
+        cut = min(run.chunk, CHUNK, max(1, math.ceil(len(run.images) / INTERVAL_CHUNKS)))
         over_images = hessian if cut == run.chunk else run.hessian(chunk=cut)
         _, quotients, counts = over_images.product_and_quotients(pairs.vectors[0])
         low, high = image_interval(quotients, counts)

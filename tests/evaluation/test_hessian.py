@@ -10,6 +10,7 @@ from pnnbench.evaluation.hessian import CHUNK, ControlHessian, deployed, fitting
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
 from pnnbench.workloads.mrr_images import MRRDigitsResNet
+from pnnbench.workloads.mzi import MZIDigits
 
 from .small import Negated, Quadratic, SmallRings, blobs, exact_hessian, trained
 
@@ -172,3 +173,22 @@ def test_a_chunk_fits_into_the_memory_for_its_graph(monkeypatch):
         held = ControlHessian(workload, images, labels, chunk=chunk).graph_bytes()
     assert 8 <= chunk <= 16
     assert 0.7 * whole / 4 < held <= 1.01 * whole / 4
+
+
+def test_a_chunk_is_large_where_the_weights_take_most_of_the_memory():
+    workload = MZIDigits(0)
+    images, labels = DataModule("digits", limit_train=1000).train_tensors()
+    with deployed(workload):
+        chunk = fitting_chunk(workload, images, labels)
+        assert chunk > 2 * CHUNK
+        weights, whole = (
+            ControlHessian(workload, images[:n], labels[:n], chunk=n).graph_bytes()
+            for n in (2, 1000)
+        )
+        assert chunk == pytest.approx(8 * weights / ((whole - weights) / 998), rel=0.1)
+        vector = torch.linspace(-1.0, 1.0, ControlHessian(workload, images, labels).size).double()
+        products = [
+            ControlHessian(workload, images, labels, chunk=n).product(vector)
+            for n in (chunk, CHUNK)
+        ]
+    torch.testing.assert_close(*products, rtol=1e-4, atol=1e-6)
