@@ -45,6 +45,8 @@ Progress = Callable[[str, int, int], None]
 SUBSAMPLE = 2_000
 #: Chunks over which the interval of λmax over images is taken, at least.
 INTERVAL_CHUNKS = 20
+#: Part of its tolerance at which PyHessian is asked once more where it stops short.
+SHARPER = 0.01
 
 
 @dataclasses.dataclass
@@ -374,7 +376,7 @@ def _checked(
     short: then it is asked once more, at a hundredth of the tolerance.
     """
     with run.part("lambda_max_pyhessian") as figures:
-        for sharper in (tol, 0.01 * tol):
+        for sharper in (tol, SHARPER * tol):
             power = pyhessian_eigenvalue(
                 run.workload,
                 run.images[:count],
