@@ -25,14 +25,15 @@ PROGRAM = """
 import inspect, json, sys, time
 import torch
 from pnnbench.data.datamodule import DataModule
-from pnnbench.running import jobs, measuring
+from pnnbench import registry
+from pnnbench.running import measuring
 from pnnbench.running.training import fit
 torch.set_num_threads(1)
 name, rounds, lr = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-cls = jobs.workload_class(name)
+cls = registry.workload_class(name)
 workload, tier = cls(0), cls.tier("quick")
 data = DataModule(cls.data, batch_size=tier.batch_size, seed=0, holdout=256)
-method = jobs.method_class("bp")(lr=lr)
+method = registry.method_class("bp")(lr=lr)
 method.seed = 0
 fit(workload, method, data, epochs=tier.epochs)
 trained = cls(0)
@@ -54,7 +55,11 @@ for turn in range(rounds + 1):
             found.setdefault(variant, []).append(time.process_time() - begin)
 print(json.dumps({"seconds": found, "lambda_max": figures["lambda_max"]}))
 """
-RATES = {"mrr-digits": "0.1 mA", "freespace-digits": "0.005 full modulation"}
+RATES = {
+    "mrr-digits": "0.1 mA",
+    "freespace-digits": "0.005 full modulation",
+    "mzi-digits": "0.03 rad",
+}
 
 
 def timed(checkout: Path, workload: str, rounds: int) -> dict[str, float]:
