@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.augmentation import Augmentation, check_augmentation
 from pnnbench.errors import UserError, kind_word, line_of
-from pnnbench.platforms.base import (
-    derive_seed,
-)
+from pnnbench.platforms.base import derive_seed
 from pnnbench.platforms.products import ConvProduct
 from pnnbench.workloads.axes import check_axes, further_cells
 from pnnbench.workloads.classification import Batch as Batch

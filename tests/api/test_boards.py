@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ import pnnbench
 from pnnbench.api import tables
 from pnnbench.registry import BOARDS
 
+from ..alike import differing
 from ..command import command
 from ..record_factory import make_record, write_job
 
@@ -26,26 +26,10 @@ def test_its_texts_are_those_of_the_command(tmp_path: Path, form: str) -> None:
     assert repr(board) == "<Leaderboard: quickstart on mrr-digits>"
 
 
-def assert_alike(found: Any, expected: Any) -> None:
-    """The same but for the last digits, which differ from processor to processor."""
-    if isinstance(expected, dict):
-        assert found.keys() == expected.keys()
-        for key, value in expected.items():
-            assert_alike(found[key], value)
-    elif isinstance(expected, list):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            assert_alike(one, other)
-    else:
-        assert found == (
-            pytest.approx(expected, rel=1e-9, abs=1e-12) if type(expected) is float else expected
-        )
-
-
 def test_its_rows_are_those_of_the_committed_board() -> None:
     committed = json.loads((BOARDS / "quickstart" / "leaderboard.json").read_text(encoding="utf-8"))
     board = pnnbench.load_leaderboard("quickstart")
-    assert_alike(json.loads(json.dumps(board.rows)), committed["rows"])
+    assert differing(committed["rows"], json.loads(json.dumps(board.rows))) == []
     columns = board.to_dict()
     assert columns["robust.mean"] == [row["robust"]["mean"] for row in board.rows]
     assert [json.loads(text) for text in columns["params"]] == [row["params"] for row in board.rows]

@@ -14,20 +14,11 @@ from torch import Tensor
 
 from pnnbench.platforms import conv_op
 
+from ..programs import said
+
 built = pytest.mark.skipif(bool(conv_op.missing()), reason="no C compiler")
 
 PROGRAM = "from pnnbench.platforms import conv_op; print(conv_op.missing() or 'there')"
-
-
-def said(**environment: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 def plain(x: Tensor, w: Tensor, a: Tensor, s: Tensor, p: int, z: Tensor | None, g: float) -> Tensor:
@@ -109,12 +100,12 @@ def test_what_is_not_a_number_stays_so() -> None:
 
 
 def test_it_says_why_it_is_missing(tmp_path: Path) -> None:
-    assert said(PNNBENCH_COMPILE="0") == "PNNBENCH_COMPILE=0 switches it off"
-    assert "no C compiler" in said(PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
-    assert "failed" in said(CC="false", XDG_CACHE_HOME=str(tmp_path))
+    assert said(PROGRAM, PNNBENCH_COMPILE="0") == "PNNBENCH_COMPILE=0 switches it off"
+    assert "no C compiler" in said(PROGRAM, PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
+    assert "failed" in said(PROGRAM, CC="false", XDG_CACHE_HOME=str(tmp_path))
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert said(XDG_CACHE_HOME=str(blocked)) not in ("", "there")
+    assert said(PROGRAM, XDG_CACHE_HOME=str(blocked)) not in ("", "there")
 
 
 @built

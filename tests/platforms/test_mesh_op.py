@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,8 @@ import torch
 from pnnbench.errors import UserError
 from pnnbench.platforms import mesh_op
 from pnnbench.platforms.mesh import column_product
+
+from ..programs import said
 
 PROGRAM = """
 import torch
@@ -27,14 +26,7 @@ print(float(out[0, 0]))
 
 
 def run(**environment: str) -> tuple[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, second = done.stdout.splitlines()
+    first, second = said(PROGRAM, **environment).splitlines()
     return first, float(second)
 
 

@@ -2,23 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
-from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
 
+from .training import assert_same, state
+
 IMAGES, LABELS = DataModule(load("digits")).train_tensors()
-
-
-def state(workload: Workload) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in workload.network.state_dict().items()}
-
-
-def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    assert [k for k in a if not torch.equal(a[k], b[k])] == []
 
 
 def test_calibration_does_not_depend_on_what_came_before() -> None:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -16,6 +13,8 @@ from pnnbench.workloads import pooling_op
 from pnnbench.workloads.mrr import MRRMNIST
 from pnnbench.workloads.networks import norm_block
 from pnnbench.workloads.pooling_op import norm_pool
+
+from ..programs import said
 
 built = pytest.mark.skipif(bool(pooling_op.missing()), reason="no C compiler")
 
@@ -203,14 +202,7 @@ print(bool(pooling_op.missing()), float(loss), size)
 
 
 def step_elsewhere(**environment: str) -> tuple[str, float, float]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    missing, loss, size = done.stdout.split()
+    missing, loss, size = said(PROGRAM, **environment).split()
     return missing, float(loss), float(size)
 
 
