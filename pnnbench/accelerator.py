@@ -206,6 +206,7 @@ def count_gpu_memory(device: torch.device) -> None:
     if device.type == "cuda":
         import torch
 
+        torch.cuda.init()  # in a process that has not used the GPU there is nothing to reset
         torch.cuda.reset_peak_memory_stats(device)
 
 

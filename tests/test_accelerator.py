@@ -19,6 +19,7 @@ from pnnbench.accelerator import (
 )
 from pnnbench.errors import UserError
 from tests.pretended import DEVICE, pretended
+from tests.programs import said
 
 HERE = torch.device("cpu")
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -107,9 +108,9 @@ def test_a_gpu_computes_what_it_says() -> None:
     exact = torch.nn.functional.conv2d(x.double(), w.double())
     found = torch.nn.functional.conv2d(x.to(place), w.to(place)).cpu()
     assert float((found - exact).abs().max() / exact.abs().max()) < 1e-5
-    said = describe(place, "bf16-mixed")
-    assert said["device"] == "cuda"
-    assert said["gpu"] == torch.cuda.get_device_name(0)
+    described = describe(place, "bf16-mixed")
+    assert described["device"] == "cuda"
+    assert described["gpu"] == torch.cuda.get_device_name(0)
 
 
 @pytest.mark.gpu
@@ -122,6 +123,21 @@ def test_what_was_there_before_is_no_memory_of_a_job() -> None:
     assert peak_gpu_memory(place)["peak_gpu_memory_bytes"] >= 2**28
     count_gpu_memory(place)
     assert peak_gpu_memory(place)["peak_gpu_memory_bytes"] < 2**28
+
+
+@pytest.mark.gpu
+def test_the_first_job_of_a_process_is_counted_on_a_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    program = """
+import torch
+from pnnbench.accelerator import choose, count_gpu_memory, peak_gpu_memory
+place = choose("cuda")
+count_gpu_memory(place)
+torch.zeros(2**26, device=place)
+print(peak_gpu_memory(place)["peak_gpu_memory_bytes"] >= 2**28)
+"""
+    assert said(program) == "True"
 
 
 def test_the_cpu_has_no_gpu_memory() -> None:
