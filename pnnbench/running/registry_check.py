@@ -118,7 +118,7 @@ class _Expected:
         self.data = {
             "name": data.arrays.name,
             "fingerprint": data.arrays.fingerprint,
-            "n_train": len(data.train_tensors()[1]),
+            "n_train": data.n_train,
             "n_test": len(images),
         }
         cells = job_cells(self.workload, tier, images)

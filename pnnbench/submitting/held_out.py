@@ -126,7 +126,7 @@ def measure_secret(
     wanted = secret_cells([cell for cell in cells if cell.counts_when(headline)], devices)
     calibration = None
     if headline != FROZEN:
-        calibration = data.train_tensors()[0][: workload.offset_calibration_images]
+        calibration = data.train_tensors(slice(workload.offset_calibration_images))[0]
     readings = measure_grid(
         workload, *data.test_tensors(), wanted, calibration=calibration, progress=progress
     )

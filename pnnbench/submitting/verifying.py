@@ -209,7 +209,7 @@ def compute(
     job = seed.job
     data = data_module(job, root)
     device = None if seed.access == "in_silico" else workload.training_device(job.device)
-    images = data.train_tensors()[0][: job.config["tier"]["calibration_images"]]
+    images = data.train_tensors(slice(job.config["tier"]["calibration_images"]))[0]
     workload.calibrate(images, device=device)
     rounding = output_rounding(workload, data.test_tensors()[0])
     accuracy = count_undecided(workload, rounding)
