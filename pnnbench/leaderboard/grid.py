@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ SHOT_AXIS = "shot"
 """Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
 LAST_REVISION = 3
 """Revision of the protocol that new jobs are scored under."""
+_PLACE = itemgetter("environment", "axis", "severity")
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""
 
@@ -184,8 +186,11 @@ def arrange(
     counted: dict[Group, bool] = {}
     levels: dict[Group, tuple[float, str]] = {}
     found: dict[tuple[Group, int | None], float] = {}
+    last: tuple[Any, ...] = (None, None, None)
     for cell in cells:
-        group = group_of(cell)
+        place = _PLACE(cell)
+        if not all(map(is_, place, last)):  # cells of a group share the very environment
+            last, group = place, group_of(cell)
         levels.setdefault(group, (cell["level"], cell["unit"]))
         value = cell["value"]
         found[group, cell["device_seed"]] = guess if value is None else value

@@ -130,31 +130,35 @@ def _cells(where: str, groups: Any, test_devices: Any) -> list[dict[str, Any]]:
             raise UserError(
                 f"record: {here} has the unknown key {key!r}", allowed=", ".join(sorted(_GROUP))
             )
-        devices = test_devices if group.get("devices") == ALL else group.get("devices")
-        columns: dict[Any, Any] = {"device_seed": devices, "value": group.get("values")}
-        if "not_finite" in group:
-            columns["not_finite"] = group["not_finite"]
-        also = group.get("also", {})
+        devices: Any = test_devices if group.get("devices") == ALL else group.get("devices")
+        values: Any = group.get("values")
+        lost, also = group.get("not_finite"), group.get("also", {})
         if not isinstance(also, dict):
             raise fail(f"{here}.also", also, "an object")
-        columns |= {("also", name): values for name, values in also.items()}
+        columns = {"devices": devices, "values": values}
+        columns |= {"not_finite": lost} if "not_finite" in group else {}
+        columns |= {f"also.{name}": column for name, column in also.items()}
         lengths = {len(c) if isinstance(c, list) else None for c in columns.values()}
         if None in lengths or len(lengths) > 1 or 0 in lengths:
             raise fail(
                 here,
-                {str(key): type(c).__name__ for key, c in columns.items()},
+                {key: type(c).__name__ for key, c in columns.items()},
                 "devices and what was measured on them, lists of one length, at least 1",
             )
         place = {key: group[key] for key in (*_PLACE, *_OPTIONAL) if key in group}
-        for row in zip(*columns.values(), strict=True):
-            found = dict(zip(columns, row, strict=True))
-            cell = {**place, **{k: v for k, v in found.items() if isinstance(k, str)}}
-            beside = {k[1]: v for k, v in found.items() if not isinstance(k, str) and v is not None}
-            if beside:
-                cell["also"] = beside
-            if cell.get("not_finite", 0) is None:
-                del cell["not_finite"]
-            cells.append(cell)
+        members: list[dict[str, Any]] = [
+            {**place, "device_seed": device, "value": value}
+            for device, value in zip(devices, values, strict=True)
+        ]
+        if lost is not None:
+            for cell, images in zip(members, lost, strict=True):
+                if images is not None:
+                    cell["not_finite"] = images
+        for name, column in also.items():
+            for cell, figure in zip(members, column, strict=True):
+                if figure is not None:
+                    cell.setdefault("also", {})[name] = figure
+        cells += members
     return cells
 
 

@@ -8,8 +8,9 @@ the record says why. Version 1 is whole. Version 3 stores its cells in columns, 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from operator import is_, itemgetter
 from typing import Any
 
 from pnnbench.errors import UserError
@@ -104,24 +105,55 @@ def _also(where: str, value: Any) -> None:
         checks.number(f"{where}.{key}", item)
 
 
-_CELL = shape(
-    {
-        "axis": checks.text,
-        "level": checks.number,
-        "unit": checks.unit,
-        "severity": checks.not_negative,
-        "environment": _environment,
-        "device_seed": checks.seed_or_none,
-        "value": checks.number_or_gap,
-    },
-    {
-        "not_finite": checks.count,  # images whose outputs are not finite
-        "counts": checks.boolean,  # whether the cell carries weight
-        "also": _also,  # figures beside the metric, by name
-        "nominal": checks.level,  # level at which nothing is off along the axis; 0 if not there
-        "source": checks.text,  # where its device comes from; drawn if not there
-    },
-)
+# What cells that differ in the device only have in common, and what each has for itself.
+_PLACE: dict[str, Check] = {
+    "axis": checks.text,
+    "level": checks.number,
+    "unit": checks.unit,
+    "severity": checks.not_negative,
+    "environment": _environment,
+}
+_PLACE_OPTIONAL: dict[str, Check] = {
+    "counts": checks.boolean,  # whether the cell carries weight
+    "nominal": checks.level,  # level at which nothing is off along the axis; 0 if not there
+    "source": checks.text,  # where its device comes from; drawn if not there
+}
+_MEMBER: dict[str, Check] = {"device_seed": checks.seed_or_none, "value": checks.number_or_gap}
+_MEMBER_OPTIONAL: dict[str, Check] = {
+    "not_finite": checks.count,  # images whose outputs are not finite
+    "also": _also,  # figures beside the metric, by name
+}
+_CELL = shape({**_PLACE, **_MEMBER}, {**_PLACE_OPTIONAL, **_MEMBER_OPTIONAL})
+_SHARED, _OWN = (*_PLACE, *_PLACE_OPTIONAL), {**_MEMBER, **_MEMBER_OPTIONAL}
+
+
+def _cells(where: str, value: Any) -> None:
+    """Cells; what one shares with the one before, the very same objects, is checked once."""
+    if not isinstance(value, list):
+        raise fail(where, value, "a list")
+    before: dict[str, Any] = {}
+    place: Callable[[Any], tuple[Any, ...]] = tuple
+    shared: tuple[Any, ...] = ()
+    for i, cell in enumerate(value):
+        here = f"{where}[{i}]"
+        same = before and isinstance(cell, dict) and cell.keys() == before.keys()
+        if same and all(map(is_, place(cell), shared)):
+            for key, check in _OWN.items():
+                if key in cell:
+                    check(f"{here}.{key}", cell[key])
+        else:
+            _CELL(here, cell)
+            before = cell
+            place = itemgetter(*(key for key in _SHARED if key in cell))
+            shared = place(cell)
+
+
+def _some_cells(where: str, value: Any) -> None:
+    if value == []:
+        raise fail(where, value, "a list with at least one entry")
+    _cells(where, value)
+
+
 _GAP = shape(
     {"part": checks.text, "type": checks.one_of(*GAP_TYPES), "message": checks.unit},
 )
@@ -176,7 +208,7 @@ _MEASURED: dict[str, Check] = {
         {"name": checks.text, "higher_is_better": checks.boolean}, {"chance": checks.number}
     ),
     "clean": checks.number_or_gap,
-    "cells": list_of(_CELL, empty=False),
+    "cells": _some_cells,
     "sharpness": _sharpness,
     "cost": shape(
         {
@@ -244,7 +276,7 @@ _FINISHED_ONLY: dict[str, Check] = {
                 "share": _share,
                 "steps": checks.count,
                 "clean": checks.number_or_gap,
-                "cells": list_of(_CELL),
+                "cells": _cells,
             },
             {"not_finite": checks.count, "also": _also},
         )
@@ -326,8 +358,11 @@ def _accuracy(bounded: bool, where: str, value: float | None) -> None:
 def _places(where: str, cells: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
     """Where some cells stand: axis, severity, environment and device, each once."""
     seen: set[tuple[Any, ...]] = set()
+    last, environment = None, ()
     for i, cell in enumerate(cells):
-        environment = tuple(sorted(cell["environment"].items()))
+        if cell["environment"] is not last:  # cells of a group share theirs
+            last = cell["environment"]
+            environment = tuple(sorted(last.items()))
         key = (cell["axis"], cell["severity"], environment, cell["device_seed"])
         if key in seen:
             raise UserError(f"record: {where}[{i}] repeats the cell {key}")
