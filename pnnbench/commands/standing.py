@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN, headline_of
 from pnnbench.leaderboard.ranking import BASELINE, build
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
-from pnnbench.records.store import find_records, read_record
+from pnnbench.records.index import workload_of
+from pnnbench.records.plain_json import read_json
+from pnnbench.records.store import find_records, open_record
+from pnnbench.registry import BOARDS
+
+Board: TypeAlias = tuple[str, str]
+"""Workload and tier."""
 
 
-def finished_records(*folders: Path) -> list[dict[str, Any]]:
-    """Reads the finished records of some folders; what is not whole is left out.
+def comparable(runs: Path, boards: Collection[Board]) -> list[dict[str, Any]]:
+    """Reads the finished records that jobs can be compared with; what is not whole is left out.
 
     Args:
-        folders: Folders with records; those that do not exist are left out.
+        runs: Folder of all runs; that of the published boards, here and shipped, is read too.
+        boards: Workloads, as boards call them, and tiers. Other records are not even checked.
 
     Returns:
         Records of status ok, each job once.
     """
     found: dict[str, dict[str, Any]] = {}
-    for folder in folders:
+    for folder in dict.fromkeys(each.resolve() for each in (runs, Path("leaderboards"), BOARDS)):
         for path in find_records(folder):
             try:
-                record = read_record(path)
-            except UserError:
+                stored = read_json(path, "")
+                job = stored["job"]
+                if stored["status"] != "ok" or (workload_of(job), job["tier"]) not in boards:
+                    continue
+                record = open_record(stored, str(path))
+            except (UserError, LookupError, TypeError, AttributeError):
                 continue
-            if record["status"] == "ok":
-                found.setdefault(record["job"]["hash"], record)
+            found.setdefault(record["job"]["hash"], record)
     return list(found.values())
 
 

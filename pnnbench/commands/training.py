@@ -16,7 +16,7 @@ from pnnbench.commands.output import out, out_json, width, writable
 from pnnbench.console import Console, duration
 from pnnbench.errors import disk_full, failure_text
 from pnnbench.lookup import only
-from pnnbench.registry import BOARDS, SUITES, check_name
+from pnnbench.registry import SUITES, check_name
 
 if TYPE_CHECKING:
     from pnnbench.running.suites import Job, Suite
@@ -152,13 +152,13 @@ def run(options: Any) -> int:
 
 def _dry_run(suite: Suite, options: Any) -> int:
     """Says what would run, what is finished and how long the rest takes."""
-    from pnnbench.commands.standing import finished_records
+    from pnnbench.commands.standing import comparable
     from pnnbench.report.run_text import aligned
     from pnnbench.running.finished import find_finished
     from pnnbench.running.selection import estimate
 
     runs = Path(options.runs)
-    records = finished_records(runs, Path("leaderboards"), BOARDS)
+    records = comparable(runs, {(job.board[2], job.tier) for job in suite.jobs})
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for job in suite.jobs:
         row = rows.setdefault(
@@ -238,13 +238,13 @@ def train(options: Any) -> int:
         return _report_failure(record, folder, options.format)
     from pnnbench.commands.standing import (
         baseline_of,
-        finished_records,
+        comparable,
         standing,
         standing_text,
     )
     from pnnbench.report.run_text import cells_text, gap_text, sharpness_text
 
-    others = finished_records(Path(options.runs), Path("leaderboards"), BOARDS)
+    others = comparable(Path(options.runs), {(job.board[2], job.tier) for job in jobs})
     found = standing(record, baseline_of(record, others))
     following = _next_command(record, settings, Path(options.runs))
     if options.format == "json":

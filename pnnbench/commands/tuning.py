@@ -10,7 +10,6 @@ from pnnbench.accelerator import check_accelerator
 from pnnbench.commands.output import out, out_json, width
 from pnnbench.console import Console, duration
 from pnnbench.leaderboard.tuning import RowTuning, row_tuning
-from pnnbench.registry import BOARDS
 
 if TYPE_CHECKING:
     from pnnbench.api.tuning import Prepared
@@ -95,7 +94,7 @@ def _line(prepared: Prepared, row: RowTuning) -> list[str]:
 
 def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     """Says how many trials would run and for how long, without the points beyond an edge."""
-    from pnnbench.commands.standing import finished_records
+    from pnnbench.commands.standing import comparable
     from pnnbench.records.searches import read_search
     from pnnbench.report.run_text import aligned
     from pnnbench.running.selection import estimate
@@ -104,7 +103,8 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     known: Mapping[str, Any] = {}
     if search.path.is_file() and not options.anew:
         known = read_search(search.path)["rows"]
-    records = finished_records(Path(options.runs), Path("leaderboards"), BOARDS)
+    boards = {(job.board[2], job.tier) for job in rows.values()}
+    records = comparable(Path(options.runs), boards)
     each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
     found: list[dict[str, Any]] = []
     for label, job in rows.items():
