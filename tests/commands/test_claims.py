@@ -39,11 +39,12 @@ def test_a_board_decides_as_soon_as_it_is_there(tmp_path: Path) -> None:
 
 
 def test_it_is_published_and_printed_in_every_form(tmp_path: Path) -> None:
-    done = command("claims", "--publish", "out", "--format", "markdown", cwd=tmp_path)
+    board = ROOT / "leaderboards" / "cifar10_reconstruct"
+    done = command("claims", board, "--publish", "out", "--format", "markdown", cwd=tmp_path)
     assert done.out.startswith("# The published claims")
     assert "published: out/claims.html" in done.err
     assert all((tmp_path / "out" / name).is_file() for name in NAMES)
-    html = command("claims", "--format", "html", cwd=tmp_path).out
+    html = command("claims", board, "--format", "html", cwd=tmp_path).out
     assert html == (tmp_path / "out" / "claims.html").read_text(encoding="utf-8")
 
 

@@ -44,7 +44,7 @@ class FineDiffractive(DiffractiveDigits):
         return Logits()
 
 
-IMAGES, LABELS = (t[:60] for t in DataModule(load("digits")).test_tensors())
+IMAGES, LABELS = (t[:24] for t in DataModule(load("digits")).test_tensors())
 
 
 @pytest.mark.parametrize("cls", [FineFreeSpace, FineDiffractive])
@@ -55,7 +55,7 @@ def test_figures_do_not_depend_on_batches_or_on_cells_beside(cls: type[Workload]
     assert {c.device_seed is None for c in cells} == {True, False}
     expected = evaluate_grid(workload, IMAGES, LABELS, cells)
     assert len({round(v, 4) for v in expected}) == len(cells)  # every cell is another one
-    for batch_size, cells_per_batch in ((60, 1), (7, 4), (50, len(cells))):
+    for batch_size, cells_per_batch in ((24, 1), (7, 4), (20, len(cells))):
         found = evaluate_grid(
             workload,
             IMAGES,

@@ -39,7 +39,11 @@ RATES = {
 }
 
 
-@pytest.fixture(scope="module", params=RATES)
+#: Thirty seconds of optics; the others have no common mode, or one, as well.
+LONG = pytest.param("diffractive-digits", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[*(name for name in RATES if name not in LONG.values), LONG])
 def row(request):
     """The reference row BP of the quick tier, its sample and its figures."""
     workload = workload_class(request.param)(0)

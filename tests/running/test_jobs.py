@@ -303,7 +303,7 @@ def test_an_edited_method_of_ones_own_is_a_new_job(tmp_path, monkeypatch):
 
 def test_two_processes_share_a_run_folder(tmp_path):
     path = tmp_path / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1, 2]}))
+    path.write_text(yaml.safe_dump({**SUITE, "seeds": [0, 1]}))
     # One thread each: two thread pools on two cores spend their time waiting for one another.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     both = [
@@ -319,7 +319,7 @@ def test_two_processes_share_a_run_folder(tmp_path):
     said = [p.communicate(timeout=600)[1] for p in both]
     assert [p.returncode for p in both] == [0, 0], said
     starts = [line for text in said for line in text.splitlines() if line.endswith(": start")]
-    assert len(starts) == 3
+    assert len(starts) == 2
 
 
 def test_a_workload_without_device_errors_is_measured_on_the_ideal_device():
