@@ -39,7 +39,7 @@ RATES = {
 }
 
 
-#: Thirty seconds of optics; the others have no common mode, or one, as well.
+#: Its optics take half a minute here; what is asked of it is asked of free space too.
 LONG = pytest.param("diffractive-digits", marks=pytest.mark.slow)
 
 
