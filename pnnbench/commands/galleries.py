@@ -1,4 +1,4 @@
-"""Pictures of what the trained networks of boards give, from the folders of their runs."""
+"""Pictures of what the trained networks of boards give, from the tensors of their jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pnnbench.leaderboard.model import Table
 
 Placed = tuple[Path, dict[str, Any]]
-"""The file of a record, and the record."""
+"""The file of a job's parameters, and its record."""
 
 
 def galleries(
@@ -22,11 +22,12 @@ def galleries(
     """Draws the galleries of boards whose trained networks are there.
 
     Of each board all rows at one seed, the first that most of them have. What cannot be drawn is
-    told on standard error and takes nothing else with it.
+    told on standard error and takes nothing else with it. A published board that is drawn again
+    where it lies keeps the pictures that show more rows than have their networks there.
 
     Args:
         tables: The tables of the boards.
-        sources: Folders with their runs.
+        sources: Folders with their runs, or published boards.
         folder: Where the pictures go.
         root: Data folder; None for the default place.
 
@@ -35,15 +36,23 @@ def galleries(
     """
     from pnnbench.records.store import read_placed
     from pnnbench.report.figures import free_prefix
+    from pnnbench.report.galleries import NAMES
 
-    placed = [(path, record) for path, record in read_placed(sources) if _trained(path, record)]
+    found = [(_parameters(path, record), record) for path, record in read_placed(sources)]
+    placed = [(path, record) for path, record in found if path is not None]
+    again = [source.resolve() for source in sources] == [folder.parent.resolve()]
     boards = [table for table in tables if table.headline]
     drawn: dict[str, Path] = {}
     for table in boards:
         words = [table.key[k] for k in ("suite", "workload", "tier")]
         prefix = free_prefix("-".join(words), drawn) if len(boards) > 1 else ""
         chosen = one_seed(table, placed)
-        if chosen:
+        kept = {f"{prefix}{name}": folder / f"{prefix}{name}.svg" for name in NAMES}
+        kept = {name: path for name, path in kept.items() if again and path.is_file()}
+        if kept and len(chosen) < len(table.chosen.finished):
+            _say("pictures of outputs stay: not all networks that they show are here")
+            drawn |= kept
+        elif chosen:
             try:
                 drawn |= _board(chosen, folder, prefix, root)
             except UserError as error:  # the data are not here, or the networks are other ones
@@ -51,8 +60,14 @@ def galleries(
     return drawn
 
 
-def _trained(path: Path, record: dict[str, Any]) -> bool:
-    return record["status"] == "ok" and (path.parent / record["parameters"]["file"]).is_file()
+def _parameters(path: Path, record: dict[str, Any]) -> Path | None:
+    from pnnbench.records.parameters import find_parameters
+    from pnnbench.records.store import beside
+
+    if record["status"] != "ok":
+        return None
+    own = beside(path, record, "parameters")
+    return own if own.is_file() else find_parameters(path, record)
 
 
 def one_seed(table: Table, placed: Sequence[Placed]) -> list[Placed]:
@@ -60,7 +75,7 @@ def one_seed(table: Table, placed: Sequence[Placed]) -> list[Placed]:
 
     Args:
         table: The table.
-        placed: Records whose parameters lie beside them.
+        placed: Jobs whose parameters are at hand.
 
     Returns:
         The jobs in the order of the rows, of the first seed that most rows have; rows that do not
@@ -80,11 +95,11 @@ def _board(
     chosen: Sequence[Placed], folder: Path, prefix: str, root: str | None
 ) -> dict[str, Path]:
     from pnnbench.report.galleries import Trained, draw_galleries
-    from pnnbench.running.rebuilding import data_of, load_trained
+    from pnnbench.running.rebuilding import data_of, load_parameters
 
     data = data_of(chosen[0][1], root)
     trained = [
-        Trained(record["job"]["method"]["label"], record, load_trained(path.parent, record))
+        Trained(record["job"]["method"]["label"], record, load_parameters(path, record))
         for path, record in chosen
     ]
     tensors = data.train_tensors(), data.test_tensors()

@@ -46,7 +46,7 @@ class Row:
         lambda_max: Largest Hessian eigenvalue where the controls are used, geometric mean over the
             seeds at which something was learnt.
         eigenvalues: Seed to its largest eigenvalue, of the seeds that enter the correlations; see
-            `summary.comparable`.
+            `sharpness.comparable`.
         auc: Area under the degradation curve, per axis.
         training_device: On the training device of each seed, over the seeds that measured it.
         fresh_devices: On the test devices of the same severity, same seeds, over both.

@@ -19,7 +19,8 @@ from pnnbench.leaderboard.grid import Record, read_grid, require_equal, revision
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
 from pnnbench.leaderboard.order import BASELINE, Placed, in_order, judged
 from pnnbench.leaderboard.row_figures import described, figures, group_lines
-from pnnbench.leaderboard.summary import correlations, provenance
+from pnnbench.leaderboard.sharpness import correlations
+from pnnbench.leaderboard.summary import provenance
 from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
 from pnnbench.records.index import Claim, board_of, workload_of
 from pnnbench.records.metric import same_metric

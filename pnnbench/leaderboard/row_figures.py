@@ -15,7 +15,7 @@ from pnnbench.leaderboard.grid import Grid, Record, curve_areas, guessing, revis
 from pnnbench.leaderboard.knowledge import knows
 from pnnbench.leaderboard.model import EXTRAS, GroupLine
 from pnnbench.leaderboard.score import worst_mean
-from pnnbench.leaderboard.summary import comparable
+from pnnbench.leaderboard.sharpness import comparable
 from pnnbench.leaderboard.transfer import mean_cost
 from pnnbench.records.index import Jobs
 

@@ -47,6 +47,22 @@ def mean_bounds(values: Array, level: float) -> Bounds | None:
     return Bounds(mean, mean - half, mean + half, float(smallest(found, 1.0 - level)[0]))
 
 
+def fisher(rho: float, n: int) -> float:
+    """Fisher's transformation of a correlation.
+
+    A perfect order of a few pairs is no proof, and the transformation needs a number below 1: it
+    is taken for ``1 - 1 / n**2``.
+
+    Args:
+        rho: The correlation, in [-1, 1].
+        n: Number of pairs.
+
+    Returns:
+        Its inverse hyperbolic tangent.
+    """
+    return math.atanh(math.copysign(min(abs(rho), 1.0 - 1.0 / n**2), rho))
+
+
 def correlation_bounds(rho: float, n: int, level: float) -> Bounds | None:
     """Interval of a rank correlation: Fisher's transformation, variance of Bonett and Wright.
 
@@ -60,7 +76,6 @@ def correlation_bounds(rho: float, n: int, level: float) -> Bounds | None:
     """
     if n < 5:
         return None
-    # A perfect order of a few pairs is no proof, and the transformation needs a number below 1.
-    centre = math.atanh(math.copysign(min(abs(rho), 1.0 - 1.0 / n**2), rho))
+    centre = fisher(rho, n)
     half = float(ndtri((1.0 + level) / 2.0)) * math.sqrt((1.0 + rho * rho / 2.0) / (n - 3))
-    return Bounds(rho, math.tanh(centre - half), math.tanh(centre + half))
+    return Bounds(rho, min(rho, math.tanh(centre - half)), max(rho, math.tanh(centre + half)))

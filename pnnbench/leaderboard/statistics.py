@@ -294,19 +294,15 @@ def average_ranks(values: ArrayLike) -> Array:
     return ranks
 
 
-def spearman(x: ArrayLike, y: ArrayLike) -> Interval:
-    """Spearman's rank correlation with an approximate interval.
-
-    The interval is Fisher's transformation with the variance of Bonett and Wright (2000,
-    https://doi.org/10.1007/BF02294183), ``(1 + rho^2 / 2) / (n - 3)``. It takes the jobs as
-    independent, so it is too narrow where jobs of one method cluster.
+def spearman(x: ArrayLike, y: ArrayLike) -> float | None:
+    """Spearman's rank correlation.
 
     Args:
         x: Shape (n,).
         y: Shape (n,).
 
     Returns:
-        The correlation in [-1, 1]; nothing for n < 3 or a constant side; no interval for n < 5.
+        The correlation in [-1, 1]; None for n < 3 or a constant side.
 
     Raises:
         ValueError: If the lengths differ.
@@ -315,16 +311,7 @@ def spearman(x: ArrayLike, y: ArrayLike) -> Interval:
     if a.shape != b.shape:
         raise ValueError(f"lengths differ: {a.size} and {b.size}")
     if a.size < 3:
-        return NOTHING
+        return None
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float((a * a).sum()) * float((b * b).sum()))
-    if scale == 0.0:
-        return NOTHING
-    rho = min(1.0, max(-1.0, float((a * b).sum()) / scale))
-    if a.size < 5:
-        return Interval(rho)
-    if abs(rho) > 1.0 - 1e-12:
-        return Interval(rho, rho, rho, ("jobs",))
-    half = 1.959963984540054 * math.sqrt((1.0 + rho * rho / 2.0) / (a.size - 3))
-    centre = math.atanh(rho)
-    return Interval(rho, math.tanh(centre - half), math.tanh(centre + half), ("jobs",))
+    return None if scale == 0.0 else min(1.0, max(-1.0, float((a * b).sum()) / scale))

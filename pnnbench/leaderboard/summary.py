@@ -1,84 +1,13 @@
-"""What a table says over all its jobs: correlations of sharpness with robustness, provenance."""
+"""Where the jobs of a table were computed, and by what."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import Record
 from pnnbench.leaderboard.transfer import training_seconds
 from pnnbench.records.store import canonical
-
-SHARPNESS_FIGURES = (
-    "lambda_max",
-    "lambda_max_calibrated",
-    "common_mode",
-    "ball_increase",
-    "device_increase",
-    "train_loss",
-)
-"""Figures of a record that are correlated with robustness; the others are bounds and settings."""
-
-
-def comparable(sharpness: Mapping[str, Any]) -> bool:
-    """Whether the sharpness of a record may be held against that of others.
-
-    Not where the loss never left that of guessing (flat because nothing was learnt), not at a point
-    that is no minimum or of which that is not known, and not on a training device: the others stand
-    at the ideal one, and each device is a point of its own.
-
-    Args:
-        sharpness: The figures of a record. One that does not say at which point they hold comes
-            from a protocol without marks, and counts.
-
-    Returns:
-        Whether they enter a correlation.
-    """
-    if sharpness.get("at_guessing"):
-        return False
-    if "point" not in sharpness:
-        return sharpness.get("is_minimum") != 0
-    return bool(sharpness.get("is_minimum")) and sharpness["point"]["device_seed"] is None
-
-
-def correlations(
-    jobs: list[tuple[Record, float]], higher_is_better: bool
-) -> dict[str, dict[str, Any]]:
-    """Rank correlation of each sharpness figure with the robust score.
-
-    Only figures at a minimum on the ideal device are compared, see `comparable`; one that a record
-    has not, because it is a gap or not defined on its platform, is skipped.
-
-    Args:
-        jobs: Records with their scores.
-        higher_is_better: Direction of the metric.
-
-    Returns:
-        Name of the figure to ``rho``, ``low``, ``high`` and ``n_jobs``.
-    """
-    figures: dict[str, list[tuple[float, float]]] = {}
-    for record, score in jobs:
-        goodness = score if higher_is_better else -score
-        sharpness = record.get("sharpness", {})
-        if not comparable(sharpness):
-            continue
-        for name in SHARPNESS_FIGURES:
-            value = sharpness.get(name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                figures.setdefault(name, []).append((float(value), goodness))
-    result = {}
-    for name in sorted(figures):
-        pairs = figures[name]
-        interval = st.spearman([x for x, _ in pairs], [y for _, y in pairs])
-        if interval.mean is not None:
-            result[name] = {
-                "rho": interval.mean,
-                "low": interval.low,
-                "high": interval.high,
-                "n_jobs": len(pairs),
-            }
-    return result
 
 
 def places(finished: Mapping[str, Sequence[Record]]) -> dict[str, tuple[str, ...]]:

@@ -336,7 +336,7 @@ def _correlation(
             raise NotMeasuredError(f"row {label!r} has no λmax that may be compared")
         points.append((float(np.mean(np.log(found))), other.mean))
     rho = st.spearman([x for x, _ in points], [y for _, y in points])
-    bounds = None if rho.mean is None else correlation_bounds(rho.mean, len(points), level)
+    bounds = None if rho is None else correlation_bounds(rho, len(points), level)
     if bounds is None:
         raise NotMeasuredError(f"all rows of {test.board} have one {test.other}, or one λmax")
     alone = correlation_bounds(bounds.mean, len(points), st.CONFIDENCE) or bounds

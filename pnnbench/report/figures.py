@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
@@ -24,7 +24,7 @@ from pnnbench.report.figure_parts import (
     row_axis,
     sample,
 )
-from pnnbench.report.formatting import is_share, least_of, metric_head
+from pnnbench.report.formatting import correlation, is_share, least_of, metric_head
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
 from pnnbench.report.tuning_figure import tuning
@@ -160,16 +160,26 @@ def sharpness(table: Table) -> Figure | None:
     ax.grid()
     figure.legend(loc="outside right center", labelspacing=0.55)
     entry = table.correlations.get("lambda_max")
-    title, interval = "Robustness against sharpness", "one point per job"
+    title, said = "Robustness against sharpness", "one point per job"
     if entry is not None:
         # Signed so that + means better; the picture shows the metric itself.
         flip = 1.0 if table.rows[0].metric["higher_is_better"] else -1.0
-        title += f": Spearman ρ = {_rho(flip * entry['rho'])}"
-        if entry["low"] is not None:
-            low, high = sorted((flip * entry["low"], flip * entry["high"]))
-            interval = f"{_rho(low)} to {_rho(high)} at 95 %, {entry['n_jobs']} jobs"
-    style.heading(figure, title, remark(table, interval))
+        title += f": Spearman ρ = {correlation(flip * entry['rho'])}"
+        parts = {"means of rows": entry["rows"], "within rows": entry["within"]}
+        said = ", ".join(
+            f"{words} {_ends(part, flip)}"
+            for words, part in parts.items()
+            if part["rho"] is not None
+        )
+    style.heading(figure, title, remark(table, said or "one point per job"))
     return figure
+
+
+def _ends(entry: Mapping[str, Any], flip: float) -> str:
+    if entry["low"] is None:
+        return correlation(flip * entry["rho"])
+    low, high = sorted((flip * entry["low"], flip * entry["high"]))
+    return f"{correlation(low)} to {correlation(high)}"
 
 
 def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:
@@ -182,10 +192,6 @@ def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:
     elif low < -0.02:
         low, high = -0.02, max(high, least - 0.02)
     ax.set_ylim(low, high)
-
-
-def _rho(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
 
 
 # --- scores ------------------------------------------------------------------------------------

@@ -197,3 +197,15 @@ def seconds(value: float | None) -> str:
     if value < 120:
         return f"{value:.3g} s"
     return f"{value / 60:.3g} min" if value < 7200 else f"{value / 3600:.3g} h"
+
+
+def correlation(value: float) -> str:
+    """Formats a correlation.
+
+    Args:
+        value: In [-1, 1].
+
+    Returns:
+        Such as ``"−0.72"``, with its sign.
+    """
+    return f"{value:+.2f}".replace("-", "−")

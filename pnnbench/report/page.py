@@ -335,7 +335,7 @@ def _view(table: Table) -> dict[str, Any]:
         words = f"{data['name']}, {data['n_train']:,} training and {data['n_test']:,} test images"
         facts.append(("Data", [words, data["fingerprint"][:23] + "…"]))
     correlations = [
-        {"name": name, "rho": f"{entry['rho']:+.2f}".replace("-", "−"), **_rho(entry)}
+        {"name": name, "parts": [_rho(entry), _rho(entry["rows"]), _rho(entry["within"])]}
         for name, entry in table.correlations.items()
     ]
     return {
@@ -419,8 +419,12 @@ def _curve_cell(point: CurvePoint | None, *, share: bool) -> dict[str, Any]:
     return {"text": fmt.number(point.mean, share=share), "ends": ends, "sort": repr(point.mean)}
 
 
-def _rho(entry: dict[str, Any]) -> dict[str, Any]:
-    ends = ""
-    if entry["low"] is not None:
-        ends = f"{entry['low']:+.2f} to {entry['high']:+.2f}".replace("-", "−")
-    return {"ends": ends, "n": entry["n_jobs"]}
+def _rho(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell: a correlation, its interval, and of how many points."""
+    if entry["rho"] is None:
+        return {"text": "–", "ends": "", "sort": ""}
+    ends = [end for end in (entry.get("low"), entry.get("high")) if end is not None]
+    shown = " to ".join(map(fmt.correlation, ends))
+    points = f"{entry['n_jobs']} jobs" if "n_jobs" in entry else f"n = {entry['n']}"
+    shown = f"{shown}, {points}" if shown else points
+    return {"text": fmt.correlation(entry["rho"]), "ends": shown, "sort": repr(entry["rho"])}

@@ -69,3 +69,24 @@ def test_one_seed_is_that_of_most_rows(tmp_path: Path) -> None:
     assert [record["job"]["seed"] for _, record in chosen] == [1, 1, 1]
     assert [r["job"]["method"]["label"] for _, r in chosen] == [row.method for row in table.rows]
     assert one_seed(table, []) == []
+
+
+def test_a_published_board_is_drawn_again_where_it_lies(runs: Path, tmp_path: Path) -> None:
+    """From the published tensors; without them the pictures stay, if the board is the same."""
+    board = tmp_path / "board"
+    publish = ("--publish", board, "--wandb", "disabled")
+    command("leaderboard", runs, *publish, cwd=tmp_path)
+    picture = board / "pictures" / "confusions.svg"
+    before = picture.read_bytes()
+    picture.unlink()
+    command("leaderboard", board, *publish, cwd=tmp_path)
+    assert picture.read_bytes() == before
+    for path in board.rglob("*.safetensors"):
+        path.unlink()
+    page = (board / "index.html").read_text(encoding="utf-8")
+    done = command("leaderboard", board, *publish, cwd=tmp_path)
+    assert "pictures of outputs stay" in done.err
+    assert (board / "index.html").read_text(encoding="utf-8") == page
+    elsewhere = tmp_path / "elsewhere"
+    command("leaderboard", board, "--publish", elsewhere, "--wandb", "disabled", cwd=tmp_path)
+    assert not (elsewhere / "pictures" / "confusions.svg").exists()

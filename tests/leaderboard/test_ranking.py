@@ -305,15 +305,25 @@ def test_ranks_follow_paired_differences_to_the_baseline(table) -> None:
 def test_sharpness_correlates_with_robustness_over_jobs(table) -> None:
     suite = make_suite([*METHODS, "BP 2x"])
     by_label = {row.method: row for row in table.rows}
-    sharp, robust = [], []
+    sharp, robust, labels = [], [], []
     for record in suite:
-        row = by_label[record["job"]["method"]["label"]]
+        labels.append(record["job"]["method"]["label"])
+        row = by_label[labels[-1]]
         sharp.append(record["sharpness"]["lambda_max"])
         robust.append(row.scores.values[row.seeds.index(record["job"]["seed"])].mean())
     found = table.correlations["lambda_max"]
     assert found["rho"] == pytest.approx(stats.spearmanr(sharp, robust).statistic)
     assert found["n_jobs"] == 18
-    assert found["low"] < found["rho"] < found["high"] < 0
+    assert (found["rows"]["n"], found["within"]["n"]) == (6, 18)
+    means = [
+        [
+            np.mean([f(i) for i in range(18) if labels[i] == label])
+            for label in dict.fromkeys(labels)
+        ]
+        for f in (lambda i: np.log(sharp[i]), lambda i: robust[i])
+    ]
+    assert found["rows"]["rho"] == pytest.approx(stats.spearmanr(*means).statistic)
+    assert found["rows"]["low"] <= found["rows"]["rho"] < found["rows"]["high"]
     assert "engine" not in table.correlations
     assert "top_eigenvalues" not in table.correlations
 

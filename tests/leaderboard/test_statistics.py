@@ -171,17 +171,13 @@ coarse = hs.lists(hs.tuples(hs.integers(0, 6), hs.integers(0, 6)), min_size=5, m
 def test_spearman_is_scipys_ties_included(pairs: list[tuple[int, int]]) -> None:
     x, y = zip(*pairs, strict=True)
     expected = stats.spearmanr(x, y).statistic
-    interval = st.spearman(x, y)
-    assert interval.mean == pytest.approx(expected, abs=1e-12)
-    assert -1 <= interval.low <= interval.mean + 1e-12
-    assert interval.mean - 1e-12 <= interval.high <= 1
-    assert interval.spans == ("jobs",)
+    assert st.spearman(x, y) == pytest.approx(expected, abs=1e-12)
 
 
 def test_spearman_says_nothing_where_there_is_nothing_to_say() -> None:
-    assert st.spearman([1, 2], [2, 1]) == st.NOTHING
-    assert st.spearman([1, 1, 1], [1, 2, 3]) == st.NOTHING
-    assert st.spearman([1, 2, 3], [3, 2, 1]) == st.Interval(-1.0)
+    assert st.spearman([1, 2], [2, 1]) is None
+    assert st.spearman([1, 1, 1], [1, 2, 3]) is None
+    assert st.spearman([1, 2, 3], [3, 2, 1]) == -1.0
     with pytest.raises(ValueError, match="lengths differ"):
         st.spearman([1, 2, 3], [1, 2])
     assert st.average_ranks([10, 20, 10, 5]).tolist() == stats.rankdata([10, 20, 10, 5]).tolist()

@@ -340,7 +340,8 @@ def test_a_correlation_counts_rows_and_not_runs() -> None:
     assert found.verdict == NOT_SHOWN  # six rows are too few, whatever the number of runs
     runs = build(records)[0].correlations["lambda_max"]
     assert runs["n_jobs"] == 30
-    assert runs["high"] - runs["low"] < outcome.plain.high - outcome.plain.low
+    assert runs["rows"]["rho"] == pytest.approx(outcome.bounds.mean)
+    assert runs["rows"]["high"] == pytest.approx(outcome.plain.high)
     fewer = [r for r in records if r["job"]["method"]["label"] != "BP, SGD"]
     assert one(fewer, test).reason == "mzi_mnist has no row 'BP, SGD'"
 
