@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pnnbench.records.store import write_whole
 from pnnbench.report.claims_text import escaped
 from pnnbench.report.claims_view import counts, views
 from pnnbench.report.comparing import rank
-from pnnbench.report.formatting import count, eigenvalue, is_share, plus_minus
+from pnnbench.report.formatting import correlation, count, eigenvalue, is_share, plus_minus
 from pnnbench.report.text import render_table
 from pnnbench.script import run_script
 
@@ -37,6 +37,11 @@ TITLES = {
     "mzi_mnist": "Interferometer meshes",
     "freespace_mnist": "Free space",
     "diffractive_mnist": "Diffraction",
+}
+#: Figure of sharpness to its words.
+PREDICTORS = {
+    "lambda_max": "λmax",
+    "device_increase": "mean increase of the loss under device errors",
 }
 #: Platform to the words of its files, in the order of the README.
 FILES = {
@@ -150,7 +155,8 @@ def section(folder: Path, name: str) -> str:
     ]
     if (folder / name / "pictures" / "degradation.png").is_file():
         lines += ["", f"![Accuracy under perturbation]({place}/pictures/degradation.png)"]
-    said = _said(folder, name)
+    predicted, said = _predicted(table), _said(folder, name)
+    lines += ["", predicted] if predicted else []
     return "\n".join([*lines, *(["", *said] if said else [])])
 
 
@@ -173,6 +179,30 @@ def _rows(table: Table) -> list[str]:
         cells = [rank(row), escaped(row.method), *figures, difference(row), *costs]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _predicted(table: Table) -> str:
+    """A sentence on the rank correlation of sharpness and score, between rows and within them."""
+    told = [
+        f"{words} {' and '.join(_correlation(entry[part]) for part in ('rows', 'within'))}"
+        for name, words in PREDICTORS.items()
+        if (entry := table.correlations.get(name))
+    ]
+    if not told:
+        return ""
+    return (
+        "Does sharpness predict the score? Spearman's correlation between the means of rows and "
+        f"within rows, negative where the flatter is the more robust: {'; '.join(told)}."
+    )
+
+
+def _correlation(entry: Mapping[str, float | None]) -> str:
+    rho, low, high = (entry[key] for key in ("rho", "low", "high"))
+    if rho is None:
+        return "–"
+    if low is None or high is None:
+        return correlation(rho)
+    return f"{correlation(rho)} ({correlation(low)} to {correlation(high)})"
 
 
 def _said(folder: Path, name: str) -> list[str]:

@@ -61,6 +61,10 @@ def test_a_board_has_its_rows_picture_and_verdicts(script: ModuleType, folder: P
     assert any("| baseline |" in row for row in rows)
     assert "leaderboards/mzi_mnist/pictures/degradation.png" in text
     assert "(claim 13)" in text
+    (said,) = (line for line in text.splitlines() if line.startswith("Does sharpness predict"))
+    entry = script.board(folder / "mzi_mnist")[0].correlations["lambda_max"]
+    for part in ("rows", "within"):
+        assert f"{entry[part]['rho']:+.2f}".replace("-", "−") in said
     assert "These boards on MNIST are still to be run" in text
     assert "`pnnbench run mrr_mnist`" in text
     assert "`pnnbench run mzi_mnist`" not in text

@@ -179,7 +179,7 @@ def _ends(entry: Mapping[str, Any], flip: float) -> str:
     if entry["low"] is None:
         return correlation(flip * entry["rho"])
     low, high = sorted((flip * entry["low"], flip * entry["high"]))
-    return f"{correlation(low)} to {correlation(high)}"
+    return f"{correlation(low)} to {correlation(high)} at 95 %"
 
 
 def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:
