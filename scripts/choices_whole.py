@@ -291,8 +291,18 @@ def sharpness_figures() -> list[Choice]:
         Choice(
             "Devices of device_increase",
             f"{measuring.SHARPNESS_DEVICES} validation devices, 95 % interval over them",
-            "never those of the score that it is held against",
+            "never those of the score that it is held against; the law of their errors is the "
+            "tests' own, so that it nearly measures the score",
             T + "evaluation/test_sharpness.py::test_every_figure_against_its_definition",
+        ),
+        Choice(
+            "Correlation with the score",
+            "between the means of rows, and within rows when their means are taken off, with a "
+            "jackknife over seeds; over all jobs without an interval",
+            "rows differ in method, step and length, which may move both; jobs of one row are "
+            "alike, and rows share their seeds",
+            T + "leaderboard/test_sharpness.py::"
+            "test_intervals_cover_also_where_rows_share_their_seeds",
         ),
         Choice(
             "Error bound of lambda_max",

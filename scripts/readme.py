@@ -41,7 +41,8 @@ TITLES = {
 #: Figure of sharpness to its words.
 PREDICTORS = {
     "lambda_max": "λmax",
-    "device_increase": "mean increase of the loss under device errors",
+    "device_increase": "mean increase of the loss under the tests' own law of errors, on other "
+    "devices",
 }
 #: Platform to the words of its files, in the order of the README.
 FILES = {
