@@ -23,7 +23,14 @@ from pnnbench.records.store import write_whole
 from pnnbench.report.claims_text import escaped
 from pnnbench.report.claims_view import counts, views
 from pnnbench.report.comparing import rank
-from pnnbench.report.formatting import correlation, count, eigenvalue, is_share, plus_minus
+from pnnbench.report.formatting import (
+    correlation,
+    correlation_ends,
+    count,
+    eigenvalue,
+    is_share,
+    plus_minus,
+)
 from pnnbench.report.text import render_table
 from pnnbench.script import run_script
 
@@ -198,12 +205,10 @@ def _predicted(table: Table) -> str:
 
 
 def _correlation(entry: Mapping[str, float | None]) -> str:
-    rho, low, high = (entry[key] for key in ("rho", "low", "high"))
-    if rho is None:
+    if entry["rho"] is None:
         return "–"
-    if low is None or high is None:
-        return correlation(rho)
-    return f"{correlation(rho)} ({correlation(low)} to {correlation(high)})"
+    ends = correlation_ends(entry["low"], entry["high"])
+    return correlation(entry["rho"]) + (f" ({ends})" if ends else "")
 
 
 def _said(folder: Path, name: str) -> list[str]:

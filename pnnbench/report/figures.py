@@ -24,7 +24,13 @@ from pnnbench.report.figure_parts import (
     row_axis,
     sample,
 )
-from pnnbench.report.formatting import correlation, is_share, least_of, metric_head
+from pnnbench.report.formatting import (
+    correlation,
+    correlation_ends,
+    is_share,
+    least_of,
+    metric_head,
+)
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
 from pnnbench.report.tuning_figure import tuning
@@ -179,7 +185,7 @@ def _ends(entry: Mapping[str, Any], flip: float) -> str:
     if entry["low"] is None:
         return correlation(flip * entry["rho"])
     low, high = sorted((flip * entry["low"], flip * entry["high"]))
-    return f"{correlation(low)} to {correlation(high)} at 95 %"
+    return f"{correlation_ends(low, high)} at 95 %"
 
 
 def _widen(ax: Axes, values: Sequence[float], least: float = 0.2) -> None:

@@ -209,3 +209,16 @@ def correlation(value: float) -> str:
         Such as ``"−0.72"``, with its sign.
     """
     return f"{value:+.2f}".replace("-", "−")
+
+
+def correlation_ends(low: float | None, high: float | None) -> str:
+    """Formats the interval of a correlation.
+
+    Args:
+        low: Its lower end; None where it is not known.
+        high: Its upper end; as ``low``.
+
+    Returns:
+        Such as ``"−0.96 to +0.20"``; empty where it is not known.
+    """
+    return "" if low is None or high is None else f"{correlation(low)} to {correlation(high)}"

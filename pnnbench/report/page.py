@@ -423,8 +423,7 @@ def _rho(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A cell: a correlation, its interval, and of how many points."""
     if entry["rho"] is None:
         return {"text": "–", "ends": "", "sort": ""}
-    ends = [end for end in (entry.get("low"), entry.get("high")) if end is not None]
-    shown = " to ".join(map(fmt.correlation, ends))
+    shown = fmt.correlation_ends(entry.get("low"), entry.get("high"))
     points = f"{entry['n_jobs']} jobs" if "n_jobs" in entry else f"n = {entry['n']}"
     shown = f"{shown}, {points}" if shown else points
     return {"text": fmt.correlation(entry["rho"]), "ends": shown, "sort": repr(entry["rho"])}
