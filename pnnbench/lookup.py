@@ -7,10 +7,12 @@ by somebody else: there the door is narrower, see `only` and `received`.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +68,7 @@ def registered(kind: str) -> dict[str, EntryPoint]:
         UserError: If two installed packages register the same name.
     """
     found: dict[str, EntryPoint] = {}
-    for point in entry_points(group=f"pnnbench.{kind}"):
+    for point in _installed(kind, tuple(_state(folder) for folder in sys.path)):
         if not _may_pass(point):
             continue
         if point.name in found and found[point.name].value != point.value:
@@ -78,6 +80,21 @@ def registered(kind: str) -> dict[str, EntryPoint]:
             )
         found[point.name] = point
     return dict(sorted(found.items()))
+
+
+def _state(folder: str) -> tuple[str, int]:
+    """A folder of the path and when something was last put into it or taken out (0: never)."""
+    folder = os.path.abspath(folder)
+    try:
+        return folder, os.stat(folder).st_mtime_ns
+    except OSError:
+        return folder, 0
+
+
+@lru_cache(maxsize=64)
+def _installed(kind: str, folders: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """The entry points of a kind; the folders are those that they are read from, and the key."""
+    return tuple(entry_points(group=f"pnnbench.{kind}"))
 
 
 def _may_pass(point: EntryPoint) -> bool:
