@@ -7,7 +7,6 @@ by somebody else: there the door is narrower, see `only` and `received`.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,11 +83,11 @@ def registered(kind: str) -> dict[str, EntryPoint]:
 
 def _state(folder: str) -> tuple[str, int]:
     """A folder of the path and when something was last put into it or taken out (0: never)."""
-    folder = os.path.abspath(folder)
+    place = Path(folder).absolute()
     try:
-        return folder, os.stat(folder).st_mtime_ns
+        return str(place), place.stat().st_mtime_ns
     except OSError:
-        return folder, 0
+        return str(place), 0
 
 
 @lru_cache(maxsize=64)

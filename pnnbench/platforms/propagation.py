@@ -141,6 +141,11 @@ class FixedOptics(nn.Module):
         UserError: If it is converted to another precision than single or double.
     """
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether a field that is mirrored up-down or left-right before is so behind."""
+        return False
+
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """Buffers by name, in a complex precision or its real one, on the CPU."""
         raise NotImplementedError
@@ -225,6 +230,11 @@ class FreeSpace(FixedOptics):
         self._areas = (areas, limited)
         self.register(dtype)
 
+    @property
+    def mirrored(self) -> bool:
+        """It is: the transfer function is even in both frequencies."""
+        return True
+
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The transfer function ``h``."""
         n, pixel_m, wavelength_m, padding = self._geometry
@@ -291,6 +301,12 @@ class Lens(FixedOptics):
         self._geometry = (n, pixel_um, wavelength_nm, focal_mm, middle)
         self.register(dtype)
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether the lens stands in the middle."""
+        n, *_, middle = self._geometry
+        return middle == (n - 1) / 2
+
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """What the lens does to the ``phase``, as a factor."""
         n, pixel_um, wavelength_nm, focal_mm, middle = self._geometry
@@ -304,11 +320,16 @@ class Lens(FixedOptics):
         return field * self.phase
 
 
+#: Dimensions along which a plane is mirrored: not at all, up-down, left-right, both.
+_MIRRORS = ((), (-2,), (-1,), (-2, -1))
+
+
 def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> Tensor:
     """Rows of the matrix that fixed optics are, for some areas of the plane behind them.
 
     Gaps and lenses are symmetric (reciprocity: light from a pixel takes the same way back), so the
-    rows are what light from those areas becomes on its way through the elements in reverse.
+    rows are what light from those areas becomes on its way through the elements in reverse. If all
+    are `FixedOptics.mirrored`, mirror images of an area have mirror images of its row.
 
     Args:
         elements: Gaps and lenses in the order in which light meets them.
@@ -319,12 +340,29 @@ def transposed_matrix(elements: Sequence[nn.Module], n: int, pixels: Tensor) -> 
         Complex (P, n^2): the sums of the fields on those areas are this times the field before the
         elements, in the precision of the elements.
     """
+    areas = pixels.view(len(pixels), -1)
+    if not all(isinstance(e, FixedOptics) and e.mirrored for e in elements):
+        return _back(elements, n, areas).flatten(1)
+    index = torch.arange(n * n).view(n, n)
+    images = torch.stack([index.flip(dims).flatten()[areas].sort(-1).values for dims in _MIRRORS])
+    different, which = torch.unique(images.flatten(0, 1), dim=0, return_inverse=True)
+    of_area, mirror = which.view(len(_MIRRORS), -1).min(0)
+    used, place = of_area.unique(return_inverse=True)
+    rows = _back(elements, n, different[used])
+    found = rows.new_empty(len(areas), n, n)
+    for number, dims in enumerate(_MIRRORS):
+        found[mirror == number] = rows[place[mirror == number]].flip(dims)
+    return found.flatten(1)
+
+
+def _back(elements: Sequence[nn.Module], n: int, areas: Tensor) -> Tensor:
+    """Light from areas (P, Q), each alone, on its way back through the elements: (P, n, n)."""
     rows = []
-    for some in pixels.split(64):
+    for some in areas.split(64):
         field = torch.zeros(len(some), n * n, dtype=torch.complex128)
-        field[torch.arange(len(some))[:, None], some.view(len(some), -1)] = 1.0
+        field[torch.arange(len(some))[:, None], some] = 1.0
         field = field.view(-1, n, n)
         for element in reversed(list(elements)):
             field = element(field)
-        rows.append(field.flatten(1))
+        rows.append(field)
     return torch.cat(rows)

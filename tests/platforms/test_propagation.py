@@ -328,13 +328,15 @@ def test_a_lens_turns_a_field_into_its_spectrum() -> None:
 
 
 @pytest.mark.parametrize("padding", [1, 2])
-def test_rows_of_the_matrix_are_the_columns_of_what_light_does(padding: int) -> None:
+@pytest.mark.parametrize("centred", [False, True])
+def test_rows_of_the_matrix_are_the_columns_of_what_light_does(padding: int, centred: bool) -> None:
     n = 9
+    first, second = (4.0, 4.0) if centred else (2.0, 6.0)  # off the middle nothing is mirrored
     elements: list[nn.Module] = [
         gap(0.3, padding, n),
-        lens(0.5, n, centre=2.0),  # off the middle: no symmetry to hide behind
+        lens(0.5, n, centre=first),
         gap(0.2, padding, n),
-        lens(-0.9, n, centre=6.0),
+        lens(-0.9, n, centre=second),
     ]
     columns = []
     for pixel in range(n * n):
@@ -346,8 +348,12 @@ def test_rows_of_the_matrix_are_the_columns_of_what_light_does(padding: int) -> 
         columns.append(field.flatten())
     dense = torch.stack(columns, 1)
     assert off(dense.T, dense) > 0.1
+    mirrored = dense.view(n * n, n, n).flip(-1).view(n, n, n, n).flip(1).flatten(2).flatten(0, 1)
+    assert (off(mirrored, dense) < 1e-12) is centred
     some = torch.tensor([3, 80, 3, 40, *range(70)])  # more than one batch of 64
     torch.testing.assert_close(transposed_matrix(elements, n, some), dense[some])
+    areas = torch.tensor([[0, 1], [7, 8], [8, 7], [79, 80], [72, 80], [4, 76]])
+    torch.testing.assert_close(transposed_matrix(elements, n, areas), dense[areas].sum(1))
 
 
 # --- what is refused --------------------------------------------------------------------------
