@@ -7,7 +7,6 @@ measured, and what cannot be measured is a gap in the record beside what can.
 
 from __future__ import annotations
 
-import gc
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -34,7 +33,7 @@ from pnnbench.running.finished import adopt, index_of, job_folder
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.rebuilding import save_parameters
-from pnnbench.running.resources import keep_memory
+from pnnbench.running.resources import collected, keep_memory
 from pnnbench.running.suites import Job, Suite
 from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
@@ -331,19 +330,17 @@ def run_jobs(
                     if case.is_finished(folder):
                         continue
                     say(f"{prefix}: start")
-                    record = run_job(
-                        job,
-                        folder,
-                        say=partial(_say_for, say, prefix),
-                        root=root,
-                        timeout_s=timeout_s,
-                        share=share,
-                        case=case,
-                        accelerator=accelerator,
-                    )
-                    # Trainer and workload refer to each other: their images would stay in memory
-                    # until a collection happens to come.
-                    gc.collect()
+                    with collected():
+                        record = run_job(
+                            job,
+                            folder,
+                            say=partial(_say_for, say, prefix),
+                            root=root,
+                            timeout_s=timeout_s,
+                            share=share,
+                            case=case,
+                            accelerator=accelerator,
+                        )
                     say(f"{prefix}: {case.outcome(record)}")
                     if finished is not None:
                         finished(job, record, folder)

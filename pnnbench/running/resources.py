@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 #: Wall time and CPU time, in s.
@@ -46,6 +49,21 @@ def peak_memory() -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else 1024 * peak)
+
+
+@contextmanager
+def collected() -> Iterator[None]:
+    """Context after which nothing that was made in it stays in memory without being in use.
+
+    Trainer and workload refer to each other: their images would stay until a collection happens to
+    come. What was there before, libraries above all, is not looked through: there is much of it.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
 
 
 #: Parameters of glibc's ``mallopt`` (malloc.h) and what they are set to, in bytes: how much free

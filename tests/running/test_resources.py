@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
 import sys
+import weakref
 
 import pytest
+
+from pnnbench.running.resources import collected
 
 PROGRAM = """
 import resource
@@ -51,3 +55,30 @@ def test_what_the_user_has_set_stays() -> None:
     said, first, then = run(MALLOC_MMAP_THRESHOLD_="131072")
     assert said == "False"
     assert then > first / 2
+
+
+class Knot:
+    """Refers to itself."""
+
+    def __init__(self) -> None:
+        self.me = self
+
+
+def test_what_a_job_has_made_is_gone_after_it() -> None:
+    before = weakref.ref(Knot())
+    with collected():
+        made = Knot()
+        seen = weakref.ref(made)
+        del made
+        assert seen() is not None
+    assert seen() is None
+    assert before() is not None  # nobody has looked there
+    gc.collect()
+    assert before() is None
+
+
+def test_a_job_that_fails_leaves_nothing_frozen() -> None:
+    frozen = gc.get_freeze_count()
+    with pytest.raises(ZeroDivisionError), collected():
+        _ = 1 / 0
+    assert gc.get_freeze_count() == frozen == 0
