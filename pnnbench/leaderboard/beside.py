@@ -16,7 +16,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
 from pnnbench.leaderboard.figure_names import parsed
-from pnnbench.leaderboard.grid import Grid, Record, group_of
+from pnnbench.leaderboard.grid import Grid, Record, groups_of
 from pnnbench.leaderboard.score import device_scores
 
 Columns = dict[str, st.Array]
@@ -81,7 +81,7 @@ def columns(record: Record, grid: Grid, deployment: str = FROZEN) -> Columns:
     rows = {group: i for i, group in enumerate(grid.groups)}
     places: dict[int | None, int | slice] = {d: j for j, d in enumerate(grid.devices)}
     places.setdefault(None, slice(None))
-    at = [(rows[group_of(cell)], places[cell["device_seed"]]) for cell in cells]
+    at = [(rows[group], places[cell["device_seed"]]) for group, cell in groups_of(cells)]
     made: Columns = {}
     for name in names:
         made[name] = np.full((len(grid.groups), len(grid.devices)), math.nan)

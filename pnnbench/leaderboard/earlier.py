@@ -17,7 +17,7 @@ from pnnbench.leaderboard.grid import (
     Record,
     arrange,
     counted_cells,
-    group_of,
+    groups_of,
     guessing,
     require_equal,
     revision_of,
@@ -55,7 +55,7 @@ class Stage:
 
 
 def _places(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[Group, int | None], Any]:
-    return {(group_of(cell), cell["device_seed"]): cell for cell in cells}
+    return {(group, cell["device_seed"]): cell for group, cell in groups_of(cells)}
 
 
 def _small_grids(record: Record) -> dict[float, Grid]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_, itemgetter
 from typing import Any
@@ -16,6 +16,7 @@ from pnnbench.leaderboard.score import axis_weights, device_scores, equal_weight
 from pnnbench.leaderboard.statistics import Array
 
 Record = dict[str, Any]
+Cell = Mapping[str, Any]
 Group = tuple[str, float, tuple[tuple[str, float], ...]]
 """A cell group: axis, severity, environment. Its cells differ only in the device."""
 
@@ -51,7 +52,7 @@ def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -
             )
 
 
-def group_of(cell: Mapping[str, Any]) -> Group:
+def group_of(cell: Cell) -> Group:
     """The group that a cell belongs to.
 
     Args:
@@ -61,6 +62,23 @@ def group_of(cell: Mapping[str, Any]) -> Group:
         Axis, severity and environment, hashable.
     """
     return (cell["axis"], cell["severity"], tuple(sorted(cell["environment"].items())))
+
+
+def groups_of(cells: Iterable[Cell]) -> Iterator[tuple[Group, Cell]]:
+    """Cells with the group of each, see `group_of`; those of a group share the very environment.
+
+    Args:
+        cells: Cells of a record.
+
+    Yields:
+        The group and the cell.
+    """
+    last: tuple[Any, ...] = (None, None, None)
+    for cell in cells:
+        place = _PLACE(cell)
+        if not all(map(is_, place, last)):
+            last, group = place, group_of(cell)
+        yield group, cell
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,7 @@ def is_share(metric: Mapping[str, Any] | str) -> bool:
 
 
 def arrange(
-    cells: Iterable[Mapping[str, Any]],
+    cells: Iterable[Cell],
     *,
     guess: float = math.nan,
     revision: int = LAST_REVISION,
@@ -186,22 +204,23 @@ def arrange(
     counted: dict[Group, bool] = {}
     levels: dict[Group, tuple[float, str]] = {}
     found: dict[tuple[Group, int | None], float] = {}
-    last: tuple[Any, ...] = (None, None, None)
-    for cell in cells:
-        place = _PLACE(cell)
-        if not all(map(is_, place, last)):  # cells of a group share the very environment
-            last, group = place, group_of(cell)
-        levels.setdefault(group, (cell["level"], cell["unit"]))
+    facts: tuple[Any, ...] = ()
+    last: Group | None = None
+    for group, cell in groups_of(cells):
         value = cell["value"]
         found[group, cell["device_seed"]] = guess if value is None else value
-        at = float(cell.get("nominal", 0.0))
+        said = (cell["level"], cell["unit"], cell.get("nominal", 0.0), cell["counts"])
+        if group is last and all(map(is_, said, facts)):
+            continue
+        last, facts = group, said
+        levels.setdefault(group, said[:2])
+        at, counts = float(said[2]), said[3]
         if nominal.setdefault(cell["axis"], at) != at:
             raise UserError(
                 f"{where}: the axis {cell['axis']!r} is nominal at {nominal[cell['axis']]:g} and "
                 f"at {at:g}",
                 allowed="one nominal level for an axis",
             )
-        counts = cell["counts"]
         if counted.setdefault(group, counts) != counts:
             raise UserError(
                 f"{where}: only some cells of {group} count",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pnnbench.leaderboard.grid import Record, group_of, require_equal
+from pnnbench.leaderboard.grid import Record, groups_of, require_equal
 
 #: Figures of sharpness that mark a record: a mark of one device marks the mean.
 _MARKS = {"at_guessing": max, "is_minimum": min}
@@ -38,7 +38,7 @@ def mean_record(records: Sequence[Record]) -> Record:
     newest = records[-1]
     if len(records) == 1:
         return newest
-    places = [[(group_of(c), c["device_seed"]) for c in r["cells"]] for r in records]
+    places = [[(group, c["device_seed"]) for group, c in groups_of(r["cells"])] for r in records]
     require_equal("cells", records, places)
     left_out = ("outcomes", "parameters", "curves", *_FIGURES, *_NAMED)
     found = {key: value for key, value in newest.items() if key not in left_out}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from math import isfinite
 from operator import is_, itemgetter
 from typing import Any
 
@@ -135,17 +136,23 @@ def _cells(where: str, value: Any) -> None:
     place: Callable[[Any], tuple[Any, ...]] = tuple
     shared: tuple[Any, ...] = ()
     for i, cell in enumerate(value):
-        here = f"{where}[{i}]"
         same = before and isinstance(cell, dict) and cell.keys() == before.keys()
         if same and all(map(is_, place(cell), shared)):
-            for key, check in _OWN.items():
-                if key in cell:
-                    check(f"{here}.{key}", cell[key])
+            if len(cell) > len(shared) + len(_MEMBER) or not _common(cell):
+                for key, check in _OWN.items():
+                    if key in cell:
+                        check(f"{where}[{i}].{key}", cell[key])
         else:
-            _CELL(here, cell)
+            _CELL(f"{where}[{i}]", cell)
             before = cell
             place = itemgetter(*(key for key in _SHARED if key in cell))
             shared = place(cell)
+
+
+def _common(cell: dict[str, Any]) -> bool:
+    """Whether device and value are of the kind that nearly all are of, and allowed."""
+    device, value = cell["device_seed"], cell["value"]
+    return type(value) is float and isfinite(value) and type(device) is int and device >= 0
 
 
 def _some_cells(where: str, value: Any) -> None:
