@@ -55,9 +55,9 @@ def test_run_prints_the_leaderboard_draws_and_mirrors(tmp_path: Path) -> None:
     assert {"controls.png", "landscape.svg", "confusion.png", "curve.svg"} <= names
     mirrored = sorted(tmp_path.rglob("*.wandb"))
     assert len(mirrored) == 2  # the job and the board
-    again = pnnbench("run", "tiny.yaml", cwd=tmp_path)
-    assert "1 of 1 jobs are finished already" in again.stderr
-    assert again.stdout == done.stdout
+    again = command("run", "tiny.yaml", cwd=tmp_path)
+    assert "1 of 1 jobs are finished already" in again.err
+    assert again.out == done.stdout
     assert sorted(tmp_path.rglob("*.wandb")) == mirrored
 
 

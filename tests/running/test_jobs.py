@@ -235,8 +235,7 @@ def test_killed_mid_epoch_then_resumed_gives_the_same_bits(tmp_path):
             env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         )
 
-    whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=600) == 0, whole.stderr.read()
+    run_suite(loaded, tmp_path / "whole", say=lambda line: None)
     killed = start(tmp_path / "killed")
     for line in killed.stderr:
         if "epoch 7/30" in line:
