@@ -130,7 +130,18 @@ def _in(elements: Sequence[nn.Module], dtype: torch.dtype) -> tuple[nn.Module, .
     return tuple(e.at(dtype) if isinstance(e, FixedOptics) else e for e in elements)
 
 
-class Imaging(FixedOptics):
+class _Combined(FixedOptics):
+    """Elements that have become one matrix."""
+
+    #: A tuple, which registers no submodules: the matrix holds what they do.
+    elements: tuple[nn.Module, ...]
+
+    def enter(self, dtype: torch.dtype) -> None:
+        """The elements, of which pictures show the planes, go along."""
+        self.elements = _in(self.elements, dtype)
+
+
+class Imaging(_Combined):
     """Fixed optics before the first mask: fields (B, m, m) of a smaller square become fields there.
 
     Args:
@@ -148,31 +159,35 @@ class Imaging(FixedOptics):
         check_count("samples of a pixel", samples, high=64)
         check_count("samples of the image", samples * m, high=n)
         self.n, self.m, self.samples = n, m, samples
-        # A tuple, which registers no submodules: the matrix holds what they do.
         self.elements = tuple(elements)
         self.register(_precision(self.elements))
 
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The ``matrix``, made by propagation."""
         n, m, samples = self.n, self.m, self.samples
-        self.elements = _in(self.elements, dtype)
+        elements = _in(self.elements, dtype)
         start = (n - samples * m) // 2
         square = Detectors(((start, start),), samples * m).pixels(n)
         blocks = square.view(m, samples, m, samples).transpose(1, 2).reshape(m * m, samples**2)
         # Symmetric optics: the columns of their matrix are the rows of the reversed system.
-        columns = transposed_matrix(self.elements[::-1], n, blocks) / samples
+        columns = transposed_matrix(elements[::-1], n, blocks) / samples
         columns = columns.to(dtype).view(m, m, n, n)
         bound = 1e-5 * float(columns.abs().max())
-        self.folded = m % 2 == n % 2 == 0 and all(
+        folded = m % 2 == n % 2 == 0 and all(
             float((columns - columns.flip(dims)).abs().max()) <= bound for dims in ((0, 2), (1, 3))
         )
-        if self.folded:
+        if folded:
             # Even and odd parts never mix: a quarter of the matrix for each parity of both sides.
             parts = [part for half in _even_odd(columns, 0) for part in _even_odd(half, 1)]
             columns = torch.stack([part[..., : n // 2, : n // 2] / 4 for part in parts])
         else:
             columns = columns[None]
         return {"matrix": torch.view_as_real(columns.contiguous()).flatten(1, 2).flatten(2)}
+
+    @property
+    def folded(self) -> bool:
+        """Whether the matrix is kept by parity, a quarter for each."""
+        return self.matrix.shape[0] > 1
 
     def forward(self, amplitude: Tensor) -> Tensor:
         """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
@@ -199,7 +214,7 @@ def _unfold(even: Tensor, odd: Tensor, dim: int) -> Tensor:
     return torch.cat((even + odd, (even - odd).flip(dim)), dim)
 
 
-class DetectorPlane(FixedOptics):
+class DetectorPlane(_Combined):
     """Fixed optics behind the last mask, and detectors: power on each detector.
 
     The optics are linear and only the pixels of the detectors matter, so they are one matrix, made
@@ -225,7 +240,6 @@ class DetectorPlane(FixedOptics):
     ) -> None:
         super().__init__()
         self.count = len(detectors.corners)
-        # A tuple, which registers no submodules: only pictures of the whole plane use them.
         self.elements = tuple(elements)
         self.detectors = detectors
         check_range("dropped", dropped, low=0.0, high=1.0)
@@ -235,8 +249,7 @@ class DetectorPlane(FixedOptics):
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The ``matrix``, made by propagation."""
         n, dropped = self._geometry
-        self.elements = _in(self.elements, dtype)
-        rows = transposed_matrix(self.elements, n, self.detectors.pixels(n))
+        rows = transposed_matrix(_in(self.elements, dtype), n, self.detectors.pixels(n))
         if dropped > 0.0:
             rows = _principal(rows.unflatten(0, (self.count, -1)), dropped)
         return {"matrix": rows.to(dtype).T.contiguous()}

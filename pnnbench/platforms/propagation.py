@@ -131,8 +131,18 @@ class _Propagate(torch.autograd.Function):
         return _Propagate.apply(gradients[0], h.conj().resolve_conj()), None
 
 
+class _Computed(dict[torch.dtype, dict[str, Tensor]]):
+    """Constants by precision, the same for all copies of a module; nobody writes to them."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Computed:
+        return self
+
+    def __reduce__(self) -> tuple[type[_Computed], tuple[()]]:
+        return _Computed, ()  # they are computed again in another process
+
+
 class FixedOptics(nn.Module):
-    """Module of constants alone, which are computed anew in another precision.
+    """Module of constants alone, which are computed in each precision by themselves, once.
 
     What has been computed in single precision does not become double by a cast, and a complex
     buffer that is cast to a real type loses its imaginary part: neither happens here.
@@ -147,8 +157,16 @@ class FixedOptics(nn.Module):
         return False
 
     def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Buffers by name, in a complex precision or its real one, on the CPU."""
+        """Computes the buffers by name, in a complex precision or its real one, on the CPU."""
         raise NotImplementedError
+
+    def enter(self, dtype: torch.dtype) -> None:
+        """Changes whatever else goes with the precision, once the buffers are in it."""
+
+    def _known(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        if dtype not in self._computed:
+            self._computed[dtype] = self.constants(dtype)
+        return self._computed[dtype]
 
     def register(self, dtype: torch.dtype) -> None:
         """Registers the constants, which are no part of the state.
@@ -156,7 +174,8 @@ class FixedOptics(nn.Module):
         Args:
             dtype: complex64 or complex128.
         """
-        for name, value in self.constants(dtype).items():
+        self._computed = _Computed()
+        for name, value in self._known(dtype).items():
             self.register_buffer(name, value, persistent=False)
 
     def at(self, dtype: torch.dtype) -> Self:
@@ -164,7 +183,8 @@ class FixedOptics(nn.Module):
         if all(cast(Tensor, b).dtype.to_complex() == dtype for b in self._buffers.values()):
             return self
         new = copy.copy(self)
-        new._buffers = dict(self.constants(dtype))
+        new._buffers = dict(self._known(dtype))
+        new.enter(dtype)
         return new
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -174,7 +194,8 @@ class FixedOptics(nn.Module):
         check_precision(wanted.dtype)
         made: Any = self._buffers
         if wanted.dtype != real:
-            made = self.constants(wanted.dtype.to_complex())
+            made = self._known(wanted.dtype.to_complex())
+            self.enter(wanted.dtype.to_complex())
         for name, value in made.items():
             self._buffers[name] = value.to(wanted.device)
         return self

@@ -47,7 +47,7 @@ def shown(columns: int, *words: str, cwd: Path) -> list[str]:
         ("list", "runs"),
         ("leaderboard",),
         ("sharpness", "tiny/BP/0"),
-        ("run", "tiny.yaml", "--dry-run"),
+        pytest.param(("run", "tiny.yaml", "--dry-run"), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

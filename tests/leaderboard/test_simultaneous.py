@@ -33,7 +33,7 @@ def test_without_devices_it_is_students_interval() -> None:
 
 
 @pytest.mark.parametrize("spread", [(1, 0, 0.1), (0, 1, 0.1), (1, 1, 0), (0.1, 0.1, 1)])
-@pytest.mark.parametrize("seeds", [3, 10])
+@pytest.mark.parametrize("seeds", [3, pytest.param(10, marks=pytest.mark.slow)])
 def test_it_covers_at_least_as_often_as_it_says(seeds: int, spread) -> None:
     rng = np.random.default_rng([seeds, *(int(10 * s) for s in spread)])
     trials = 1000

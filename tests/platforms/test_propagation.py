@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import cmath
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -235,6 +237,24 @@ def test_real_fields_are_taken_as_complex_ones() -> None:
     field = torch.rand(8, 8)
     out = gap(1.0, 2, 8, torch.complex64)(field)
     torch.testing.assert_close(out, gap(1.0, 2, 8, torch.complex64)(field + 0j))
+
+
+def test_constants_are_computed_once_for_each_precision_and_all_copies() -> None:
+    made: list[torch.dtype] = []
+
+    class Counted(FreeSpace):
+        def constants(self, dtype: torch.dtype) -> dict[str, Tensor]:
+            made.append(dtype)
+            return super().constants(dtype)
+
+    one = Counted(8, 8.0, 532.0, 1.0)
+    before, copied = one.h, copy.deepcopy(one)
+    elsewhere = pickle.loads(pickle.dumps(FreeSpace(8, 8.0, 532.0, 1.0)))  # noqa: S301  (our own)
+    for module in (one, copied, elsewhere):
+        assert module.double().h.dtype == torch.complex128
+        assert torch.equal(module.float().h, before)
+    assert made == [torch.complex64, torch.complex128]
+    assert one.h is before
 
 
 def test_transfer_functions_are_made_once_and_are_not_state() -> None:
