@@ -147,7 +147,7 @@ def test_what_must_answer_fast_imports_nothing_heavy(tmp_path: Path) -> None:
         ["run", "quickstart", "--sede", "0"],
         ["train", "mrr-digits", "bp", "--seed", "-1"],
         ["train", "mrr-digit", "bp"],
-        ["leaderboard", str(ROOT / "leaderboards")],
+        ["leaderboard", str(ROOT / "leaderboards" / "quickstart")],
     ]
     done = subprocess.run(
         [sys.executable, "-c", LAZY.format(lines=lines)],

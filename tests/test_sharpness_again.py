@@ -23,6 +23,7 @@ methods: [{method: bp, label: BP}, {method: sat-in-situ, label: SAT in situ}]
 """
 
 
+@pytest.mark.slow
 def test_only_the_sharpness_of_a_record_is_measured_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,7 +66,7 @@ def test_its_names_are_listed_beside_ours(lab: Lab) -> None:
         assert text in shown
 
 
-@pytest.mark.parametrize("name", ["sign-step", "lab-spectra"])
+@pytest.mark.parametrize("name", [pytest.param("sign-step", marks=pytest.mark.slow), "lab-spectra"])
 def test_what_it_brings_passes_the_checks(lab: Lab, name: str) -> None:
     shown = lab.pnnbench("check", name)
     assert shown.splitlines()[-1].endswith(" passed, 0 failed")

@@ -87,6 +87,15 @@ def test_a_published_board_is_drawn_again_where_it_lies(runs: Path, tmp_path: Pa
     done = command("leaderboard", board, *publish, cwd=tmp_path)
     assert "pictures of outputs stay" in done.err
     assert (board / "index.html").read_text(encoding="utf-8") == page
-    elsewhere = tmp_path / "elsewhere"
+
+
+@pytest.mark.slow
+def test_without_tensors_another_place_gets_no_pictures_of_outputs(
+    runs: Path, tmp_path: Path
+) -> None:
+    board, elsewhere = tmp_path / "board", tmp_path / "elsewhere"
+    command("leaderboard", runs, "--publish", board, "--wandb", "disabled", cwd=tmp_path)
+    for path in board.rglob("*.safetensors"):
+        path.unlink()
     command("leaderboard", board, "--publish", elsewhere, "--wandb", "disabled", cwd=tmp_path)
     assert not (elsewhere / "pictures" / "confusions.svg").exists()

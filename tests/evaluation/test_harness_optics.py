@@ -47,7 +47,9 @@ class FineDiffractive(DiffractiveDigits):
 IMAGES, LABELS = (t[:24] for t in DataModule(load("digits")).test_tensors())
 
 
-@pytest.mark.parametrize("cls", [FineFreeSpace, FineDiffractive])
+@pytest.mark.parametrize(
+    "cls", [FineFreeSpace, pytest.param(FineDiffractive, marks=pytest.mark.slow)]
+)
 def test_figures_do_not_depend_on_batches_or_on_cells_beside(cls: type[Workload]) -> None:
     workload = cls(0)
     workload.calibrate(DataModule(load("digits")).train_tensors()[0][:100])

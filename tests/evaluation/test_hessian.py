@@ -149,6 +149,7 @@ def test_samples_that_do_not_fit_are_user_errors():
         ControlHessian(workload, x, y, chunk=0)
 
 
+@pytest.mark.slow
 def test_lambda_max_of_a_residual_network_does_not_depend_on_the_chunk():
     workload = MRRDigitsResNet(0)
     data = DataModule("digits", holdout=0, limit_train=160)

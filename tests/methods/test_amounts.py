@@ -160,7 +160,13 @@ def accuracy(cls: type[Workload], method: TrainingMethod, epochs: int) -> float:
         return float((workload(x).argmax(1) == y).float().mean())
 
 
-@pytest.mark.parametrize("cls", WORKLOADS)
+@pytest.mark.parametrize(
+    "cls",
+    [
+        pytest.param(cls, marks=[pytest.mark.slow] if cls.platform == "diffractive" else [])
+        for cls in WORKLOADS
+    ],
+)
 @pytest.mark.parametrize("method", [SAT(), SAT(adaptive=True)], ids=["plain", "adaptive"])
 def test_the_default_radius_lets_every_workload_learn(
     cls: type[Workload], method: TrainingMethod

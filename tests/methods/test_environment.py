@@ -413,7 +413,9 @@ LAWS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    "workload", [FreeSpaceDigits(0), FreeSpaceMNIST(0)], ids=["digits", "mnist"]
+    "workload",
+    [FreeSpaceDigits(0), pytest.param(FreeSpaceMNIST(0), marks=pytest.mark.slow)],
+    ids=["digits", "mnist"],
 )
 @pytest.mark.parametrize("law", LAWS)
 def test_no_law_has_an_atom_nor_stands_on_a_test_level(law: str, workload: Any) -> None:

@@ -210,6 +210,7 @@ def test_a_folder_without_a_model_is_a_user_error(tmp_path: Path) -> None:
             reproduce(place)
 
 
+@pytest.mark.slow
 def test_command_prints_json(
     tmp_path: Path, noise_for_mnist: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,9 +64,9 @@ PAIRS = [
     pytest.param(
         method,
         workload,
-        # Two platforms for each method; methods that take hundreds of passes not on the longest.
+        # Two platforms for each method; the longest with a few that take few passes.
         marks=[pytest.mark.slow]
-        if number > 1 or (workload == "diffractive-digits" and method in FEW)
+        if number > 1 or (workload == "diffractive-digits" and method not in ("bp", "nat", "sat"))
         else [],
     )
     for place, method in enumerate(registered("methods"))
@@ -132,7 +132,7 @@ def test_a_workload_on_other_data_is_refused() -> None:
     [
         ("pat", {"placement": "read-out"}),
         ("dat-internal", {"states": "both", "keep_learning": True, "batch_norm": False}),
-        ("dat", {"size": "4k", "count": 2, "first_phase": 1.0}),
+        pytest.param("dat", {"size": "4k", "count": 2, "first_phase": 1.0}, marks=pytest.mark.slow),
         ("sat-in-situ", {"optimizer": "sgd", "rho": 0.0}),
     ],
 )

@@ -26,6 +26,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return new_method("Tilted_step", tmp_path_factory.mktemp("made"), ["Ada Lovelace", "Émilie"])
 
 
+@pytest.mark.slow
 def test_it_passes_its_own_tests_where_it_is_installed(package: Path, tmp_path: Path) -> None:
     source, site = tmp_path / "source", tmp_path / "site"
     shutil.copytree(package, source)  # building leaves files in the sources
