@@ -148,6 +148,7 @@ def test_what_must_answer_fast_imports_nothing_heavy(tmp_path: Path) -> None:
         ["train", "mrr-digits", "bp", "--seed", "-1"],
         ["train", "mrr-digit", "bp"],
         ["leaderboard", str(ROOT / "leaderboards" / "quickstart")],
+        ["leaderboard", str(ROOT / "leaderboards" / "cifar10_reconstruct")],
     ]
     done = subprocess.run(
         [sys.executable, "-c", LAZY.format(lines=lines)],

@@ -52,32 +52,22 @@ def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -
             )
 
 
-def group_of(cell: Cell) -> Group:
-    """The group that a cell belongs to.
-
-    Args:
-        cell: A cell of a record.
-
-    Returns:
-        Axis, severity and environment, hashable.
-    """
-    return (cell["axis"], cell["severity"], tuple(sorted(cell["environment"].items())))
-
-
 def groups_of(cells: Iterable[Cell]) -> Iterator[tuple[Group, Cell]]:
-    """Cells with the group of each, see `group_of`; those of a group share the very environment.
+    """Cells with the group that each belongs to.
 
     Args:
-        cells: Cells of a record.
+        cells: Cells of a record. Those of a group share the very environment: where they do, it is
+            sorted once.
 
     Yields:
-        The group and the cell.
+        Axis, severity and environment, hashable; and the cell.
     """
     last: tuple[Any, ...] = (None, None, None)
     for cell in cells:
         place = _PLACE(cell)
         if not all(map(is_, place, last)):
-            last, group = place, group_of(cell)
+            environment, axis, severity = last = place
+            group = (axis, severity, tuple(sorted(environment.items())))
         yield group, cell
 
 
