@@ -43,6 +43,9 @@ from pnnbench.workloads.grid import FROZEN, OFFSET_CALIBRATED, SHOT_AXIS, Cell, 
 
 #: Cells measured in one pass.
 CELLS_PER_BATCH = 10
+#: Cells from which on a device has a pass of its own where faster operations are used: they compute
+#: cells with the same noise side by side.
+OWN_PASS = 6
 #: Images of each cell in one pass on a GPU, whose passes take as long with few images as with many;
 #: half of them where they do not fit, down to a block.
 GPU_IMAGES = 10 * NOISE_BLOCK
@@ -181,7 +184,7 @@ def measure_grid(
                 return measure(group, max(NOISE_BLOCK, images_at_once // 2))
             return [reading for cell in group for reading in measure([cell], images_at_once)]
 
-        for chosen in _by_device(cells, size):
+        for chosen in _by_device(cells, size, OWN_PASS if quick else size):
             found = measure([cells[i] for i in chosen], int(batch_size))
             for i, reading in zip(chosen, found, strict=True):
                 readings[i] = reading
@@ -198,7 +201,7 @@ def _drawn(workload: Workload, severity: float, seed: int | None, law: Law) -> D
     return workload.draw_device(severity, seed, law)
 
 
-def _by_device(cells: Sequence[Cell], size: int) -> list[list[int]]:
+def _by_device(cells: Sequence[Cell], size: int, own: int) -> list[list[int]]:
     """Shares cells out into groups to be measured in one pass.
 
     A device's cells are in one group, so that its shot noise is drawn once; if they are more than
@@ -207,6 +210,7 @@ def _by_device(cells: Sequence[Cell], size: int) -> list[list[int]]:
     Args:
         cells: The grid.
         size: Cells in a group, at most.
+        own: Cells from which on a device shares its groups with no other.
 
     Returns:
         Indices of the cells of each group.
@@ -219,11 +223,11 @@ def _by_device(cells: Sequence[Cell], size: int) -> list[list[int]]:
     for mine in members.values():
         for first in range(0, len(mine), size):
             part = mine[first : first + size]
-            if len(part) <= room:
+            if len(part) <= room and len(mine) < own:
                 groups[-1] += part
             else:
                 groups.append(part)
-            room = size - len(groups[-1])
+            room = size - len(groups[-1]) if len(mine) < own else 0
     return groups
 
 
@@ -295,7 +299,7 @@ def _measure_group(
             noise.start, noise.stream = 0, "calibration"
             queries = deployed.enter_context(calibrated_apart(network, calibration, len(group)))
             noise.stream = "shot"
-        passing = QuickPass(workload, len(group)) if quick else None
+        passing = QuickPass(workload, len(group), noise) if quick else None
         for start in range(0, len(features), batch_size):
             h = features[start : start + batch_size]
             noise.start = start

@@ -65,6 +65,21 @@ class DeviceNoise:
         self.stream = "shot"
         self._pool = pool
         self._generator = torch.Generator()
+        self._only: tuple[Tensor, int] | None = None
+
+    @contextmanager
+    def only(self, chosen: Tensor, images: int) -> Iterator[None]:
+        """Context in which some images of the present batch are measured, with their own noise.
+
+        Args:
+            chosen: Their places in the batch (n,).
+            images: Images in the batch.
+        """
+        self._only = chosen, images
+        try:
+            yield
+        finally:
+            self._only = None
 
     def _pieces(self, device: int | None, layer: str, out: Tensor) -> Iterator[_Piece]:
         done = 0
@@ -82,7 +97,8 @@ class DeviceNoise:
             Of that shape; with 1 in the place of the conditions if all are of one device.
         """
         distinct = list(dict.fromkeys(self.devices))
-        drawn = torch.empty(len(distinct), *shape[1:])
+        images = shape[1] if self._only is None else self._only[1]
+        drawn = torch.empty(len(distinct), images, *shape[2:])
         pairs = zip(distinct, drawn, strict=True)
         pieces = [piece for pair in pairs for piece in self._pieces(pair[0], layer, pair[1])]
         if self._pool is None:
@@ -90,6 +106,8 @@ class DeviceNoise:
                 piece.draw(self._generator)
         else:
             list(self._pool.map(lambda piece: piece.draw(torch.Generator()), pieces))
+        if self._only is not None:
+            drawn = drawn[:, self._only[0]]
         if len(distinct) == 1:
             return drawn
         return drawn[[distinct.index(device) for device in self.devices]]

@@ -2,8 +2,8 @@
 
 The plain pass decides. A faster one (`pnnbench.platforms.fused`) differs from it by rounding, so
 that for each group of cells the first batch is computed in both ways and must agree to `TOLERANCE`
-of the largest output of its cell; and a batch with an image whose two largest outputs are closer
-than that could turn round, or whose outputs are not finite, is computed again in the plain way. An
+of the largest output of its cell; and images whose two largest outputs are closer than that could
+turn round in any cell, or whose outputs are not finite, are computed again in the plain way. An
 accuracy is then the plain one to the image. ``PNNBENCH_COMPILE=0`` switches all of it off.
 """
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.accelerator import device_of, on_cpu
+from pnnbench.evaluation.noise import DeviceNoise
 from pnnbench.platforms import conv_op
 from pnnbench.platforms.fused import fusing, has_blocks
 from pnnbench.workloads.accuracy import Accuracy
@@ -41,8 +42,8 @@ class Ways:
 
     Attributes:
         batches: Batches that faster operations computed.
-        compared: Batches that were computed in both ways.
-        again: Batches that were computed again in the plain way.
+        compared: Batches that were computed in both ways, all their images or those in doubt.
+        again: Batches of which images in doubt were computed again in the plain way.
         largest: Largest difference found, in multiples of the largest output.
         reasons: Why groups of cells were computed in the plain way, each once.
     """
@@ -115,11 +116,13 @@ class QuickPass:
     Args:
         workload: The workload, operated on the conditions of the group.
         count: Number of cells in the group.
+        noise: The shot noise with which it is operated.
     """
 
-    def __init__(self, workload: Workload, count: int) -> None:
+    def __init__(self, workload: Workload, count: int, noise: DeviceNoise) -> None:
         self.network = workload.network
         self.count = count
+        self._noise = noise
         self._ways = _WAYS.get() or Ways()
         self._compared = False
         self._on = True
@@ -142,17 +145,28 @@ class QuickPass:
         except Exception as error:
             return self._refused(h, f"{type(error).__name__}: {error}")
         self._ways.batches += 1
-        if self._compared and not self._doubtful(quick):
+        if not self._compared:
+            return self._checked(quick, self.network.physical(h))
+        doubtful = self._doubtful(quick)
+        if not doubtful.any():
             return quick
-        plain = self.network.physical(h)
+        self._ways.again += 1
+        chosen = doubtful.nonzero()[:, 0]
+        with self._noise.only(chosen, len(once)):
+            plain = self.network.physical(self._cells(h)[:, chosen].flatten(0, 1))
+        mended = self._cells(quick).clone()
+        mended[:, chosen] = self._cells(plain)
+        outputs = self._checked(quick, mended.flatten(0, 1))
+        return outputs if self._on else self.network.physical(h)
+
+    def _checked(self, quick: Tensor, plain: Tensor) -> Tensor:
+        """Holds outputs against the plain ones, some or all of them, and returns these."""
         if not (torch.isfinite(quick).all() and torch.isfinite(plain).all()):
-            self._ways.again += 1
             return plain
-        if self._compared:
-            self._ways.again += 1
-        self._ways.compared += 1
         self._compared = True
-        off = self._relative((quick - plain).abs(), plain)
+        self._ways.compared += 1
+        scale = self._scale(plain).clamp(min=1e-30)
+        off = float((self._cells((quick - plain).abs()).flatten(1) / scale).max())
         self._ways.largest = max(self._ways.largest, off)
         if off > TOLERANCE:
             self._on = False
@@ -165,19 +179,18 @@ class QuickPass:
         self._ways.refuse(" ".join(reason.split())[:300])
         return outputs
 
+    def _cells(self, h: Tensor) -> Tensor:
+        """What is there for each image of each cell (cells, B, ...)."""
+        return h.unflatten(0, (self.count, -1))
+
     def _scale(self, outputs: Tensor) -> Tensor:
         """Largest output of each cell (cells, 1)."""
-        return outputs.abs().reshape(self.count, -1).amax(1, keepdim=True)
+        return self._cells(outputs.abs()).flatten(1).amax(1, keepdim=True)
 
-    def _relative(self, difference: Tensor, outputs: Tensor) -> float:
-        apart = difference.reshape(self.count, -1) / self._scale(outputs).clamp(min=1e-30)
-        return float(apart.max())
-
-    def _doubtful(self, outputs: Tensor) -> bool:
-        """Whether rounding may decide an image's class, or an output is not finite."""
+    def _doubtful(self, outputs: Tensor) -> Tensor:
+        """Which images' class rounding may decide, or have outputs that are not finite (B,)."""
         if outputs.shape[1] < 2:
-            return True
+            return torch.ones(len(outputs) // self.count, dtype=torch.bool)
         first, second = outputs.topk(2, dim=1).values.unbind(1)
-        gap = (first - second).reshape(self.count, -1)
-        sure = gap > _DOUBT * TOLERANCE * self._scale(outputs)
-        return not bool(sure.all() & torch.isfinite(outputs).all())
+        sure = self._cells(first - second) > _DOUBT * TOLERANCE * self._scale(outputs)
+        return ~(sure & self._cells(torch.isfinite(outputs).all(1))).all(0)

@@ -573,20 +573,23 @@ def test_a_device_that_cannot_be_operated_leaves_the_others(
 @given(
     seeds=hs.lists(hs.sampled_from([None, 1, 2, 3, 4]), min_size=1, max_size=40),
     size=hs.integers(1, 12),
+    own=hs.integers(1, 13),
 )
 def test_no_device_is_in_more_groups_than_its_cells_need(
-    seeds: list[int | None], size: int
+    seeds: list[int | None], size: int, own: int
 ) -> None:
     cells = [
         Cell("device", i, "", 0.0 if s is None else 1.0, s, MRREnvironment())
         for i, s in enumerate(seeds)
     ]
-    groups = harness._by_device(cells, size)
+    groups = harness._by_device(cells, size, own)
     assert sorted(i for group in groups for i in group) == list(range(len(cells)))
     assert max(map(len, groups)) <= size
     for seed in set(seeds):
         drawn = [group for group in groups if any(seeds[i] == seed for i in group)]
         assert len(drawn) == math.ceil(seeds.count(seed) / size)
+        if seeds.count(seed) >= own:
+            assert {seeds[i] for group in drawn for i in group} == {seed}
 
 
 def test_a_device_is_drawn_once_for_its_group(

@@ -24,3 +24,15 @@ def test_threads_draw_the_same_noise() -> None:
 def test_the_cpu_draws_by_itself() -> None:
     with drawing(torch.device("cpu")) as pool:
         assert pool is None
+
+
+def test_some_images_keep_the_noise_that_they_have_among_the_others() -> None:
+    for devices in ([3, 3], [3, None, 4, 3]):
+        noise = DeviceNoise(devices)
+        noise.start = NOISE_BLOCK - 7
+        whole = noise("conv", (len(devices), 30, 2, 3))
+        chosen = torch.tensor([0, 6, 7, 29])
+        with noise.only(chosen, 30):
+            some = noise("conv", (len(devices), 4, 2, 3))
+        assert torch.equal(some, whole[:, chosen])
+        assert torch.equal(noise("conv", (len(devices), 30, 2, 3)), whole)

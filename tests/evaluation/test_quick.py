@@ -9,6 +9,7 @@ from torch import Tensor
 from pnnbench.data import DataModule, load
 from pnnbench.evaluation import quick
 from pnnbench.evaluation.harness import measure_grid
+from pnnbench.evaluation.noise import DeviceNoise
 from pnnbench.evaluation.quick import QuickPass, Ways, noted, worthwhile
 from pnnbench.evaluation.readings import Reading
 from pnnbench.methods.bp import BP
@@ -191,16 +192,16 @@ def test_a_missing_compiler_is_said_once(
 
 
 def test_images_that_rounding_could_turn_are_in_doubt(trained: MRRDigits) -> None:
-    run = QuickPass(trained, 2)
+    run = QuickPass(trained, 2, DeviceNoise([1, 1]))
     apart = torch.zeros(6, 10)
     apart[:, 3], apart[:, 4] = 100.0, 90.0
-    assert not run._doubtful(apart)
+    assert run._doubtful(apart).tolist() == [False] * 3
     for gap, doubtful in ((1e-3, True), (2e-3, False)):  # 4e-6 x 2 x 100 = 8e-4 on both sides
         close = apart.clone()
         close[5, 4] = 100.0 - 0.6 * gap
-        assert run._doubtful(close) is doubtful
-    close[5, 4] = float("inf")
-    assert run._doubtful(close)
+        assert run._doubtful(close).tolist() == [False, False, doubtful]
+    close[1, 4] = float("inf")
+    assert run._doubtful(close).all()  # a cell without a largest output says nothing of any image
 
 
 def test_batches_in_doubt_are_computed_again(
@@ -216,6 +217,56 @@ def test_batches_in_doubt_are_computed_again(
     assert same(found, plain_readings)
     assert ways.compared == ways.batches
     assert 0 < ways.again < ways.batches  # the first of each group is compared anyway
+
+
+def test_only_images_in_doubt_are_computed_again(
+    trained: MRRDigits,
+    test_set: tuple[Tensor, Tensor],
+    cells: list[Cell],
+    plain_readings: list[Reading],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the noise that they have in the whole batch."""
+    monkeypatch.setattr(quick, "WORTHWHILE", 1)
+    wanted = torch.zeros(40, dtype=torch.bool)
+    wanted[[3, 4, 31]] = True
+    monkeypatch.setattr(QuickPass, "_doubtful", lambda run, out: wanted[: len(out) // run.count])
+    plain: list[int] = []
+    physical = trained.network.physical
+
+    def noted_physical(h: Tensor) -> Tensor:
+        if fused._SHOWN.get() is None:
+            plain.append(len(h))
+        return physical(h)
+
+    monkeypatch.setattr(trained.network, "physical", noted_physical)
+    found, ways = measured(trained, test_set, cells, batch_size=40)
+    assert same(found, plain_readings)
+    assert 0.0 < ways.largest <= quick.TOLERANCE
+    # 40, 40, 40 and 10 images of a device's 19 cells: the first batch whole, then those in doubt.
+    assert plain == [40 * 19, 3 * 19, 3 * 19, 2 * 19] * 2
+
+
+def test_a_difference_in_an_image_in_doubt_ends_it_for_the_whole_batch(
+    trained: MRRDigits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = QuickPass(trained, 1, DeviceNoise([None]))
+    x = torch.rand(8, 1, 8, 8)
+    asked: list[int] = []
+    wrong = [1.0, 1.01]  # the faster way, in the first batch and in the second
+
+    def physical(h: Tensor) -> Tensor:
+        fast = fused._SHOWN.get() is not None
+        asked.append(-len(h) if fast else len(h))
+        return h.flatten(1)[:, :10] * (wrong.pop(0) if fast else 1.0)
+
+    monkeypatch.setattr(trained.network, "physical", physical)
+    monkeypatch.setattr(run, "_doubtful", lambda out: torch.arange(len(out)) == 2)
+    with torch.no_grad():
+        for _ in range(3):
+            assert torch.equal(run.outputs(x, x), x.flatten(1)[:, :10])
+    assert asked == [-8, 8, -8, 1, 8, 8]
+    assert "outputs differ by" in run._ways.reasons[0]
 
 
 def test_what_is_not_worth_it_is_left_alone(
