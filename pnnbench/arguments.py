@@ -352,7 +352,13 @@ def _flag(command: Command, word: str, rest: list[str]) -> str:
     known = {fold(name): argument for name, argument in command.flags.items()}
     argument = known.get(fold(head))
     if argument is None or (dot and not (argument.kind and argument.kind.keys)):
-        raise unknown_name("flag", given, command.flags, next_step=next_step)
+        error = unknown_name("flag", given, command.flags, next_step=next_step)
+        keyed = [a.name for a in command.flags.values() if a.kind is not None and a.kind.keys]
+        if keyed and not dot and argument is None:
+            key = given.removeprefix("--")
+            next_step += f"; what a method takes is {keyed[0]}.{key} VALUE"
+            error = unknown_name("flag", given, command.flags, next_step=next_step)
+        raise error
     if argument.kind is None:
         if equals:
             raise UserError(f"{argument.name} takes no value", next_step=next_step)

@@ -61,6 +61,8 @@ def workload_class(name: str, *, where: str = "") -> type[Workload]:
         raise UserError(
             f"{name} is not a workload",
             allowed="a subclass of pnnbench.workloads.base.Workload",
+            next_step="a plain torch.nn.Module becomes one as docs/networks.md says: "
+            "pnnbench.workloads.convert.physical_network puts it on hardware",
         )
     return found
 

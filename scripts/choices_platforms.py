@@ -288,7 +288,8 @@ def masks() -> list[Choice]:
 
     def grid(axis: str) -> str:
         def told(levels_of: Levels) -> str:
-            return f"{levels(levels_of.inside)}, beyond {levels(levels_of.beyond)}"
+            beyond = f", beyond {levels(levels_of.beyond)}" if levels_of.beyond else ""
+            return f"{levels(levels_of.inside)}{beyond}"
 
         return (
             f"{told(mnist.misalignments.levels[axis])} um on diffractive-mnist; "

@@ -256,8 +256,10 @@ def sharpness_figures() -> list[Choice]:
     P = T + "evaluation/test_sharpness_platforms.py::"
     return [
         Choice(
-            "Where it holds",
-            "the digital model that was trained; for rows in situ their training device",
+            "Where they hold",
+            "`lambda_max`, the largest eigenvalue of the loss's Hessian by the physical controls, "
+            "in loss per squared unit of them, and all that follows: on the digital model that was "
+            "trained; for rows in situ their training device",
             "only there can the controls be at a minimum",
             P + "test_on_a_training_device_the_figures_are_those_of_that_device",
         ),
@@ -270,27 +272,30 @@ def sharpness_figures() -> list[Choice]:
             T + "evaluation/test_sharpness.py::test_the_rule_for_minima_is_free_of_units",
         ),
         Choice(
-            "Scale of the outputs",
-            "fitted on held-out images; a typed gap at the ends of its range",
+            "Scale of the outputs: `softmax_scale`",
+            "the factor on the outputs at which the loss on held-out images is least; "
+            "`lambda_max_calibrated` is taken there; a typed gap at the ends of its range",
             "on separable training images there is no best scale",
             T + "evaluation/test_sharpness.py::"
             "test_without_held_out_images_or_at_a_bound_nothing_is_calibrated",
         ),
         Choice(
-            "Ball",
-            radii,
+            "Ball: `ball_increase`",
+            "the worst increase of the training loss by a step of that norm over all controls: "
+            f"{radii}",
             "curvature decides, not what is left of a slope, and the loss stays under guessing",
             P + "test_in_the_ball_the_curvature_decides_and_the_loss_stays_under_guessing",
         ),
         Choice(
-            "Common mode",
-            commons,
+            "Common mode: `common_mode`",
+            f"curvature of the loss when these controls shift together: {commons}",
             "only where an equal shift is no gauge",
             P + "test_common_mode_is_there_only_where_it_is_no_gauge",
         ),
         Choice(
-            "Devices of device_increase",
-            f"{measuring.SHARPNESS_DEVICES} validation devices, 95 % interval over them",
+            "Devices: `device_increase`",
+            f"mean increase of the training loss on {measuring.SHARPNESS_DEVICES} validation "
+            "devices, 95 % interval over them",
             "never those of the score that it is held against; the law of their errors is the "
             "tests' own, so that it nearly measures the score",
             T + "evaluation/test_sharpness.py::test_every_figure_against_its_definition",

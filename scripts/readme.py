@@ -18,6 +18,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.claims import Claims, read_claims, read_reproduced
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Row, Table
+from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
 from pnnbench.records.store import write_whole
 from pnnbench.report.claims_text import escaped
@@ -27,6 +28,7 @@ from pnnbench.report.formatting import (
     correlation,
     correlation_ends,
     count,
+    curvature_unit,
     eigenvalue,
     is_share,
     plus_minus,
@@ -152,12 +154,15 @@ def section(folder: Path, name: str) -> str:
     devices = max(sum(d is not None for d in row.devices) for row in table.rows)
     key, place = table.key, f"leaderboards/{name}"
     deployed = "" if key["deployment"] == FROZEN else f", {key['deployment']} devices"
+    unit = curvature_unit(table.control_unit) if table.control_unit else ""
+    curvature = f"; λmax in {unit}" if unit else ""
     lines = [
         f"### {TITLES.get(name, name)}",
         "",
         f"`{key['workload']}`, {key['protocol']} revision {key['revision']}{deployed}: {seeds} "
         f"seeds x {devices} fresh devices ([page]({place}/index.html), "
-        f"[all tables]({place}/README.md)). 95 % intervals.",
+        f"[all tables]({place}/README.md)). 95 % intervals, those of differences for all rows at "
+        f"once{curvature}.",
         "",
         *_rows(table),
     ]
@@ -178,7 +183,10 @@ def _rows(table: Table) -> list[str]:
     def difference(row: Row) -> str:
         if row.method == baseline:
             return "baseline"
-        return plus_minus(row.difference, share=share, sign=True)
+        # Of an incomplete row no interval holds beside the others'.
+        whole = row.simultaneous.mean is not None
+        shown = row.simultaneous if whole else Interval(row.difference.mean)
+        return plus_minus(shown, share=share, sign=True)
 
     lines = [f"| {' | '.join(heads)} |", "| ---: | :--- |" + " ---: |" * 6]
     for row in table.rows:

@@ -110,7 +110,7 @@ def prepare(
         devices=checked.search.devices or full.devices,
     )
     folder = writable("--runs", Path(runs))
-    search = SearchFile(search_path(path, checked.name), checked, folder, budget)
+    search = SearchFile(search_path(path, checked.name), checked, folder, budget, suite)
     return Prepared(path, checked, skipped, rows, search)
 
 

@@ -91,7 +91,7 @@ DECLARED = (
             Argument("--dry-run", "Say what would run, and for how long, and stop."),
             Argument(
                 "--adopt",
-                "Take over finished jobs of other suites and of published boards.",
+                "Take over finished jobs of other suites in --runs, and of ./leaderboards.",
                 yes_or_no(),
                 True,
             ),
@@ -255,7 +255,12 @@ DECLARED = (
         "list",
         "List what there is: names and a line each, or all that is known of one kind.",
         (
-            Argument("kind", "Of what.", choice(*known.LISTED), optional=True),
+            Argument(
+                "kind",
+                "What to list; without it, all kinds in short.",
+                choice(*known.LISTED),
+                optional=True,
+            ),
             _RUNS,
             _TABLE_OR_JSON,
         ),
@@ -371,6 +376,6 @@ DECLARED = (
     Command(
         "completion",
         'Print the completion script of a shell: eval "$(pnnbench completion bash)".',
-        (Argument("shell", "Shell.", choice("bash", "zsh")),),
+        (Argument("shell", "Which shell the script is for.", choice("bash", "zsh")),),
     ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from pnnbench.api import names
 from pnnbench.commands.output import out, out_json, width
+from pnnbench.records.schema import TIERS
 from pnnbench.registry import (
     SUITES,
     method_class,
@@ -82,7 +83,7 @@ def _workloads(runs: Path) -> list[Entry]:
                 "unit": " and ".join(sorted({layer.control_unit for layer in layers})),
                 "scale": f"{scale.value:.4g} {scale.unit}",
                 "severity_unit": cls.severity_unit,
-                "tiers": list(cls.tiers),
+                "tiers": [tier for tier in cls.tiers if tier in TIERS],
             }
         )
     return found

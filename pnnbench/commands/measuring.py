@@ -18,6 +18,7 @@ def evaluate(options: Any) -> int:
     check_accelerator(options.accelerator, "--accelerator")
     found = locate(options.run, options.runs)
     record, parameters = found.record, found.parameters
+    from pnnbench.leaderboard.deployments import FROZEN
     from pnnbench.report.run_text import cells_csv, cells_text
     from pnnbench.running.rebuilding import load_parameters
     from pnnbench.running.resources import keep_memory
@@ -38,7 +39,7 @@ def evaluate(options: Any) -> int:
     elif options.format == "csv":
         out(cells_csv(measured, record))
     else:
-        out(cells_text(measured, width()))
+        out(cells_text(measured, width(), FROZEN))  # of which alone the cells are measured again
         verdict = "agrees" if result["within"] else "DIFFERS"
         out(
             f"largest difference from the record: {result['difference']:.3g}, "

@@ -14,6 +14,7 @@ from pnnbench.records.index import workload_of
 from pnnbench.records.plain_json import read_json
 from pnnbench.records.store import find_records, open_record
 from pnnbench.registry import BOARDS
+from pnnbench.submitting.retrained import other_machine
 
 Board: TypeAlias = tuple[str, str]
 """Workload and tier."""
@@ -81,8 +82,9 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
 
     Returns:
         ``robust`` as a board has it and the ``deployment`` that it is of; with a baseline
-        ``baseline`` (label, suite and score) and ``difference``, paired by device. Scores are None
-        where no point of the grid counts.
+        ``baseline`` (label, suite, score, and whether it was ``computed_alike``, by the
+        same versions on a machine of one kind) and ``difference``, paired by device. Scores are
+        None where no point of the grid counts.
     """
     pair = [record] if baseline is None else [record, baseline]
     suite = record["job"]["suite"]
@@ -101,6 +103,7 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
         result["baseline"] = {
             "label": job["method"]["label"],
             "suite": job["suite"],
+            "computed_alike": not other_machine(record, baseline),
             "robust": rows["baseline"].robust.as_dict(),
         }
         result["difference"] = rows["run"].difference.as_dict()
@@ -138,8 +141,12 @@ def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
         lines[0] += f"; guessing has {number(metric['chance'], share=share)}{unit}"
     if "baseline" in found:
         other = found["baseline"]
-        line = f"{other['label']} at this seed ({other['suite']}): {figure(other['robust'])}"
+        where = (
+            "" if other["computed_alike"] else ", from another kind of machine or other versions"
+        )
+        line = f"{other['label']} at this seed ({other['suite']}{where}): {figure(other['robust'])}"
         if found["difference"]["mean"] is not None:
             line += f"; difference {figure(found['difference'], sign=True)}"
         lines.append(line)
+        lines.append("± spans the test devices at this one seed: another may give another order")
     return "\n".join(lines)

@@ -41,8 +41,8 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
             _show(job, record, folder, options, console.say)
             console.advance()
 
-        if adopted:
-            console.say(f"{adopted} jobs were finished elsewhere: taken over")
+        for line in adopted.lines():
+            console.say(line)
         records = run_suite(
             suite,
             runs,

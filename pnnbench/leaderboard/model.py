@@ -323,6 +323,8 @@ class Table:
         correlations: Rank correlation of each sharpness figure with the robust score, over jobs,
             signed so that +1 means "the larger the figure, the better the device".
         provenance: Versions, git states, machines, threads and data the records name.
+        control_unit: Unit of the controls, such as ``"mA"``; λmax is in loss per its square. Empty
+            where the records do not say.
         training: Severity and unit of the training devices; None if no job measured one.
         older: Jobs that do not count: another of the row and seed does, or none: label, seed,
             hash, status and when they finished.
@@ -345,6 +347,7 @@ class Table:
     groups: tuple[GroupLine, ...]
     correlations: dict[str, dict[str, Any]]
     provenance: dict[str, Any]
+    control_unit: str = ""
     training: dict[str, Any] | None = None
     older: tuple[dict[str, Any], ...] = ()
     deployments: tuple[str, ...] = (FROZEN,)
@@ -418,5 +421,6 @@ class Table:
             "groups": [group.as_dict() for group in self.groups],
             "correlations": self.correlations,
             "provenance": self.provenance,
+            **({"control_unit": self.control_unit} if self.control_unit else {}),
             **({"older": list(self.older)} if self.older else {}),
         }

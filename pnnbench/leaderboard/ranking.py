@@ -20,7 +20,7 @@ from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
 from pnnbench.leaderboard.order import BASELINE, Placed, in_order, judged
 from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.sharpness import correlations
-from pnnbench.leaderboard.summary import provenance
+from pnnbench.leaderboard.summary import control_unit, provenance
 from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
 from pnnbench.records.index import Claim, board_of, workload_of
 from pnnbench.records.metric import same_metric
@@ -222,6 +222,7 @@ def _table(
         groups=group_lines(every[0], stacks, stacked(beside)) if every else (),
         correlations=correlations(jobs, metric["higher_is_better"]),
         provenance=provenance(having),
+        control_unit=control_unit(having),
         training=training_severity(having) if frozen else None,
         older=tuple(
             {

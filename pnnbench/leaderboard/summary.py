@@ -33,6 +33,20 @@ def _places(made: Mapping[str, Any]) -> set[str]:
     return {f"{device} in {precision}" if precision else device for device in devices}
 
 
+def control_unit(records: Sequence[Record]) -> str:
+    """Unit of the controls that all records state, such as ``"mA"``; empty if there is no such."""
+    stated = {_unit(record) for record in records}
+    return stated.pop() if len(stated) == 1 else ""
+
+
+def _unit(record: Record) -> str:
+    """What a record says, which may be anything: one printable line or nothing."""
+    value: Any = record["config"]
+    for key in ("scales", "control", "unit"):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) and value.isprintable() else ""
+
+
 def provenance(records: Sequence[Record]) -> dict[str, Any]:
     """Collects what the records say of their making; several values where they differ."""
     result: dict[str, Any] = {}

@@ -140,7 +140,8 @@ def find_run(name: str, runs: Path) -> Path:
         [run for run in known if begun and run.hash.startswith(begun[1])],
     ):
         folders = {run.folder: run for run in matches}
-        if len(folders) == 1:
+        # One job that several suites have, by its whole hash or the same beginning, is one run.
+        if len(folders) == 1 or (begun and len({run.hash for run in folders.values()}) == 1):
             return next(iter(folders))
         if folders:
             raise UserError(

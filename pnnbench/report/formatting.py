@@ -27,6 +27,16 @@ def digits(value: float, count: int, *, sign: bool = False) -> str:
     return f"{value:{'+' if sign else ''}.{'0f' if whole else f'{count}g'}}"
 
 
+def curvature_unit(control_unit: str) -> str:
+    """Unit of an eigenvalue of the Hessian: ``"loss / mA²"``, ``"loss / (full modulation)²"``.
+
+    Args:
+        control_unit: Unit of the controls; empty where it is not known or there are several.
+    """
+    unit = control_unit or "control"
+    return f"loss / ({unit})²" if " " in unit else f"loss / {unit}²"
+
+
 def metric_head(name: str) -> str:
     """The short name of a metric, without the network and numbers in it: ``"FID"``, ``"accuracy"``.
 

@@ -266,6 +266,7 @@ def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
     if kept is table or not kept.rows:
         return None
     return {
+        "curvature": fmt.curvature_unit(table.control_unit) if table.control_unit else "",
         "baseline": next((row.baseline for row in kept.rows if row.baseline), None),
         "rows": _rows(kept.rows, low, high),
         "left_out": kept.left_out,
@@ -345,6 +346,7 @@ def _view(table: Table) -> dict[str, Any]:
         "also": list(also_text.also_heads(table).items()),
         "also_title": also_text.also_title(table),
         "figures": [_sentence(line) for line in also_text.figure_texts(table)],
+        "curvature": fmt.curvature_unit(table.control_unit) if table.control_unit else "",
         "ranked": table.ranked,
         "first_revision": table.key["revision"] == "1",
         "reference": table.reference,

@@ -6,31 +6,33 @@ import csv
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+from pnnbench.leaderboard.deployments import FROZEN, deployment_of, headline_of
 from pnnbench.leaderboard.figure_names import heads
 from pnnbench.report.blocks import unit_text
-from pnnbench.report.formatting import is_share, number
+from pnnbench.report.formatting import curvature_unit, is_share, number
 from pnnbench.report.text import WIDTH
 
-#: Figure of the sharpness -> meaning in a word, and unit; ``{u}`` is that of the controls.
+#: Figure of the sharpness -> what it is, and unit; ``{u}`` is that of the controls, ``{c}`` that of
+#: a curvature. docs/protocol.md, "Sharpness", says more.
 MEANINGS: dict[str, tuple[str, str]] = {
-    "lambda_max": ("curvature", "loss / {u}²"),
-    "lambda_max_calibrated": ("calibrated", "loss / {u}²"),
-    "lambda_max_subsample": ("resampled", "loss / {u}²"),
-    "lambda_max_pyhessian": ("PyHessian", "loss / {u}²"),
-    "lambda_min": ("lowest", "loss / {u}²"),
-    "common_mode": ("together", "loss / {u}²"),
-    "ball_increase": ("worst", "loss"),
-    "ball_radius": ("radius", "{u}"),
-    "ball_radius_rms": ("step", "{u}"),
-    "ball_slope": ("by the slope", "loss"),
-    "ball_curvature": ("by the curvature", "loss"),
-    "device_increase": ("devices", "loss"),
-    "train_loss": ("loss", "loss"),
-    "gradient_norm": ("slope", "loss / {u}"),
-    "guessing_loss": ("guessing", "loss"),
-    "softmax_scale": ("confidence", ""),
+    "lambda_max": ("largest curvature of the loss", "{c}"),
+    "lambda_max_calibrated": ("the same, outputs times softmax_scale", "{c}"),
+    "lambda_max_subsample": ("the same, on PyHessian's images", "{c}"),
+    "lambda_max_pyhessian": ("the same, by PyHessian", "{c}"),
+    "lambda_min": ("most negative curvature", "{c}"),
+    "common_mode": ("curvature when all controls shift together", "{c}"),
+    "ball_increase": ("worst increase within ball_radius", "loss"),
+    "ball_radius": ("norm of a step over all controls", "{u}"),
+    "ball_radius_rms": ("the same step, per control", "{u}"),
+    "ball_slope": ("most that the slope gives there", "loss"),
+    "ball_curvature": ("most that the curvature gives there", "loss"),
+    "device_increase": ("mean increase on validation devices", "loss"),
+    "train_loss": ("mean over the images", "loss"),
+    "gradient_norm": ("slope of that loss", "loss / {u}"),
+    "guessing_loss": ("of the best constant output", "loss"),
+    "softmax_scale": ("best factor of the outputs on held-out images", ""),
 }
 #: Figures that stand beside another one, or count something.
 _BESIDE = ("_low", "_high", "_error_bound", "_at_bound", "_images", "_products")
@@ -95,7 +97,7 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str, width: int =
     Returns:
         A line per figure with value, unit and meaning, then what they were measured on.
     """
-    unit = control_unit or "control"
+    unit, per = control_unit or "control", curvature_unit(control_unit)
     lines = [["sharpness", "value", "unit", "meaning"]]
     others = [name for name in sharpness if name not in {*MEANINGS, *_COUNTS, *_MARKS}]
     for name in (*MEANINGS, *others):
@@ -110,7 +112,7 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str, width: int =
             text += f" ({low:.2g} to {high:.2g})"
         if sharpness.get(f"{name}_at_bound"):
             text += " (end of its range)"
-        lines.append([name, text, of.format(u=unit), meaning])
+        lines.append([name, text, of.format(u=unit, c=per), meaning])
     notes = [f"{sharpness[k]:,} {word}" for k, word in _COUNTS.items() if k in sharpness]
     notes += [words for k, (mark, words) in _MARKS.items() if sharpness.get(k) == mark]
     below = textwrap.fill(", ".join(notes), width, subsequent_indent=" " * _INDENT)
@@ -122,44 +124,71 @@ def gap_text(gap: Mapping[str, str]) -> str:
     return f"{gap['part']}: {gap['type']}: {gap['message']}"
 
 
-def cells_text(record: Mapping[str, Any], width: int = WIDTH) -> str:
+def cells_text(record: Mapping[str, Any], width: int = WIDTH, deployment: str | None = None) -> str:
     """Renders the grid of a run: a line per point, over the devices.
 
     Args:
         record: A record of status ok.
         width: Characters per line.
+        deployment: Of which deployment, such as ``"frozen"``; None takes the one whose score is
+            the robust score.
 
     Returns:
-        The clean metric, then mean and worst of each point, and the means of the figures beside
-        it.
+        The clean metric and the deployment, then mean and worst of each point, and the means of the
+        figures beside it; a star where a point counts in the score of the deployment.
     """
     metric = record["metric"]
     share, better = is_share(metric), metric["higher_is_better"]
     unit = " %" if share else ""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for cell in record["cells"]:
-        groups.setdefault((cell["axis"], cell["level"], cell["unit"]), []).append(cell)
+    name = headline_of(record) if deployment is None else deployment
+    groups: dict[tuple[Any, ...], list[_Point]] = {}
+    for point in _points(record, name):
+        cell = point.cell
+        groups.setdefault((cell["axis"], cell["level"], cell["unit"]), []).append(point)
     beside = heads(list(record.get("also", {})))
     lines = [["axis", "level", "unit", f"mean{unit}", f"worst{unit}", "cells", *beside.values()]]
     for (axis, level, of), measured in groups.items():
-        values = [cell["value"] for cell in measured if cell.get("value") is not None]
+        values = [point.value for point in measured if point.value is not None]
         mean = sum(values) / len(values) if values else None
         worst = (min if better else max)(values, default=None)
         count = str(len(values))
         if len(values) < len(measured):
             count += f" of {len(measured)}"
         figures = [number(mean, share=share), number(worst, share=share), count]
-        figures += [number(_mean_beside(measured, name)) for name in beside]
-        lines.append([axis, f"{level:g}", unit_text(of), *figures])
+        figures += [number(_mean_beside(measured, figure)) for figure in beside]
+        star = " *" if any(point.counts for point in measured) else "  "
+        lines.append([axis, f"{level:g}{star}", unit_text(of), *figures])
     clean = f"{metric['name']} on the ideal device: {number(record['clean'], share=share)}{unit}"
-    also = [f"{name}: {number(value)}" for name, value in record.get("also", {}).items()]
+    also = [f"{figure}: {number(value)}" for figure, value in record.get("also", {}).items()]
+    said = f"on perturbed devices, {name}; points with * count in its score:"
     right = (1, *range(3, len(lines[0])))
-    return "\n".join([clean, *also, *aligned(lines, right=right, width=width)])
+    return "\n".join([clean, *also, said, *aligned(lines, right=right, width=width)])
 
 
-def _mean_beside(cells: Sequence[Mapping[str, Any]], name: str) -> float | None:
+class _Point(NamedTuple):
+    """A cell in one deployment."""
+
+    cell: Mapping[str, Any]
+    value: float | None
+    counts: bool
+    also: Mapping[str, float]
+
+
+def _points(record: Mapping[str, Any], deployment: str) -> list[_Point]:
+    """The cells of a record with what a deployment has of each."""
+    cells = record["cells"]
+    step = deployment_of(record, deployment)
+    values = step.get("values", [cell.get("value") for cell in cells])
+    counts = step.get("counts", [cell.get("counts", True) for cell in cells])
+    also = [cell.get("also", {}) for cell in cells]
+    if deployment != FROZEN:
+        also = step.get("also", [{}] * len(cells))
+    return [_Point(*each) for each in zip(cells, values, counts, also, strict=True)]
+
+
+def _mean_beside(points: Sequence[_Point], name: str) -> float | None:
     """Mean of a figure beside the metric over the cells that have it."""
-    values = [cell["also"][name] for cell in cells if name in cell.get("also", {})]
+    values = [point.also[name] for point in points if name in point.also]
     return sum(values) / len(values) if values else None
 
 

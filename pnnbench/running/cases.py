@@ -120,13 +120,11 @@ class BoardCase:
         return write_record(folder / "record.json", content)
 
     def outcome(self, record: dict[str, Any]) -> str:
-        """Clean metric, mean of the grid, sharpness and what is missing."""
+        """Clean metric, sharpness and what is missing."""
         if record["status"] != "ok":
             return f"{record['status']}: {record['error']['message']}"
-        values = [cell["value"] for cell in record["cells"] if cell["value"] is not None]
         figures = {
             f"{record['metric']['name']} {{:.4f}} clean": record["clean"],
-            "{:.4f} over the grid": sum(values) / len(values) if values else None,
             "lambda_max {:.3g}": record["sharpness"].get("lambda_max"),
         }
         words = [form.format(value) for form, value in figures.items() if value is not None]

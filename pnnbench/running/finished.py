@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pnnbench.errors import UserError
 from pnnbench.records.index import Index, hashes
-from pnnbench.records.store import beside, is_finished, read_record, write_record
+from pnnbench.records.inspecting import inspect
+from pnnbench.records.store import beside, is_finished, job_hash, read_record, write_record
 from pnnbench.running.suites import Job
 
 #: Folder of published boards: ``leaderboards/SUITE/records/HASH.json``.
 PUBLISHED_BOARDS = Path("leaderboards")
+#: Findings with which a record is not taken over.
+_FORGED = ("forged", "mismatch")
 
 
 def job_folder(runs: Path, job: Job) -> Path:
@@ -31,9 +37,36 @@ def index_of(jobs: Sequence[Job]) -> Index:
     return index
 
 
+@dataclass(frozen=True)
+class Taken:
+    """What was taken over from elsewhere.
+
+    Attributes:
+        sources: The record of each job that was.
+        refused: Records that are not what they say, each with the reason.
+    """
+
+    sources: tuple[Path, ...]
+    refused: tuple[tuple[Path, str], ...]
+
+    def lines(self) -> list[str]:
+        """Says from where, and what was left out; empty where there was nothing."""
+        folders = Counter(_home(path) for path in self.sources)
+        said = [
+            f"{count} jobs were finished elsewhere: taken over from {folder}"
+            for folder, count in folders.items()
+        ]
+        return said + [f"{path} is not taken over: {why}" for path, why in self.refused]
+
+
+def _home(path: Path) -> Path:
+    """The folder of a suite's runs or of a board that a record lies in."""
+    return path.parents[1]
+
+
 def adopt(
     jobs: Sequence[Job], runs: Path, boards: Path = PUBLISHED_BOARDS, *, elsewhere: bool = True
-) -> int:
+) -> Taken:
     """Takes over finished jobs that another suite has run, or that were published.
 
     A row that was given another label keeps its jobs: the record is written again, renamed.
@@ -45,23 +78,36 @@ def adopt(
         elsewhere: Whether to look beyond the suite's own folder.
 
     Returns:
-        How many were taken over from elsewhere.
+        What was taken over from elsewhere.
+
+    Raises:
+        UserError: If a job's own folder holds the record of another job.
     """
-    taken = 0
+    taken: list[Path] = []
+    refused: list[tuple[Path, str]] = []
     for job in jobs:
         spec = job.spec()
         path = job_folder(runs, job) / "record.json"
-        found = find_finished(job, runs, boards) if elsewhere else path
-        if found is None or not is_finished(found):
+        found: Path | None = path if is_finished(path) else None
+        if found is None and elsewhere:
+            found, left_out = _found_elsewhere(spec, runs, boards)
+            refused += left_out
+        if found is None:
             continue
         record = read_record(found)
+        if found == path and not _is_of(record, spec):
+            raise UserError(
+                f"{path} is the record of job {record['job']['hash']}, or says so: its folder is "
+                f"that of {spec['hash']}, {job.method.label} at seed {job.seed}",
+                next_step=f"pnnbench doctor {path.parent}; moved away, the job runs anew",
+            )
         if found != path:
             _bring_tensors(found, record, path)
-            taken += 1
+            taken.append(found)
         if found != path or record["job"] != spec:
             content = {key: value for key, value in record.items() if key != "checksum"}
             write_record(path, {**content, "job": spec})
-    return taken
+    return Taken(tuple(taken), tuple(refused))
 
 
 def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path | None:
@@ -75,11 +121,34 @@ def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path
     Returns:
         The record; None if there is none.
     """
-    name = job.spec()["hash"]
     own = job_folder(runs, job) / "record.json"
-    others = sorted(runs.glob(f"*/{name}/record.json"))
-    published = sorted(boards.glob(f"*/records/{name}.json"))
-    return next((path for path in (own, *others, *published) if is_finished(path)), None)
+    return own if is_finished(own) else _found_elsewhere(job.spec(), runs, boards)[0]
+
+
+def _is_of(record: dict[str, Any], spec: dict[str, Any]) -> bool:
+    """Whether a record is of a job, by what it says itself and not by where it lies."""
+    return job_hash(record["job"], schema=record["schema"]) == spec["hash"]
+
+
+def _found_elsewhere(
+    spec: dict[str, Any], runs: Path, boards: Path
+) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The first record elsewhere that is what it says, and why those before it are not."""
+    others = sorted(runs.glob(f"*/{spec['hash']}/record.json"))
+    published = sorted(boards.glob(f"*/records/{spec['hash']}.json"))
+    refused: list[tuple[Path, str]] = []
+    for path in (*others, *published):
+        if not is_finished(path):
+            continue
+        record = read_record(path)
+        forged = [f for f in inspect(path, record) if f.kind in _FORGED]
+        if not _is_of(record, spec):
+            refused.append((path, f"it is the record of job {record['job']['hash']}, or says so"))
+        elif forged:
+            refused.append((path, forged[0].message))
+        else:
+            return path, refused
+    return None, refused
 
 
 def _bring_tensors(found: Path, record: dict[str, Any], path: Path) -> None:

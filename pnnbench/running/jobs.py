@@ -269,8 +269,8 @@ def run_suite(
     index = index_of(suite.jobs)
     write_index(runs / suite.name, suite.name, index, keep=suite.partial, claims=suite.claims)
     taken = adopt(suite.jobs, runs, elsewhere=elsewhere)
-    if taken:
-        say(f"{taken} jobs were finished elsewhere: taken over")
+    for line in taken.lines():
+        say(line)
     folders = [job_folder(runs, job) for job in suite.jobs]
     run_jobs(
         suite.jobs,

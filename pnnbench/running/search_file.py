@@ -137,13 +137,17 @@ class SearchFile:
         suite: The suite, with all its rows.
         runs: Folder of all runs; a copy of the record is kept with the suite's, for its board.
         budget: How much is tried.
+        typed: How the suite was named, for the next step of a message; its name if empty.
 
     Attributes:
         content: The record as it was last read or written.
     """
 
-    def __init__(self, path: Path, suite: Suite, runs: Path, budget: Budget) -> None:
+    def __init__(
+        self, path: Path, suite: Suite, runs: Path, budget: Budget, typed: str | Path = ""
+    ) -> None:
         self.path = path
+        self.typed = str(typed) or suite.name
         self.suite = suite
         self.budget = budget
         self.folder = runs / suite.name / "tuning"
@@ -257,7 +261,7 @@ class SearchFile:
         if differing:
             raise UserError(
                 f"{self.path} is the record of another search: {'; '.join(differing)}",
-                next_step=f"pnnbench tune {self.suite.name} --anew begins a new one and keeps this "
+                next_step=f"pnnbench tune {self.typed} --anew begins a new one and keeps this "
                 "record beside, or take back what was changed",
             )
 

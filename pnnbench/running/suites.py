@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.data import DataSet, reference_of, resolve_data
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
@@ -29,6 +27,7 @@ from pnnbench.running.search_plan import AS_THE_PROTOCOL, SearchPlan, search_pla
 from pnnbench.running.setup import PLAIN, Setup
 from pnnbench.running.sources import Source, files_opened, source_of
 from pnnbench.running.suite_claims import claims_of
+from pnnbench.running.suite_text import read_yaml
 from pnnbench.seeds import check_seed
 
 if TYPE_CHECKING:
@@ -251,14 +250,7 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
     Raises:
         UserError: On the first thing wrong with it, or if its data are missing.
     """
-    try:
-        text = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        raise UserError(f"{path}{place}: is not YAML: {getattr(error, 'problem', error)}") from None
+    text = read_yaml(path)
     where = path.name
     if not isinstance(text, dict):
         raise UserError(

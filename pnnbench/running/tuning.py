@@ -285,6 +285,6 @@ def require_chosen(search: SearchFile, labels: list[str]) -> None:
             error = next(t["error"]["message"] for t in row["trials"] if "error" in t)
             raise UserError(
                 f"{label}: {row['failed']}; the first one: {error}",
-                next_step=f"mend what is wrong, then pnnbench tune {search.suite.name} --only "
+                next_step=f"mend what is wrong, then pnnbench tune {search.typed} --only "
                 f"'{label}' --anew",
             )

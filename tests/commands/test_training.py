@@ -78,6 +78,8 @@ def test_train_says_where_it_stands_and_what_comes_next(mine: Path) -> None:
     assert "robust, the score of the boards:" in done.out
     assert "; guessing has 10.00 %" in done.out
     assert "BP at this seed (tiny):" in done.out
+    assert "at this one seed" in done.out
+    assert "on perturbed devices, frozen; points with * count in its score:" in done.out
     assert "difference" in done.out
     assert done.out.rstrip().splitlines()[-1].startswith("next: pnnbench ")
     assert "loss / rad²" in done.out

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,15 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_a_run_is_found_by_any_of_its_names(several: Path, name: str, digits: str) -> None:
     assert find_run(name, several).name == digits
+
+
+def test_one_job_of_two_suites_is_one_run_by_its_hash(several: Path, tmp_path: Path) -> None:
+    shutil.copytree(several, tmp_path / "runs")
+    shutil.copytree(several / "old" / JOBS[4][4], tmp_path / "runs" / "quickstart" / JOBS[4][4])
+    assert find_run(JOBS[4][4], tmp_path / "runs").name == JOBS[4][4]
+    assert find_run("dddd0000", tmp_path / "runs").name == JOBS[4][4]
+    with pytest.raises(UserError, match="3 runs are meant"):
+        find_run("dddd", tmp_path / "runs")
 
 
 def test_a_folder_is_a_name_too(several: Path) -> None:

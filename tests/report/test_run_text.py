@@ -12,7 +12,7 @@ def test_columns_stand_below_each_other() -> None:
     assert aligned([["a", "1"], ["long", "20"]], right=(1,)) == ["a      1", "long  20"]
 
 
-def test_sharpness_has_units_one_word_meanings_and_what_it_was_measured_on() -> None:
+def test_sharpness_has_units_meanings_and_what_it_was_measured_on() -> None:
     figures = {
         "lambda_max": 0.32614,
         "lambda_max_low": 0.27,
@@ -36,13 +36,14 @@ def test_sharpness_has_units_one_word_meanings_and_what_it_was_measured_on() -> 
         "loss",
         "/",
         "mA²",
-        "curvature",
+        *("largest", "curvature", "of", "the", "loss"),
     ] in table
     assert any(line[:2] == ["softmax_scale", "20"] and "(end" in line for line in table)
     assert any(line[:2] == ["somebodys_figure", "3"] for line in table)
     assert lines[-1] == "10,000 images"
     assert "temperature" not in "".join(lines)
-    assert "control²" in sharpness_text(figures, "")
+    assert "loss / control²" in sharpness_text(figures, "")
+    assert "loss / (full modulation)²" in sharpness_text(figures, "full modulation")
     assert "converged" in sharpness_text({**figures, "converged": 0}, "mA")
     assert "guessing" in sharpness_text({**figures, "at_guessing": 1}, "mA")
     assert "NO minimum" in sharpness_text({**figures, "is_minimum": 0}, "mA")
@@ -52,7 +53,8 @@ def test_sharpness_has_units_one_word_meanings_and_what_it_was_measured_on() -> 
 def test_a_grid_is_a_line_per_point_and_says_what_is_missing() -> None:
     record = make_record()
     text = cells_text(record)
-    assert len(text.splitlines()) == 2 + 13
+    assert len(text.splitlines()) == 3 + 13
+    assert "on perturbed devices, frozen; points with * count" in text
     for cell in record["cells"]:
         if cell["axis"] == "device" and cell["level"] == 0.1:
             cell["value"] = None
@@ -62,6 +64,24 @@ def test_a_grid_is_a_line_per_point_and_says_what_is_missing() -> None:
     assert "0 of 20" in text
     assert "19 of 20" in text
     assert text.splitlines()[0].endswith("– %")
+
+
+def test_the_deployment_of_the_score_is_shown_with_its_own_points_that_count() -> None:
+    record = make_record()
+    count = len(record["cells"])
+    record["cells"] = [{**cell, "value": 0.5, "counts": True} for cell in record["cells"]]
+    record["deployments"] = [
+        {"name": "calibrated", "values": [0.25] * count, "counts": [False] * count}
+    ]
+    assert "50.00" in cells_text(record)
+    assert " * " in cells_text(record)
+    record["headline"] = "calibrated"
+    text = cells_text(record)
+    assert "on perturbed devices, calibrated" in text
+    assert "25.00" in text
+    assert "50.00" not in text
+    assert " *  " not in text
+    assert "50.00" in cells_text(record, deployment="frozen")
 
 
 def test_cells_as_csv_stand_beside_the_recorded_ones() -> None:
@@ -87,7 +107,7 @@ def test_figures_beside_the_metric_have_a_column_each() -> None:
     assert lines[0].startswith("fid-efficientnet-lite0-320-64px-57934424 on the ideal device")
     for line, name in zip(lines[1:4], names, strict=True):
         assert line.startswith(f"{name}: ")
-    assert lines[4].split()[-3:] == ["KID", "precision", "recall"]
+    assert lines[5].split()[-3:] == ["KID", "precision", "recall"]
     cells = [c for c in record["cells"] if c["level"] == -0.25]
     (row,) = (line.split() for line in lines if line.startswith("temperature_fine  -0.25"))
     for shown, name in zip(row[-3:], names, strict=True):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
 from pnnbench.records.index import read_index
 from pnnbench.records.store import read_record, read_records, write_record
-from pnnbench.running.finished import adopt, index_of, job_folder
+from pnnbench.running.finished import adopt, find_finished, index_of, job_folder
 from pnnbench.running.jobs import run_suite
 from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.suites import Suite, load_suite
@@ -82,14 +84,53 @@ def test_published_records_are_found_without_their_parameters(runs: Path, tmp_pa
     write_record(board / f"{record['job']['hash']}.json", record)
     own = suite(tmp_path, suite="own")
     boards = tmp_path / "leaderboards"
-    assert adopt(own.jobs, tmp_path / "runs", boards, elsewhere=False) == 0
+    assert not adopt(own.jobs, tmp_path / "runs", boards, elsewhere=False).sources
     assert not job_folder(tmp_path / "runs", own.jobs[0]).exists()
-    assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 1
-    assert adopt(own.jobs, tmp_path / "runs", tmp_path / "leaderboards") == 0
+    taken = adopt(own.jobs, tmp_path / "runs", boards)
+    assert taken.lines() == [f"1 jobs were finished elsewhere: taken over from {boards / 'any'}"]
+    assert not adopt(own.jobs, tmp_path / "runs", boards).sources
     assert (
         read_record(job_folder(tmp_path / "runs", own.jobs[0]) / "record.json")["clean"]
         == (record["clean"])
     )
+
+
+def test_a_record_in_the_folder_of_another_job_is_refused_and_stays_as_it_is(
+    runs: Path, tmp_path: Path
+) -> None:
+    two = suite(tmp_path, methods=[{"method": "bp", "label": "BP"}, "nat"])
+    mine, other = (job_folder(tmp_path / "runs", job) for job in two.jobs)
+    shutil.copytree(job_folder(runs, suite(tmp_path).jobs[0]), mine)
+    shutil.copytree(mine, other)
+    before = (other / "record.json").read_bytes()
+    for elsewhere in (False, True):
+        with pytest.raises(UserError, match=f"is the record of job {mine.name}"):
+            adopt(two.jobs, tmp_path / "runs", elsewhere=elsewhere)
+    assert (other / "record.json").read_bytes() == before
+    # One that says to be the other, sealed anew, is told by its content.
+    record = read_record(other / "record.json")
+    record["job"]["hash"] = other.name
+    write_record(other / "record.json", {k: v for k, v in record.items() if k != "checksum"})
+    with pytest.raises(UserError, match=f"its folder is that of {other.name}"):
+        adopt(two.jobs, tmp_path / "runs")
+
+
+def test_a_forged_record_is_taken_over_from_nowhere(runs: Path, tmp_path: Path) -> None:
+    own = suite(tmp_path, suite="own")
+    source = job_folder(runs, suite(tmp_path).jobs[0])
+    forged = shutil.copytree(source, tmp_path / "runs" / "friend" / source.name)
+    record = read_record(forged / "record.json")
+    record["cells"] = [{**cell, "value": 1.0} for cell in record["cells"]]
+    write_record(forged / "record.json", {k: v for k, v in record.items() if k != "checksum"})
+    taken = adopt(own.jobs, tmp_path / "runs")
+    assert not taken.sources
+    assert "is not taken over: cells[0].value is 1.0, but the outcomes" in taken.lines()[0]
+    assert find_finished(own.jobs[0], tmp_path / "runs") is None
+    # A whole one beside it is.
+    shutil.copytree(source, tmp_path / "runs" / "kin" / source.name)
+    taken = adopt(own.jobs, tmp_path / "runs")
+    assert [path.parents[1].name for path in taken.sources] == ["kin"]
+    assert len(taken.refused) == 1
 
 
 def test_the_index_lists_the_jobs_of_a_suite(tmp_path: Path) -> None:
