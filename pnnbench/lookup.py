@@ -147,12 +147,20 @@ def check_name(kind: str, name: str, *, where: str = "") -> str:
         return name
     next_step = f"pnnbench list {'platforms' if kind == 'published' else kind}"
     stem = Path(name).stem
-    if stem.isidentifier() and (name.endswith(".py") or "/" in name):
+    if stem.isidentifier() and is_module(name):
         next_step = f"name the class in the file: {stem}.NAME_OF_THE_CLASS"
+    elif kind == "data" and Path(name).is_dir():
+        next_step = f"a folder of images is image-folder:{name}"
     elif is_path(name):
         _check_door(kind, name, where)
         return name
     raise unknown_name(KINDS[kind], name, points, where=where, next_step=next_step)
+
+
+def is_module(name: str) -> bool:
+    """Whether a name is that of a file of Python, of which a class was to be named."""
+    beside = name.isidentifier() and Path(f"{name}.py").is_file()
+    return name.endswith(".py") or "/" in name or beside
 
 
 def _check_door(kind: str, name: str, where: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.errors import UserError, kind_word, own_code, unknown_name
 from pnnbench.lookup import KINDS as KINDS
 from pnnbench.lookup import check_name as check_name
+from pnnbench.lookup import is_module as is_module
 from pnnbench.lookup import is_path as is_path
 from pnnbench.lookup import proper_name as proper_name
 from pnnbench.lookup import registered as registered

@@ -268,6 +268,18 @@ def test_a_file_is_not_a_class(name: str) -> None:
         registry.method_class(name)
 
 
+def test_a_module_here_and_a_folder_of_images_are_told_how_to_be_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").touch()
+    with pytest.raises(UserError, match=r"mine\.NAME_OF_THE_CLASS"):
+        registry.method_class("mine")
+    (tmp_path / "numbers").mkdir()
+    with pytest.raises(UserError, match="image-folder:numbers"):
+        registry.resolve("data", "numbers")
+
+
 @pytest.mark.parametrize("name", [".BP", "..BP", ":BP", "."])
 def test_a_path_without_a_module_is_an_unknown_name(name):
     with pytest.raises(UserError, match="unknown method"):

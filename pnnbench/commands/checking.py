@@ -11,7 +11,15 @@ from pnnbench import __version__
 from pnnbench.commands.output import out, out_json
 from pnnbench.console import Console
 from pnnbench.errors import UserError, unknown_name
-from pnnbench.registry import KINDS, check_name, is_path, registered, registered_name, resolve
+from pnnbench.registry import (
+    KINDS,
+    check_name,
+    is_module,
+    is_path,
+    registered,
+    registered_name,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from pnnbench.submitting.checks import CheckResult
@@ -30,9 +38,9 @@ def _kind(name: str) -> tuple[str, str]:
     for kind in CHECKED:
         if registered_name(kind, name) in registered(kind):
             return kind, registered_name(kind, name)
-    if not is_path(name) or name.endswith(".py") or "/" in name:
+    if not is_path(name) or is_module(name):
         every = [known for kind in CHECKED for known in registered(kind)]
-        if name.endswith(".py") or "/" in name:
+        if is_module(name):
             check_name("methods", name)  # says how to name a class in a file
         raise unknown_name("method, workload or platform", name, every, next_step="pnnbench list")
     cls = resolve("methods", name)

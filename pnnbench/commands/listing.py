@@ -217,7 +217,9 @@ def _described(entry: Entry, indent: int) -> str:
         texts = [name, *(_wrapped(t, " " * column, column) for t in (summary, line) if t)]
     else:
         beside, below = (summary, line) if summary else (line, "")
-        texts = [_wrapped(beside, name.ljust(column), column) if beside else name]
+        fits = len(name) < column
+        texts = [_wrapped(beside, name.ljust(column), column) if beside and fits else name]
+        texts += [_wrapped(beside, " " * column, column)] if beside and not fits else []
         texts += [_wrapped(below, " " * column, column)] if below else []
     return "\n".join(texts)
 

@@ -223,7 +223,10 @@ def suite_path(name: str | Path) -> Path:
     names = {p.stem: p for p in sorted(SUITES.glob("*.yaml"))}
     if path.suffix in ("", ".yaml") and path.stem in names and path.parent == Path():
         return names[path.stem]
-    raise unknown_name("suite file", str(name), names, next_step="pnnbench list suites")
+    where = "there is no such file here, nor a suite that ships" if path.suffix else ""
+    raise unknown_name(
+        "suite file", str(name), names, where=where, next_step="pnnbench list suites"
+    )
 
 
 def load_suite(path: Path, *, root: str | None = None, searching: bool = False) -> Suite:
