@@ -104,7 +104,7 @@ def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
         words = "was never finished: the process that wrote it was interrupted"
         yield Finding(here, "leftover", words, fix, aside=True)
         return
-    published = here.with_suffix(".json").is_file()  # the tensors of that record
+    published = (here.parent / f"{here.name}.json").is_file()  # the tensors of that record
     done = published or not {"record.json", TRIAL}.isdisjoint(files)
     if HASH_IN_NAME.fullmatch(here.name) and not done:
         if _held(here / LOCK):

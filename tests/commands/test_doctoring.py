@@ -38,6 +38,11 @@ def test_a_forged_board_is_found_and_a_whole_one_is_whole(board: Path) -> None:
     assert shown.endswith("1 findings\n")
 
 
+def test_the_present_folder_is_looked_at(board: Path) -> None:
+    for folder in (board, board.parent):
+        assert command("doctor", ".", cwd=folder).out == "0 findings\n"
+
+
 def test_forged_pages_verdicts_and_parameters_are_found(board: Path) -> None:
     folder = board.parent
     (board / "README.md").write_text("BP 100 %")
