@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pnnbench.errors import UserError
 from pnnbench.leaderboard.best import RULE, best_jobs
 from pnnbench.leaderboard.board_check import LARGEST, differences, republish, said
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.findings import Finding
-from pnnbench.records.parameters import FOLDER, INDEX, index_row, whose
+from pnnbench.records.parameters import FOLDER, INDEX, index_row, read_parameters, whose
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -22,7 +23,8 @@ def check_parameters(
 ) -> Iterator[Finding]:
     """Holds the index of published parameters against the records of a board.
 
-    The files themselves are looked at by `pnnbench.records.surroundings`.
+    The files themselves, and whether it can be read, are looked at by
+    `pnnbench.records.surroundings`.
 
     Args:
         folder: The board's folder; one without an index is left alone.
@@ -34,6 +36,10 @@ def check_parameters(
     """
     path = folder / FOLDER / INDEX
     if not path.is_file():
+        return
+    try:
+        read_parameters(folder)
+    except UserError:
         return
     older = {job["hash"] for table in tables for job in table.older}
     best = best_jobs([record for record in records if record["job"]["hash"] not in older])

@@ -121,10 +121,7 @@ def _foreign(folder: Path, shown: Sequence[str] | None, step: str) -> Iterator[F
         step: The command that writes the board anew.
     """
     pictures = {f"{name}{end}" for name in shown or () for end in (".svg", ".png")}
-    try:
-        named = {str(row["file"]) for row in parameters.read_parameters(folder)}
-    except Exception:  # told elsewhere, of the index itself
-        named = None
+    jobs = {path.stem for path in (folder / published.FOLDER).glob("*.json")}
     for here, _, files in walk(folder):
         place = here.relative_to(folder).parts
         if any(part.endswith(PARTIAL) or part == ASIDE for part in place):
@@ -132,7 +129,7 @@ def _foreign(folder: Path, shown: Sequence[str] | None, step: str) -> Iterator[F
         for name in files:
             if name.startswith(".") or Path(name).suffix.lower() not in KNOWN:
                 continue  # told of any folder of records
-            if not _is_own(place, name, None if shown is None else pictures, named):
+            if not _is_own(place, name, None if shown is None else pictures, jobs):
                 words = "is nothing that publishing a board writes"
                 yield Finding(here / name, "board", words, "look at it, and take it out")
     for name in sorted(pictures):
@@ -140,9 +137,7 @@ def _foreign(folder: Path, shown: Sequence[str] | None, step: str) -> Iterator[F
             yield Finding(folder / PICTURES / name, "board", "is missing", step)
 
 
-def _is_own(
-    place: tuple[str, ...], name: str, pictures: set[str] | None, named: set[str] | None
-) -> bool:
+def _is_own(place: tuple[str, ...], name: str, pictures: set[str] | None, jobs: set[str]) -> bool:
     """Whether a file is one of those that stand in a published board."""
     match place:
         case ():
@@ -151,9 +146,9 @@ def _is_own(
             return name.endswith(".json") and HASH_IN_NAME.fullmatch(name[:-5]) is not None
         case (published.FOLDER, folder):
             tensors = {f"{part}.safetensors" for part in PARTS}
-            return name in tensors and HASH_IN_NAME.fullmatch(folder) is not None
+            return name in tensors and folder in jobs
         case (parameters.FOLDER,):
-            return named is None or name == parameters.INDEX or name in named
+            return name == parameters.INDEX or name.removesuffix(".safetensors") in jobs
         case ("pictures",):
             return pictures is None or name in pictures
         case (*_, verifications.FOLDER):

@@ -75,11 +75,13 @@ def test_what_no_record_gives_is_one_finding(name: str, board: Path) -> None:
     assert finding.next_step == f"pnnbench leaderboard {board} --publish {board}"
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"rows": {"a": 1}}', '{"rows": [[]]}', "[" * 10**5])
+@pytest.mark.parametrize("text", ['{"rows": []}', '{"rows": [], "rule": 1, "left_out": [1]}'])
 def test_what_is_no_index_is_one_finding(text: str, board: Path) -> None:
     (board / "parameters" / "index.json").write_text(text)
     (finding,) = found(board)
     assert finding.kind == "corrupt"
+    (board / "parameters" / "index.json").write_text("{")  # told of any folder of records
+    assert found(board) == []
 
 
 def test_a_board_without_published_parameters_has_none_to_check(board: Path) -> None:
