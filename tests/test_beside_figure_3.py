@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .alike import differing
 from .record_factory import IMAGE_SUITES, make_image_suite, write_job
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "beside_figure_3.py"
@@ -100,7 +101,9 @@ def test_a_board_stands_below_the_published_curves(script, tmp_path, monkeypatch
 
 
 def test_the_committed_page_is_that_of_the_committed_boards(script, tmp_path, monkeypatch) -> None:
-    text, _ = run(script, BOARDS, tmp_path / "out", monkeypatch)
+    text, plain = run(script, BOARDS, tmp_path / "out", monkeypatch)
+    committed = json.loads((BOARDS / "figure_3" / "figure_3.json").read_text(encoding="utf-8"))
+    assert differing(committed, plain) == []
     assert text == (BOARDS / "figure_3" / "figure_3.md").read_text(encoding="utf-8"), (
         "write it again: python benchmarks/beside_figure_3.py --out leaderboards/figure_3"
     )

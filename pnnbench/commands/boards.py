@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.api.tables import board_folders, leave_out, tables_of
 from pnnbench.commands.mirroring import mirror_mode, say_upload
 from pnnbench.commands.output import out, width, writable
+from pnnbench.commands.publishing import drawing, publish
 from pnnbench.errors import UserError
 from pnnbench.registry import BOARDS
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pnnbench.leaderboard.model import Table
 
 _FIRST_RUN = "pnnbench run quickstart"
-_BOARD = ("suite", "protocol", "workload", "tier")
 
 
 def write_board(
@@ -45,6 +44,19 @@ def write_board(
     Returns:
         The page.
     """
+    page = _draw(tables, folder, runs, root)
+    _mirror(tables, page, wandb, mirror_folder, sources)
+    return page
+
+
+def _draw(
+    tables: Sequence[Table],
+    folder: Path,
+    runs: Sequence[Path] = (),
+    root: str | None = None,
+    board: Path | None = None,
+) -> Path:
+    """Draws page and pictures into a folder, from where they may be put into that of a board."""
     from pnnbench.report.figures import draw_suite
     from pnnbench.report.page import write_page
 
@@ -52,8 +64,18 @@ def write_board(
     if runs:
         from pnnbench.commands.galleries import galleries
 
-        drawn |= galleries(tables, runs, folder / "pictures", root)
-    page = write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()})
+        drawn |= galleries(tables, runs, folder / "pictures", root, board=board)
+    return Path(write_page(folder, tables, {n: p.read_text() for n, p in drawn.items()}))
+
+
+def _mirror(
+    tables: Sequence[Table],
+    page: Path,
+    wandb: str,
+    mirror_folder: Path | None,
+    sources: Sequence[Path],
+) -> None:
+    """Mirrors a board that was written to Weights & Biases, unless that is disabled."""
     if wandb != "disabled":
         from pnnbench.records.store import read_placed
         from pnnbench.report.mirror import log_leaderboard
@@ -62,11 +84,11 @@ def write_board(
         warning = log_leaderboard(tables, page, wandb, folder=mirror_folder, placed=placed)
         if warning:
             sys.stderr.write(warning + "\n")
-    return Path(page)
 
 
 def leaderboard(options: Any) -> int:
     """``pnnbench leaderboard``."""
+    from pnnbench.records.placing import unmade
     from pnnbench.report.render import render
 
     sources = board_folders(options.records)
@@ -79,17 +101,25 @@ def leaderboard(options: Any) -> int:
             "--join and --publish are given together", allowed="one of them: a board is one suite's"
         )
     wandb = mirror_mode(options.wandb) if options.wandb else "disabled"
-    tables = tables_of(sources, joined=options.join)
+    with drawing(sources):
+        tables = tables_of(sources, joined=options.join)
     if not tables:
         raise UserError(f"no records in {', '.join(map(str, sources))}", next_step=_FIRST_RUN)
     if options.without:
         tables = _without(tables, options)
-    if options.publish:
-        writable("--publish", Path(options.publish))
-    out(render(tables, options.format, width=width()))
+    board = Path(options.publish) if options.publish else None
+    with drawing(sources):
+        text = render(tables, options.format, width=width())
     page = None
-    if options.publish:
-        page = _publish(sources, tables, Path(options.publish), wandb)
+    with unmade(*([board] if board else [])):
+        if board:
+            writable("--publish", board)
+        out(text)
+        if board:
+            publish(sources, tables, board, lambda to: _draw(tables, to, sources, board=board))
+    if board:
+        page = board / "index.html"
+        _mirror(tables, page, wandb, _mirrored(), sources)
     elif wandb != "disabled":
         page = write_board(tables, _mirrored(), wandb, sources=sources)
     if sources[0].is_relative_to(BOARDS) and not options.records:
@@ -127,60 +157,3 @@ def say_page(page: Path, form: str, word: str = "page") -> None:
         out(line)
     else:
         sys.stderr.write(line + "\n")
-
-
-def _publish(sources: Sequence[Path], tables: Sequence[Table], folder: Path, wandb: str) -> Path:
-    from pnnbench.leaderboard.best import RULE, best_jobs
-    from pnnbench.records.index import read_claims, read_index, write_index
-    from pnnbench.records.parameters import publish_parameters, read_parameters
-    from pnnbench.records.published import ROOM, publish_records
-    from pnnbench.records.searches import NAME, find_search
-    from pnnbench.records.store import read_placed, write_whole
-    from pnnbench.registry import PROTOCOL, SUITES
-    from pnnbench.report.render import render
-
-    names = sorted({table.key["suite"] for table in tables})
-    if len(names) != 1:
-        raise UserError(
-            f"records of {len(names)} suites: {', '.join(names)}",
-            allowed="one suite in one published folder",
-            next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
-        )
-    older = {job["hash"] for table in tables for job in table.older}
-    search = find_search(names[0], sources, SUITES)
-    if search is not None:
-        write_whole(folder / NAME, search.read_bytes())
-    placed = [(path, r) for path, r in read_placed(sources) if r["job"]["hash"] not in older]
-    claims = read_claims(sources).get(names[0], ())
-    first = [label for claim in claims for label in (claim.better, claim.than)]
-    paths = {record["job"]["hash"]: path for path, record in placed}
-    best = [
-        (paths[b.record["job"]["hash"]], b.record, b.score)
-        for b in best_jobs([record for _, record in placed])
-    ]
-    publish_parameters(best, folder, RULE, first=first)
-    room = ROOM - sum(row["bytes"] for row in read_parameters(folder))
-    left_out = publish_records(placed, folder / "records", room=room, first=first)
-    if left_out:
-        sys.stderr.write(
-            f"note: tensors of one seed stay in the runs for {len(left_out)} rows: a published "
-            f"board has {ROOM / 1e6:g} MB of them at most, rows of its claims first\n"
-        )
-    boards = {tuple(table.key[k] for k in _BOARD) for table in tables}
-    index = {key: jobs for key, jobs in read_index(sources).items() if key in boards}
-    if index:
-        write_index(folder, names[0], index, claims=claims)
-    page = write_board(tables, folder, wandb, _mirrored(), sources, runs=sources)
-    readme = folder / "README.md"
-    temporary = readme.with_suffix(".tmp")
-    temporary.write_text(render(tables, "markdown"), encoding="utf-8")
-    temporary.replace(readme)
-    if PROTOCOL.is_file():  # beside the project's sources, not in an installed package
-        write_whole(folder / PROTOCOL.name, _two_folders_down(PROTOCOL).encode())
-    return page
-
-
-def _two_folders_down(page: Path) -> str:
-    """A page of ``docs/`` with its links as they lead on from ``leaderboards/SUITE/``."""
-    text = page.read_text(encoding="utf-8").replace("](../", "](../../")
-    return re.sub(r"\]\((?![./#]|\w+:)", f"](../../{page.parent.name}/", text)

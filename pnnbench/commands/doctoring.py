@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ def doctor(options: Any) -> int:
     folder = Path(options.runs)
     findings, placed = examine(folder)
     if not options.quick:
-        findings += _boards(folder)
+        findings += _boards(folder, placed)
         if any(record["status"] == "ok" for _, record in placed):
             from pnnbench.running.registry_check import check_registry
 
@@ -42,16 +42,27 @@ def doctor(options: Any) -> int:
     return 1 if faults else 0
 
 
-def _boards(folder: Path) -> Iterator[Finding]:
-    """Published figures in a folder that their records do not give."""
+def _boards(folder: Path, placed: Sequence[tuple[Path, dict[str, Any]]]) -> Iterator[Finding]:
+    """Published figures and pages in a folder that their records do not give."""
     from pnnbench.leaderboard.board_check import check_board, find_boards, unreadable
 
+    made = {}
     for board in find_boards(folder):
         from pnnbench.api.tables import tables_of
+        from pnnbench.leaderboard.parameters_check import check_parameters
+        from pnnbench.report.page_check import check_pages
 
         try:
             tables = tables_of([board])
         except UserError as error:
             yield unreadable(board, error)
         else:
+            made[board] = tables
+            records = [record for path, record in placed if path.is_relative_to(board)]
             yield from check_board(board, tables)
+            yield from check_parameters(board, tables, records)
+            yield from check_pages(board, tables)
+    if made:
+        from pnnbench.report.claims_check import check_claims
+
+        yield from check_claims(folder, made)

@@ -17,19 +17,26 @@ Placed = tuple[Path, dict[str, Any]]
 
 
 def galleries(
-    tables: Sequence[Table], sources: Sequence[Path], folder: Path, root: str | None
+    tables: Sequence[Table],
+    sources: Sequence[Path],
+    folder: Path,
+    root: str | None,
+    *,
+    board: Path | None = None,
 ) -> dict[str, Path]:
     """Draws the galleries of boards whose trained networks are there.
 
     Of each board all rows at one seed, the first that most of them have. What cannot be drawn is
     told on standard error and takes nothing else with it. A published board that is drawn again
-    where it lies keeps the pictures that show more rows than have their networks there.
+    where it lies keeps the pictures that show more rows than have their networks there, or whose
+    data are not here.
 
     Args:
         tables: The tables of the boards.
         sources: Folders with their runs, or published boards.
         folder: Where the pictures go.
         root: Data folder; None for the default place.
+        board: The board whose pictures they will be; the one around the folder by default.
 
     Returns:
         Name to the path of the SVG; empty where there are records alone.
@@ -40,14 +47,15 @@ def galleries(
 
     found = [(_parameters(path, record), record) for path, record in read_placed(sources)]
     placed = [(path, record) for path, record in found if path is not None]
-    again = [source.resolve() for source in sources] == [folder.parent.resolve()]
+    home = folder.parent if board is None else board
+    again = [source.resolve() for source in sources] == [home.resolve()]
     boards = [table for table in tables if table.headline]
     drawn: dict[str, Path] = {}
     for table in boards:
         words = [table.key[k] for k in ("suite", "workload", "tier")]
         prefix = free_prefix("-".join(words), drawn) if len(boards) > 1 else ""
         chosen = one_seed(table, placed)
-        kept = {f"{prefix}{name}": folder / f"{prefix}{name}.svg" for name in NAMES}
+        kept = {f"{prefix}{name}": home / folder.name / f"{prefix}{name}.svg" for name in NAMES}
         kept = {name: path for name, path in kept.items() if again and path.is_file()}
         if kept and len(chosen) < len(table.chosen.finished):
             _say("pictures of outputs stay: not all networks that they show are here")
@@ -56,7 +64,9 @@ def galleries(
             try:
                 drawn |= _board(chosen, folder, prefix, root)
             except UserError as error:  # the data are not here, or the networks are other ones
-                _say(f"no pictures of outputs: {error.what}")
+                said = "pictures of outputs stay" if kept else "no pictures of outputs"
+                _say(f"{said}: {error.what}")
+                drawn |= kept
     return drawn
 
 

@@ -9,22 +9,15 @@ from typing import Any
 
 from pnnbench.api.folders import new_file as new_file
 from pnnbench.api.folders import writable as writable
+from pnnbench.report.visible import visible
 
 #: Columns of a table that is not printed on a terminal.
 WIDTH = 120
 
 
-#: What a terminal obeys or turns around -> its code point: names in records may hold anything.
-_SHOWN = {
-    sign: ascii(chr(sign))[1:-1]
-    for sign in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if chr(sign) not in "\n\t"
-}
-
-
 def out(text: str) -> None:
     """Prints a text, with a newline at its end and nothing that a terminal obeys."""
-    text = text.translate(_SHOWN)
+    text = visible(text)
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
 

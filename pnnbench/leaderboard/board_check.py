@@ -13,7 +13,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.findings import Finding
-from pnnbench.records.inspecting import EARLIER
+from pnnbench.records.inspecting import CURRENT, EARLIER
 from pnnbench.records.store import ASIDE
 
 #: Numbers of a board, beside its page.
@@ -22,7 +22,8 @@ NUMBERS = "leaderboard.json"
 ROUNDING = 1e-6
 #: Figures of earlier protocols that are the same by today's statistics, which have other intervals.
 _LASTING = ("/mean", "n_seeds", "n_devices")
-_LARGEST = 64 * 2**20
+#: Largest file that is read, in bytes.
+LARGEST = 64 * 2**20
 _IDENTITY = ("suite", "protocol", "workload", "tier", "deployment", "method")
 
 
@@ -41,9 +42,9 @@ def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
         there twice.
     """
     path = folder / NUMBERS
-    publish = f"pnnbench leaderboard {folder} --publish {folder}"
+    publish = republish(folder)
     try:
-        if path.stat().st_size > _LARGEST:
+        if path.stat().st_size > LARGEST:
             raise ValueError(f"{path.stat().st_size} bytes")
         content = json.loads(path.read_text("utf-8"))
         stored = [(_identity(entry), entry) for entry in [*content["rows"], *content["tables"]]]
@@ -64,14 +65,30 @@ def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
         else:
             differing = [
                 found
-                for found in _differences(shown[key], made[key], "")
+                for found in differences(shown[key], made[key])
                 if key[1] not in EARLIER or found[0].endswith(_LASTING)
             ]
             if differing:
-                (where, found, right), more = differing[0], len(differing) - 1
-                words = f"{_words(key)}: {where} is {found!r:.60}, its records give {right!r:.60}"
-                words += f"; and {more} more" if more else ""
-                yield Finding(path, "board", words, publish)
+                yield Finding(path, "board", f"{_words(key)}: {said(differing)}", publish)
+
+
+def said(differing: Sequence[tuple[str, Any, Any]]) -> str:
+    """The first of some differences in words, and how many more there are."""
+    (where, found, right), more = differing[0], len(differing) - 1
+    words = f"{where} is {found!r:.60}, its records give {right!r:.60}"
+    return words + (f"; and {more} more" if more else "")
+
+
+def republish(folder: Path) -> str:
+    """The command that writes a board anew."""
+    return f"pnnbench leaderboard {folder} --publish {folder}"
+
+
+def is_current(tables: Sequence[Table]) -> bool:
+    """Whether a board has a table of today's protocols; earlier pages are kept as they are."""
+    return any(
+        str(CURRENT.get(table.key["protocol"])) == str(table.key["revision"]) for table in tables
+    )
 
 
 def _entries(table: Table) -> Iterator[dict[str, Any]]:
@@ -90,13 +107,23 @@ def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(key, FROZEN if key == "deployment" else None) for key in _IDENTITY)
 
 
-def _differences(stored: Any, made: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+def differences(stored: Any, made: Any, where: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two plain JSON values differ by more than another machine's rounding.
+
+    Args:
+        stored: What stands in a file.
+        made: What was made of the records. Of two mappings the keys that both have are compared.
+        where: Place of the values, for the places of the differences.
+
+    Yields:
+        The place, and what stands there in the one and in the other.
+    """
     if isinstance(stored, dict) and isinstance(made, dict):
         for key in stored.keys() & made.keys():
-            yield from _differences(stored[key], made[key], f"{where}/{key}".lstrip("/"))
+            yield from differences(stored[key], made[key], f"{where}/{key}".lstrip("/"))
     elif isinstance(stored, list) and isinstance(made, list) and len(stored) == len(made):
         for i, pair in enumerate(zip(stored, made, strict=True)):
-            yield from _differences(*pair, f"{where}[{i}]")
+            yield from differences(*pair, f"{where}[{i}]")
     elif not _same(stored, made):
         yield where, stored, made
 

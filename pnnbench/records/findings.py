@@ -26,7 +26,7 @@ class Finding:
             - ``corrupt``: not a whole record, index or search; changed after it was sealed
             - ``mismatch``: not the job that its name or hash says; ``repeated``: two that differ
             - ``forged``: figures that cannot be, or are not those of their own files
-            - ``board``: a published figure that its records do not give
+            - ``board``: a figure, page or file of a board that its records do not give
             - ``parameters``, ``outcomes``, ``devices``: tensors missing, changed, or not fitting
             - ``controls``: out of the range of the hardware
             - ``registry``: not as the registered workload says

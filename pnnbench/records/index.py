@@ -154,6 +154,31 @@ def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mappi
         board = merged.setdefault(key, {})
         for label, jobs in rows.items():
             board[label] = {**(board.get(label, {}) if keep else {}), **jobs}
+    text = index_text(suite, merged, claims)
+    if path.is_file() and path.read_text(encoding="utf-8") == text:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{NAME}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def index_text(
+    suite: str, index: Mapping[Key, Mapping[str, Mapping[int, Jobs]]], claims: Sequence[Claim] = ()
+) -> str:
+    """What stands in the index of a suite.
+
+    Args:
+        suite: Its name.
+        index: Its boards.
+        claims: What the suite sets out to show.
+
+    Returns:
+        JSON text.
+    """
     content: dict[str, Any] = {
         "suite": suite,
         "boards": [
@@ -166,18 +191,9 @@ def write_index(folder: Path, suite: str, index: Mapping[Key, Mapping[str, Mappi
                     for label, jobs in rows.items()
                 },
             }
-            for (_, protocol, workload, tier), rows in sorted(merged.items())
+            for (_, protocol, workload, tier), rows in sorted(index.items())
         ],
     }
     if claims:
         content["claims"] = [{"better": c.better, "than": c.than} for c in claims]
-    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{NAME}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
+from pnnbench.records.placing import Part
 from pnnbench.records.published import ROOM, in_turn
-from pnnbench.records.store import beside, file_sha256, write_whole
+from pnnbench.records.store import beside, file_sha256
 
 FOLDER = "parameters"
 INDEX = "index.json"
@@ -61,15 +62,15 @@ def record_of(file: Path) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def publish_parameters(
+def parameter_files(
     chosen: Sequence[tuple[Path, Mapping[str, Any], float | None]],
     board: Path,
     rule: str,
     *,
     room: int = ROOM,
     first: Sequence[str] = (),
-) -> Path | None:
-    """Makes ``parameters/`` of a board hold the parameters of some jobs, and nothing else.
+) -> Part:
+    """What ``parameters/`` of a board holds of some jobs; nothing is written.
 
     Args:
         chosen: Path, record and score of one job for each row.
@@ -79,11 +80,12 @@ def publish_parameters(
         first: Labels of the rows that come first where there is not room for all.
 
     Returns:
-        The index; None where no job has its parameters at hand, and the folder stays as it was.
+        The files and their index; nothing where no job has its parameters at hand, and the folder
+        stays as it is.
     """
     sources = [find_parameters(path, record) for path, record, _ in chosen]
     if not any(sources):
-        return None
+        return Part()
     why = _left_out(
         sources, [record["job"]["method"]["label"] for _, record, _ in chosen], room, first
     )
@@ -91,33 +93,61 @@ def publish_parameters(
     left_out: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
     for source, reason, (_, record, score) in zip(sources, why, chosen, strict=True):
-        job = record["job"]
-        row = {
-            "suite": job["suite"],
-            "workload": job["workload"],
-            "tier": job["tier"],
-            "row": job["method"]["label"],
-            "seed": job["seed"],
-            "hash": job["hash"],
-        }
         if source is None or reason:
-            left_out.append({**row, "why": reason})
+            left_out.append({**whose(record), "why": reason})
             continue
-        name = f"{job['hash']}{_SUFFIX}"
-        files[name] = source.read_bytes()
-        figures = {"metric": record["metric"]["name"], "clean": record["clean"]}
-        there = {"file": name, "sha256": record["parameters"]["sha256"], "bytes": len(files[name])}
-        rows.append({**row, **there, **figures, "robust": score})
-    folder = board / FOLDER
-    for name, data in files.items():
-        write_whole(folder / name, data)
-    for old in folder.glob(f"*{_SUFFIX}"):
-        if old.name not in files:
-            old.unlink()
+        data = source.read_bytes()
+        rows.append(index_row(record, score, len(data)))
+        files[f"{FOLDER}/{rows[-1]['file']}"] = data
     content = {"rule": rule, "rows": rows, "left_out": left_out}
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / INDEX, text.encode("utf-8"))
-    return folder / INDEX
+    files[f"{FOLDER}/{INDEX}"] = text.encode("utf-8")
+    old = sorted((board / FOLDER).glob(f"*{_SUFFIX}"))
+    return Part(files, [path for path in old if f"{FOLDER}/{path.name}" not in files])
+
+
+def parameter_room(part: Part, board: Path) -> int:
+    """Bytes that a board has left for other tensors.
+
+    Args:
+        part: What `parameter_files` made for it.
+        board: Its folder, whose parameters stay where the part has none.
+    """
+    files = [data for name, data in part.files.items() if name.endswith(_SUFFIX)]
+    taken = sum(map(len, files)) if part.files else sum(r["bytes"] for r in read_parameters(board))
+    return ROOM - taken
+
+
+def whose(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the index says of a job, whether its parameters are published or not."""
+    job = record["job"]
+    return {
+        "suite": job["suite"],
+        "workload": job["workload"],
+        "tier": job["tier"],
+        "row": job["method"]["label"],
+        "seed": job["seed"],
+        "hash": job["hash"],
+    }
+
+
+def index_row(record: Mapping[str, Any], score: float | None, size: int) -> dict[str, Any]:
+    """What the index says of published parameters.
+
+    Args:
+        record: The record of their job.
+        score: Its robust score.
+        size: Bytes of the file.
+    """
+    return {
+        **whose(record),
+        "file": f"{record['job']['hash']}{_SUFFIX}",
+        "sha256": record["parameters"]["sha256"],
+        "bytes": size,
+        "metric": record["metric"]["name"],
+        "clean": record["clean"],
+        "robust": score,
+    }
 
 
 def _left_out(
@@ -150,7 +180,7 @@ def read_parameters(board: Path) -> list[dict[str, Any]]:
         and robust; empty where nothing is published.
 
     Raises:
-        UserError: If the index is not what `publish_parameters` writes.
+        UserError: If the index is not what `parameter_files` makes.
     """
     path = board / FOLDER / INDEX
     if not path.is_file():

@@ -15,14 +15,15 @@ and the other rows' stay in the run folder.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pnnbench.records.index import board_of
-from pnnbench.records.store import beside, file_problem, write_record, write_whole
+from pnnbench.records.placing import Part
+from pnnbench.records.store import beside, file_problem, record_bytes
 
+FOLDER = "records"
 #: Files of tensors that one seed of each row has with it.
 TENSORS = ("parameters", "outcomes")
 #: Most that the tensors of one board take, in bytes: a repository is cloned by everybody.
@@ -52,27 +53,28 @@ def with_tensors(placed: Sequence[Placed]) -> list[Placed]:
     return list(chosen.values())
 
 
-def publish_records(
-    placed: Sequence[Placed], folder: Path, *, room: int = ROOM, first: Sequence[str] = ()
-) -> list[str]:
-    """Makes a folder hold the records of a board and the tensors of one seed of each row.
+def record_files(
+    placed: Sequence[Placed], board: Path, *, room: int = ROOM, first: Sequence[str] = ()
+) -> tuple[Part, list[str]]:
+    """The records of a board and the tensors of one seed of each row; nothing is written.
 
-    Records and tensors of other jobs are removed from it. Tensors that are not there, or not those
-    of their record, are left out, and so are all of a row that find no room.
+    Records and tensors of other jobs are stale. Tensors that are not there, or not those of their
+    record, are left out, and so are all of a row that find no room.
 
     Args:
-        placed: The records, each with its path; they may stand in the folder already.
-        folder: The board's folder of records, usually ``leaderboards/SUITE/records``.
+        placed: The records, each with its path; they may stand in the board already.
+        board: The folder of the board, usually ``leaderboards/SUITE``.
         room: Most bytes that the tensors take.
         first: Labels of the rows whose tensors come first, in this order; the other rows follow.
 
     Returns:
-        Labels of the rows whose tensors found no room.
+        What ``records/`` shall hold, and labels of the rows whose tensors found no room.
     """
+    folder = board / FOLDER
     targets = {
         record["job"]["hash"]: folder / f"{record['job']['hash']}.json" for _, record in placed
     }
-    kept: set[Path] = set()
+    files: dict[Path, bytes] = {}
     left_out: list[str] = []
     chosen = with_tensors(placed)
     for i in in_turn([record["job"]["method"]["label"] for _, record in chosen], first):
@@ -86,22 +88,18 @@ def publish_records(
         room -= size
         for source, part in sources.items():
             target = beside(targets[record["job"]["hash"]], record, part)
-            kept.add(target)
-            if source != target:
-                write_whole(target, source.read_bytes())
+            files[target] = source.read_bytes()
     for _, record in placed:
-        write_record(targets[record["job"]["hash"]], record)
-    for old in folder.glob("*.json"):
-        if old not in targets.values():
-            old.unlink()
-            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
-    for name in targets:
-        for file in (folder / name).glob("*.safetensors"):
-            if file not in kept:
-                file.unlink()
-        if (folder / name).is_dir() and not any((folder / name).iterdir()):
-            (folder / name).rmdir()
-    return left_out
+        path = targets[record["job"]["hash"]]
+        files[path] = record_bytes(path, record)
+    stale = []
+    for old in sorted(folder.glob("*.json")):
+        beside_it = sorted(old.with_suffix("").rglob("*"))
+        if old not in files:
+            stale += [old, *(path for path in beside_it if not path.is_dir())]
+        else:
+            stale += [p for p in beside_it if p.suffix == ".safetensors" and p not in files]
+    return Part({str(p.relative_to(board)): d for p, d in files.items()}, stale), left_out
 
 
 def in_turn(labels: Sequence[str], first: Sequence[str]) -> list[int]:

@@ -43,6 +43,7 @@ __all__ = [
     "read_placed",
     "read_record",
     "read_records",
+    "record_bytes",
     "record_order",
     "seal",
     "write_record",
@@ -52,6 +53,8 @@ __all__ = [
 _AGAIN = "run the job again, or `pnnbench doctor` on the folder to see what else is wrong"
 #: Where `pnnbench doctor --fix` moves things: nothing in it is a record.
 ASIDE = ".set-aside"
+#: End of the name of a folder that is being filled: nothing in it is a record yet.
+PARTIAL = ".partial"
 _SKIPPED_FOLDERS = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
 
 
@@ -151,17 +154,38 @@ def write_record(path: Path | str, record: dict[str, Any]) -> dict[str, Any]:
             finished record stands at ``path`` already.
     """
     path = Path(path)
-    sealed = seal(record)
-    if "checksum" in record and record["checksum"] != sealed["checksum"]:
-        raise UserError(f"{path}: the record was changed after it was sealed")
+    sealed, data = _sealed(path, record)
     if sealed["status"] != "ok" and is_finished(path):
         raise UserError(
             f"{path} holds a finished record; a record of status {sealed['status']!r} "
             "does not replace it",
             next_step=f"move {path} away if the job shall count as failed",
         )
-    write_whole(path, (layout(pack(sealed)) + "\n").encode("utf-8"))
+    write_whole(path, data)
     return sealed
+
+
+def record_bytes(path: Path, record: dict[str, Any]) -> bytes:
+    """What `write_record` would write of a record.
+
+    Args:
+        path: Where it shall stand, for messages.
+        record: The record.
+
+    Returns:
+        The content of its file.
+
+    Raises:
+        UserError: If the record is invalid, or was changed after it was sealed.
+    """
+    return _sealed(path, record)[1]
+
+
+def _sealed(path: Path, record: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    sealed = seal(record)
+    if "checksum" in record and record["checksum"] != sealed["checksum"]:
+        raise UserError(f"{path}: the record was changed after it was sealed")
+    return sealed, (layout(pack(sealed)) + "\n").encode("utf-8")
 
 
 def write_whole(path: Path | str, data: bytes) -> None:
@@ -324,7 +348,8 @@ def find_records(folder: Path | str) -> list[Path]:
         The paths in a fixed order.
     """
     found = []
-    for here, _, files in walk(Path(folder)):
+    for here, folders, files in walk(Path(folder)):
+        folders[:] = [name for name in folders if not name.endswith(PARTIAL)]
         for name in files:
             if name == "record.json" or (
                 here.name == "records" and name.endswith(".json") and not name.startswith(".")

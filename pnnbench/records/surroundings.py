@@ -16,7 +16,7 @@ from pnnbench.records.parameters import FOLDER, INDEX, read_parameters
 from pnnbench.records.received import MANIFEST, check_files
 from pnnbench.records.searches import NAME as SEARCH
 from pnnbench.records.searches import TRIAL, read_search
-from pnnbench.records.store import ASIDE, file_sha256, walk
+from pnnbench.records.store import ASIDE, PARTIAL, file_sha256, walk
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 LOCK = ".lock"
@@ -26,7 +26,7 @@ _CODE = {
     ".ps1", ".pt", ".pth", ".py", ".pyc", ".pyd", ".sh", ".so",
 }  # fmt: skip
 #: Ends of names of files that stand beside records.
-_KNOWN = {
+KNOWN = {
     ".cff", ".csv", ".html", ".json", ".log", ".md", ".npz", ".png", ".safetensors", ".svg", ".tmp",
     ".txt", ".yaml", ".yml", ".zip",
 }  # fmt: skip
@@ -84,7 +84,7 @@ def _files(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
         elif end in _CODE:
             words = "may run when it is opened, and no record needs it"
             yield Finding(here / name, "code", words, "look at it, and take it out of the folder")
-        elif end not in _KNOWN and not name.startswith("."):
+        elif end not in KNOWN and not name.startswith("."):
             yield Finding(here / name, "foreign", "is nothing that pnnbench writes")
     for name, read in ((NAME, read_index), (SEARCH, read_search)):
         if name in files:
@@ -100,11 +100,11 @@ def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
         yield from check_files(here)
     if here.name == FOLDER and INDEX in files:
         yield from _published_parameters(here)
-    if here.suffix == ".partial":
+    if here.suffix == PARTIAL:
         words = "was never finished: the process that wrote it was interrupted"
         yield Finding(here, "leftover", words, fix, aside=True)
         return
-    published = here.with_suffix(".json").is_file()  # the tensors of that record
+    published = (here.parent / f"{here.name}.json").is_file()  # the tensors of that record
     done = published or not {"record.json", TRIAL}.isdisjoint(files)
     if HASH_IN_NAME.fullmatch(here.name) and not done:
         if _held(here / LOCK):

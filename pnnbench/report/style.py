@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.report.visible import visible
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -416,8 +418,8 @@ def number_text(value: float, *, sign: bool = False) -> str:
 
 
 def plain(text: str) -> str:
-    """Escapes what a user wrote, so that ``$`` does not start a formula."""
-    return text.replace("$", r"\$")
+    """Escapes what a user wrote: ``$`` starts no formula, and every sign can be seen."""
+    return visible(text).replace("$", r"\$")
 
 
 def _settle(figure: Figure) -> None:
@@ -448,6 +450,7 @@ def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[
     _settle(figure)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    title = visible(title)
     paths = (folder / f"{name}.svg", folder / f"{name}.png")
     metadata: tuple[dict[str, Any], ...] = (
         {"Date": None, "Creator": None, "Title": title},

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import jinja2
 
+from pnnbench.report.visible import visible
+
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -14,7 +16,8 @@ def fill(template: str, /, **values: object) -> str:
 
     Args:
         template: Name of the file.
-        values: What it names; text is escaped, a name without a value is an error.
+        values: What it names; text is escaped, a name without a value is an error. What a terminal
+            or a browser would obey stands there as its code.
 
     Returns:
         The page, with a final newline.
@@ -26,5 +29,5 @@ def fill(template: str, /, **values: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template(template).render(**values)
+    page = visible(environment.get_template(template).render(**values))
     return page if page.endswith("\n") else page + "\n"

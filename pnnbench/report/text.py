@@ -14,6 +14,7 @@ from pnnbench.leaderboard.model import Table
 from pnnbench.report.blocks import Block, lay_out
 from pnnbench.report.notes import footnote, heading, remarks
 from pnnbench.report.tuning_text import NOTE, tuning_blocks
+from pnnbench.report.visible import visible
 
 WIDTH = 120
 """Columns that the plain table fits into, unless something else is asked for."""
@@ -217,7 +218,7 @@ def render_markdown(tables: Sequence[Table]) -> str:
         lines.extend(f"- {_escape(note)}" for note in notes)
         lines.extend(["", _escape(footnote(table))])
         texts.append("\n".join(lines))
-    return "\n\n".join(texts) + "\n"
+    return visible("\n\n".join(texts) + "\n")
 
 
 def _escape(text: str) -> str:

@@ -38,6 +38,44 @@ def test_a_forged_board_is_found_and_a_whole_one_is_whole(board: Path) -> None:
     assert shown.endswith("1 findings\n")
 
 
+def test_the_present_folder_is_looked_at(board: Path) -> None:
+    for folder in (board, board.parent):
+        assert command("doctor", ".", cwd=folder).out == "0 findings\n"
+
+
+def test_forged_pages_verdicts_and_parameters_are_found(board: Path) -> None:
+    folder = board.parent
+    (board / "README.md").write_text("BP 100 %")
+    (board / "index.html").write_text("<script>alert(1)</script>")
+    (board / "pictures" / "confusions.png").write_bytes(b"x")
+    index = board / "parameters" / "index.json"
+    content = json.loads(index.read_text())
+    content["rows"][0].update(robust=0.999, row="<script>BP")
+    index.write_text(json.dumps(content))
+    found = json.loads(command("doctor", folder, "--format", "json", cwd=folder, status=1).out)
+    assert [(f["kind"], str(Path(f["path"]).relative_to(board))) for f in found] == [
+        ("parameters", "parameters/index.json"),
+        ("board", "README.md"),
+        ("board", "index.html"),
+        ("board", "pictures/confusions.png"),
+    ]
+    assert all(f["fault"] and f"--publish {board}" in f["next_step"] for f in found)
+    assert command("doctor", folder, "--quick", cwd=folder).out == "0 findings\n"
+
+
+def test_forged_verdicts_beside_the_boards_are_found(tmp_path: Path) -> None:
+    boards = QUICKSTART.parent
+    shutil.copytree(boards / "mzi_mnist", tmp_path / "mzi_mnist")
+    text = (boards / "claims.json").read_text()
+    (tmp_path / "claims.json").write_text(text)
+    assert "claims.json" not in command("doctor", tmp_path, cwd=tmp_path).out
+    (tmp_path / "claims.json").write_text(text.replace('"holds in part"', '"holds"', 1000))
+    found = json.loads(command("doctor", tmp_path, "--format", "json", cwd=tmp_path, status=1).out)
+    (finding,) = [f for f in found if f["fault"]]
+    assert finding["path"] == str(tmp_path / "claims.json")
+    assert finding["next_step"].startswith("pnnbench claims ")
+
+
 def test_leftovers_are_moved_only_when_asked(board: Path) -> None:
     folder = board.parent
     left = board / ".record.json.1.tmp"

@@ -13,11 +13,12 @@ from pnnbench.records import parameters
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.parameters import (
     find_parameters,
-    publish_parameters,
+    parameter_files,
     read_parameters,
     record_of,
 )
-from pnnbench.records.published import publish_records
+from pnnbench.records.placing import place
+from pnnbench.records.published import record_files
 from pnnbench.records.store import file_sha256, read_placed, read_record
 
 from ..record_factory import make_record, write_job
@@ -32,13 +33,17 @@ def placed(tmp_path: Path) -> Chosen:
     return [(path, record, 0.5) for path, record in read_placed(tmp_path / "runs")]
 
 
+def publish(placed: Chosen, board: Path, **limits: Any) -> None:
+    place(board, parameter_files(placed, board, "the rule", **limits))
+
+
 def names(board: Path) -> set[str]:
     return {path.name for path in (board / "parameters").iterdir()}
 
 
 def test_each_file_is_that_of_its_record(tmp_path: Path, placed: Chosen) -> None:
     board = tmp_path / "board"
-    publish_parameters(placed, board, "the rule")
+    publish(placed, board)
     rows = read_parameters(board)
     assert [row["row"] for row in rows] == ["BP", "SAT"]
     for row, (path, record, score) in zip(rows, placed, strict=True):
@@ -54,8 +59,8 @@ def test_each_file_is_that_of_its_record(tmp_path: Path, placed: Chosen) -> None
 
 def test_a_board_finds_its_own_and_a_changed_one_is_none(tmp_path: Path, placed: Chosen) -> None:
     board = tmp_path / "board"
-    publish_parameters(placed, board, "the rule")
-    publish_records([(path, record) for path, record, _ in placed], board / "records")
+    publish(placed, board)
+    place(board, record_files([(path, record) for path, record, _ in placed], board)[0])
     for path, record, _ in placed:
         published = board / "records" / f"{record['job']['hash']}.json"
         assert read_record(published) == record
@@ -71,7 +76,7 @@ def test_a_board_finds_its_own_and_a_changed_one_is_none(tmp_path: Path, placed:
     # Published again from where they stand, nothing changes.
     before = {path: path.read_bytes() for path in (board / "parameters").iterdir()}
     again = [(path, record, 0.5) for path, record in read_placed(board)]
-    publish_parameters(again, board, "the rule")
+    publish(again, board)
     assert {path: path.read_bytes() for path in (board / "parameters").iterdir()} == before
     file.write_bytes(b"other")
     assert find_parameters(published, record) is None
@@ -85,13 +90,13 @@ def test_what_is_too_large_or_not_at_hand_is_left_out_and_said(
     tmp_path: Path, placed: Chosen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     board = tmp_path / "board"
-    publish_parameters(placed, board, "the rule")
+    publish(placed, board)
     (placed[0][0].parent / "parameters.safetensors").unlink()
-    publish_parameters(placed, board, "the rule")
+    publish(placed, board)
     kept = placed[1][1]["job"]["hash"]
     assert names(board) == {"index.json", f"{kept}.safetensors"}
     monkeypatch.setattr(parameters, "LARGEST", 1)
-    publish_parameters(placed, board, "the rule")
+    publish(placed, board)
     assert names(board) == {"index.json"}
     left_out = json.loads((board / "parameters" / "index.json").read_text())["left_out"]
     assert [entry["row"] for entry in left_out] == ["BP", "SAT"]
@@ -104,21 +109,21 @@ def test_where_there_is_no_room_for_all_some_rows_come_first(
 ) -> None:
     board = tmp_path / "board"
     sizes = [(path.parent / "parameters.safetensors").stat().st_size for path, _, _ in placed]
-    publish_parameters(placed, board, "the rule", room=max(sizes), first=["SAT"])
+    publish(placed, board, room=max(sizes), first=["SAT"])
     index = json.loads((board / "parameters" / "index.json").read_text())
     assert [entry["row"] for entry in index["rows"]] == ["SAT"]
     (left_out,) = index["left_out"]
     assert left_out["row"] == "BP"
     assert "of a board are left" in left_out["why"]
     # With room to the byte for all, nothing is left out, and rows stand in their own order.
-    publish_parameters(placed, board, "the rule", room=sum(sizes), first=["SAT"])
+    publish(placed, board, room=sum(sizes), first=["SAT"])
     assert [entry["row"] for entry in read_parameters(board)] == ["BP", "SAT"]
 
 
 def test_without_any_at_hand_the_folder_stays(tmp_path: Path, placed: Chosen) -> None:
     for path, _, _ in placed:
         (path.parent / "parameters.safetensors").unlink()
-    assert publish_parameters(placed, tmp_path / "board", "the rule") is None
+    publish(placed, tmp_path / "board")
     assert not (tmp_path / "board").exists()
     assert read_parameters(tmp_path / "board") == []
 

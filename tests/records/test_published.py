@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pnnbench.records import store as rec
 from pnnbench.records.doctor import diagnose
-from pnnbench.records.published import publish_records, with_tensors
+from pnnbench.records.placing import place
+from pnnbench.records.published import Placed, record_files, with_tensors
 
 from ..record_factory import changed, make_failure, make_record, write_job
+
+
+def publish(placed: list[Placed], board: Path, **limits: Any) -> list[str]:
+    part, left_out = record_files(placed, board, **limits)
+    place(board, part)
+    return left_out
 
 
 def files(folder: Path) -> set[str]:
@@ -25,20 +33,20 @@ def test_records_of_all_seeds_and_tensors_of_the_smallest_that_finished(tmp_path
     chosen = {(r["job"]["method"]["label"], r["job"]["seed"]) for _, r in with_tensors(placed)}
     assert chosen == {("SAT", 1), ("BP", 0)}
     board = tmp_path / "board" / "records"
-    publish_records(placed, board)
+    publish(placed, board.parent)
     names = [record["job"]["hash"] for record in records]
     with_files = {f"{names[i]}/parameters.safetensors" for i in (1, 2)}
     assert files(board) == {f"{name}.json" for name in names} | with_files
     assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
     assert {finding.kind for finding in diagnose(board)} == {"failed"}
     # From where it stands, with nothing to change.
-    publish_records(rec.read_placed(board), board)
+    publish(rec.read_placed(board), board.parent)
     assert files(board) == {f"{name}.json" for name in names} | with_files
     # Another seed and another row: what is no longer of the board goes.
     write_job(tmp_path / "runs", make_record("SAT", 0))
     sat = [p for p in rec.read_placed(tmp_path / "runs") if p[1]["job"]["method"]["label"] == "SAT"]
     sat = [p for p in sat if p[1]["status"] == "ok"]
-    publish_records(sat, board)
+    publish(sat, board.parent)
     first = make_record("SAT", 0)["job"]["hash"]
     assert files(board) == {f"{n}.json" for n in (*names[:2], first)} | {
         f"{first}/parameters.safetensors"
@@ -50,7 +58,7 @@ def test_tensors_that_are_not_the_records_stay_out(tmp_path: Path) -> None:
     path = write_job(tmp_path / "runs", make_record("SAT", 0))
     (path.parent / "parameters.safetensors").write_bytes(b"other")
     board = tmp_path / "board" / "records"
-    publish_records(rec.read_placed(tmp_path / "runs"), board)
+    publish(rec.read_placed(tmp_path / "runs"), board.parent)
     assert files(board) == {f"{path.parent.name}.json"}
     assert diagnose(board) == []
     # A published file that is changed is found.
@@ -79,7 +87,7 @@ def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
         (2 * size - 1, {"SAT"}),
         (3 * size, set(labels)),
     ):
-        left_out = publish_records(placed, board, room=room, first=["SAT", "BP", "SAT"])
+        left_out = publish(placed, board.parent, room=room, first=["SAT", "BP", "SAT"])
         assert set(left_out) == set(labels) - there
         names = {make_record(label, 0)["job"]["hash"] for label in there}
         assert {path.name for path in board.iterdir() if path.is_dir()} == names
