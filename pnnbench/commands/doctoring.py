@@ -51,7 +51,10 @@ def _boards(folder: Path) -> Iterator[Finding]:
 
         try:
             tables = tables_of([board])
+            found = list(check_board(board, tables))
         except UserError as error:
-            yield unreadable(board, error)
-        else:
-            yield from check_board(board, tables)
+            found = [unreadable(board, error)]
+        except Exception as error:  # one bad board does not hide what else is wrong
+            words = f"makes no table ({type(error).__name__}: {str(error)[:200]})"
+            found = [unreadable(board, UserError(words))]
+        yield from found

@@ -167,6 +167,15 @@ def validate_search(content: Any) -> None:
     for label, row in content["rows"].items():
         where = f"search.rows.{label}"
         points = _points(where, row)
+        named = [
+            *points,
+            row.get("beyond", {}).get("ends", {}),
+            row.get("chosen", {}).get("edge", {}),
+        ]
+        strange = {name for names in named for name in names} - row["definition"]["space"].keys()
+        if strange:
+            allowed = ", ".join(row["definition"]["space"])
+            raise fail(f"{where}: what is not searched", sorted(strange), allowed)
         for place, entry in _of_points(where, row):
             if entry["point"] >= len(points) or entry["params"] != points[entry["point"]]:
                 raise fail(place, entry["params"], f"point {entry['point']} of {len(points)}")

@@ -64,6 +64,8 @@ def test_points_beyond_a_range_have_a_hash_too() -> None:
         (f"{ROW}.chosen.params", {"lr": 77.0}, "search.rows.BP.chosen is"),
         (f"{ROW}.chosen.by_the_other_rule.point", 5, "by_the_other_rule is"),
         (f"{ROW}.chosen.edge", {"lr": "far"}, "edge.lr"),
+        (f"{ROW}.chosen.edge", {"<img>": "low"}, "not searched is ['<img>']"),
+        (f"{ROW}.definition.space", {}, "not searched is ['lr']"),
         (f"{ROW}.chosen.means", {"robust score": 1.5}, "chosen.means.robust score"),
         (f"{ROW}.failed", 3, "failed"),
         (f"{TRIAL}.point", KeyError, "lacks point"),
