@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         if disk_full(error):
-            return _refuse(f"{name}: {DiskFullError(error.filename)}")
+            return _refuse(f"{name}: {DiskFullError(error.filename, error)}")
         if error.errno not in _FILE_SYSTEM:
             raise
         what, next_step = _FILE_SYSTEM[error.errno]

@@ -20,6 +20,12 @@ _LIBRARIES = frozenset(
     {"pnnbench", "torch", "torchmetrics", "torchvision", "lightning", "lightning_fabric",
      "lightning_utilities", "pytorch_lightning", "numpy", "scipy"}
 )  # fmt: skip
+#: Why nothing more can be written, by the number of the error.
+_NO_ROOM = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "a file would be larger than is allowed here (ulimit -f)",
+}
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 #: Names that an error lists at most.
 _SHOWN = 24
@@ -51,27 +57,34 @@ class DiskFullError(UserError):
 
     Args:
         where: The file or folder, if it is known.
+        error: The error that says so, if there is one: it, or one behind it, tells whether a disk,
+            a quota or the largest file that is allowed is the limit.
     """
 
-    def __init__(self, where: Path | str | None = None) -> None:
+    def __init__(self, where: Path | str | None = None, error: BaseException | None = None) -> None:
+        numbers = (getattr(each, "errno", None) for each in _behind(error))
+        why = next((_NO_ROOM[n] for n in numbers if n in _NO_ROOM), _NO_ROOM[errno.ENOSPC])
         super().__init__(
-            "the disk is full" + (f": {where} could not be written" if where else ""),
+            why + (f": {where} could not be written" if where else ""),
             next_step="make room and run the same command again: it goes on where it stopped",
         )
 
 
-def disk_full(error: BaseException) -> bool:
-    """Whether an error, or one behind it, says that a disk or a quota is full."""
-    seen: BaseException | None = error
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those behind it, 16 at most."""
     for _ in range(16):
-        if seen is None:
-            return False
-        if isinstance(seen, DiskFullError):
-            return True
-        if isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+        if error is None:
+            return
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether an error, or one behind it, says that a disk, a quota or a file is full."""
+    return any(
+        isinstance(each, DiskFullError) or (isinstance(each, OSError) and each.errno in _NO_ROOM)
+        for each in _behind(error)
+    )
 
 
 @contextmanager
@@ -88,7 +101,7 @@ def writing(where: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         if disk_full(error):
-            raise DiskFullError(where) from error
+            raise DiskFullError(where, error) from error
         raise
 
 

@@ -114,9 +114,8 @@ def make_record(
         "sharpness": {
             "lambda_max": sharpness,
             "lambda_max_calibrated": sharpness * 0.7,
-            "top_eigenvalues": [sharpness, sharpness * 0.5],
+            "top": [sharpness, sharpness * 0.5],
             "worst_loss_increase": 0.1 * sharpness,
-            "engine": "pyhessian",
         },
         "cost": {
             "gradient_evaluations": steps,
@@ -397,8 +396,10 @@ def make_image_record(
         if higher:
             return round(2000 * (0.85 - 0.75 * min(off, 1.0))) / 2000, {}
         share = 1.0 - 0.9 * min(off, 1.0)
-        figures = (25.0 - 12.0 * off, share) if len(also) == 2 else (off, share, 0.8 * share)
-        return chance * (0.05 + 0.95 * off), dict(zip(also, figures, strict=True))
+        value = chance * (0.05 + 0.95 * off)
+        psnr = -10.0 * float(np.log10(value))
+        figures = (psnr, share) if len(also) == 2 else (off, share, 0.8 * share)
+        return value, dict(zip(also, figures, strict=True))
 
     record["clean"], beside = measured(0.0)
     if also:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,25 @@ def test_a_full_disk_is_seen_behind_other_errors(tmp_path: Path) -> None:
     assert not disk_full(OSError(errno.ENOENT, "no such file"))
     with pytest.raises(FileNotFoundError), writing("x"):
         (tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EFBIG, "larger than is allowed here"),
+    ],
+)
+def test_what_leaves_no_room_is_named(tmp_path: Path, number: int, said: str) -> None:
+    def fill() -> None:
+        with writing(tmp_path / "x"):
+            raise OSError(number, os.strerror(number))
+
+    error = raised(fill)
+    assert isinstance(error, DiskFullError)
+    assert said in error.what
+    assert error.what.endswith(f"{tmp_path / 'x'} could not be written")
 
 
 def test_a_syntax_error_names_the_file_that_imported_it_too(

@@ -54,14 +54,19 @@ def _boards(folder: Path, placed: Sequence[tuple[Path, dict[str, Any]]]) -> Iter
 
         try:
             tables = tables_of([board])
-        except UserError as error:
-            yield unreadable(board, error)
-        else:
-            made[board] = tables
             records = [record for path, record in placed if path.is_relative_to(board)]
-            yield from check_board(board, tables)
-            yield from check_parameters(board, tables, records)
-            yield from check_pages(board, tables)
+            found = [
+                *check_board(board, tables),
+                *check_parameters(board, tables, records),
+                *check_pages(board, tables),
+            ]
+            made[board] = tables
+        except UserError as error:
+            found = [unreadable(board, error)]
+        except Exception as error:  # one bad board does not hide what else is wrong
+            words = f"makes no table ({type(error).__name__}: {str(error)[:200]})"
+            found = [unreadable(board, UserError(words))]
+        yield from found
     if made:
         from pnnbench.report.claims_check import check_claims
 

@@ -38,8 +38,40 @@ _HIGHER = {
     **dict.fromkeys(("accuracy", "psnr_db", "ssim", "precision", "recall"), True),
     **dict.fromkeys(("mse", "fid", "kid"), False),
 }
-#: Figures that cannot be below 0; the unbiased kernel distance can.
-_FROM_ZERO = frozenset(("accuracy", "mse", "fid", "precision", "recall"))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a figure can be.
+
+    Attributes:
+        low: The least, None where there is none.
+        high: The most, None where there is none.
+        rounding: By how much single precision may carry a value beyond either.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    rounding: float = 0.0
+
+    def hold(self, value: float) -> bool:
+        """Whether a value lies within them, but for rounding."""
+        above = self.low is None or value >= self.low - self.rounding
+        return above and (self.high is None or value <= self.high + self.rounding)
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"of at least {self.low:g}"
+        return f"in [{self.low:g}, {self.high:g}]"
+
+
+#: Bounds of the figures that have some. PSNR has none. Neither have FID and KID, although both are
+#: of distances: they are estimates without bias, which come out below 0 where images are alike.
+_BOUNDS = {
+    **dict.fromkeys(("accuracy", "precision", "recall"), Bounds(0.0, 1.0)),
+    "mse": Bounds(0.0),
+    "ssim": Bounds(-1.0, 1.0, rounding=1e-3),
+}
 
 
 @dataclass(frozen=True)
@@ -75,9 +107,14 @@ class FigureName:
         return _HIGHER.get(self.kind)
 
     @property
+    def bounds(self) -> Bounds | None:
+        """What it can be; None where there are no bounds, or it is not known here."""
+        return _BOUNDS.get(self.kind)
+
+    @property
     def least(self) -> float | None:
         """The value below which it cannot be; None where there is none, or it is not known here."""
-        return 0.0 if self.kind in _FROM_ZERO else None
+        return None if self.bounds is None else self.bounds.low
 
     @property
     def words(self) -> str:

@@ -219,7 +219,7 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
     settings = chosen.get("params", {})
     return RowTuning(
         label,
-        len({trial["point"] for trial in row["trials"]}) + row.get("tried_before", 0),
+        settings_tried(row),
         like,
         found,
         settings,
@@ -251,6 +251,15 @@ def worth(
         return list(values)
     worst = max((v for v, bad in zip(values, failed, strict=True) if not bad), default=-math.inf)
     return [max(v, worst) if bad else v for v, bad in zip(values, failed, strict=True)]
+
+
+def settings_tried(row: Mapping[str, Any]) -> int:
+    """Settings that were ever tried for a row: the points of its trials, and of earlier searches.
+
+    Args:
+        row: A row of the record of a search.
+    """
+    return len({trial["point"] for trial in row["trials"]}) + int(row.get("tried_before", 0))
 
 
 def first_trials(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

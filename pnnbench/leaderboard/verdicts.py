@@ -242,11 +242,13 @@ def _difference(
     plain = st.crossed(values)
     means = [float(row.mean()), None if against is None else float(against.mean())]
     if test.ratio:
-        means = [None if mean is None else math.exp(mean) for mean in means]
+        means = [None if mean is None else st.exponential(mean) for mean in means]
         bounds = Bounds(
-            *(math.exp(x) for x in (bounds.mean, bounds.low, bounds.high, bounds.seen or 0.0))
+            *(st.exponential(x) for x in (bounds.mean, bounds.low, bounds.high, bounds.seen or 0.0))
         )
-        ends = [None if x is None else math.exp(x) for x in (plain.mean, plain.low, plain.high)]
+        ends = [
+            None if x is None else st.exponential(x) for x in (plain.mean, plain.low, plain.high)
+        ]
         plain = st.Interval(ends[0], ends[1], ends[2], plain.spans)
     return Outcome(
         test,

@@ -1,4 +1,7 @@
-"""What one field of a record may hold: checks, and how they are put together."""
+"""What one field of a record may hold: checks, and how they are put together.
+
+Numbers are finite and of a size that figures are computed with, see `LARGEST` and `INTEGERS`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ from pnnbench.errors import UserError
 
 #: Takes the dotted path of a field and what stands there; raises UserError.
 Check = Callable[[str, Any], None]
+#: Largest number that a figure may be: above every one of single precision, and small enough that
+#: boards can add up its fourth powers.
+LARGEST = 1e50
+#: Integers are those of 64 bits, which arrays hold.
+INTEGERS = range(-(2**63), 2**63)
+_FINITE = f"a finite number from {-LARGEST:g} to {LARGEST:g}, an integer of 64 bits"
 
 
 def fail(where: str, value: Any, allowed: str) -> UserError:
@@ -77,10 +86,24 @@ def is_number(value: Any) -> bool:
     return kind is float or kind is int
 
 
+def is_figure(value: Any) -> bool:
+    """Whether a value is a number that boards can compute with."""
+    kind = type(value)
+    if kind is int:
+        return value in INTEGERS
+    return kind is float and -LARGEST <= value <= LARGEST
+
+
 def text(where: str, value: Any) -> None:
     """A string with something in it."""
     if not isinstance(value, str) or not value.strip():
         raise fail(where, value, "a non-empty string")
+
+
+def line(where: str, value: Any) -> None:
+    """A text that is one line, with nothing in it that is not seen or that a terminal obeys."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise fail(where, value, "a text of one line of signs that are seen")
 
 
 def unit(where: str, value: Any) -> None:
@@ -91,8 +114,8 @@ def unit(where: str, value: Any) -> None:
 
 def number(where: str, value: Any) -> None:
     """A finite number."""
-    if not is_number(value) or not math.isfinite(value):
-        raise fail(where, value, "a finite number")
+    if not is_figure(value):
+        raise fail(where, value, _FINITE)
 
 
 def level(where: str, value: Any) -> None:
@@ -103,38 +126,38 @@ def level(where: str, value: Any) -> None:
 
 def number_or_gap(where: str, value: Any) -> None:
     """A finite number, or null where the record says what is missing."""
-    if value is not None and (not is_number(value) or not math.isfinite(value)):
-        raise fail(where, value, "a finite number, or null where the record names a gap")
+    if value is not None and not is_figure(value):
+        raise fail(where, value, f"{_FINITE}, or null where the record names a gap")
 
 
 def not_negative(where: str, value: Any) -> None:
     """A finite number, at least 0."""
-    if not is_number(value) or not 0 <= value < math.inf:
-        raise fail(where, value, "a finite number >= 0")
+    if not is_figure(value) or value < 0:
+        raise fail(where, value, f"a number >= 0; {_FINITE}")
 
 
 def positive(where: str, value: Any) -> None:
     """A finite number above 0."""
-    if not is_number(value) or not 0 < value < math.inf:
-        raise fail(where, value, "a finite number > 0")
+    if not is_figure(value) or value <= 0:
+        raise fail(where, value, f"a number > 0; {_FINITE}")
 
 
 def count(where: str, value: Any) -> None:
     """An integer, at least 0."""
-    if type(value) is not int or value < 0:
-        raise fail(where, value, "an integer >= 0")
+    if type(value) is not int or not 0 <= value < INTEGERS.stop:
+        raise fail(where, value, "an integer >= 0, of 64 bits")
 
 
 def positive_count(where: str, value: Any) -> None:
     """An integer, at least 1."""
-    if type(value) is not int or value < 1:
-        raise fail(where, value, "an integer >= 1")
+    if type(value) is not int or not 1 <= value < INTEGERS.stop:
+        raise fail(where, value, "an integer >= 1, of 64 bits")
 
 
 def seed_or_none(where: str, value: Any) -> None:
     """The seed of a device, or null for the ideal one."""
-    if value is not None and (type(value) is not int or value < 0):
-        raise fail(where, value, "an integer >= 0, or null for the ideal device")
+    if value is not None and (type(value) is not int or not 0 <= value < INTEGERS.stop):
+        raise fail(where, value, "an integer >= 0, of 64 bits, or null for the ideal device")
 
 
 def boolean(where: str, value: Any) -> None:
@@ -188,6 +211,24 @@ def shape(required: dict[str, Check], optional: dict[str, Check] | None = None) 
                     allowed=", ".join(everything),
                 )
             inner(f"{where}.{key}", item)
+
+    return check
+
+
+def open_shape(known: dict[str, Check], others: Check | None = None) -> Check:
+    """Makes the check for an object of which some keys are known, none of them required.
+
+    Args:
+        known: Key to its check.
+        others: The check of what stands under any other key; None for anything.
+    """
+
+    def check(where: str, value: Any) -> None:
+        mapping(where, value)
+        for key, item in value.items():
+            inner = known.get(key, others)
+            if inner is not None:
+                inner(f"{where}.{key}", item)
 
     return check
 

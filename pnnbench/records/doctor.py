@@ -70,6 +70,9 @@ def examine(folder: Path | str) -> tuple[list[Finding], list[Placed]]:
             found = [*_misnamed(path, record), *inspect(path, record)]
         except RecursionError:
             found = [Finding(path, "corrupt", "is nested too deeply for a record", AGAIN)]
+        except Exception as error:  # one bad record does not hide what else is wrong
+            words = f"cannot be looked at ({type(error).__name__}: {str(error)[:200]})"
+            found = [Finding(path, "corrupt", words, _away(path))]
         else:
             placed.append((path, record))
         findings.extend(found)
@@ -80,6 +83,10 @@ def examine(folder: Path | str) -> tuple[list[Finding], list[Placed]]:
 def _instead(path: Path, error: UserError) -> str:
     if "schema version" in error.what:
         return error.next_step
+    return _away(path)
+
+
+def _away(path: Path) -> str:
     return f"move {path} away, then {AGAIN}"
 
 

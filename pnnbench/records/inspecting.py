@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from pnnbench.errors import UserError
 from pnnbench.lookup import registered
+from pnnbench.records.bounds import errors_that_disagree
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.received import submission_of
@@ -74,6 +75,11 @@ def inspect(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
                 yield Finding(path, part, problem, step)
     if "parameters" in whole:
         yield from _finite(path, beside(path, record, "parameters"))
+    if record["status"] == "ok":
+        differing = errors_that_disagree(record)
+        if differing:
+            more = f"; and {len(differing) - 1} more" if differing[1:] else ""
+            yield Finding(path, "forged", differing[0] + more, _verify(path))
     if record["status"] == "ok" and record["metric"]["name"] == "accuracy":
         yield from _counts(path, record)
         if "outcomes" in whole:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from math import isfinite
 from operator import is_, itemgetter
 from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records import checks
-from pnnbench.records.checks import Check, fail, list_of, shape
+from pnnbench.records.bounds import check_bounds
+from pnnbench.records.checks import INTEGERS, LARGEST, Check, fail, list_of, open_shape, shape
 
 SCHEMA = 3
 #: Versions that this program reads; it writes the last.
@@ -66,20 +66,45 @@ def _file_name(where: str, value: Any) -> None:
 _FILE = shape(
     {"file": _file_name, "sha256": checks.pattern(SHA256, "64 hexadecimal digits")},
 )
-# Figures of sharpness have any name; these have a meaning that others rely on.
-_SHARPNESS: dict[str, Check] = {
-    "lambda_max": checks.number,
-    # Where the figures hold: the device, null for the ideal one, and the severity of its errors.
-    "point": shape({"device_seed": checks.seed_or_none, "severity": checks.not_negative}),
-    "gradient_norm": checks.not_negative,
-    "is_minimum": _flag,
-}
-
-
-def _sharpness(where: str, value: Any) -> None:
-    checks.mapping(where, value)
-    for key in _SHARPNESS.keys() & value.keys():
-        _SHARPNESS[key](f"{where}.{key}", value[key])
+# Figures of sharpness have any name and are numbers, but for these.
+_SHARPNESS = open_shape(
+    {
+        # Where the figures hold: the device, null for the ideal one, and the severity of its
+        # errors.
+        "point": shape({"device_seed": checks.seed_or_none, "severity": checks.not_negative}),
+        "gradient_norm": checks.not_negative,
+        "is_minimum": _flag,
+        "at_guessing": _flag,
+        "top": list_of(checks.number),
+        "device_increases": list_of(checks.number_or_gap),
+    },
+    checks.number,
+)
+# Further figures have any name too; a method has figures of its own.
+_EXTRA = open_shape({"method": open_shape({}, checks.number)}, checks.number)
+_PLACE_OF_WORK: dict[str, Check] = {"gpu": checks.text, "training_precision": checks.text}
+# What is told of the making of a record: these have a meaning that others rely on.
+_PROVENANCE = open_shape(
+    {
+        "sources": open_shape({}, open_shape({"n_files": checks.count}, checks.unit)),
+        "method": open_shape({"access": checks.text, "knows": list_of(checks.text)}),
+        "versions": open_shape({}, checks.text),
+        "git": open_shape({"commit": checks.unit, "modified": checks.boolean}),
+        "machine": open_shape({"cores": checks.count}, checks.unit),
+        "arithmetic": open_shape(
+            {
+                **_PLACE_OF_WORK,
+                "environment": open_shape({}, checks.unit),
+                "evaluation": open_shape({}, checks.number),
+            }
+        ),
+        "threads": checks.count,
+        "parts": list_of(open_shape(_PLACE_OF_WORK)),
+        "changed_between_parts": list_of(checks.text),
+        "started": checks.text,
+        "finished": checks.text,
+    }
+)
 
 
 _CURVES = shape(
@@ -100,10 +125,7 @@ def _curves(where: str, value: Any) -> None:
         raise fail(f"{where}.epoch", value["epoch"], "epochs in ascending order")
 
 
-def _also(where: str, value: Any) -> None:
-    checks.mapping(where, value)
-    for key, item in value.items():
-        checks.number(f"{where}.{key}", item)
+_also = open_shape({}, checks.number)
 
 
 # What cells that differ in the device only have in common, and what each has for itself.
@@ -152,7 +174,8 @@ def _cells(where: str, value: Any) -> None:
 def _common(cell: dict[str, Any]) -> bool:
     """Whether device and value are of the kind that nearly all are of, and allowed."""
     device, value = cell["device_seed"], cell["value"]
-    return type(value) is float and isfinite(value) and type(device) is int and device >= 0
+    small = type(value) is float and -LARGEST <= value <= LARGEST
+    return small and type(device) is int and 0 <= device < INTEGERS.stop
 
 
 def _some_cells(where: str, value: Any) -> None:
@@ -193,12 +216,13 @@ _JOB = shape(
         "data": shape({"name": checks.text, "set": checks.text}),
     },
 )
+METRIC = shape({"name": checks.text, "higher_is_better": checks.boolean}, {"chance": checks.number})
 _ALWAYS: dict[str, Check] = {
     "schema": _schema,
     "protocol": checks.text,
     "status": checks.one_of(*STATUSES),
     "job": _JOB,
-    "provenance": checks.mapping,
+    "provenance": _PROVENANCE,
 }
 _FINGERPRINT = re.compile(r"^sha256:[0-9a-f]{8,64}$")
 _MEASURED: dict[str, Check] = {
@@ -211,12 +235,10 @@ _MEASURED: dict[str, Check] = {
             "n_test": checks.count,
         }
     ),
-    "metric": shape(
-        {"name": checks.text, "higher_is_better": checks.boolean}, {"chance": checks.number}
-    ),
+    "metric": METRIC,
     "clean": checks.number_or_gap,
     "cells": _some_cells,
-    "sharpness": _sharpness,
+    "sharpness": _SHARPNESS,
     "cost": shape(
         {
             "gradient_evaluations": checks.count,
@@ -238,7 +260,7 @@ _MEASURED: dict[str, Check] = {
 }
 _OPTIONAL: dict[str, Check] = {
     "curves": _curves,
-    "extra": checks.mapping,
+    "extra": _EXTRA,
     "gaps": list_of(_GAP),
 }
 _FINISHED_ONLY: dict[str, Check] = {
@@ -317,8 +339,8 @@ def validate(record: dict[str, Any]) -> None:
             that is missing without a gap that says why, a gap where there is a figure, a grid
             cell given twice, a test device that the job does not name, a test device that is the
             training device, a measured training device that is not the job's, a deployment that
-            has not one value per cell, a headline that is none of them, or an earlier cell that
-            is not of the grid.
+            has not one value per cell, a headline that is none of them, an earlier cell that is
+            not of the grid, or a figure that its metric cannot have.
     """
     if not isinstance(record, dict):
         raise fail("the record", record, "an object")
@@ -337,29 +359,21 @@ def validate(record: dict[str, Any]) -> None:
             seeds["train_device"],
             "a device that is not among the test devices",
         )
-    bounded = record["metric"]["name"] == "accuracy"
     for i, cell in enumerate(record["cells"]):
         if cell["device_seed"] is not None and cell["device_seed"] not in devices:
             raise fail(
                 f"cells[{i}].device_seed", cell["device_seed"], "one of job.seeds.test_devices"
             )
-        _accuracy(bounded, f"cells[{i}].value", cell["value"])
     places = _places("cells", record["cells"])
-    _accuracy(bounded, "clean", record["clean"])
     if "training_device" in record:
         measured = record["training_device"]
         own = seeds["train_device"]
         if measured["seed"] in devices or (own is not None and measured["seed"] != own):
             allowed = "a device that is not among the test devices" if own is None else f"{own}"
             raise fail("training_device.seed", measured["seed"], f"the training device, {allowed}")
-        _accuracy(bounded, "training_device.value", measured["value"])
-    _check_deployments(record, bounded)
-    _check_earlier(record.get("earlier", []), places, bounded)
-
-
-def _accuracy(bounded: bool, where: str, value: float | None) -> None:
-    if bounded and value is not None and not 0.0 <= value <= 1.0:
-        raise fail(where, value, "an accuracy in [0, 1]")
+    _check_deployments(record)
+    _check_earlier(record.get("earlier", []), places)
+    check_bounds(record)
 
 
 def _places(where: str, cells: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -377,7 +391,7 @@ def _places(where: str, cells: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]
     return seen
 
 
-def _check_deployments(record: dict[str, Any], bounded: bool) -> None:
+def _check_deployments(record: dict[str, Any]) -> None:
     names = [FROZEN]
     for i, deployment in enumerate(record.get("deployments", [])):
         where = f"deployments[{i}]"
@@ -385,30 +399,22 @@ def _check_deployments(record: dict[str, Any], bounded: bool) -> None:
             raise fail(f"{where}.name", deployment["name"], f"a name other than {', '.join(names)}")
         names.append(deployment["name"])
         values = deployment["values"]
-        for key in ("values", "counts"):
+        for key in ("values", "counts", "also"):
             length = len(deployment.get(key, values))
             if length != len(record["cells"]):
                 raise fail(f"{where}.{key} length", length, f"{len(record['cells'])}, the cells")
-        for k, value in enumerate(values):
-            _accuracy(bounded, f"{where}.values[{k}]", value)
     if record.get("headline", FROZEN) not in names:
         raise fail("headline", record["headline"], ", ".join(names))
 
 
-def _check_earlier(
-    earlier: Sequence[dict[str, Any]], places: set[tuple[Any, ...]], bounded: bool
-) -> None:
+def _check_earlier(earlier: Sequence[dict[str, Any]], places: set[tuple[Any, ...]]) -> None:
     for sooner, later in pairwise(earlier):
         if not sooner["share"] < later["share"] or not sooner["steps"] <= later["steps"]:
             raise fail("earlier", [e["share"] for e in earlier], "shares in ascending order")
     for i, moment in enumerate(earlier):
-        where = f"earlier[{i}]"
-        _accuracy(bounded, f"{where}.clean", moment["clean"])
-        for k, cell in enumerate(moment["cells"]):
-            _accuracy(bounded, f"{where}.cells[{k}].value", cell["value"])
-        strange = _places(f"{where}.cells", moment["cells"]) - places
+        strange = _places(f"earlier[{i}].cells", moment["cells"]) - places
         if strange:
-            raise fail(f"{where}.cells", min(strange, key=repr), "cells of the grid")
+            raise fail(f"earlier[{i}].cells", min(strange, key=repr), "cells of the grid")
 
 
 def _check_gaps(record: dict[str, Any]) -> None:

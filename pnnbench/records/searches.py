@@ -15,18 +15,15 @@ from typing import Any
 from pnnbench.errors import UserError
 from pnnbench.records.checks import plain
 from pnnbench.records.plain_json import read_json
+from pnnbench.records.search_schema import FORMAT, validate_search
 from pnnbench.records.store import canonical, write_whole
 
-#: Version of the layout.
-FORMAT = 1
 #: Name of a search record beside the records of a board.
 NAME = "tuning.json"
 #: Name of a trial's record: none of a board's, so that no board counts it.
 TRIAL = "trial.json"
 #: Folder of the search records of the suites that ship, below that of the suites.
 FOLDER = "search"
-
-_KEYS = {"format", "suite", "protocol", "workload", "tier", "metric", "budget", "rows", "like"}
 
 
 def read_sealed(path: Path, again: str) -> dict[str, Any]:
@@ -79,8 +76,8 @@ def read_search(path: Path) -> dict[str, Any]:
     """Reads a search record.
 
     Raises:
-        UserError: If it is not whole, of another version, or its points are not those that were
-            written before the first trial.
+        UserError: If it is not whole, of another version, or not as
+            `pnnbench.records.search_schema.validate_search` asks.
     """
     again = f"take {path.name} from where it was committed, or begin anew: pnnbench tune ... --anew"
     return _checked(read_sealed(path, again), str(path))
@@ -103,16 +100,19 @@ def open_search(content: Any, where: str) -> dict[str, Any]:
 
 
 def _checked(content: dict[str, Any], where: str) -> dict[str, Any]:
-    if content.get("format") != FORMAT or content.keys() < _KEYS:
+    if content.get("format") != FORMAT:
         raise UserError(
             f"{where}: is no search record of version {FORMAT}", next_step="see docs/tuning.md"
         )
-    rows = content["rows"]
-    for label, row in rows.items() if isinstance(rows, dict) else [("rows", rows)]:
-        if not isinstance(row, dict) or not {"points", "points_sha256"} <= row.keys():
-            raise UserError(f"{where}: {label!r} is no row with points")
-        if hashlib.sha256(canonical(row["points"])).hexdigest() != row["points_sha256"]:
-            raise UserError(f"{where}: the points of {label!r} are not those of its hash")
+    try:
+        validate_search(content)
+    except UserError as error:
+        what = error.what.removeprefix("record: ")
+        raise UserError(
+            f"{where}: {what}", allowed=error.allowed, next_step="see docs/tuning.md"
+        ) from None
+    except RecursionError:
+        raise UserError(f"{where}: is nested too deeply for a search record") from None
     return content
 
 

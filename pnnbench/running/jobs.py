@@ -206,7 +206,9 @@ def run_job(
         return failed("timeout", error)
     except Exception as error:
         if disk_full(error):
-            raise error if isinstance(error, DiskFullError) else DiskFullError(folder) from error
+            if isinstance(error, DiskFullError):
+                raise
+            raise DiskFullError(folder, error) from error
         write_traceback(error, folder)
         return failed("error", error)
 

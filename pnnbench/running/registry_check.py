@@ -59,8 +59,12 @@ def check_registry(placed: Sequence[Placed], root: str | None = None) -> Iterato
             yield Finding(path, "registry", words.splitlines()[0], AGAIN)
         expected = known[key]
         if expected is not None:
-            yield from expected.differences(path, record)
-            yield from expected.tensors(path, record)
+            try:
+                found = [*expected.differences(path, record), *expected.tensors(path, record)]
+            except Exception as error:  # one bad record does not hide what else is wrong
+                words = f"cannot be compared ({type(error).__name__}: {str(error)[:200]})"
+                found = [Finding(path, "registry", words, AGAIN)]
+            yield from found
     for wanted in known.values():
         if wanted is not None:
             yield from wanted.unchecked()

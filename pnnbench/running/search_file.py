@@ -15,7 +15,9 @@ from filelock import FileLock
 
 from pnnbench.accelerator import SINGLE
 from pnnbench.errors import UserError
-from pnnbench.records.searches import FOLDER, FORMAT, NAME, read_search, write_sealed
+from pnnbench.leaderboard.tuning import settings_tried
+from pnnbench.records.search_schema import FORMAT, ROUNDS
+from pnnbench.records.searches import FOLDER, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
 from pnnbench.registry import IN_SOURCES, SUITES, method_class
 from pnnbench.running.entries import MethodEntry
@@ -23,8 +25,6 @@ from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.space import draw_points, points_hash, space_of
 from pnnbench.running.suites import PROTOCOLS, Job, Suite
 from pnnbench.running.trials import TEST_IMAGES
-
-_ROUNDS = ("first", "beyond", "final")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,7 +191,7 @@ class SearchFile:
             before = json.dumps(content, sort_keys=True)
             change(content)
             for row in content["rows"].values():
-                row["trials"].sort(key=lambda t: (_ROUNDS.index(t["round"]), t["point"], t["seed"]))
+                row["trials"].sort(key=lambda t: (ROUNDS.index(t["round"]), t["point"], t["seed"]))
             maker = {"versions": versions(), "git": git_state()}
             if json.dumps(content, sort_keys=True) != before:
                 if maker not in content["made_by"]:
@@ -274,9 +274,7 @@ class SearchFile:
 
     def _new_row(self, job: Job, old: Mapping[str, Any] | None) -> dict[str, Any]:
         points = draw_points(job.method, job.protocol, self.budget.trials)
-        before = 0
-        if old is not None:
-            before = old.get("tried_before", 0) + len({t["point"] for t in old["trials"]})
+        before = 0 if old is None else settings_tried(old)
         return {
             "definition": definition(job),
             "points": points,

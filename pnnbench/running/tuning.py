@@ -15,6 +15,7 @@ from typing import Any
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.tuning import order, worth
 from pnnbench.methods.laws import Rule
+from pnnbench.records.search_schema import VALUES
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, no_share
 from pnnbench.running.search_file import SearchFile
@@ -22,9 +23,6 @@ from pnnbench.running.space import doubled, draw_beyond, edges_of, points_hash, 
 from pnnbench.running.suites import Job
 from pnnbench.running.trials import Trial, TrialCase, read_trial, result_of
 from pnnbench.seeds import final_seeds, trial_seed
-
-#: Rule of a choice -> where a trial has its value.
-_VALUES: dict[Rule, str] = {"robust score": "score", "own device": "own_device"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +59,7 @@ def trial_of(job: Job, wanted: Wanted, search: SearchFile) -> Trial:
 
 def value_of(trial: Mapping[str, Any], rule: Rule) -> float:
     """What a trial is chosen by: a figure of its validation part."""
-    return float(trial["validation"][_VALUES[rule]])
+    return float(trial["validation"][VALUES[rule]])
 
 
 def points_of(row: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -113,13 +111,13 @@ def best_of(
         return None
     failed = [trial["status"] != "ok" for trial in row["trials"]]
     values: dict[str, dict[int, float]] = {}
-    for r in _VALUES:
+    for r in VALUES:
         counted = worth([value_of(t, r) for t in row["trials"]], failed, higher_is_better=better)
         values[r] = dict(zip(map(id, row["trials"]), counted, strict=True))
     means = []
     for number in numbers:
         trials = [t for t in row["trials"] if t["point"] == number]
-        means.append({r: sum(values[r][id(t)] for t in trials) / len(trials) for r in _VALUES})
+        means.append({r: sum(values[r][id(t)] for t in trials) / len(trials) for r in VALUES})
     winner = order([mean[rule] for mean in means], better)[0]
     return numbers[winner], {str(r): value for r, value in means[winner].items()}
 
@@ -150,7 +148,7 @@ def decide(row: dict[str, Any], job: Job, search: SearchFile) -> None:
         if ends:
             return
     ends = row.get("beyond", {}).get("ends", {})
-    other: Rule = next(r for r in _VALUES if r != rule)
+    other: Rule = next(r for r in VALUES if r != rule)
     by_other = best_of(row, search, other)
     assert by_other is not None  # noqa: S101 - there is a finalist
     row["chosen"] = {

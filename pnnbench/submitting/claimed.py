@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.tuning import settings_tried
 from pnnbench.records.schema import SCHEMA
 from pnnbench.records.searches import open_search
 from pnnbench.records.store import open_record
@@ -128,17 +129,15 @@ def _search(said: Submission, bundle: Bundle) -> dict[str, Any] | None:
                 f"{SEARCH}: {field} is {ascii(content[field])[:80]}",
                 allowed=f"{claimed}, as the submission says",
             )
-    like = content["like"] if isinstance(content["like"], dict) else {}
-    row = content["rows"].get(str(like.get(said.row.label, said.row.label)))
+    row = content["rows"].get(content["like"].get(said.row.label, said.row.label))
     if row is None:
         raise UserError(f"{SEARCH}: there is no row {said.row.label!r} in it")
-    trials = row.get("trials")
-    if not isinstance(trials, list) or not all(isinstance(t, dict) for t in trials):
-        raise UserError(f"{SEARCH}: trials of {said.row.label!r} are no list of objects")
-    tried = len({str(trial.get("point")) for trial in trials})
+    tried = settings_tried(row)
     if tried > said.settings_tried:
+        before = row.get("tried_before", 0)
         raise UserError(
             f"settings_tried is {said.settings_tried}",
-            allowed=f"at least {tried}, the points of {SEARCH}",
+            allowed=f"at least {tried}, the points of {SEARCH}"
+            + (f" and the {before} of earlier searches that it tells of" if before else ""),
         )
     return content

@@ -95,3 +95,18 @@ def test_notes_are_told_and_no_fault(board: Path) -> None:
     shown = command("doctor", board, "--quick", cwd=board).out
     assert "foreign" in shown
     assert shown.endswith("0 findings, 1 notes\n")
+
+
+@pytest.mark.parametrize("where", ["pnnbench.api.tables.tables_of", "check_board"])
+def test_a_board_that_makes_no_table_does_not_hide_what_else_is_wrong(
+    board: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("too large")
+
+    place = where if "." in where else f"pnnbench.leaderboard.board_check.{where}"
+    monkeypatch.setattr(place, fail)
+    (board / ".record.json.1.tmp").write_text("half")
+    shown = command("doctor", board.parent, cwd=board.parent, status=1).out
+    assert "makes no table (OverflowError: too large)" in shown
+    assert "leftover" in shown

@@ -69,3 +69,18 @@ def test_headings_are_all_different(names: list[str]) -> None:
     made = heads(names)
     assert list(made) == names
     assert len(set(made.values())) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("mse", 0.0), ("accuracy", 0.0), ("ssim", -1.0), ("psnr_db", None), ("my metric", None)],
+)
+def test_the_least_that_a_figure_can_be_is_that_of_its_bounds(
+    name: str, least: float | None
+) -> None:
+    assert parsed(name).least == least
+
+
+def test_unbiased_distances_have_no_bounds() -> None:
+    full = EXTRACTORS[sorted(EXTRACTORS)[0]].full_name()
+    assert [parsed(name).bounds for name in generation_names(full)] == [None, None]

@@ -325,7 +325,7 @@ def test_sharpness_correlates_with_robustness_over_jobs(table) -> None:
     assert found["rows"]["rho"] == pytest.approx(stats.spearmanr(*means).statistic)
     assert found["rows"]["low"] <= found["rows"]["rho"] < found["rows"]["high"]
     assert "engine" not in table.correlations
-    assert "top_eigenvalues" not in table.correlations
+    assert "top" not in table.correlations
 
 
 def test_json_row_has_the_published_layout(table) -> None:

@@ -181,3 +181,9 @@ def test_spearman_says_nothing_where_there_is_nothing_to_say() -> None:
     with pytest.raises(ValueError, match="lengths differ"):
         st.spearman([1, 2, 3], [1, 2])
     assert st.average_ranks([10, 20, 10, 5]).tolist() == stats.rankdata([10, 20, 10, 5]).tolist()
+
+
+def test_an_interval_of_a_logarithm_stays_finite() -> None:
+    found = st.one_way_log([1e-50, 1e50])
+    assert found.mean == pytest.approx(1.0)
+    assert (found.low, found.high) == (pytest.approx(1e-100), pytest.approx(1e100))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pnnbench.errors import UserError
+from pnnbench.records import doctor, inspecting
 from pnnbench.records import store as rec
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.plain_json import LARGEST
@@ -181,3 +182,19 @@ def test_diagnose_reads_the_index_of_a_suite(tmp_path: Path) -> None:
     (finding,) = diagnose(tmp_path)
     assert (finding.kind, finding.path.name) == ("corrupt", "suite.json")
     assert finding.message.startswith("is not the index of a suite")
+
+
+def test_a_record_that_cannot_be_looked_at_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, other = (write_job(tmp_path, record) for record in (make_record(), make_record("BP")))
+    (other.parent / "parameters.safetensors").unlink()
+
+    def look(path: Path, record: dict) -> list:
+        if path == bad:
+            raise OverflowError("too large")
+        return list(inspecting.inspect(path, record))
+
+    monkeypatch.setattr(doctor, "inspect", look)
+    found = {(finding.kind, finding.path) for finding in diagnose(tmp_path)}
+    assert found == {("corrupt", bad), ("parameters", other)}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,30 +7,16 @@ from typing import Any
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.records.searches import FORMAT, find_search, read_search, write_sealed
-from pnnbench.records.store import canonical
+from pnnbench.records.search_schema import FORMAT
+from pnnbench.records.searches import find_search, read_search, write_sealed
 
-
-def content(suite: str = "s") -> dict[str, Any]:
-    points = [{"lr": 0.1}, {"lr": 0.2}]
-    row = {"points": points, "points_sha256": hashlib.sha256(canonical(points)).hexdigest()}
-    return {
-        "format": FORMAT,
-        "suite": suite,
-        "protocol": "pnnbench-2",
-        "workload": "w",
-        "tier": "smoke",
-        "metric": {},
-        "budget": {},
-        "rows": {"BP": row},
-        "like": {},
-    }
+from ..search_factory import make_search
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "tuning.json"
-    write_sealed(path, content())
-    assert read_search(path) == content()
+    write_sealed(path, make_search())
+    assert read_search(path) == make_search()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +28,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 )
 def test_what_was_changed_is_refused(tmp_path: Path, change: Any, said: str) -> None:
     path = tmp_path / "tuning.json"
-    write_sealed(path, content())
+    write_sealed(path, make_search())
     stored = json.loads(path.read_text())
     change(stored)
     path.write_text(json.dumps(stored))
@@ -56,13 +41,13 @@ def test_what_was_changed_is_refused(tmp_path: Path, change: Any, said: str) -> 
 
 def test_another_version_and_other_points_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "tuning.json"
-    write_sealed(path, {**content(), "format": FORMAT + 1})
+    write_sealed(path, {**make_search(), "format": FORMAT + 1})
     with pytest.raises(UserError, match="no search record"):
         read_search(path)
-    moved = content()
+    moved = make_search()
     moved["rows"]["BP"]["points"][1]["lr"] = 0.3
     write_sealed(path, moved)
-    with pytest.raises(UserError, match="the points of 'BP'"):
+    with pytest.raises(UserError, match="BP: the points are not those"):
         read_search(path)
 
 
@@ -71,8 +56,8 @@ def test_it_is_found_beside_the_records_else_with_the_suites_that_ship(tmp_path:
     places = [shipped / "search" / "s.json", board / "tuning.json", runs / "s" / "tuning.json"]
     assert find_search("s", [runs, board], shipped) is None
     for path in places:  # each is nearer than the one before
-        write_sealed(path, content())
+        write_sealed(path, make_search())
         assert find_search("s", [runs, board], shipped) == path
-    write_sealed(runs / "tuning.json", content("another"))
+    write_sealed(runs / "tuning.json", make_search("another"))
     assert find_search("s", [runs], shipped) == runs / "s" / "tuning.json"
     assert find_search("other", [runs, board], shipped) is None

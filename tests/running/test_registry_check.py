@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from pnnbench.data.digits import Digits
 from pnnbench.records.findings import Finding
 from pnnbench.records.store import file_sha256, read_placed, read_record, write_record
-from pnnbench.running.registry_check import check_registry
+from pnnbench.running.registry_check import _Expected, check_registry
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "leaderboards" / "quickstart"
 #: A record of the board that has its parameters beside it.
@@ -150,3 +150,16 @@ def test_records_of_another_copy_of_the_data_are_wrong_only_where_there_are_no_c
     # What does not follow from the copy is told all the same.
     record["metric"]["higher_is_better"] = False
     assert "registry" in {f.kind for f in check_registry([(run, record)])}
+
+
+def test_a_record_that_cannot_be_compared_does_not_hide_the_others(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(_Expected, "tensors", fail)
+    placed = [(run, read_record(run))] * 2
+    found = list(check_registry(placed))
+    assert [(f.kind, f.path) for f in found] == [("registry", run)] * 2
+    assert "cannot be compared (OverflowError: too large)" in found[0].message

@@ -346,7 +346,7 @@ def test_changed_points_are_refused(tmp_path: Path) -> None:
     from pnnbench.records.searches import write_sealed
 
     write_sealed(search.path, content)
-    with pytest.raises(UserError, match="points of 'BP'"):
+    with pytest.raises(UserError, match=r"BP: the points are not those"):
         opened(tmp_path)
     text = json.loads(search.path.read_text())
     text["suite"] = "another"

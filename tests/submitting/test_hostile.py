@@ -22,6 +22,7 @@ from pnnbench.errors import UserError
 from pnnbench.lookup import only
 from pnnbench.submitting.received import Received
 
+from ..search_factory import make_row, make_search
 from .packed import exchange, forge, reseal, rewrite, write_manifest, zipped
 
 #: Takes a copy of a good submission and spoils it; may return another path to verify.
@@ -622,12 +623,9 @@ for _name, _change_bytes in {
 # The tuning record.
 def _search(change: Callable[[dict[str, Any]], object], *, seal: bool = True) -> Spoil:
     def spoil(folder: Path) -> None:
-        from pnnbench.records.searches import FORMAT, write_sealed
+        from pnnbench.records.searches import write_sealed
 
-        content: dict[str, Any] = {
-            "format": FORMAT, "suite": "tiny", "protocol": "pnnbench-2", "workload": "mrr-digits",
-            "tier": "smoke", "metric": {}, "budget": {}, "like": {}, "rows": {},
-        }  # fmt: skip
+        content = make_search("tiny", rows={}, like={})
         change(content)
         path = folder / "search.json"
         write_sealed(path, content)
@@ -638,17 +636,8 @@ def _search(change: Callable[[dict[str, Any]], object], *, seal: bool = True) ->
     return spoil
 
 
-def _row(content: dict[str, Any], tried: int, digest: str | None = None) -> None:
-    import hashlib
-
-    from pnnbench.records.store import canonical
-
-    points: list[Any] = [{"lr": 0.1 * i} for i in range(tried)]
-    right = hashlib.sha256(canonical(points)).hexdigest()
-    trials = [{"point": i} for i in range(tried)]
-    content["rows"]["BP"] = {
-        "points": points, "points_sha256": digest or right, "trials": trials,
-    }  # fmt: skip
+def _row(content: dict[str, Any], tried: int, **changes: Any) -> None:
+    content["rows"]["BP"] = make_row(tried) | changes
 
 
 for _name, _change_search in {
@@ -657,7 +646,10 @@ for _name, _change_search in {
     "of another row": lambda c: None,
     "of another workload": lambda c: (_row(c, 1), c.update(workload="mzi-digits")),
     "with more settings than are said": lambda c: _row(c, 5),
-    "with other points": lambda c: _row(c, 1, "0" * 64),
+    "with more settings tried before than are said": lambda c: _row(c, 1, tried_before=1000),
+    "with other points": lambda c: _row(c, 1, points_sha256="0" * 64),
+    "without trials": lambda c: (_row(c, 1), c["rows"]["BP"].pop("trials")),
+    "with one key for another": lambda c: (_row(c, 1), c.pop("like"), c.update(x=1)),
 }.items():
     case("tuning record", _name)(_search(_change_search))
 case("tuning record", "changed")(_search(lambda c: _row(c, 1), seal=False))
@@ -667,6 +659,13 @@ EVERY = [
     for kind, cases in CASES.items()
     for name, spoil in cases
 ]
+
+
+def test_settings_of_earlier_searches_were_tried_too(spoiled: Path) -> None:
+    _search(lambda c: _row(c, 1, tried_before=1000))(spoiled)
+    found = refusal(spoiled)
+    assert found.what == "settings_tried is 1"
+    assert found.allowed.startswith("at least 1001, the points of search.json and the 1000 of")
 
 
 def _called(folder: Path, label: str) -> None:
