@@ -92,7 +92,10 @@ def parameter_files(
     rows: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
+    before = _reasons(board)
     for source, reason, (_, record, score) in zip(sources, why, chosen, strict=True):
+        if source is None:  # a board drawn again from itself knows why it has not got them
+            reason = before.get(record["job"]["hash"], reason)
         if source is None or reason:
             left_out.append({**whose(record), "why": reason})
             continue
@@ -148,6 +151,15 @@ def index_row(record: Mapping[str, Any], score: float | None, size: int) -> dict
         "clean": record["clean"],
         "robust": score,
     }
+
+
+def _reasons(board: Path) -> dict[str, str]:
+    """Why a board has not got the parameters of jobs, by hash, as far as it says so."""
+    try:
+        text = (board / FOLDER / INDEX).read_text(encoding="utf-8")
+        return {str(entry["hash"]): str(entry["why"]) for entry in json.loads(text)["left_out"]}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
 
 
 def _left_out(

@@ -115,6 +115,12 @@ def test_where_there_is_no_room_for_all_some_rows_come_first(
     (left_out,) = index["left_out"]
     assert left_out["row"] == "BP"
     assert "of a board are left" in left_out["why"]
+    # Drawn again where they are no longer at hand, the board says what it said.
+    (placed[0][0].parent / "parameters.safetensors").rename(tmp_path / "aside")
+    publish(placed, board)
+    again = json.loads((board / "parameters" / "index.json").read_text())
+    assert again["left_out"] == [left_out]
+    (tmp_path / "aside").rename(placed[0][0].parent / "parameters.safetensors")
     # With room to the byte for all, nothing is left out, and rows stand in their own order.
     publish(placed, board, room=sum(sizes), first=["SAT"])
     assert [entry["row"] for entry in read_parameters(board)] == ["BP", "SAT"]
