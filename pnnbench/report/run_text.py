@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of, headline_of
-from pnnbench.leaderboard.figure_names import heads
+from pnnbench.records.figure_names import heads
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import curvature_unit, is_share, number
 from pnnbench.report.text import WIDTH
