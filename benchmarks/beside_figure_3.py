@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.statistics import Interval
+from pnnbench.records.figure_names import parsed
 from pnnbench.records.index import read_index
 from pnnbench.records.store import read_records, write_whole
 from pnnbench.report import style

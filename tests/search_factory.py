@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from pnnbench.leaderboard.tuning import TEST
-from pnnbench.records.search_schema import FORMAT
+from pnnbench.records.search_schema import FORMAT, TEST
 from pnnbench.records.store import canonical
 
 

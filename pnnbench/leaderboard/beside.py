@@ -15,9 +15,9 @@ import numpy as np
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import Grid, Record, groups_of
 from pnnbench.leaderboard.score import device_scores
+from pnnbench.records.figure_names import parsed
 
 Columns = dict[str, st.Array]
 """Name of a figure to its values, shape (n_groups, n_devices); not a number where there is none."""

@@ -10,11 +10,11 @@ import numpy as np
 from pnnbench.leaderboard.beside import as_metric
 from pnnbench.leaderboard.claims import ALONE, ON_AXES, RATIOS, Comparison
 from pnnbench.leaderboard.deployments import FROZEN
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import DEVICE_AXIS, Grid, Record, read_grid
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Array
 from pnnbench.leaderboard.transfer import training_seconds
+from pnnbench.records.figure_names import parsed
 
 
 class NotMeasuredError(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.figure_names import parsed
+from pnnbench.records.figure_names import parsed
 
 FILE = Path(__file__).with_name("claims.yaml")
 """The claims that ship."""

@@ -12,9 +12,9 @@ from pnnbench.leaderboard.choice import Chosen, Current
 from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.resolution import Resolution
 from pnnbench.leaderboard.tuning import RowTuning
+from pnnbench.records.figure_names import parsed
 from pnnbench.records.index import Claim
 
 PUBLISHED = "published"

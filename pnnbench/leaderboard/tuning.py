@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pnnbench.records.search_schema import TEST, settings_tried
+
 Search = dict[str, Any]
 """The record of a search, as `pnnbench.records.searches` reads it."""
 COUNTS = (1, 2, 4, 8, 16)
 """Numbers of trials at which the curve is taken."""
 BAND = (0.1, 0.9)
 """Quantiles over the orders of the trials between which the band lies."""
-TEST = "test_never_chosen_by"
-"""Where a trial has what it reaches on test images and devices, which no choice reads."""
 
 
 def order(values: Sequence[float], higher_is_better: bool = True) -> list[int]:
@@ -251,15 +251,6 @@ def worth(
         return list(values)
     worst = max((v for v, bad in zip(values, failed, strict=True) if not bad), default=-math.inf)
     return [max(v, worst) if bad else v for v, bad in zip(values, failed, strict=True)]
-
-
-def settings_tried(row: Mapping[str, Any]) -> int:
-    """Settings that were ever tried for a row: the points of its trials, and of earlier searches.
-
-    Args:
-        row: A row of the record of a search.
-    """
-    return len({trial["point"] for trial in row["trials"]}) + int(row.get("tried_before", 0))
 
 
 def first_trials(row: Mapping[str, Any]) -> list[dict[str, Any]] | None:

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.records.checks import fail
+from pnnbench.records.figure_names import parsed
 
 #: Decibels by which single precision may move PSNR against the mean squared error.
 _ROUNDING_DB = 0.01

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.tuning import TEST
 from pnnbench.records import checks
 from pnnbench.records.bounds import check_column
 from pnnbench.records.checks import Check, fail, list_of, open_shape, shape
 from pnnbench.records.schema import HEX16, METRIC, SHA256, STATUSES
 from pnnbench.records.store import canonical
 
-if TYPE_CHECKING:
-    from pnnbench.methods.laws import Rule
-
 #: Version of the layout.
 FORMAT = 1
 #: Rounds of trials, in their order.
 ROUNDS = ("first", "beyond", "final")
+#: Where a trial has what it reaches on test images and devices, which no choice reads.
+TEST = "test_never_chosen_by"
 #: Rule of a choice -> where the validation part of a trial has what it is chosen by.
-VALUES: dict[Rule, str] = {"robust score": "score", "own device": "own_device"}
+VALUES: dict[Literal["robust score", "own device"], str] = {
+    "robust score": "score",
+    "own device": "own_device",
+}
 
 _digest = checks.pattern(SHA256, "64 hexadecimal digits")
 _rule = checks.one_of(*VALUES)
@@ -190,6 +191,15 @@ def validate_search(content: Any) -> None:
                 raise fail(f"{here}.value", trial["value"], allowed)
             for part in ("validation", TEST):
                 _check_scores(metric, f"{here}.{part}", trial[part])
+
+
+def settings_tried(row: Mapping[str, Any]) -> int:
+    """Settings that were ever tried for a row: the points of its trials, and of earlier searches.
+
+    Args:
+        row: A row of a search record.
+    """
+    return len({trial["point"] for trial in row["trials"]}) + int(row.get("tried_before", 0))
 
 
 def _points(where: str, row: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:

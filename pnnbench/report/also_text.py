@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pnnbench.leaderboard.figure_names import FigureName, heads, parsed
 from pnnbench.leaderboard.model import Row, Table
+from pnnbench.records.figure_names import FigureName, heads, parsed
 from pnnbench.report.formatting import NONE, is_share, metric_head, number, plus_minus
 
 _DIRECTIONS = {True: ", higher is better", False: ", lower is better", None: ""}

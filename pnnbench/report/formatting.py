@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.grid import is_share as is_share
 from pnnbench.leaderboard.statistics import Interval
+from pnnbench.records.figure_names import parsed
 
 NONE = "–"
 """Stands where nothing was measured."""

@@ -26,7 +26,7 @@ from pnnbench.evaluation.embedding import embedded
 from pnnbench.evaluation.gaps import Gap, Gaps
 from pnnbench.leaderboard.beside import figures_at
 from pnnbench.leaderboard.deployments import FROZEN, headline_of
-from pnnbench.leaderboard.figure_names import heads, parsed
+from pnnbench.records.figure_names import heads, parsed
 from pnnbench.records.index import workload_of
 from pnnbench.report import style
 from pnnbench.report.confusion_pictures import confusions

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pnnbench.leaderboard.figure_names import heads
+from pnnbench.records.figure_names import heads
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import is_share, number
 from pnnbench.report.text import WIDTH

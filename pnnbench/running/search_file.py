@@ -15,8 +15,7 @@ from filelock import FileLock
 
 from pnnbench.accelerator import SINGLE
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.tuning import settings_tried
-from pnnbench.records.search_schema import FORMAT, ROUNDS
+from pnnbench.records.search_schema import FORMAT, ROUNDS, settings_tried
 from pnnbench.records.searches import FOLDER, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
 from pnnbench.registry import IN_SOURCES, SUITES, method_class

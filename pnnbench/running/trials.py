@@ -20,8 +20,8 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.leaderboard.grid import arrange, guessing
-from pnnbench.leaderboard.tuning import TEST
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
 from pnnbench.running.cases import Trained
 from pnnbench.running.measuring import Share, measure_training_device

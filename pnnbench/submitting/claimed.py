@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.tuning import settings_tried
 from pnnbench.records.schema import SCHEMA
+from pnnbench.records.search_schema import settings_tried
 from pnnbench.records.searches import open_search
 from pnnbench.records.store import open_record
 from pnnbench.seeds import check_seed

@@ -12,9 +12,9 @@ import yaml
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.claims import FILE, SHARES, read_claims, read_reproduced
-from pnnbench.leaderboard.figure_names import parsed
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, VERDICTS, decide
+from pnnbench.records.figure_names import parsed
 from pnnbench.records.store import job_hash, seal
 from pnnbench.registry import workload_class
 from pnnbench.running.entries import MethodEntry, method_entries

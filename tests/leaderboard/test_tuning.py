@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnnbench.leaderboard.tuning import TEST, chances, curve, order, row_tuning, worth
+from pnnbench.leaderboard.tuning import chances, curve, order, row_tuning, worth
+from pnnbench.records.search_schema import TEST
 
 SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), min_size=1, max_size=6)
 

@@ -15,8 +15,8 @@ from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_grid
 from pnnbench.leaderboard import ranking
-from pnnbench.leaderboard.tuning import TEST
 from pnnbench.methods.bp import BP
+from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL
 from pnnbench.registry import registered, workload_class
 from pnnbench.running.jobs import data_module, run_jobs

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from pnnbench.errors import UserError
-from pnnbench.leaderboard.tuning import TEST
+from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import read_search
 from pnnbench.registry import SUITES
 from pnnbench.running import tuning

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnnbench.leaderboard.figure_names import heads, parsed
 from pnnbench.metrics.extractors import EXTRACTORS
 from pnnbench.metrics.images import generation_names
+from pnnbench.records.figure_names import heads, parsed
 
 
 @pytest.mark.parametrize("network", sorted(EXTRACTORS))
