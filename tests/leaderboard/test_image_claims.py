@@ -214,7 +214,7 @@ def test_a_distance_below_zero_has_no_ratio() -> None:
         record["metric"]["name"] = distance
         for cell in record["cells"]:
             cell["value"] -= 0.05
-    found = one([seal(record) for record in records], replace(CHANGE, metric=distance))
+    found = one([seal(record) for record in records], replace(CHANGE, metric="fid"))
     assert found.verdict == NOT_MEASURED
     assert "of which there is no ratio" in found.reason
 
