@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
+from pnnbench.accelerator import device_of
 from pnnbench.errors import check_count, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.laws import Law, LawOf
 from pnnbench.workloads.base import Batch, Workload
+
+
+class _Draws:
+    """What a network draws in a pass, such as dropout, to be drawn once more.
+
+    A line search compares values of one function: with other draws in each pass it finds none that
+    is lower, and stands still.
+
+    Args:
+        device: Where the network is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._gpus = [device] if device.type == "cuda" else []
+        self._states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._gpus)]
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Context in which the same is drawn as from when this was made."""
+        with torch.random.fork_rng(devices=self._gpus):
+            torch.set_rng_state(self._states[0])
+            for gpu, state in zip(self._gpus, self._states[1:], strict=True):
+                torch.cuda.set_rng_state(state, gpu)
+            yield
 
 
 class LBFGS(TrainingMethod):
@@ -58,11 +83,15 @@ class LBFGS(TrainingMethod):
         optimizer = cast(torch.optim.LBFGS, workload.optimizers())
         optimizer.state.clear()
         first = True
+        draws = _Draws(device_of(workload.network))
 
         def closure() -> Tensor:
             nonlocal first
             optimizer.zero_grad()
-            with nullcontext() if first else workload.extra_pass():
+            with ExitStack() as again:
+                if not first:
+                    again.enter_context(workload.extra_pass())
+                    again.enter_context(draws.again())
                 loss = workload.loss(workload(batch[0]), batch)
                 loss.backward()
             first = False

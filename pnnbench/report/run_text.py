@@ -18,11 +18,11 @@ from pnnbench.report.text import WIDTH
 #: a curvature. docs/protocol.md, "Sharpness", says more.
 MEANINGS: dict[str, tuple[str, str]] = {
     "lambda_max": ("largest curvature of the loss", "{c}"),
-    "lambda_max_calibrated": ("the same, outputs times softmax_scale", "{c}"),
+    "lambda_max_calibrated": ("at outputs times softmax_scale", "{c}"),
     "lambda_max_subsample": ("the same, on PyHessian's images", "{c}"),
     "lambda_max_pyhessian": ("the same, by PyHessian", "{c}"),
     "lambda_min": ("most negative curvature", "{c}"),
-    "common_mode": ("curvature when all controls shift together", "{c}"),
+    "common_mode": ("when all controls shift together", "{c}"),
     "ball_increase": ("worst increase within ball_radius", "loss"),
     "ball_radius": ("norm of a step over all controls", "{u}"),
     "ball_radius_rms": ("the same step, per control", "{u}"),
@@ -32,7 +32,7 @@ MEANINGS: dict[str, tuple[str, str]] = {
     "train_loss": ("mean over the images", "loss"),
     "gradient_norm": ("slope of that loss", "loss / {u}"),
     "guessing_loss": ("of the best constant output", "loss"),
-    "softmax_scale": ("best factor of the outputs on held-out images", ""),
+    "softmax_scale": ("best factor of outputs, held-out", ""),
 }
 #: Figures that stand beside another one, or count something.
 _BESIDE = ("_low", "_high", "_error_bound", "_at_bound", "_images", "_products")
