@@ -258,6 +258,11 @@ def _others(table: Table, tables: Sequence[Table]) -> list[tuple[int, str]]:
     ]
 
 
+def _curvature(table: Table) -> str:
+    """Unit of λmax; empty where the records do not say."""
+    return fmt.curvature_unit(table.control_unit) if table.control_unit else ""
+
+
 def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
     """The rows of a table that do not know the tested law; None where all rows are shown anyway."""
     if not table.ranked or table.without:
@@ -266,7 +271,7 @@ def _switched(table: Table, low: float, high: float) -> dict[str, Any] | None:
     if kept is table or not kept.rows:
         return None
     return {
-        "curvature": fmt.curvature_unit(table.control_unit) if table.control_unit else "",
+        "curvature": _curvature(table),
         "baseline": next((row.baseline for row in kept.rows if row.baseline), None),
         "rows": _rows(kept.rows, low, high),
         "left_out": kept.left_out,
@@ -346,7 +351,7 @@ def _view(table: Table) -> dict[str, Any]:
         "also": list(also_text.also_heads(table).items()),
         "also_title": also_text.also_title(table),
         "figures": [_sentence(line) for line in also_text.figure_texts(table)],
-        "curvature": fmt.curvature_unit(table.control_unit) if table.control_unit else "",
+        "curvature": _curvature(table),
         "ranked": table.ranked,
         "first_revision": table.key["revision"] == "1",
         "reference": table.reference,

@@ -51,17 +51,13 @@ class Taken:
 
     def lines(self) -> list[str]:
         """Says from where, and what was left out; empty where there was nothing."""
-        folders = Counter(_home(path) for path in self.sources)
+        folders = Counter(path.parents[1] for path in self.sources)  # of a suite, or of a board
         said = [
-            f"{count} jobs were finished elsewhere: taken over from {folder}"
+            f"{count} {'job was' if count == 1 else 'jobs were'} finished elsewhere: taken over "
+            f"from {folder}"
             for folder, count in folders.items()
         ]
         return said + [f"{path} is not taken over: {why}" for path, why in self.refused]
-
-
-def _home(path: Path) -> Path:
-    """The folder of a suite's runs or of a board that a record lies in."""
-    return path.parents[1]
 
 
 def adopt(

@@ -87,7 +87,7 @@ def test_published_records_are_found_without_their_parameters(runs: Path, tmp_pa
     assert not adopt(own.jobs, tmp_path / "runs", boards, elsewhere=False).sources
     assert not job_folder(tmp_path / "runs", own.jobs[0]).exists()
     taken = adopt(own.jobs, tmp_path / "runs", boards)
-    assert taken.lines() == [f"1 jobs were finished elsewhere: taken over from {boards / 'any'}"]
+    assert taken.lines() == [f"1 job was finished elsewhere: taken over from {boards / 'any'}"]
     assert not adopt(own.jobs, tmp_path / "runs", boards).sources
     assert (
         read_record(job_folder(tmp_path / "runs", own.jobs[0]) / "record.json")["clean"]
