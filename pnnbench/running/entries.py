@@ -9,6 +9,7 @@ from typing import Any
 from pnnbench.errors import UserError, did_you_mean, kind_word, unknown_name
 from pnnbench.methods.laws import laws_of
 from pnnbench.registry import method_class, method_parameters, registered_name
+from pnnbench.running.labels import check_owner
 
 _KEYS = {"method", "label", "params", "epochs_factor", "tune", "tuned", "like"}
 
@@ -100,6 +101,7 @@ def _entry(here: str, item: Mapping[str, Any]) -> MethodEntry:
             f"{here}.label is {label[:100]!r}",
             allowed="1 to 100 signs that can be seen, on one line",
         )
+    check_owner(label, method, f"{here}.label")
     fixed = typed(f"{here}.params", item.get("params", {}), dict, "a mapping")
     tuned = typed(f"{here}.tuned", item.get("tuned", {}), dict, "a mapping")
     factor = typed(

@@ -25,7 +25,7 @@ from pnnbench.running.suites import Job
 from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
 from pnnbench.submitting.claimed import Claimed, read_claimed
 from pnnbench.submitting.copies import Copies
-from pnnbench.submitting.labels import check_owner
+from pnnbench.running.labels import check_owner
 from pnnbench.submitting.strict import in_a_sentence
 from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors

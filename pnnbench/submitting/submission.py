@@ -36,7 +36,7 @@ from pnnbench.records.checks import (
 )
 from pnnbench.records.schema import SHA256, TIERS
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, RECORD, Bundle, check_file_name
-from pnnbench.submitting.labels import LETTERS, strange_character
+from pnnbench.running.labels import LETTERS, strange_character
 from pnnbench.submitting.strict import hidden_character, parse_json
 
 #: Version of the layout.

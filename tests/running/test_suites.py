@@ -107,6 +107,7 @@ def method(value):
         (method({"label": "x"}), ["'method' is missing"]),
         (method({"method": "bp", "label": "bp"}), ["two rows have the label 'bp'"]),
         (method({"method": "bp", "label": "a\nb"}), ["label is 'a\\nb'", "on one line"]),
+        (method({"method": "nat", "label": "SAT"}), ["methods[1].label", "the name of", "own"]),
         (method({"method": "sat", "label": "\u202eTAS"}), ["signs that can be seen"]),
         (method({"method": "sat", "label": " "}), ["label is ' '"]),
         (method("pnnbench.methods.sat.SATT"), ["SATT", "did you mean 'SAT'"]),

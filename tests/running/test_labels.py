@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pnnbench.errors import UserError
 from pnnbench.registry import registered
-from pnnbench.submitting.labels import check_owner, strange_character
+from pnnbench.running.labels import check_owner, strange_character
 
 GOOD = ["BP", "SAT, equation 4 as printed", "DFA (λ = 0.3 ± 0.1)", "Müller's, ×2", "a–b", "σ-NAT"]
 LOOK_ALIKE = {
@@ -71,3 +71,8 @@ def test_a_name_of_ones_own_is_taken(label: str, method: str) -> None:
 def test_methods_may_bear_their_own_names() -> None:
     for name in registered("methods"):
         check_owner(name, name)
+
+
+def test_the_message_says_where_the_label_stands() -> None:
+    with pytest.raises(UserError, match=r"my\.yaml: methods\[1\]\.label is 'SAT'"):
+        check_owner("SAT", "bp", "my.yaml: methods[1].label")

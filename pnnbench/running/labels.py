@@ -1,4 +1,4 @@
-"""Labels of rows that strangers choose: of letters that read as they look, and nobody else's."""
+"""Labels of rows: nobody else's, and from strangers of letters that read as they look."""
 
 from __future__ import annotations
 
@@ -43,12 +43,13 @@ def _reads_as_itself(sign: str) -> bool:
     return category in ("Sm", "Pd")
 
 
-def check_owner(label: str, method: str) -> None:
+def check_owner(label: str, method: str, where: str = "row.label") -> None:
     """Refuses the name of a method of this package as the label of another one.
 
     Args:
         label: The label; of another's method what stands before its first comma counts too.
         method: Registered name or class path of the row's method.
+        where: The label's place, for the message.
 
     Raises:
         UserError: If a reader would take the row for one of that method.
@@ -62,7 +63,7 @@ def check_owner(label: str, method: str) -> None:
         theirs = owners.get(_folded(said), {method})
         if method not in theirs:
             raise UserError(
-                f"row.label is {label!a:.80}, the name of the method {min(theirs)} of pnnbench, "
+                f"{where} is {label!a:.80}, the name of the method {min(theirs)} of pnnbench, "
                 f"and the row is of {method!a:.80}",
                 allowed="a name of its own",
             )
