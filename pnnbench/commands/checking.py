@@ -121,6 +121,7 @@ def data(options: Any) -> int:
         "name": arrays.name,
         "n_train": len(arrays.train_targets),
         "n_test": len(arrays.test_targets),
+        "n_test_seen": arrays.seen,
         "input_shape": list(arrays.input_shape),
         "n_classes": arrays.n_classes,
         "fingerprint": arrays.fingerprint,
@@ -134,6 +135,8 @@ def data(options: Any) -> int:
             + (f"{arrays.n_classes} classes" if arrays.n_classes else "real targets")
             + f", {arrays.fingerprint}"
         )
+        for line in arrays.remarks():
+            out(line)
     return 0
 
 

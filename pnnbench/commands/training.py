@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,8 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
             _show(job, record, folder, options, console.say)
             console.advance()
 
-        for line in adopted.lines():
+        remarks = (job.data_set.arrays(options.data).remarks() for job in suite.jobs)
+        for line in [*adopted.lines(), *dict.fromkeys(itertools.chain.from_iterable(remarks))]:
             console.say(line)
         records = run_suite(
             suite,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,27 @@ class Arrays:
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input; channels, height and width of an image."""
         return tuple(self.train_inputs.shape[1:])
+
+    @cached_property
+    def seen(self) -> int:
+        """Number of test inputs that are, bit for bit, among those of training or validation.
+
+        What is measured on them says less of what a network has learnt.
+        """
+        known = {item for part in self._parts() if part != "test" for item in self._items(part)}
+        return sum(item in known for item in self._items("test"))
+
+    def remarks(self) -> list[str]:
+        """What whoever measures on the set should know of it, a sentence each."""
+        if not self.seen:
+            return []
+        others = "training" if self.validation_inputs is None else "training or validation"
+        count = len(self.test_inputs)
+        return [f"data {self.name!r}: {self.seen} of {count} test inputs are {others} inputs too"]
+
+    def _items(self, part: str) -> Iterable[int]:
+        inputs: Tensor = getattr(self, f"{part}_inputs")
+        return (hash(item.tobytes()) for item in inputs.contiguous().numpy())
 
     def mixed(self) -> Arrays:
         """The same set with the items of each part in another order, always the same.

@@ -19,13 +19,13 @@ from pnnbench.lookup import registered
 from pnnbench.platforms.measured import MeasuredDevices
 from pnnbench.registry import method_class, method_parameters
 from pnnbench.running.entries import MethodEntry
+from pnnbench.running.labels import check_owner
 from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
 from pnnbench.running.suites import Job
 from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
 from pnnbench.submitting.claimed import Claimed, read_claimed
 from pnnbench.submitting.copies import Copies
-from pnnbench.running.labels import check_owner
 from pnnbench.submitting.strict import in_a_sentence
 from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors

@@ -35,8 +35,8 @@ from pnnbench.records.checks import (
     shape,
 )
 from pnnbench.records.schema import SHA256, TIERS
-from pnnbench.submitting.bundle import LIMITS, MANIFEST, RECORD, Bundle, check_file_name
 from pnnbench.running.labels import LETTERS, strange_character
+from pnnbench.submitting.bundle import LIMITS, MANIFEST, RECORD, Bundle, check_file_name
 from pnnbench.submitting.strict import hidden_character, parse_json
 
 #: Version of the layout.

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from pnnbench.records.store import read_records
 
@@ -173,6 +174,24 @@ def test_a_regression_reads_sensibly_from_run_to_leaderboard(tmp_path: Path) -> 
     assert "is code of its author" in refused
     assert "--trust" in refused
     assert "agrees" in command("evaluate", folder, "--trust", cwd=tmp_path).out
+
+
+def test_a_test_set_that_was_trained_on_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        image = Image.fromarray(rng.integers(0, 256, (8, 8)).astype(np.uint8))
+        for part in ("train", "test"):
+            folder = tmp_path / "same" / part / f"c{number % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            image.save(folder / f"{number:02}.png")
+    told = "120 of 120 test inputs are training inputs too"
+    given = ("data", "image-folder:same")
+    assert told in command(*given, cwd=tmp_path).out
+    found = json.loads(command(*given, "--format", "json", cwd=tmp_path).out)
+    assert found["n_test_seen"] == 120
+    brought = ("--data-set", "image-folder:same", "--tier", "smoke")
+    trained = command("train", "mrr-digits", "bp", *brought, *QUIET, cwd=tmp_path)
+    assert told in trained.err + trained.out
 
 
 def idx(values: np.ndarray) -> bytes:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pnnbench.data.arrays import Arrays, digest_arrays
 from pnnbench.errors import UserError
@@ -146,3 +147,22 @@ def test_a_validation_split_is_in_the_fingerprint_and_its_absence_is_not():
     assert without.fingerprint == digest_arrays(named)
     more = [("validation_images", a["test_inputs"]), ("validation_labels", a["test_targets"])]
     assert own.fingerprint == digest_arrays([*named, *more])
+
+
+def test_test_inputs_that_were_trained_on_are_counted() -> None:
+    images = torch.arange(60, dtype=torch.uint8).view(15, 1, 2, 2)
+    labels = torch.arange(15) % 3
+
+    def arrays(test: slice, **more: Tensor) -> Arrays:
+        return Arrays("mine", images[:8], labels[:8], images[test], labels[test], 3, **more)
+
+    apart = arrays(slice(8, 12))
+    assert (apart.seen, apart.remarks()) == (0, [])
+    assert arrays(slice(6, 12)).remarks() == [
+        "data 'mine': 2 of 6 test inputs are training inputs too"
+    ]
+    held = {"validation_inputs": images[11:], "validation_targets": labels[11:]}
+    assert arrays(slice(6, 12), **held).remarks() == [
+        "data 'mine': 3 of 6 test inputs are training or validation inputs too"
+    ]
+    assert arrays(slice(0, 8)).mixed().seen == 8

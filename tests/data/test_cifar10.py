@@ -272,6 +272,7 @@ def test_the_whole_set(cifar10_root: Path):
     assert found.train_inputs.dtype == torch.uint8
     assert found.train_targets.bincount().tolist() == [5000] * 10
     assert found.test_targets.bincount().tolist() == [1000] * 10
+    assert found.seen == 0
     # Mean of the training pixels, by channel, as it is widely given for the originals.
     means = [float(found.train_inputs[:, c].double().mean()) / 255 for c in range(3)]
     assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=2e-3)

@@ -24,6 +24,7 @@ def test_fingerprint_and_shapes_are_pinned():
     assert digits.train_inputs.shape == (1437, 1, 8, 8)
     assert digits.test_inputs.shape == (360, 1, 8, 8)
     assert digits.n_classes == 10
+    assert digits.seen == 0
 
 
 def test_pixels_are_the_stored_ones_rescaled():

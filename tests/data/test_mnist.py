@@ -79,6 +79,7 @@ def test_reads_what_torchvision_reads(mnist: Arrays, mnist_root: Path):
     pixels = mnist.train_inputs.double() / 255
     assert pixels.mean().item() == pytest.approx(0.1307, abs=5e-5)
     assert pixels.std().item() == pytest.approx(0.3081, abs=5e-5)
+    assert mnist.remarks() == []
 
 
 @pytest.mark.parametrize(
