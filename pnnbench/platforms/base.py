@@ -20,13 +20,11 @@ from pnnbench.platforms.device import FABRICATION, OFFSETS, Device, derive_seed
 from pnnbench.platforms.environment import Environment, on_request
 from pnnbench.platforms.layer import (
     LayerErrors,
-    Operation,
     PhysicalLayer,
-    ShotNoise,
-    Tap,
     check_target,
     physical_layers,
 )
+from pnnbench.platforms.read_out import Operation, ShotNoise, Tap
 from pnnbench.platforms.static_errors import Quantity, StaticError, check_severity
 
 __all__ = [
