@@ -13,9 +13,9 @@ from pnnbench.platforms.mrr import MRRLinear
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.registry import method_class, method_parameters, registered
 from pnnbench.running import measuring, stages, watching
+from pnnbench.running.job_specs import PROTOCOLS
 from pnnbench.running.search_file import PROTOCOL_BUDGET
 from pnnbench.running.space import EDGE, laws_in_words
-from pnnbench.running.suites import PROTOCOLS
 from pnnbench.seeds import (
     FIRST_TEST_DEVICE,
     FIRST_TRAINING_DEVICE,

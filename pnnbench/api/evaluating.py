@@ -25,10 +25,10 @@ from pnnbench.platforms.base import Device
 from pnnbench.records.store import SCHEMA, seal
 from pnnbench.registry import proper_name, registered, registered_name
 from pnnbench.running.entries import MethodEntry
+from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.rebuilding import load_parameters, own_device
-from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.workloads.base import Workload
 

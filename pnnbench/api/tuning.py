@@ -11,6 +11,7 @@ from pnnbench.accelerator import check_accelerator
 from pnnbench.api.folders import writable
 from pnnbench.errors import check_texts
 from pnnbench.leaderboard.tuning import row_tuning
+from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, no_share
 from pnnbench.running.search_file import (
     PROTOCOL_BUDGET,
@@ -21,7 +22,7 @@ from pnnbench.running.search_file import (
 )
 from pnnbench.running.selection import find_rows, in_precision, supported
 from pnnbench.running.suite_writer import write_tuned
-from pnnbench.running.suites import Job, Suite, load_suite, suite_path
+from pnnbench.running.suites import Suite, load_suite, suite_path
 from pnnbench.running.tuning import require_chosen
 from pnnbench.running.tuning import tune as search_settings
 

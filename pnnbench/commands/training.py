@@ -20,7 +20,8 @@ from pnnbench.lookup import only
 from pnnbench.registry import SUITES, check_name
 
 if TYPE_CHECKING:
-    from pnnbench.running.suites import Job, Suite
+    from pnnbench.running.job_specs import Job
+    from pnnbench.running.suites import Suite
 
 
 def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[dict[str, Any]]:
@@ -209,8 +210,10 @@ def train(options: Any) -> int:
         data_set = check_data(data_set, where="--data-set")
     given = merged(options.params)
     from pnnbench.registry import method_class, method_parameters
+    from pnnbench.running.entries import MethodEntry
+    from pnnbench.running.job_specs import make_jobs
     from pnnbench.running.selection import supported
-    from pnnbench.running.suites import MethodEntry, Suite, make_jobs
+    from pnnbench.running.suites import Suite
 
     params = method_parameters(method_class(name), given, where="--params" if given else "")
     # Runs with other settings are other rows of the leaderboard.

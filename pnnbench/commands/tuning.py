@@ -13,8 +13,8 @@ from pnnbench.leaderboard.tuning import RowTuning, row_tuning
 
 if TYPE_CHECKING:
     from pnnbench.api.tuning import Prepared
+    from pnnbench.running.job_specs import Job
     from pnnbench.running.search_file import SearchFile
-    from pnnbench.running.suites import Job
 
 
 def tune(options: Any) -> int:

@@ -18,9 +18,9 @@ from pnnbench.evaluation.gaps import Gaps
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import is_finished, write_record
+from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, calibrate, measure, require_measured
 from pnnbench.running.stages import EVERY, measure_stages
-from pnnbench.running.suites import Job
 from pnnbench.running.watching import EarlyStages
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell

@@ -14,7 +14,7 @@ from pnnbench.errors import UserError
 from pnnbench.records.index import Index, hashes
 from pnnbench.records.inspecting import inspect
 from pnnbench.records.store import beside, is_finished, job_hash, read_record, write_record
-from pnnbench.running.suites import Job
+from pnnbench.running.job_specs import Job
 
 #: Folder of published boards: ``leaderboards/SUITE/records/HASH.json``.
 PUBLISHED_BOARDS = Path("leaderboards")

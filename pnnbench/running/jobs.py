@@ -30,11 +30,12 @@ from pnnbench.records.store import (
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.cases import BOARD, Case, Trained
 from pnnbench.running.finished import adopt, index_of, job_folder
+from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
 from pnnbench.running.rebuilding import save_parameters
 from pnnbench.running.resources import collected, keep_memory
-from pnnbench.running.suites import Job, Suite
+from pnnbench.running.suites import Suite
 from pnnbench.running.training import DivergedError, RunState, deployed, fit, seed_generators
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload

@@ -24,8 +24,8 @@ from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.deploying import measure_deployments
+from pnnbench.running.job_specs import Job
 from pnnbench.running.resources import clock, peak_memory, spent
-from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.seeds import training_device_seed, validation_devices
 from pnnbench.workloads.base import Workload

@@ -17,7 +17,7 @@ import torch
 
 from pnnbench.accelerator import describe
 from pnnbench.registry import method_class
-from pnnbench.running.suites import Job
+from pnnbench.running.job_specs import Job
 
 _PACKAGES = (
     "pnnbench",

@@ -16,7 +16,9 @@ from pnnbench.registry import (
     registered_name,
     workload_class,
 )
-from pnnbench.running.suites import Job, MethodEntry, Suite, make_jobs
+from pnnbench.running.entries import MethodEntry
+from pnnbench.running.job_specs import Job, make_jobs
+from pnnbench.running.suites import Suite
 from pnnbench.seeds import check_seed
 
 if TYPE_CHECKING:

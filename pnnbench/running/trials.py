@@ -24,9 +24,9 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
 from pnnbench.running.cases import Trained
+from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, measure_training_device
 from pnnbench.running.resources import clock, peak_memory, spent
-from pnnbench.running.suites import Job
 from pnnbench.running.training import DivergedError
 from pnnbench.seeds import validation_devices
 from pnnbench.workloads.base import Workload

@@ -16,11 +16,11 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.tuning import order, worth
 from pnnbench.methods.laws import Rule
 from pnnbench.records.search_schema import VALUES
+from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, no_share
 from pnnbench.running.search_file import SearchFile
 from pnnbench.running.space import doubled, draw_beyond, edges_of, points_hash, space_of
-from pnnbench.running.suites import Job
 from pnnbench.running.trials import Trial, TrialCase, read_trial, result_of
 from pnnbench.seeds import final_seeds, trial_seed
 

@@ -19,10 +19,10 @@ from pnnbench.lookup import registered
 from pnnbench.platforms.measured import MeasuredDevices
 from pnnbench.registry import method_class, method_parameters
 from pnnbench.running.entries import MethodEntry
+from pnnbench.running.job_specs import Job
 from pnnbench.running.labels import check_owner
 from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
-from pnnbench.running.suites import Job
 from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
 from pnnbench.submitting.claimed import Claimed, read_claimed
 from pnnbench.submitting.copies import Copies

@@ -26,10 +26,10 @@ from pnnbench.records.store import is_finished, read_record, write_record
 from pnnbench.registry import method_class, method_parameters, registered
 from pnnbench.running.cases import BoardCase, Trained
 from pnnbench.running.entries import MethodEntry
+from pnnbench.running.job_specs import PROTOCOLS, Job, make_jobs
 from pnnbench.running.jobs import run_jobs
 from pnnbench.running.measuring import Share, measure, no_share
 from pnnbench.running.setup import setup_of
-from pnnbench.running.suites import PROTOCOLS, Job, make_jobs
 from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import PARAMETERS, Bundle
 from pnnbench.submitting.claimed import read_claimed

@@ -17,8 +17,9 @@ from pnnbench.data.arrays import Arrays
 from pnnbench.data.augmentation import Augmentation
 from pnnbench.data.order import Drawn, EpochBatches, numbers
 from pnnbench.errors import UserError
+from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import data_module
-from pnnbench.running.suites import Job, load_suite
+from pnnbench.running.suites import load_suite
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mrr_images import MRRDigitsGAN
 

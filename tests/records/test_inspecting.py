@@ -13,7 +13,7 @@ from pnnbench.records.doctor import diagnose
 from pnnbench.records.findings import NOTES, Finding
 from pnnbench.records.inspecting import CURRENT
 from pnnbench.records.outcomes import write_outcomes
-from pnnbench.running.suites import PROTOCOLS
+from pnnbench.running.job_specs import PROTOCOLS
 
 from ..record_factory import changed, make_record, write_job
 

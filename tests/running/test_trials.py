@@ -19,8 +19,9 @@ from pnnbench.methods.bp import BP
 from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL
 from pnnbench.registry import registered, workload_class
+from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import data_module, run_jobs
-from pnnbench.running.suites import Job, load_suite
+from pnnbench.running.suites import load_suite
 from pnnbench.running.trials import Trial, TrialCase, read_trial, result_of, scored
 from pnnbench.running.trials import validation_cells as cells_of
 from pnnbench.seeds import (

@@ -15,10 +15,10 @@ from pnnbench import __version__
 from pnnbench.data.datamodule import DataModule
 from pnnbench.records.columns import layout, pack
 from pnnbench.records.store import SCHEMA, read_record, seal, write_record
+from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import build, data_module
 from pnnbench.running.measuring import measure
 from pnnbench.running.rebuilding import save_parameters
-from pnnbench.running.suites import Job
 from pnnbench.submitting.submission import Card, Conformance, FileEntry, Row, Submission
 from pnnbench.workloads.base import Workload
 

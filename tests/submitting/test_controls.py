@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pnnbench.data.datamodule import DataModule
 from pnnbench.platforms.base import Device
-from pnnbench.running.suites import Job, load_suite
+from pnnbench.running.job_specs import Job
+from pnnbench.running.suites import load_suite
 from pnnbench.submitting.controls import learned, left_out, peeked
 from pnnbench.submitting.verifying import verify_here
 from pnnbench.workloads.base import Workload

@@ -19,10 +19,11 @@ from pnnbench.leaderboard.ranking import build
 from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.records.store import read_record
 from pnnbench.registry import SUITES, method_class, registered
+from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import job_folder, run_suite
 from pnnbench.running.rebuilding import data_of, load_trained
 from pnnbench.running.selection import supported
-from pnnbench.running.suites import Job, Suite, load_suite
+from pnnbench.running.suites import Suite, load_suite
 from pnnbench.running.training import fit
 from pnnbench.running.trials import Trial, validation_cells
 from pnnbench.running.tuning import finalists
