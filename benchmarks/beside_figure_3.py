@@ -25,6 +25,7 @@ from pnnbench.records.index import read_index
 from pnnbench.records.store import read_records, write_whole
 from pnnbench.report import style
 from pnnbench.report.formatting import digits, is_share, metric_head, metric_title, plus_minus
+from pnnbench.report.looks import method_styles
 from pnnbench.script import run_script
 
 LEVELS = (-0.25, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
@@ -224,7 +225,7 @@ def picture(tables: dict[str, Table | None], folder: Path) -> None:
         axes = figure.subplots(2, len(PANELS), sharex=True)
         labels = ["BP", "SAT"]
         for panel, (above, below) in zip(PANELS, axes.T, strict=True):
-            looks = style.method_styles(labels)
+            looks = method_styles(labels)
             share = is_share(panel.kind)
             unit = metric_head(panel.kind) + (" (%)" if share else "")
             for ax in (above, below) if share else ():
@@ -239,7 +240,7 @@ def picture(tables: dict[str, Table | None], folder: Path) -> None:
                 below.set_title("not measured yet", color=style.QUIET)
                 continue
             found = curves(table)
-            looks = style.method_styles(found)
+            looks = method_styles(found)
             scale = 100.0 if share else 1.0
             for label in reversed(list(found)):
                 known = {x: i for x, i in found[label].items() if i.mean is not None}

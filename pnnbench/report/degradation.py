@@ -33,6 +33,7 @@ from pnnbench.report.figure_parts import (
     split_words,
 )
 from pnnbench.report.formatting import is_share, least_of, metric_head, metric_title
+from pnnbench.report.looks import MethodStyle, method_styles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +156,7 @@ def degradation(table: Table, also: str | None = None) -> Figure | None:
     every = _measured(table, also)
     rows = in_front(table, every)
     behind = [row for row in every if row not in rows]
-    looks = style.method_styles(row.method for row in measured(table))
+    looks = method_styles(row.method for row in measured(table))
     panels, shown = _panels(table), curves(table, also)
     if not panels:
         return None
@@ -261,7 +262,7 @@ def _level_ticks(ax: Axes, names: Sequence[float], levels: np.ndarray, panel: fl
     ax.set_xticks(levels, minor=True)
 
 
-def _curve(ax: Axes, curve: Curve, look: style.MethodStyle, alpha: float) -> None:
+def _curve(ax: Axes, curve: Curve, look: MethodStyle, alpha: float) -> None:
     known = [(x, y.mean) for x, y in curve.items() if y.mean is not None]
     ax.plot([x for x, _ in known], [mean for _, mean in known], zorder=3, **look.line())
     ends = [
@@ -280,7 +281,7 @@ def _curve(ax: Axes, curve: Curve, look: style.MethodStyle, alpha: float) -> Non
     )
 
 
-def _bars(ax: Axes, curve: Curve, look: style.MethodStyle, beside: float) -> None:
+def _bars(ax: Axes, curve: Curve, look: MethodStyle, beside: float) -> None:
     known = [(x + beside, y.mean) for x, y in curve.items() if y.mean is not None]
     line = {**look.line(), "lw": 0.9}
     ax.plot([x for x, _ in known], [mean for _, mean in known], zorder=3, **line)

@@ -23,6 +23,7 @@ from pnnbench.report.figure_parts import (
     remark,
 )
 from pnnbench.report.formatting import is_share, least_of, metric_head
+from pnnbench.report.looks import method_styles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +49,7 @@ def earlier(table: Table) -> Figure | None:
         return None
     rows = in_front(table, every)
     behind = [row for row in every if row not in rows]
-    looks = style.method_styles(row.method for row in measured(table))
+    looks = method_styles(row.method for row in measured(table))
     metric, share = metric_head(table.key["metric"]), is_share(table.key["metric"])
     spread = any(ends(score) for row in rows for score in _points(row).values())
     intervals = ["95 % interval"] * spread

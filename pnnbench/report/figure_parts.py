@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.leaderboard.model import GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.report import style
+from pnnbench.report.looks import MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -130,7 +131,7 @@ def other_handles(count: int) -> list[Any]:
     return [Line2D([], [], label=f"{count} other row{'s' if count > 1 else ''}", **OTHERS)]
 
 
-def method_handles(labels: Sequence[str], looks: Mapping[str, style.MethodStyle]) -> list[Any]:
+def method_handles(labels: Sequence[str], looks: Mapping[str, MethodStyle]) -> list[Any]:
     """Entries of a legend for methods that are lines.
 
     Args:

@@ -31,6 +31,7 @@ from pnnbench.report.formatting import (
     least_of,
     metric_head,
 )
+from pnnbench.report.looks import method_styles
 from pnnbench.report.surface import surface
 from pnnbench.report.transfer_figures import cost, transfer
 from pnnbench.report.tuning_figure import tuning
@@ -149,7 +150,7 @@ def sharpness(table: Table) -> Figure | None:
     points = sharpness_points(table)
     if not points:
         return None
-    looks = style.method_styles(row.method for row in measured(table))
+    looks = method_styles(row.method for row in measured(table))
     width = 5.2 + style.legend_width(points)
     figure = style.new_figure(width, max(3.9, 1.5 + 0.2 * len(points)))
     ax = figure.subplots()
@@ -215,7 +216,7 @@ def scores(table: Table) -> Figure:
     from matplotlib.lines import Line2D
 
     rows = measured(table)
-    looks = style.method_styles(row.method for row in rows)
+    looks = method_styles(row.method for row in rows)
     share = is_share(table.key["metric"])
     figure = style.new_figure(7.2, 1.75 + 0.46 * len(rows))
     ax = figure.subplots()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.report import style
+from pnnbench.report.looks import method_styles
 from pnnbench.report.picture_parts import device_text, level_text
 from pnnbench.workloads.grid import Cell
 
@@ -123,7 +124,7 @@ def features_in_panels(
     """
     from matplotlib.lines import Line2D
 
-    looks = style.method_styles(made)
+    looks = method_styles(made)
     figure = style.new_figure(0.6 + _PANEL * len(cells), 1.6 + (_PANEL + 0.4) * len(made))
     axes = figure.subplots(len(made), len(cells), squeeze=False, sharex=True, sharey=True)
     dots: dict[str, Any] = {"ls": "", "marker": "o", "mew": 0.0}

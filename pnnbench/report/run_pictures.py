@@ -24,6 +24,7 @@ from pnnbench.records.index import workload_of
 from pnnbench.report import style
 from pnnbench.report.confusion_pictures import confusion
 from pnnbench.report.galleries import Trained, gallery_figures
+from pnnbench.report.looks import method_styles
 from pnnbench.report.optics_pictures import optics_figures
 from pnnbench.report.picture_parts import Record, remark
 from pnnbench.workloads.base import Workload
@@ -285,7 +286,7 @@ def curve(record: Record) -> Figure:
     figure = style.new_figure(5.6, 3.5)
     ax = figure.subplots()
     label = record["job"]["method"]["label"]
-    ax.plot(epochs, losses, clip_on=False, zorder=3, **style.method_styles([label])[label].line())
+    ax.plot(epochs, losses, clip_on=False, zorder=3, **method_styles([label])[label].line())
     if min(losses) > 0 and max(losses) > 10 * min(losses):
         style.log_axis(ax, "y", losses)
     elif min(losses) >= 0:

@@ -14,6 +14,7 @@ from pnnbench.report import style
 from pnnbench.report.blocks import training_severity
 from pnnbench.report.figure_parts import CHANCE, ends, measured, remark, row_axis, sample
 from pnnbench.report.formatting import is_share, metric_head, metric_title
+from pnnbench.report.looks import MethodStyle, method_styles
 from pnnbench.report.notes import places_texts
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def transfer(table: Table) -> Figure | None:
     rows = transferred(table)
     if not rows:
         return None
-    looks = style.method_styles(row.method for row in measured(table))
+    looks = method_styles(row.method for row in measured(table))
     name, metric = table.key["metric"], metric_head(table.key["metric"])
     side = max(3.5, _ROW * len(rows) + 0.9)
     labels = [style.plain(row.method) for row in rows]
@@ -139,7 +140,7 @@ def cost(table: Table) -> Figure | None:
     if table.training is None or table.reference is None:
         return None
     rows = measured(table)
-    looks = style.method_styles(row.method for row in rows)
+    looks = method_styles(row.method for row in rows)
     labels = [style.plain(row.method) for row in rows]
     names = style.legend_width(labels) - 0.5
     figure = style.new_figure(names + 8.1, 2.0 + 0.36 * len(rows))
@@ -191,7 +192,7 @@ def _bar(
     y: float,
     height: float,
     interval: Interval,
-    look: style.MethodStyle,
+    look: MethodStyle,
     *,
     start: float = 0.0,
     hollow: bool = False,
@@ -212,9 +213,7 @@ def _paler(color: str) -> str:
     return "#" + "".join(f"{round(0.6 * part + 0.4 * 255):02X}" for part in parts)
 
 
-def _errors(
-    axes: Axes, rows: Sequence[Row], looks: dict[str, style.MethodStyle], *, share: bool
-) -> None:
+def _errors(axes: Axes, rows: Sequence[Row], looks: dict[str, MethodStyle], *, share: bool) -> None:
     reach = []
     for i, row in enumerate(rows):
         for k, interval in enumerate((row.training_device, row.fresh_devices)):
@@ -241,7 +240,7 @@ def _from_zero(axes: Axes, values: Sequence[float], *, cap: float | None = None)
     axes.set_xlim(0.0, high if cap is None else min(high, cap))
 
 
-def _ratios(axes: Axes, rows: Sequence[Row], looks: dict[str, style.MethodStyle]) -> None:
+def _ratios(axes: Axes, rows: Sequence[Row], looks: dict[str, MethodStyle]) -> None:
     reach = [x for row in rows for x in _reach(row.time_ratio)]
     wide = bool(reach) and min(reach) > 0.0 and max(reach) > _LINEAR
     start = 0.0
@@ -255,7 +254,7 @@ def _ratios(axes: Axes, rows: Sequence[Row], looks: dict[str, style.MethodStyle]
     axes.axvline(1.0, zorder=4, **CHANCE)
 
 
-def _eigenvalues(axes: Axes, rows: Sequence[Row], looks: dict[str, style.MethodStyle]) -> None:
+def _eigenvalues(axes: Axes, rows: Sequence[Row], looks: dict[str, MethodStyle]) -> None:
     reach = [x for row in rows for x in _reach(row.lambda_max)]
     start = 0.0
     if reach and min(reach) > 0.0:

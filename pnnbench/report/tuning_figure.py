@@ -11,6 +11,7 @@ from pnnbench.leaderboard.model import Table
 from pnnbench.report import style
 from pnnbench.report.figure_parts import CHANCE, chance_handles, measured, method_handles, remark
 from pnnbench.report.formatting import is_share, metric_head
+from pnnbench.report.looks import method_styles
 from pnnbench.report.tuning_text import trial_tiers
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def tuning(table: Table) -> Figure | None:
     if not rows:
         return None
     labels = [row.method for row in measured(table)]
-    looks = style.method_styles([*labels, *(r.method for r in rows if r.method not in labels)])
+    looks = method_styles([*labels, *(r.method for r in rows if r.method not in labels)])
     metric, share = metric_head(table.key["metric"]), is_share(table.key["metric"])
     legend = style.legend_width([row.method for row in rows])
     figure = style.new_figure(5.2 + legend, max(4.2, 1.7 + 0.2 * len(rows)))

@@ -11,6 +11,7 @@ from pnnbench.records.store import seal
 from pnnbench.report import figure_parts, figures, style
 from pnnbench.report.degradation import curves as curves_of
 from pnnbench.report.degradation import degradation
+from pnnbench.report.looks import method_styles
 
 from ..record_factory import (
     MESH_METHODS,
@@ -79,7 +80,7 @@ def test_level_zero_falls_back_to_clean():
 def test_degradation_shows_every_method_with_its_band(table):
     with style.styled():
         figure = degradation(table)
-    looks = style.method_styles(METHODS)
+    looks = method_styles(METHODS)
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
         "Device errors",
         "Temperature, fine",

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from pnnbench.leaderboard.ranking import Table, build
 from pnnbench.records.store import seal
 from pnnbench.report import style, transfer_figures
+from pnnbench.report.looks import method_styles
 
 from ..record_factory import MESH_METHODS, make_mesh_record, make_mesh_suite, make_suite
 from .overlaps import in_the_way
@@ -39,7 +40,7 @@ def test_transfer_shows_each_method_on_both_kinds_of_devices(table) -> None:
     with style.styled():
         figure = transfer_figures.transfer(table)
     left, right = figure.axes
-    looks = style.method_styles(MESH_METHODS)
+    looks = method_styles(MESH_METHODS)
     assert points(left) == {
         (row.training_device.mean, row.fresh_devices.mean): looks[row.method].marker
         for row in table.rows
