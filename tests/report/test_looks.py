@@ -1,4 +1,4 @@
-"""Looks of methods: fixed by the label, apart in one picture, in grey and for every colour vision."""
+"""Looks of methods: fixed by the label, apart in a picture, in grey, for every colour vision."""
 
 from __future__ import annotations
 
