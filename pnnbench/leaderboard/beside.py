@@ -15,7 +15,7 @@ import numpy as np
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
-from pnnbench.leaderboard.grid import Grid, Record, groups_of
+from pnnbench.leaderboard.grid import Grid, Record, places_of
 from pnnbench.leaderboard.score import device_scores
 from pnnbench.records.figure_names import parsed
 
@@ -81,7 +81,7 @@ def columns(record: Record, grid: Grid, deployment: str = FROZEN) -> Columns:
     rows = {group: i for i, group in enumerate(grid.groups)}
     places: dict[int | None, int | slice] = {d: j for j, d in enumerate(grid.devices)}
     places.setdefault(None, slice(None))
-    at = [(rows[group], places[cell["device_seed"]]) for group, cell in groups_of(cells)]
+    at = [(rows[group], places[device]) for group, device in places_of(cells)]
     made: Columns = {}
     for name in names:
         made[name] = np.full((len(grid.groups), len(grid.devices)), math.nan)

@@ -17,8 +17,8 @@ from pnnbench.leaderboard.grid import (
     Record,
     arrange,
     counted_cells,
-    groups_of,
     guessing,
+    places_of,
     require_equal,
     revision_of,
 )
@@ -55,7 +55,7 @@ class Stage:
 
 
 def _places(cells: Sequence[Mapping[str, Any]]) -> dict[tuple[Group, int | None], Any]:
-    return {(group, cell["device_seed"]): cell for group, cell in groups_of(cells)}
+    return dict(zip(places_of(cells), cells, strict=True))
 
 
 def _small_grids(record: Record) -> dict[float, Grid]:

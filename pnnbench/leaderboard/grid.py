@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import is_, itemgetter
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ SHOT_AXIS = "shot"
 """Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
 LAST_REVISION = 3
 """Revision of the protocol that new jobs are scored under."""
-_PLACE = itemgetter("environment", "axis", "severity")
+_PLACE = itemgetter("axis", "severity", "environment")
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""
 
@@ -52,23 +52,29 @@ def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -
             )
 
 
-def groups_of(cells: Iterable[Cell]) -> Iterator[tuple[Group, Cell]]:
-    """Cells with the group that each belongs to.
+def groups_of(cells: Sequence[Cell]) -> list[Group]:
+    """The group that each cell belongs to.
 
     Args:
-        cells: Cells of a record. Those of a group share the very environment: where they do, it is
-            sorted once.
+        cells: Cells of a record. Those of a group share the very environment: it is sorted once.
 
-    Yields:
-        Axis, severity and environment, hashable; and the cell.
+    Returns:
+        For each cell axis, severity and environment, hashable.
     """
-    last: tuple[Any, ...] = (None, None, None)
-    for cell in cells:
-        place = _PLACE(cell)
-        if not all(map(is_, place, last)):
-            environment, axis, severity = last = place
-            group = (axis, severity, tuple(sorted(environment.items())))
-        yield group, cell
+    environments = {id(cell["environment"]): cell["environment"] for cell in cells}
+    ordered = {at: tuple(sorted(found.items())) for at, found in environments.items()}
+    places = [(axis, severity, id(found)) for axis, severity, found in map(_PLACE, cells)]
+    groups: dict[tuple[str, float, int], Group] = {
+        (axis, severity, at): (axis, severity, ordered[at])
+        for axis, severity, at in dict.fromkeys(places)
+    }
+    return list(map(groups.__getitem__, places))
+
+
+def places_of(cells: Sequence[Cell]) -> list[tuple[Group, int | None]]:
+    """Where each cell stands: its group and its device, None for the ideal one."""
+    devices = (cell["device_seed"] for cell in cells)
+    return list(zip(groups_of(cells), devices, strict=True))
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,41 @@ def is_share(metric: Mapping[str, Any] | str) -> bool:
     return (metric if isinstance(metric, str) else metric["name"]) == "accuracy"
 
 
+@dataclass(frozen=True)
+class _Fact:
+    """What the cells of a group say of it."""
+
+    level: float
+    unit: str
+    nominal: float
+    counts: bool
+
+
+def _facts(cells: Sequence[Cell], groups: Sequence[Group], where: str) -> dict[Group, _Fact]:
+    """What is said of each group; raises UserError where its cells, or an axis, disagree."""
+    said = {
+        (group, cell["level"], cell["unit"], cell.get("nominal", 0.0), cell["counts"]): None
+        for group, cell in zip(groups, cells, strict=True)
+    }
+    nominal: dict[str, float] = {}
+    facts: dict[Group, _Fact] = {}
+    for group, level, unit, given, counts in said:
+        at = float(given)
+        if nominal.setdefault(group[0], at) != at:
+            raise UserError(
+                f"{where}: the axis {group[0]!r} is nominal at {nominal[group[0]]:g} and at {at:g}",
+                allowed="one nominal level for an axis",
+            )
+        if facts.setdefault(group, _Fact(level, unit, at, counts)).counts != counts:
+            raise UserError(
+                f"{where}: only some cells of {group} count",
+                allowed="all or none of a condition's devices",
+            )
+    return facts
+
+
 def arrange(
-    cells: Iterable[Cell],
+    cells: Sequence[Cell],
     *,
     guess: float = math.nan,
     revision: int = LAST_REVISION,
@@ -190,53 +229,37 @@ def arrange(
         UserError: If a device lacks a cell that another device has, cells of one group differ in
             whether they count, or cells of one axis in where its nominal point is.
     """
-    nominal: dict[str, float] = {}
-    counted: dict[Group, bool] = {}
-    levels: dict[Group, tuple[float, str]] = {}
-    found: dict[tuple[Group, int | None], float] = {}
-    facts: tuple[Any, ...] = ()
-    last: Group | None = None
-    for group, cell in groups_of(cells):
-        value = cell["value"]
-        found[group, cell["device_seed"]] = guess if value is None else value
-        said = (cell["level"], cell["unit"], cell.get("nominal", 0.0), cell["counts"])
-        if group is last and all(map(is_, said, facts)):
-            continue
-        last, facts = group, said
-        levels.setdefault(group, said[:2])
-        at, counts = float(said[2]), said[3]
-        if nominal.setdefault(cell["axis"], at) != at:
-            raise UserError(
-                f"{where}: the axis {cell['axis']!r} is nominal at {nominal[cell['axis']]:g} and "
-                f"at {at:g}",
-                allowed="one nominal level for an axis",
-            )
-        if counted.setdefault(group, counts) != counts:
-            raise UserError(
-                f"{where}: only some cells of {group} count",
-                allowed="all or none of a condition's devices",
-            )
-    real = sorted({device for _, device in found if device is not None})
+    of_cell = groups_of(cells)
+    facts = _facts(cells, of_cell, where)
+    groups = tuple(sorted(facts, key=lambda g: (g[0], facts[g].level, g[1], g[2])))
+    seeds = [cell["device_seed"] for cell in cells]
+    real = sorted({device for device in seeds if device is not None})
+    row = {group: i for i, group in enumerate(groups)}
+    column = {**{device: i for i, device in enumerate(real)}, None: len(real)}
+    at = [row[group] for group in of_cell], [column[device] for device in seeds]
+    whole, found = np.empty((len(groups), len(column))), np.zeros((len(groups), len(column)), bool)
+    given = [cell["value"] for cell in cells]
+    whole[at] = [guess if value is None else value for value in given]
+    found[at] = True
+    ideal = found[:, -1]
+    missing = np.argwhere(~(found[:, :-1] | ideal[:, None]))
+    if len(missing):
+        i, j = missing[0]
+        raise UserError(
+            f"{where}: device {real[j]} lacks the cell {groups[i]}",
+            next_step="evaluate the job again; every device meets the whole grid",
+        )
     devices: tuple[int | None, ...] = tuple(real) if real else (None,)
-    groups = tuple(sorted(levels, key=lambda g: (g[0], levels[g][0], g[1], g[2])))
-    values = np.empty((len(groups), len(devices)))
-    for i, group in enumerate(groups):
-        shared = found.get((group, None))
-        for j, device in enumerate(devices):
-            value = found.get((group, device), shared)
-            if value is None:
-                raise UserError(
-                    f"{where}: device {device} lacks the cell {group}",
-                    next_step="evaluate the job again; every device meets the whole grid",
-                )
-            values[i, j] = value
-    on_ideal = tuple((group, None) in found for group in groups)
-    count = [counted[group] for group in groups]
+    values = np.where(found, whole, whole[:, -1:])[:, :-1] if real else whole
+    on_ideal = tuple(map(bool, ideal))
+    count = [facts[group].counts for group in groups]
     if revision > 1:
         weights = worst = axis_weights([group[0] for group in groups], count)
     else:  # groups that all devices share tell none of them apart
         weights = equal_weights(count)
         worst = equal_weights([c and not s for c, s in zip(count, on_ideal, strict=True)])
+    nominal = {group[0]: fact.nominal for group, fact in facts.items()}
+    levels = {group: (fact.level, fact.unit) for group, fact in facts.items()}
     return Grid(groups, devices, values, levels, on_ideal, weights, worst, nominal)
 
 
@@ -247,11 +270,14 @@ def counted_cells(record: Record) -> list[dict[str, Any]]:
         record: A finished record.
 
     Returns:
-        The cells in the order of the record; older records say for whole axes what counts.
+        The cells in the order of the record, not to be written to; older records say for whole
+        axes what counts.
     """
     silent = _SILENT_BEFORE_SCHEMA_2.get(record["job"]["workload"], ())
     return [
-        {**cell, "counts": cell.get("counts", record["schema"] > 1 or cell["axis"] not in silent)}
+        cell
+        if "counts" in cell
+        else {**cell, "counts": record["schema"] > 1 or cell["axis"] not in silent}
         for cell in record["cells"]
     ]
 

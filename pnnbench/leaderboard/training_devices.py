@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pnnbench.leaderboard.grid import Record, groups_of, require_equal
+from pnnbench.leaderboard.grid import Record, places_of, require_equal
 
 #: Figures of sharpness that mark a record: a mark of one device marks the mean.
 _MARKS = {"at_guessing": max, "is_minimum": min}
@@ -38,7 +38,7 @@ def mean_record(records: Sequence[Record]) -> Record:
     newest = records[-1]
     if len(records) == 1:
         return newest
-    places = [[(group, c["device_seed"]) for group, c in groups_of(r["cells"])] for r in records]
+    places = [places_of(record["cells"]) for record in records]
     require_equal("cells", records, places)
     left_out = ("outcomes", "parameters", "curves", *_FIGURES, *_NAMED)
     found = {key: value for key, value in newest.items() if key not in left_out}

@@ -132,10 +132,10 @@ def scored(
         metric["chance"] = workload.chance
     guess = guessing(metric, [reading.value for reading in readings])
     grid = arrange(
-        (
+        [
             {**cell.as_dict(), "counts": True, "value": reading.value}
             for cell, reading in zip(cells, readings, strict=True)
-        ),
+        ],
         guess=guess,
     )
     if grid.scores is None:
