@@ -239,7 +239,12 @@ def list_of(inner: Check, *, empty: bool = True) -> Check:
     def check(where: str, value: Any) -> None:
         if not isinstance(value, list) or not (value or empty):
             raise fail(where, value, "a list" if empty else "a list with at least one entry")
-        for i, item in enumerate(value):
-            inner(f"{where}[{i}]", item)
+        try:
+            for item in value:
+                inner(where, item)
+        except UserError:
+            for i, item in enumerate(value):
+                inner(f"{where}[{i}]", item)
+            raise
 
     return check

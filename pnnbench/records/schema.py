@@ -8,15 +8,15 @@ the record says why. Version 1 is whole. Version 3 stores its cells in columns, 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from operator import is_, itemgetter
 from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records import checks
 from pnnbench.records.bounds import check_bounds
-from pnnbench.records.checks import INTEGERS, LARGEST, Check, fail, list_of, open_shape, shape
+from pnnbench.records.cell_checks import cells, figures, places_of, some_cells
+from pnnbench.records.checks import Check, fail, list_of, open_shape, shape
 
 SCHEMA = 3
 #: Versions that this program reads; it writes the last.
@@ -29,22 +29,11 @@ FROZEN = "frozen"
 HEX16 = re.compile(r"^[0-9a-f]{16}$")
 SHA256 = re.compile(r"^[0-9a-f]{64}$")
 
-#: Axes of an environment, at most.
-_MOST_AXES = 100
-
 
 def _schema(where: str, value: Any) -> None:
     if type(value) is not int or value not in READABLE:
         versions = ", ".join(map(str, READABLE))
         raise fail(where, value, f"{versions}, the versions this program reads")
-
-
-def _environment(where: str, value: Any) -> None:
-    checks.mapping(where, value)
-    if len(value) > _MOST_AXES:
-        raise fail(where, value, f"{_MOST_AXES} axes at most")
-    for key, item in value.items():
-        checks.number(f"{where}.{key}", item)
 
 
 def _flag(where: str, value: Any) -> None:
@@ -125,65 +114,6 @@ def _curves(where: str, value: Any) -> None:
         raise fail(f"{where}.epoch", value["epoch"], "epochs in ascending order")
 
 
-_also = open_shape({}, checks.number)
-
-
-# What cells that differ in the device only have in common, and what each has for itself.
-_PLACE: dict[str, Check] = {
-    "axis": checks.text,
-    "level": checks.number,
-    "unit": checks.unit,
-    "severity": checks.not_negative,
-    "environment": _environment,
-}
-_PLACE_OPTIONAL: dict[str, Check] = {
-    "counts": checks.boolean,  # whether the cell carries weight
-    "nominal": checks.level,  # level at which nothing is off along the axis; 0 if not there
-    "source": checks.text,  # where its device comes from; drawn if not there
-}
-_MEMBER: dict[str, Check] = {"device_seed": checks.seed_or_none, "value": checks.number_or_gap}
-_MEMBER_OPTIONAL: dict[str, Check] = {
-    "not_finite": checks.count,  # images whose outputs are not finite
-    "also": _also,  # figures beside the metric, by name
-}
-_CELL = shape({**_PLACE, **_MEMBER}, {**_PLACE_OPTIONAL, **_MEMBER_OPTIONAL})
-_SHARED, _OWN = (*_PLACE, *_PLACE_OPTIONAL), {**_MEMBER, **_MEMBER_OPTIONAL}
-
-
-def _cells(where: str, value: Any) -> None:
-    """Cells; what one shares with the one before, the very same objects, is checked once."""
-    if not isinstance(value, list):
-        raise fail(where, value, "a list")
-    before: dict[str, Any] = {}
-    place: Callable[[Any], tuple[Any, ...]] = tuple
-    shared: tuple[Any, ...] = ()
-    for i, cell in enumerate(value):
-        same = before and isinstance(cell, dict) and cell.keys() == before.keys()
-        if same and all(map(is_, place(cell), shared)):
-            if len(cell) > len(shared) + len(_MEMBER) or not _common(cell):
-                for key, check in _OWN.items():
-                    if key in cell:
-                        check(f"{where}[{i}].{key}", cell[key])
-        else:
-            _CELL(f"{where}[{i}]", cell)
-            before = cell
-            place = itemgetter(*(key for key in _SHARED if key in cell))
-            shared = place(cell)
-
-
-def _common(cell: dict[str, Any]) -> bool:
-    """Whether device and value are of the kind that nearly all are of, and allowed."""
-    device, value = cell["device_seed"], cell["value"]
-    small = type(value) is float and -LARGEST <= value <= LARGEST
-    return small and type(device) is int and 0 <= device < INTEGERS.stop
-
-
-def _some_cells(where: str, value: Any) -> None:
-    if value == []:
-        raise fail(where, value, "a list with at least one entry")
-    _cells(where, value)
-
-
 _GAP = shape(
     {"part": checks.text, "type": checks.one_of(*GAP_TYPES), "message": checks.unit},
 )
@@ -237,7 +167,7 @@ _MEASURED: dict[str, Check] = {
     ),
     "metric": METRIC,
     "clean": checks.number_or_gap,
-    "cells": _some_cells,
+    "cells": some_cells,
     "sharpness": _SHARPNESS,
     "cost": shape(
         {
@@ -267,7 +197,7 @@ _FINISHED_ONLY: dict[str, Check] = {
     # Images whose outputs are not finite on the ideal device.
     "not_finite": checks.count,
     # Figures beside the metric on the ideal device, by name.
-    "also": _also,
+    "also": figures,
     # The device that in-situ methods train on at the job's seed, measured for every method.
     "training_device": shape(
         {
@@ -276,7 +206,7 @@ _FINISHED_ONLY: dict[str, Check] = {
             "unit": checks.unit,
             "value": checks.number,
         },
-        {"not_finite": checks.count, "also": _also},
+        {"not_finite": checks.count, "also": figures},
     ),
     # Right or wrong of each image, see pnnbench.records.outcomes.
     "outcomes": _FILE,
@@ -293,7 +223,7 @@ _FINISHED_ONLY: dict[str, Check] = {
             },
             {
                 "counts": list_of(checks.boolean),  # of each cell, if not as in the cells
-                "also": list_of(_also),  # of each cell, figures beside the metric
+                "also": list_of(figures),  # of each cell, figures beside the metric
             },
         )
     ),
@@ -305,9 +235,9 @@ _FINISHED_ONLY: dict[str, Check] = {
                 "share": _share,
                 "steps": checks.count,
                 "clean": checks.number_or_gap,
-                "cells": _cells,
+                "cells": cells,
             },
-            {"not_finite": checks.count, "also": _also},
+            {"not_finite": checks.count, "also": figures},
         )
     ),
 }
@@ -359,12 +289,12 @@ def validate(record: dict[str, Any]) -> None:
             seeds["train_device"],
             "a device that is not among the test devices",
         )
-    for i, cell in enumerate(record["cells"]):
-        if cell["device_seed"] is not None and cell["device_seed"] not in devices:
-            raise fail(
-                f"cells[{i}].device_seed", cell["device_seed"], "one of job.seeds.test_devices"
-            )
-    places = _places("cells", record["cells"])
+    measured_on = [cell["device_seed"] for cell in record["cells"]]
+    strange = {device for device in measured_on if device is not None} - devices
+    for i, device in enumerate(measured_on):
+        if device in strange:
+            raise fail(f"cells[{i}].device_seed", device, "one of job.seeds.test_devices")
+    places = places_of("cells", record["cells"])
     if "training_device" in record:
         measured = record["training_device"]
         own = seeds["train_device"]
@@ -374,21 +304,6 @@ def validate(record: dict[str, Any]) -> None:
     _check_deployments(record)
     _check_earlier(record.get("earlier", []), places)
     check_bounds(record)
-
-
-def _places(where: str, cells: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
-    """Where some cells stand: axis, severity, environment and device, each once."""
-    seen: set[tuple[Any, ...]] = set()
-    last, environment = None, ()
-    for i, cell in enumerate(cells):
-        if cell["environment"] is not last:  # cells of a group share theirs
-            last = cell["environment"]
-            environment = tuple(sorted(last.items()))
-        key = (cell["axis"], cell["severity"], environment, cell["device_seed"])
-        if key in seen:
-            raise UserError(f"record: {where}[{i}] repeats the cell {key}")
-        seen.add(key)
-    return seen
 
 
 def _check_deployments(record: dict[str, Any]) -> None:
@@ -412,7 +327,7 @@ def _check_earlier(earlier: Sequence[dict[str, Any]], places: set[tuple[Any, ...
         if not sooner["share"] < later["share"] or not sooner["steps"] <= later["steps"]:
             raise fail("earlier", [e["share"] for e in earlier], "shares in ascending order")
     for i, moment in enumerate(earlier):
-        strange = _places(f"earlier[{i}].cells", moment["cells"]) - places
+        strange = places_of(f"earlier[{i}].cells", moment["cells"]) - places
         if strange:
             raise fail(f"earlier[{i}].cells", min(strange, key=repr), "cells of the grid")
 
