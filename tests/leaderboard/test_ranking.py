@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import copy
-import hashlib
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -13,37 +9,17 @@ from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, read_grid
 from pnnbench.leaderboard.score import device_scores, worst_mean
-from pnnbench.records.index import board_of
-from pnnbench.records.store import canonical, job_hash, seal
 
 from ..record_factory import (
     METHODS,
     RECALIBRATED,
     SILENT,
-    make_failure,
     make_later_suite,
     make_mesh_suite,
     make_record,
     make_suite,
 )
-
-ROOT = Path(__file__).resolve().parents[2]
-BOARD = ("mrr_mnist", "pnnbench-2", "mrr-mnist", "standard")
-
-
-def resealed(record: dict, change) -> dict:
-    record = copy.deepcopy(record)
-    record.pop("checksum")
-    change(record)
-    return seal(record)
-
-
-def with_values(record: dict, value) -> dict:
-    def change(r: dict) -> None:
-        for cell in r["cells"]:
-            cell["value"] = float(value(cell))
-
-    return resealed(record, change)
+from .changed import figures_of, missing, resealed, second_revision, with_values
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +61,6 @@ def test_what_counts_is_what_the_records_declare(table) -> None:
 
     with pytest.raises(UserError, match="differ in their weights of the cells"):
         ranking.build([make_record("BP"), resealed(make_record("SAT"), silent)])
-
-
-def figures_of(row: ranking.Row) -> dict:
-    """What a row says of itself: everything but where it stands among others."""
-    others = ("rank_low", "rank_high", "tied_with", "difference_to_baseline", "time_ratio")
-    return {k: v for k, v in row.as_dict().items() if k not in others}
 
 
 def test_a_row_stands_alone(table) -> None:
@@ -221,14 +191,6 @@ def test_groups_weigh_the_same() -> None:
     assert device_scores(grid.values, [False] * len(grid.groups)) is None
 
 
-def second_revision(record: dict, change=lambda r: None) -> dict:
-    def revise(r: dict) -> None:
-        r["job"]["revision"] = 2
-        change(r)
-
-    return resealed(record, revise)
-
-
 def test_axes_weigh_the_same_from_the_second_revision_on() -> None:
     value = {"device": 0.9, "temperature-fine": 0.3, "temperature-wide": 0.6}
     record = second_revision(with_values(make_record(), lambda c: value[c["axis"]]))
@@ -256,14 +218,6 @@ def test_the_worst_tenth_is_never_above_the_mean_from_the_second_revision_on() -
         (row,) = ranking.rows([revise(make_record(), shared)])
         above = row.worst_decile.mean > row.robust.mean
         assert above == (revise is resealed)
-
-
-def test_revisions_never_share_a_table() -> None:
-    later = [second_revision(record) for record in make_suite(["BP", "SAT"])]
-    first, second = ranking.build([*make_suite(["BP"]), *later, make_failure("NAT")])
-    assert (first.key["revision"], second.key["revision"]) == ("1", "2")
-    assert [row.method for row in first.rows] == ["BP", "NAT"]
-    assert {row.method for row in second.rows} == {"BP", "SAT"}
 
 
 def test_a_cell_without_a_device_counts_for_every_device() -> None:
@@ -342,178 +296,6 @@ def test_json_row_has_the_published_layout(table) -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"protocol": "published"},
-        {"tier": "quick"},
-        {"suite": "other"},
-        {"fingerprint": "sha256:" + "00" * 32},
-    ],
-)
-def test_what_may_not_be_compared_never_shares_a_table(options: dict) -> None:
-    tables = ranking.build([*make_suite(["SAT", "BP"]), *make_suite(["SAT", "BP"], **options)])
-    assert len(tables) == 2
-    assert all(len(table.rows) == 2 for table in tables)
-    assert all(len(row.seeds) == 3 for table in tables for row in table.rows)
-
-
-def test_another_metric_makes_another_table_and_lower_can_be_better() -> None:
-    def as_error(r: dict) -> None:
-        r["metric"] = {"name": "mse", "higher_is_better": False}
-        for cell in r["cells"]:
-            cell["value"] = 1.0 - cell["value"]
-
-    errors = [resealed(record, as_error) for record in make_suite(["SAT", "BP"])]
-    tables = ranking.build([*make_suite(["SAT", "BP"]), *errors])
-    assert [table.key["metric"] for table in tables] == ["accuracy", "mse"]
-    mse = tables[1]
-    assert [(row.method, row.rank_low) for row in mse.rows] == [("SAT", 1), ("BP", 2)]
-    assert [row.rank_high for row in mse.rows] == [1, 2]
-    (pair,) = mse.comparisons
-    assert (pair.a, pair.separated) == ("SAT", True)
-    assert pair.difference.mean < 0.0
-    assert pair.superiority.share > 0.5
-    assert [g.counted for g in mse.groups] == [g.counted for g in tables[0].groups]
-    assert mse.rows[0].worst_decile.mean > mse.rows[0].robust.mean
-    # Sharper still means worse, whichever way the metric points.
-    assert mse.correlations["lambda_max"]["rho"] < 0
-
-
-def test_the_published_protocol_is_never_ranked() -> None:
-    table = ranking.build(make_suite(protocol="published"))[0]
-    assert {row.rank_low for row in table.rows} == {None}
-    assert (table.comparisons, table.resolution) == ((), None)
-    assert all(not row.tied_with for row in table.rows)
-    # No score either, so that nothing can be sorted by one: rows stand by name.
-    assert [row.method for row in table.rows] == sorted(METHODS)
-    assert not table.ranked
-    for row in table.rows:
-        assert row.robust == row.worst_decile == row.difference == st.NOTHING
-        assert (row.scores, row.baseline) == (None, None)
-        assert row.clean.mean is not None
-        assert row.lambda_max.mean is not None
-        assert row.as_dict()["difference_to_baseline"] is None
-    assert table.correlations == {}
-    assert all(set(group.methods) == set(METHODS) for group in table.groups)
-    assert table.as_dict()["ranked"] is False
-    assert "ranked" not in ranking.build(make_suite(["BP"]))[0].as_dict()
-
-
-def test_published_records_leave_the_ranking_as_it_is(table) -> None:
-    suite = make_suite([*METHODS, "BP 2x"])
-    published = make_suite([*METHODS, "BP 2x"], protocol="published")
-    fair, shown = ranking.build([*published, *suite])
-    assert (fair.key["protocol"], shown.key["protocol"]) == ("pnnbench-2", "published")
-    assert [row.as_dict() for row in fair.rows] == [row.as_dict() for row in table.rows]
-
-
-def test_jobs_on_other_devices_or_grids_are_refused() -> None:
-    with pytest.raises(UserError, match="differ in their test devices"):
-        ranking.build([make_record("SAT"), make_record("BP", devices=range(1000, 1010))])
-
-    def fewer(r: dict) -> None:
-        r["cells"] = [c for c in r["cells"] if c["axis"] != "temperature-wide"]
-
-    with pytest.raises(UserError, match="differ in their perturbation grid"):
-        ranking.build([make_record("SAT"), resealed(make_record("BP"), fewer)])
-    torn = resealed(make_record("SAT"), lambda r: r["cells"].pop())
-    with pytest.raises(UserError, match="lacks the cell"):
-        ranking.build([torn])
-
-
-def at(record: dict, finished: str, **job: object) -> dict:
-    """The same job run again at another time, with other settings where given."""
-
-    def change(r: dict) -> None:
-        r["provenance"]["finished"] = finished
-        r["job"] |= job
-        r["job"]["hash"] = hashlib.sha256(canonical([finished, r["job"]])).hexdigest()[:16]
-
-    return resealed(record, change)
-
-
-def test_the_newest_job_of_a_row_and_seed_counts_and_older_ones_are_named() -> None:
-    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
-    edited = "1" * 64
-    old = [at(make_record("SAT", seed), early, content="0" * 64) for seed in (0, 1)]
-    new = at(make_record("NAT", 0), late, content=edited)
-    new = resealed(new, lambda r: r["job"].update(method=old[0]["job"]["method"]))
-    (table,) = ranking.build([*old, new])
-    (row,) = table.rows
-    # Seed 1 was trained with the older version: it is no part of the edited row.
-    assert row.seeds == (0,)
-    assert row.clean.mean == new["clean"]
-    assert [(o["method"], o["seed"], o["hash"]) for o in table.older] == [
-        ("SAT", seed, old[seed]["job"]["hash"]) for seed in (0, 1)
-    ]
-    # The suite knows better which jobs it consists of, also when an edit was taken back.
-    current = {BOARD: {"SAT": {seed: old[seed]["job"]["hash"] for seed in (0, 1)}}}
-    (table,) = ranking.build([*old, new], current=current)
-    assert table.rows[0].seeds == (0, 1)
-    assert [o["hash"] for o in table.older] == [new["job"]["hash"]]
-
-
-def test_a_newer_failure_counts_and_a_killed_job_does_not() -> None:
-    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
-    done = at(make_record("SAT", 0), early, content="0" * 64)
-    for status, counts in (("error", True), ("killed", False)):
-        failure = at(make_failure("SAT", 0, status), late, content="1" * 64)
-        (row,) = ranking.rows([done, failure])
-        assert bool(row.failed) is counts
-        assert row.seeds == (() if counts else (0,))
-
-
-def missing(record: dict, *parts: str) -> None:
-    """Says in a record that some of its parts could not be measured."""
-    record["schema"] = 2
-    record["gaps"] = [{"part": p, "type": "not-finite", "message": "overflow"} for p in parts]
-
-
-def test_failed_seeds_count_as_guessing_and_the_row_stands_last() -> None:
-    """The field case: a copy of BP that diverges at two of three seeds."""
-    whole = make_suite(["BP", "NAT"])
-    lucky = [make_record("SAT", 0), make_failure("SAT", 1), make_failure("SAT", 2)]
-    table = ranking.build([*whole, *lucky])[0]
-    row = table.rows[-1]
-    assert (row.method, row.rank_low, row.complete) == ("SAT", None, False)
-    alone = ranking.rows([make_record("SAT", 0)])[0]
-    assert row.robust.mean == pytest.approx((alone.robust.mean + 2 * 0.1) / 3)
-    assert row.clean == st.one_way([make_record("SAT", 0)["clean"]])
-    assert all(1 <= r.rank_low <= r.rank_high <= 2 for r in table.rows[:-1])
-    assert {row.simultaneous.low, row.rank_high} == {None}
-    assert row.difference.mean is not None
-    assert [(c.a, c.b) for c in table.comparisons] == [tuple(r.method for r in table.rows[:-1])]
-    assert all("SAT" not in r.tied_with for r in table.rows)
-
-
-def test_an_undefined_cell_counts_as_guessing() -> None:
-    def gap(r: dict) -> None:
-        r["cells"][0]["value"] = None
-        missing(r, "cells[0]")
-
-    def guess(r: dict) -> None:
-        r["cells"][0]["value"] = 0.1
-
-    (row,) = ranking.rows([resealed(make_record(), gap)])
-    (expected,) = ranking.rows([resealed(make_record(), guess)])
-    assert (row.without_value, expected.without_value) == (1, 0)
-    assert figures_of(row) == figures_of(expected) | {"cells_without_value": 1}
-
-    def without_chance(r: dict) -> None:
-        gap(r)
-        r["metric"] = {"name": "mse", "higher_is_better": False}
-
-    rows = [resealed(make_record("SAT", 0), without_chance)]
-    for label in ("BP", "NAT"):
-        rows.append(resealed(make_record(label), lambda r: r.update(metric=rows[0]["metric"])))
-    table = ranking.build(rows)[0]
-    row = table.rows[-1]
-    assert (row.method, row.undefined, row.complete, row.rank_low) == ("SAT", (0,), False, None)
-    assert row.robust == st.NOTHING
-    assert row.clean.mean is not None
-
-
-@pytest.mark.parametrize(
     "mark",
     [
         {"at_guessing": 1},  # nothing was learnt
@@ -575,44 +357,6 @@ def test_figures_that_were_not_measured_leave_the_others() -> None:
     assert row.lambda_max.mean == make_record("SAT", 1)["sharpness"]["lambda_max"]
     assert row.clean.mean == pytest.approx((0.1 + make_record("SAT", 1)["clean"]) / 2)
     assert row.complete
-
-
-def test_failed_jobs_are_listed_and_never_counted() -> None:
-    whole = [r for r in make_suite(["SAT", "BP"]) if r["job"]["seed"] != 2]
-    whole.append(make_record("BP", 2))
-    failures = [make_failure("SAT", 2), make_failure("NAT", 0, "killed")]
-    table = ranking.build([*whole, *failures])[0]
-    rows = {row.method: row for row in table.rows}
-    assert rows["SAT"].seeds == (0, 1)
-    assert rows["SAT"].missing == (2,)
-    assert not rows["SAT"].complete
-    assert rows["SAT"].failed[0]["status"] == "diverged"
-    assert rows["SAT"].failed[0]["seed"] == 2
-    assert rows["NAT"].seeds == ()
-    assert rows["NAT"].rank_low is None
-    assert rows["NAT"].robust == st.NOTHING
-    assert rows["NAT"].as_dict()["n_seeds"] == 0
-    assert rows["BP"].complete
-    assert table.rows[-1].method == "NAT"
-    assert table.provenance["jobs"] == 5
-
-
-def test_a_suite_says_which_jobs_it_consists_of() -> None:
-    mine = make_record("SAT", 1)
-    jobs = {0: "0" * 16, 1: mine["job"]["hash"], 2: "2" * 16}
-    current = {BOARD: {"SAT": jobs, "NAT": dict.fromkeys((0, 1, 2), "3" * 16)}}
-    rows = {r.method: r for r in ranking.rows([mine], current=current)}
-    assert rows["SAT"].missing == (0, 2)
-    assert rows["NAT"].missing == (0, 1, 2)
-    assert not rows["NAT"].complete
-
-
-def test_failures_alone_make_a_table_without_figures() -> None:
-    tables = ranking.build([make_failure("SAT", 0, "timeout")])
-    assert len(tables) == 1
-    row = tables[0].rows[0]
-    assert (row.method, row.failed[0]["status"], row.rank_low) == ("SAT", "timeout", None)
-    assert ranking.build([]) == []
 
 
 def test_one_seed_gives_intervals_over_devices_and_none_over_seeds() -> None:
@@ -702,66 +446,3 @@ def test_a_table_whose_rows_know_nothing_or_do_not_say_stays_as_it_is(table) -> 
     assert ranking.without(table, ("tested law",)) is table
     (plain, _) = ranking.build(make_later_suite(["BP"]))
     assert ranking.without(plain, ("tested law", "one device")) is plain
-
-
-def test_an_older_job_that_knew_less_is_no_row_in_place_of_the_left_out_one() -> None:
-    early, late = "2026-01-01T10:00:00+00:00", "2026-01-02T10:00:00+00:00"
-    old = at(make_record("SAT"), early, content="0" * 64)
-    new = at(make_record("SAT"), late, content="1" * 64)
-    new["provenance"]["method"] = {"access": "in_silico", "knows": ["tested law"]}
-    (table,) = ranking.build([old, new, make_record("BP")])
-    assert [r.method for r in ranking.without(table, ("tested law",)).rows] == ["BP"]
-
-
-def on_data(record: dict, name: str, fingerprint: str, *, brought: bool = True) -> dict:
-    """The record as one of a job on another data set."""
-    record = copy.deepcopy(record)
-    record.pop("checksum", None)
-    if brought:
-        record["job"]["data"] = {"name": name, "set": name}
-    record["data"] = {**record["data"], "name": name, "fingerprint": fingerprint}
-    record["job"]["content"] = hashlib.sha256(fingerprint.encode()).hexdigest()
-    record["job"]["hash"] = job_hash(record["job"])
-    return seal(record)
-
-
-@pytest.mark.parametrize("brought", [False, True])
-def test_results_on_different_fingerprints_never_share_a_row(brought: bool) -> None:
-    own = make_suite(("BP", "SAT"), (0, 1))
-    others = [
-        [on_data(r, "kmnist", "sha256:" + sign * 64, brought=brought) for r in own] for sign in "ab"
-    ]
-    records = [*own, *others[0], *others[1]]
-    tables = ranking.build(records)
-    assert len({table.key["fingerprint"] for table in tables}) == 3
-    for table in tables:
-        named = brought and table.key["data"] == "kmnist"
-        assert table.key["workload"] == ("mrr-mnist on kmnist" if named else "mrr-mnist")
-        for row in table.rows:
-            assert len(row.seeds) == 2
-            of_row = {
-                r["data"]["fingerprint"] for found in table.chosen.finished.values() for r in found
-            }
-            assert of_row == {table.key["fingerprint"]}
-    alone = {t.key["fingerprint"]: t.rows for t in ranking.build(own)}
-    for table in tables:
-        if table.key["fingerprint"] in alone:
-            for row, mine in zip(table.rows, alone[table.key["fingerprint"]], strict=True):
-                assert row.robust == mine.robust
-
-
-def test_a_board_of_a_data_set_that_was_brought_is_found_in_the_index() -> None:
-    own = make_suite(("BP",), (0,))
-    other = [on_data(own[0], "kmnist", "sha256:" + "a" * 64)]
-    key = board_of(other[0])
-    assert key == ("mrr_mnist", "pnnbench-2", "mrr-mnist on kmnist", "standard")
-    current = {BOARD: {"BP": {0: own[0]["job"]["hash"]}}, key: {"BP": {0: other[0]["job"]["hash"]}}}
-    tables = ranking.build([*own, *other], current=current)
-    assert [table.rows[0].seeds for table in tables] == [(0,), (0,)]
-    assert all(not table.older for table in tables)
-
-
-def test_the_names_of_a_data_set_are_not_in_the_hash() -> None:
-    record = make_record("BP", 0)
-    here, there = (on_data(record, n, "sha256:" + "a" * 64) for n in ("here", "there"))
-    assert here["job"]["hash"] == there["job"]["hash"] != record["job"]["hash"]
