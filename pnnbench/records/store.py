@@ -15,10 +15,12 @@ for each image and cell, is safetensors beside the record, named by its SHA-256.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +400,21 @@ def read_records(source: Path | str | Iterable[Path | str]) -> list[dict[str, An
     return [record for _, record in read_placed(source)]
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Context without Python's search for cycles, which would go through all cells again and again.
+
+    Cells are mappings, hundreds of thousands on a large board, and all of them are kept.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def read_placed(source: Path | str | Iterable[Path | str]) -> list[tuple[Path, dict[str, Any]]]:
     """As `read_records`, each record with the path that it was read from."""
     sources = [source] if isinstance(source, (str, Path)) else list(source)
@@ -413,8 +430,9 @@ def read_placed(source: Path | str | Iterable[Path | str]) -> list[tuple[Path, d
                 next_step="`pnnbench run SUITE.yaml` makes records",
             )
     kept: dict[tuple[str, str], tuple[Path, dict[str, Any]]] = {}
-    for path in dict.fromkeys(paths):
-        record = read_record(path)
+    with _without_collection():
+        found = [(path, read_record(path)) for path in dict.fromkeys(paths)]
+    for path, record in found:
         # One job may serve several suites: its hash is the same, its table is not.
         key = (record["job"]["suite"], record["job"]["hash"])
         if key not in kept:
