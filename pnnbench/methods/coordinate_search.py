@@ -21,7 +21,10 @@ class CoordinateSearch(CandidateMethod):
     On each batch some parameters are chosen at random. Each is moved up, and down if that does not
     lower the measured loss; a step that lowers it is kept. It takes one measurement of the batch,
     and one or two for each chosen parameter, so that networks of thousands of parameters learn
-    slowly: that is what the method costs.
+    slowly: that is what the method costs. What one parameter changes has to be seen above the noise
+    of the read-out, and of many noisy readings the smallest is kept. At its defaults it is still at
+    guessing on ``mrr-digits`` and ``freespace-digits`` after the quick tier's epochs, where
+    ``mzi-digits``, of fewer parameters, is learnt (``tests/methods/test_amounts.py``, slow).
 
     Args:
         coordinates: Parameters tried on each batch, 1 to 100,000; all of them if there are fewer.
