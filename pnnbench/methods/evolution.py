@@ -21,9 +21,9 @@ class Evolution(CandidateMethod):
 
     Each batch is one generation: λ Gaussian offspring of the present settings are measured, and the
     μ with the lowest loss are averaged with weights that fall with the logarithm of their rank. The
-    mutations shrink with the schedule of the learning rate. The more parameters, the more generations
-    it takes: at its defaults it knows a third of the images of ``mrr-digits`` after the quick tier's
-    epochs, and most of ``mzi-digits`` (``tests/methods/test_amounts.py``, slow).
+    mutations shrink with the schedule of the learning rate. The more parameters, the more
+    generations it takes: at its defaults it knows a third of the images of ``mrr-digits`` after the
+    quick tier's epochs, and most of ``mzi-digits`` (``tests/methods/test_amounts.py``, slow).
 
     Args:
         population: Offspring of a generation λ, 2 to 10,000: so many times is each image measured.
