@@ -23,7 +23,7 @@ class CoordinateSearch(CandidateMethod):
     and one or two for each chosen parameter, so that networks of thousands of parameters learn
     slowly: that is what the method costs. What one parameter changes has to be seen above the noise
     of the read-out, and of many noisy readings the smallest is kept. At its defaults it is still at
-    guessing on ``mrr-digits`` and ``freespace-digits`` after the quick tier's epochs, where
+    guessing on ``mrr-digits`` after the quick tier's epochs and below half on ``freespace-digits``;
     ``mzi-digits``, of fewer parameters, is learnt (``tests/methods/test_amounts.py``, slow).
 
     Args:

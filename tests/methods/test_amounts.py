@@ -174,8 +174,8 @@ def test_the_default_radius_lets_every_workload_learn(
     assert accuracy(cls, method, epochs=3) > 0.5
 
 
-#: Methods that compare noisy readings, on networks of too many parameters for the tier's epochs: a
-#: third of the images at most, which their classes say.
+#: Methods that compare noisy readings, on networks of too many parameters for the tier's epochs:
+#: below half of the images, which their classes say.
 TOO_LITTLE = {
     ("coordinate-search", "mrr-digits"),
     ("coordinate-search", "freespace-digits"),
