@@ -24,7 +24,7 @@ class CoordinateSearch(CandidateMethod):
     slowly: that is what the method costs. What one parameter changes has to be seen above the noise
     of the read-out, and of many noisy readings the smallest is kept. At its defaults it is still at
     guessing on ``mrr-digits`` after the quick tier's epochs and below half on ``freespace-digits``;
-    ``mzi-digits``, of fewer parameters, is learnt (``tests/methods/test_amounts.py``, slow).
+    ``mzi-digits`` is learnt (``tests/methods/test_amounts.py``, slow).
 
     Args:
         coordinates: Parameters tried on each batch, 1 to 100,000; all of them if there are fewer.
