@@ -271,18 +271,19 @@ def test_another_search_is_refused_and_begun_anew_only_when_asked(
     said: str,
 ) -> None:
     fake(monkeypatch, near(0.1))
-    search = opened(tmp_path)
+    first = {"method": "bp", "label": "the first", "tune": True}
+    search = opened(tmp_path, first)
     before = searched(search)
     text = search.path.read_text()
-    changed = {"method": "bp", "label": "BP", "tune": True, **row}
+    changed = {**first, **row}
     with pytest.raises(UserError) as error:
         opened(tmp_path, changed, budget=budget)
     assert said in str(error.value)
     assert "--anew" in str(error.value)
     assert search.path.read_text() == text
     again = opened(tmp_path, changed, budget=budget, anew=True)
-    assert again.content["rows"]["BP"]["trials"] == []
-    assert again.content["rows"]["BP"]["tried_before"] == 6
+    assert again.content["rows"]["the first"]["trials"] == []
+    assert again.content["rows"]["the first"]["tried_before"] == 6
     assert read_search(tmp_path / "own.tuning.1.json") == before
 
 
