@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
 from pnnbench.leaderboard.score import axis_weights, device_scores, equal_weights
 from pnnbench.leaderboard.statistics import Array
+from pnnbench.records.cell_checks import Group, groups_of
 
 Record = dict[str, Any]
 Cell = Mapping[str, Any]
-Group = tuple[str, float, tuple[tuple[str, float], ...]]
-"""A cell group: axis, severity, environment. Its cells differ only in the device."""
 
 DEVICE_AXIS = "device"
 """Axis that varies the severity of the device errors at nominal conditions."""
@@ -26,7 +24,6 @@ SHOT_AXIS = "shot"
 """Axis of the ideal device under nominal conditions with the noise of the read-out alone."""
 LAST_REVISION = 3
 """Revision of the protocol that new jobs are scored under."""
-_PLACE = itemgetter("axis", "severity", "environment")
 _SILENT_BEFORE_SCHEMA_2 = {"mrr-mnist": ("temperature_wide",), "mrr-digits": ("temperature_wide",)}
 """Axes without weight on boards whose records do not say themselves which cells count."""
 
@@ -50,25 +47,6 @@ def require_equal(what: str, records: Sequence[Record], values: Sequence[Any]) -
                 allowed=f"one {what} for every method and seed of a table",
                 next_step="rank them as separate suites, or run the older job again",
             )
-
-
-def groups_of(cells: Sequence[Cell]) -> list[Group]:
-    """The group that each cell belongs to.
-
-    Args:
-        cells: Cells of a record. Those of a group share the very environment: it is sorted once.
-
-    Returns:
-        For each cell axis, severity and environment, hashable.
-    """
-    environments = {id(cell["environment"]): cell["environment"] for cell in cells}
-    ordered = {at: tuple(sorted(found.items())) for at, found in environments.items()}
-    places = [(axis, severity, id(found)) for axis, severity, found in map(_PLACE, cells)]
-    groups: dict[tuple[str, float, int], Group] = {
-        (axis, severity, at): (axis, severity, ordered[at])
-        for axis, severity, at in dict.fromkeys(places)
-    }
-    return list(map(groups.__getitem__, places))
 
 
 def places_of(cells: Sequence[Cell]) -> list[tuple[Group, int | None]]:

@@ -7,7 +7,7 @@ what is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -16,6 +16,10 @@ from pnnbench.errors import UserError
 from pnnbench.records import checks
 from pnnbench.records.checks import LARGEST, Check, fail, open_shape, shape
 
+Group = tuple[str, float, tuple[tuple[str, float], ...]]
+"""A cell group: axis, severity, environment. Its cells differ only in the device."""
+
+_PLACE = itemgetter("axis", "severity", "environment")
 #: Axes of an environment, at most.
 _MOST_AXES = 100
 
@@ -67,6 +71,26 @@ def some_cells(where: str, value: Any) -> None:
     cells(where, value)
 
 
+def groups_of(found: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """The group that each cell belongs to.
+
+    Args:
+        found: Cells that `cells` has passed. Those of a group share the very environment: it is
+            sorted once.
+
+    Returns:
+        For each cell axis, severity and environment, hashable.
+    """
+    environments = {id(cell["environment"]): cell["environment"] for cell in found}
+    ordered = {at: tuple(sorted(values.items())) for at, values in environments.items()}
+    places = [(axis, severity, id(values)) for axis, severity, values in map(_PLACE, found)]
+    groups: dict[tuple[str, float, int], Group] = {
+        (axis, severity, at): (axis, severity, ordered[at])
+        for axis, severity, at in dict.fromkeys(places)
+    }
+    return list(map(groups.__getitem__, places))
+
+
 def places_of(where: str, found: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
     """Where some cells stand: axis, severity, environment and device.
 
@@ -77,12 +101,8 @@ def places_of(where: str, found: Sequence[dict[str, Any]]) -> set[tuple[Any, ...
     Raises:
         UserError: If two stand at one place.
     """
-    environments = {id(cell["environment"]): cell["environment"] for cell in found}
-    ordered = {at: tuple(sorted(values.items())) for at, values in environments.items()}
-    places = [
-        (cell["axis"], cell["severity"], ordered[id(cell["environment"])], cell["device_seed"])
-        for cell in found
-    ]
+    devices = (cell["device_seed"] for cell in found)
+    places = [(*group, device) for group, device in zip(groups_of(found), devices, strict=True)]
     seen: set[tuple[Any, ...]] = set(places)
     if len(seen) < len(places):
         first: dict[tuple[Any, ...], int] = {}
