@@ -110,7 +110,8 @@ def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]
 
     Returns:
         The same tables. Only the headline of a ranked board has it, since trials are measured so,
-        and only where the search is of the same protocol, revision, workload and tier.
+        and only where the search is of the same protocol, revision and workload. A suite may be
+        searched at another tier than it is run at: what is told of a row names that tier.
     """
     from dataclasses import replace
 
@@ -136,6 +137,6 @@ def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]
 
 
 def _same_board(search: Mapping[str, Any], table: Table) -> bool:
-    same = all(search[key] == table.key[key] for key in ("protocol", "workload", "tier"))
+    same = all(search[key] == table.key[key] for key in ("protocol", "workload"))
     revisions = {str(row["definition"]["revision"]) for row in search["rows"].values()}
     return same and revisions == {table.key["revision"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -65,6 +66,12 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
         NotMeasuredError: If the row is not whole or lacks the figure.
     """
     row = row_of(table, label)
+    if test.figure == "lambda_max" and row.marks:
+        why = Counter(row.marks.values())
+        places = " and ".join(f"{reason} at {n}" for reason, n in why.items())
+        raise NotMeasuredError(
+            f"λmax of {label!r} is {places} of {len(row.seeds)} seeds, where it says little"
+        )
     if test.figure in RATIOS:
         finished = table.chosen.finished[label]
         return np.log(_column(finished, _positive(test.figure), label, test.figure))
@@ -206,13 +213,11 @@ def _column(
 
 
 def _positive(figure: str) -> Callable[[Record], float | None]:
-    """Reads a figure that has a logarithm; None where it has none or says nothing."""
+    """Reads a figure that has a logarithm; None where it has none."""
 
     def get(record: Record) -> float | None:
         if figure == "lambda_max":
-            sharpness = record["sharpness"]
-            # A network that learnt nothing is flat, and that says nothing.
-            value = None if sharpness.get("at_guessing") else sharpness["lambda_max"]
+            value = record["sharpness"]["lambda_max"]
         elif figure == "train_seconds":
             value = training_seconds(record)
         else:

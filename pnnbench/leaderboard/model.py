@@ -46,7 +46,9 @@ class Row:
         lambda_max: Largest Hessian eigenvalue where the controls are used, geometric mean over the
             seeds at which something was learnt.
         eigenvalues: Seed to its largest eigenvalue, of the seeds that enter the correlations; see
-            `sharpness.comparable`.
+            `sharpness.incomparable`.
+        marks: Seed -> why its sharpness is held against no other one, of the other seeds that have
+            one.
         auc: Area under the degradation curve, per axis.
         training_device: On the training device of each seed, over the seeds that measured it.
         fresh_devices: On the test devices of the same severity, same seeds, over both.
@@ -92,6 +94,7 @@ class Row:
     worst_decile: st.Interval = st.NOTHING
     lambda_max: st.Interval = st.NOTHING
     eigenvalues: dict[int, float] = field(default_factory=dict)
+    marks: dict[int, str] = field(default_factory=dict)
     auc: dict[str, st.Interval] = field(default_factory=dict)
     training_device: st.Interval = st.NOTHING
     fresh_devices: st.Interval = st.NOTHING
@@ -156,6 +159,11 @@ class Row:
             more["badges"] = list(self.badges)
         if self.earlier:
             more["earlier"] = [stage.as_dict() for stage in self.earlier]
+        if self.marks:
+            more["sharpness_marks"] = {
+                why: [seed for seed, other in self.marks.items() if other == why]
+                for why in sorted(set(self.marks.values()))
+            }
         return {
             "suite": self.key["suite"],
             "protocol": self.key["protocol"],

@@ -15,7 +15,7 @@ from pnnbench.leaderboard.grid import Grid, Record, curve_areas, guessing, revis
 from pnnbench.leaderboard.knowledge import knows
 from pnnbench.leaderboard.model import EXTRAS, GroupLine
 from pnnbench.leaderboard.score import worst_mean
-from pnnbench.leaderboard.sharpness import comparable
+from pnnbench.leaderboard.sharpness import AT_GUESSING, incomparable
 from pnnbench.leaderboard.transfer import mean_cost
 from pnnbench.records.index import Jobs
 
@@ -187,12 +187,17 @@ def figures(
         worst = _scores(members, [g.worst_scores for g in grids], grid.devices, bad)
     clean = [guess if record["clean"] is None else record["clean"] for record in members]
     areas = [curve_areas(g, value) for g, value in zip(grids, clean, strict=True)]
+    sharpness = {
+        record["job"]["seed"]: figures
+        for record in members
+        if "lambda_max" in (figures := record.get("sharpness", {}))
+    }
+    marks = {seed: why for seed, s in sharpness.items() if (why := incomparable(s))}
     # A network that learnt nothing is flat, and that says nothing.
     learnt = {
-        record["job"]["seed"]: sharpness
-        for record in members
-        if "lambda_max" in (sharpness := record.get("sharpness", {}))
-        and not sharpness.get("at_guessing")
+        seed: float(s["lambda_max"])
+        for seed, s in sharpness.items()
+        if marks.get(seed) != AT_GUESSING
     }
     scored = set(scores.seeds) if scores else set()
     return {
@@ -204,10 +209,9 @@ def figures(
             if worst
             else []
         ),
-        "lambda_max": st.one_way_log([float(s["lambda_max"]) for s in learnt.values()]),
-        "eigenvalues": {
-            seed: float(s["lambda_max"]) for seed, s in learnt.items() if comparable(s)
-        },
+        "lambda_max": st.one_way_log(list(learnt.values())),
+        "eigenvalues": {seed: value for seed, value in learnt.items() if seed not in marks},
+        "marks": marks,
         "auc": {
             axis: st.crossed(np.stack(whole))
             for axis in areas[0]

@@ -31,8 +31,12 @@ SHARPNESS_FIGURES = (
 """Figures of a record that are correlated with robustness; the others are bounds and settings."""
 
 
-def comparable(sharpness: Mapping[str, Any]) -> bool:
-    """Whether the sharpness of a record may be held against that of others.
+AT_GUESSING, NO_MINIMUM, TRAINING_DEVICE = "at guessing", "at no minimum", "on a training device"
+"""Why the sharpness of a record is not held against that of others."""
+
+
+def incomparable(sharpness: Mapping[str, Any]) -> str | None:
+    """Why the sharpness of a record is not to be held against that of others.
 
     Not where the loss never left that of guessing (flat because nothing was learnt), not at a point
     that is no minimum or of which that is not known, and not on a training device: the others stand
@@ -43,13 +47,15 @@ def comparable(sharpness: Mapping[str, Any]) -> bool:
             from a protocol without marks, and counts.
 
     Returns:
-        Whether they enter a correlation.
+        The reason; None where they are comparable.
     """
     if sharpness.get("at_guessing"):
-        return False
+        return AT_GUESSING
     if "point" not in sharpness:
-        return sharpness.get("is_minimum") != 0
-    return bool(sharpness.get("is_minimum")) and sharpness["point"]["device_seed"] is None
+        return NO_MINIMUM if sharpness.get("is_minimum") == 0 else None
+    if not sharpness.get("is_minimum"):
+        return NO_MINIMUM
+    return None if sharpness["point"]["device_seed"] is None else TRAINING_DEVICE
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def correlations(
 ) -> dict[str, dict[str, Any]]:
     """Rank correlation of each sharpness figure with the robust score.
 
-    Only figures at a minimum on the ideal device are compared, see `comparable`; one that a record
+    Only figures at a minimum on the ideal device are compared, see `incomparable`; one that a record
     has not, because it is a gap or not defined on its platform, is skipped. Means of figures that
     are positive are geometric.
 
@@ -157,7 +163,7 @@ def correlations(
     for record, score in jobs:
         goodness = score if higher_is_better else -score
         sharpness, job = record.get("sharpness", {}), record["job"]
-        if not comparable(sharpness):
+        if incomparable(sharpness):
             continue
         for name in SHARPNESS_FIGURES:
             value = sharpness.get(name)

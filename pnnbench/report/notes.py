@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.knowledge import phrase
 from pnnbench.leaderboard.model import Table
+from pnnbench.leaderboard.sharpness import AT_GUESSING, NO_MINIMUM, TRAINING_DEVICE
 from pnnbench.leaderboard.summary import places
 from pnnbench.report.also_text import figure_texts
 from pnnbench.report.blocks import order_texts, training_severity
@@ -17,6 +19,16 @@ NOT_RANKED = (
     "by name"
 )
 """What a table of the published protocol says of itself."""
+#: Why sharpness is held against no other -> what is said of it.
+_MARKS = {
+    AT_GUESSING: "the loss never left that of guessing, so that λmax says nothing and is left out, "
+    "while the score counts",
+    NO_MINIMUM: "λmax at no minimum, where it says little; held against no other row",
+    TRAINING_DEVICE: "λmax on each seed's training device, not the ideal one; held against no "
+    "other row",
+}
+#: Seeds that are named one by one.
+_FEW = 3
 
 
 def heading(table: Table) -> str:
@@ -143,7 +155,7 @@ def notes(table: Table) -> list[str]:
     Returns:
         One line each.
     """
-    lines = [*badge_texts(table), *places_texts(table)]
+    lines = [*badge_texts(table), *places_texts(table), *sharpness_texts(table)]
     lines.extend(
         f"without a value: {row.without_value} cells of {row.method}; they count as guessing"
         for row in table.rows
@@ -178,6 +190,24 @@ def badge_texts(table: Table) -> list[str]:
     rows = "; ".join(f"{method}: {', '.join(badges)}" for method, badges in found)
     rest = "" if len(found) == len(table.rows) else "; the other rows are as claimed"
     return [f"badges, as the files in verifications/ say: {rows}{rest}"]
+
+
+def sharpness_texts(table: Table) -> list[str]:
+    """Says which figures of sharpness are held against no others, and why.
+
+    Args:
+        table: The table.
+
+    Returns:
+        One line a reason, none where all are comparable.
+    """
+    found: dict[str, list[str]] = {}
+    for row in table.rows:
+        for why, count in Counter(row.marks.values()).items():
+            seeds = [seed for seed, reason in row.marks.items() if reason == why]
+            told = _seeds(seeds) if count <= _FEW else f"{count} of {len(row.seeds)} seeds"
+            found.setdefault(why, []).append(f"{row.method}, {told}")
+    return [f"{words}: {'; '.join(found[why])}" for why, words in _MARKS.items() if why in found]
 
 
 def places_texts(table: Table) -> list[str]:

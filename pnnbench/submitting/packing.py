@@ -333,8 +333,8 @@ def _search_of(row: RowOfRuns) -> Path | None:
         return None
     search, job = read_search(path), row.first["job"]
     own = row.label in search["rows"] or row.label in search["like"]
-    fits = (search["workload"], search["tier"]) == (workload_of(job), job["tier"])
-    return path if own and fits and search["protocol"] == row.first["protocol"] else None
+    fits = (search["workload"], search["protocol"]) == (workload_of(job), row.first["protocol"])
+    return path if own and fits else None
 
 
 def _settings_tried(search: Path, record: dict[str, Any]) -> int:

@@ -258,6 +258,27 @@ def test_tests_that_are_not_measured_stay_in_the_family() -> None:
 EIGENVALUE = Comparison("mzi_mnist", "lambda_max", "lower", "SAT", "BP", published=(0.3, 93.5))
 
 
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ({"at_guessing": 1, "is_minimum": 1}, "at guessing at 2"),
+        ({"at_guessing": 0, "is_minimum": 0}, "at no minimum at 2"),
+        ({"is_minimum": 1, "point": {"device_seed": 9, "severity": 0.15}}, "on a training device"),
+    ],
+)
+def test_eigenvalues_at_points_that_say_little_are_not_compared(mark: dict, said: str) -> None:
+    records = [make_mesh_record(label, s, sealed=False) for label in ("SAT", "BP") for s in SEEDS]
+    for record in records:
+        record["sharpness"] |= {"is_minimum": 1, "point": {"device_seed": None, "severity": 0.0}}
+    assert one([seal(copy.deepcopy(r)) for r in records], EIGENVALUE).verdict != NOT_MEASURED
+    for record in records[:2]:
+        record["sharpness"] |= mark
+    found = one([seal(r) for r in records], EIGENVALUE)
+    assert found.verdict == NOT_MEASURED
+    assert f"λmax of 'SAT' is {said}" in found.reason
+    assert "of 5 seeds" in found.reason
+
+
 def test_eigenvalues_are_compared_as_ratios() -> None:
     def spread(mean: float):
         return lambda seed: {"lambda_max": mean * (1.0 + 0.02 * seed)}
@@ -283,16 +304,19 @@ def test_eigenvalues_are_compared_as_ratios() -> None:
 
 
 def test_an_eigenvalue_that_says_nothing_is_not_measured() -> None:
-    for sharpness in ({"lambda_max": -0.1}, {"lambda_max": 0.1, "at_guessing": 1}):
+    for sharpness, reason in (
+        ({"lambda_max": -0.1}, "row 'SAT' has no lambda max at seed 0"),
+        (
+            {"lambda_max": 0.1, "at_guessing": 1},
+            "λmax of 'SAT' is at guessing at 1 of 5 seeds, where it says little",
+        ),
+    ):
         records = mesh({"SAT": {}, "BP": {}})
         record = copy.deepcopy(records[0])
         record.pop("checksum")
         record["sharpness"] = sharpness
         found = one([seal(record), *records[1:]], EIGENVALUE)
-        assert (found.verdict, found.reason) == (
-            NOT_MEASURED,
-            "row 'SAT' has no lambda max at seed 0",
-        )
+        assert (found.verdict, found.reason) == (NOT_MEASURED, reason)
 
 
 @pytest.mark.parametrize(

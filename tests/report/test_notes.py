@@ -1,4 +1,4 @@
-"""What is said beside a table: where its rows were computed."""
+"""What is said beside a table: where its rows were computed, which curvature says nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.transfer import training_seconds
 from pnnbench.records.store import seal
-from pnnbench.report.notes import badge_texts, places_texts, remarks
+from pnnbench.report.notes import badge_texts, places_texts, remarks, sharpness_texts
 from pnnbench.report.render import render
 
 from ..record_factory import make_image_suite
@@ -84,3 +84,48 @@ def test_badges_are_said_where_there_are_any(form: str) -> None:
     (line,) = badge_texts(badged)
     assert line.endswith("SAT: claimed, recomputed, held-out; the other rows are as claimed")
     assert "claimed, recomputed, held-out" in " ".join(render([badged], form).split())
+
+
+IDEAL = {"device_seed": None, "severity": 0.0}
+
+
+def marked(seeds: int, marks: dict[tuple[str, int], dict]) -> list[dict]:
+    """Records of BP and SAT at minima on the ideal device but for what is given of some."""
+    made = []
+    for record in make_image_suite(("BP", "SAT"), tuple(range(seeds))):
+        job = record["job"]
+        record.pop("checksum")
+        record["sharpness"] |= {"at_guessing": 0, "is_minimum": 1, "point": IDEAL}
+        record["sharpness"] |= marks.get((job["method"]["label"], job["seed"]), {})
+        made.append(seal(record))
+    return made
+
+
+def test_where_all_curvature_may_be_compared_nothing_is_said() -> None:
+    (table,) = build(marked(2, {}))
+    assert sharpness_texts(table) == []
+    assert "sharpness_marks" not in table.rows[0].as_dict()
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html"])
+def test_curvature_that_says_nothing_is_told_with_its_reason(form: str) -> None:
+    own = {"device_seed": 7, "severity": 1.0}
+    (table,) = build(
+        marked(
+            5,
+            {("SAT", 0): {"at_guessing": 1}, ("SAT", 1): {"is_minimum": 0}}
+            | {("BP", seed): {"is_minimum": 0, "point": own} for seed in range(4)}
+            | {("BP", 4): {"point": own}},
+        )
+    )
+    guessing, saddles, own_devices = sharpness_texts(table)
+    assert guessing == (
+        "the loss never left that of guessing, so that λmax says nothing and is left out, while "
+        "the score counts: SAT, seed 0"
+    )
+    assert saddles.endswith(("BP, 4 of 5 seeds; SAT, seed 1", "SAT, seed 1; BP, 4 of 5 seeds"))
+    assert own_devices.endswith(": BP, seed 4")
+    shown = " ".join(render([table], form).split())
+    assert "the score counts: SAT, seed 0" in shown
+    (sat,) = [row.as_dict() for row in table.rows if row.method == "SAT"]
+    assert sat["sharpness_marks"] == {"at guessing": [0], "at no minimum": [1]}

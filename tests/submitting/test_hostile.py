@@ -668,6 +668,11 @@ def test_settings_of_earlier_searches_were_tried_too(spoiled: Path) -> None:
     assert found.allowed.startswith("at least 1001, the points of search.json and the 1000 of")
 
 
+def test_a_search_at_a_shorter_tier_is_one_of_the_row(spoiled: Path) -> None:
+    _search(lambda c: (_row(c, 5), c.update(tier="search")))(spoiled)
+    assert refusal(spoiled).allowed.startswith("at least 5, the points of search.json")
+
+
 def _called(folder: Path, label: str) -> None:
     for seed in (1, 2):
         forge(folder, lambda r: r["job"]["method"].update(label=label), seed)

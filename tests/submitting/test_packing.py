@@ -264,8 +264,10 @@ def test_the_search_of_another_board_stays_at_home(home: Path, tmp_path: Path) -
 
     assert _search_of(find_row("BP", home)) is None
     searched(home)
-    assert _search_of(find_row("BP", home)) == home / NAME
-    for changes in ({"tier": "quick"}, {"workload": "mzi-digits"}, {"rows": {}}):
+    for tier in ("smoke", "quick"):  # a long suite is searched at a shorter tier
+        searched(home, tier=tier)
+        assert _search_of(find_row("BP", home)) == home / NAME
+    for changes in ({"workload": "mzi-digits"}, {"rows": {}}):
         searched(home, **changes)
         assert _search_of(find_row("BP", home)) is None
 
