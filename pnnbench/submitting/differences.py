@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from pnnbench.evaluation.outputs import SCALE_RANGE
+from pnnbench.evaluation.points import is_minimum
 from pnnbench.records.metric import same_metric
 from pnnbench.records.schema import FROZEN
 from pnnbench.submitting.rounding import UNDECIDED, relative_limit
@@ -47,8 +49,6 @@ _BESIDE = {
     "lambda_max_low": "lambda_max",
     "device_increase_low": "device_increase",
 }
-#: Figures of sharpness that may be missing from a record.
-_ONLY_IF_THERE = SHARPNESS.keys() - {"lambda_max", "train_loss", "n_images", "n_controls"}
 #: Allowed relative difference of figures beside the metric.
 _EXTRA = 1e-3
 #: Share of the images that rounding may flip, at most; one image at least.
@@ -323,16 +323,41 @@ def _sharpness(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iter
     yield from exact("sharpness.point", recorded.get("point"), computed.get("point"))
     for key, relative in SHARPNESS.items():
         own, measured = recorded.get(key), computed.get(key)
-        if own is None and (key in _ONLY_IF_THERE or measured is None):
-            continue  # a gap says why
+        if own is None and (measured is None or _at_an_end(key, recorded)):
+            continue  # there is nothing to measure
         if not _is_number(own) or not _is_number(measured):
             yield Difference(f"sharpness.{key}", own, measured)
             continue
-        bound = float(computed.get(f"{key}_error_bound", 0.0))
-        size = max(abs(measured), abs(computed.get(_BESIDE.get(key, key), 0.0)))
-        allowed = 2.0 * bound + relative * size
+        allowed = _allowed(key, relative, computed)
         if abs(own - measured) > allowed:
             yield Difference(f"sharpness.{key}", own, measured, allowed)
+    yield from _minimum(recorded, computed)
+
+
+def _allowed(key: str, relative: float, computed: Mapping[str, Any]) -> float:
+    bound = float(computed.get(f"{key}_error_bound", 0.0))
+    size = max(abs(computed[key]), abs(computed.get(_BESIDE.get(key, key), 0.0)))
+    return 2.0 * bound + relative * size
+
+
+def _at_an_end(key: str, recorded: Mapping[str, Any]) -> bool:
+    """Whether a figure is left out for a scale at an end of its range, which is compared itself."""
+    return key == "lambda_max_calibrated" and recorded.get("softmax_scale") in SCALE_RANGE
+
+
+def _minimum(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:
+    """The mark of a minimum, which may be another one where rounding moves its figures across."""
+    told, found = recorded.get("is_minimum"), computed.get("is_minimum")
+    if told == found:
+        return
+    if told is not None and found is not None:
+        near = [dict(computed)]
+        for key in ("gradient_norm", "lambda_min"):
+            half = _allowed(key, SHARPNESS[key], computed)
+            near = [{**one, key: one[key] + by} for one in near for by in (-half, half)]
+        if told in {int(is_minimum(figures)) for figures in near}:
+            return
+    yield Difference("sharpness.is_minimum", told, found)
 
 
 def _extra(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:

@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file, save
 
 from pnnbench.evaluation.harness import job_cells
+from pnnbench.evaluation.points import MINIMUM_GAIN, is_minimum
 from pnnbench.leaderboard.ranking import build
 from pnnbench.lookup import only
 from pnnbench.records.store import read_record
+from pnnbench.submitting.differences import SHARPNESS, _sharpness
 from pnnbench.submitting.held_out import scores_by_device
 from pnnbench.submitting.received import Received, Seed
 from pnnbench.submitting.verifying import Computed, compare_with, compute
@@ -71,6 +73,7 @@ FORGED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("sharpness.point.severity", lambda v: 1.0, "sharpness.point.severity"),
     ("sharpness.train_loss", lambda v: 1.01 * v, "sharpness.train_loss"),
     ("sharpness.at_guessing", lambda v: 1 - v, "sharpness.at_guessing"),
+    ("sharpness.is_minimum", lambda v: 1 - v, "sharpness.is_minimum"),
     ("sharpness.lambda_max_high", lambda v: 2 * v, "sharpness.lambda_max_high"),
     ("sharpness.device_increase", lambda v: 0.9 * v, "sharpness.device_increase"),
     ("sharpness.ball_increase", lambda v: 0.9 * v, "sharpness.ball_increase"),
@@ -100,6 +103,39 @@ def test_a_forged_field_is_told(
     assert compare_with(record, seed, computed) == []
     move(record, path, change)
     assert field in {d.field for d in compare_with(record, seed, computed)}
+
+
+def test_a_figure_of_sharpness_that_is_taken_out_is_told(made: tuple[Seed, Computed]) -> None:
+    """Also where a gap says that there is none: what is left out is left out here too."""
+    seed, computed = made
+    measured = computed.measured["sharpness"]
+    for key in sorted((SHARPNESS.keys() | {"is_minimum"}) & measured.keys()):
+        record = copy.deepcopy(seed.record)
+        del record["sharpness"][key]
+        gap = {"part": f"sharpness.{key}", "type": "left-out", "message": "There is none."}
+        record["gaps"] = [gap]
+        assert f"sharpness.{key}" in {d.field for d in compare_with(record, seed, computed)}
+
+
+def test_at_the_bar_of_a_minimum_rounding_decides() -> None:
+    bar = 2.0 * 0.5 * MINIMUM_GAIN * 2.3
+    figures = {"lambda_max": 0.5, "lambda_min": -0.1, "guessing_loss": 2.3}
+
+    def told(square: float, recorded: int) -> list[str]:
+        computed = figures | {"gradient_norm": square**0.5}
+        computed["is_minimum"] = int(is_minimum(computed))
+        return [d.field for d in _sharpness(computed | {"is_minimum": recorded}, computed)]
+
+    assert told(1.01 * bar, 1) == told(0.99 * bar, 0) == []
+    assert told(1.1 * bar, 1) == told(0.9 * bar, 0) == ["sharpness.is_minimum"]
+    assert told(1.1 * bar, 0) == told(0.9 * bar, 1) == []
+
+
+def test_at_the_end_of_its_range_a_scale_leaves_lambda_max_out() -> None:
+    computed = {"softmax_scale": 19.9, "lambda_max_calibrated": 0.5}
+    assert list(_sharpness({"softmax_scale": 20.0}, computed)) == []
+    (found,) = _sharpness({"softmax_scale": 19.9}, computed)
+    assert found.field == "sharpness.lambda_max_calibrated"
 
 
 def test_the_score_is_that_of_a_board(made: tuple[Seed, Computed]) -> None:
