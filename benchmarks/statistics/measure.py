@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from laws import EQUAL_BOARDS, SINGLE, Array, Law, draw
 from rules import false_orders, pair_effects, satterthwaite_p, told_apart
+from scipy.special import ndtri
 
 from pnnbench.leaderboard import comparisons as cmp
 from pnnbench.leaderboard import resolution as res
@@ -18,8 +19,11 @@ DEVICES = 20
 LAYOUTS, POWER_BOARDS, CHECKED_BOARDS = 20_000, 1000, 200
 """Layouts per case of coverage; boards per case of power and of what boards state."""
 _CHUNK = 200
+Found = dict[str, Any]
 SPREADS = ((0.6, 0.0), (2.0, 0.0), (4.0, 0.0), (0.6, 8.0), (2.0, 8.0), (4.0, 8.0))
 """Spreads of paired differences between seeds and between devices, in points."""
+SHARES, COLLAPSE = (0.5, 0.8, 0.9, 0.97), (0.0, 0.05, 0.1, 0.2)
+"""True shares of fresh seeds and devices at which a row wins; shares of seeds that learn nothing."""
 TOGETHER = 1.0
 """Spread of paired differences of seed and device together, in points."""
 
@@ -77,6 +81,43 @@ def _single(scores: Array) -> cmp.Effects:
     """Layouts, each as the only pair of a board."""
     nothing = np.zeros_like(scores)
     return pair_effects(np.stack([scores, nothing], axis=1))
+
+
+def wins(law: Law, truth: float, collapse: float, shape: tuple[int, int, int], seed: int) -> Found:
+    """How often the interval of "beats" holds the true share.
+
+    Args:
+        law: Ratios of the spreads of the differences at seeds that learn.
+        truth: Share of fresh seeds and devices at which the one is better, if its seed learns.
+        collapse: Share of its seeds that learn nothing and lose everywhere.
+        shape: Layouts, seeds, devices.
+        seed: Of the random numbers.
+
+    Returns:
+        ``covered`` and ``width``, the mean width of the interval.
+    """
+    rng = np.random.default_rng(seed)
+    spread = float(np.sqrt(law.seeds[0] ** 2 + law.devices[0] ** 2 + law.both[0] ** 2))
+    better = draw(law, (shape[0], 1, *shape[1:]), rng)[:, 0] + spread * float(ndtri(truth)) > 0.0
+    learnt = rng.random((*shape[:2], 1)) >= collapse
+    _, low, high = cmp.win_interval((better & learnt).astype(np.float64))
+    share = truth * (1.0 - collapse)
+    covered = float(((low <= share) & (share <= high)).mean())
+    return {"covered": covered, "width": float((high - low).mean())}
+
+
+def measure_wins(say: Any) -> list[Found]:
+    """Measures `wins` in all cases, told about progress by ``say``."""
+    found = [
+        {"law": law.name, "truth": truth, "collapse": collapse, "seeds": seeds}
+        | wins(law, truth, collapse, (LAYOUTS, seeds, DEVICES), 6)
+        for law in SINGLE
+        for truth in SHARES
+        for collapse in COLLAPSE
+        for seeds in SEEDS
+    ]
+    say("superiority")
+    return found
 
 
 def _difference_law(spread: tuple[float, float]) -> Law:
@@ -203,6 +244,7 @@ def measure(boards: int, say: Any) -> dict[str, Any]:
         for seeds in SEEDS
     ]
     say("coverage")
+    result["superiority"] = measure_wins(say)
     result["power"] = []
     for rows in ROWS:
         for spread in SPREADS:

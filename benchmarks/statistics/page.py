@@ -131,6 +131,9 @@ def _parts(results: Found) -> dict[str, str]:
         "satterthwaite_low": tenths(covered(results, "satterthwaite", skewness=0.0)[0]),
         "satterthwaite_skewed": tenths(covered(results, "satterthwaite", skewness=1.0)[0]),
         "sure_high": tenths(covered(results, "sure", skewness=0.0)[1]),
+        "wins_worst": tenths(_wins(results)),
+        "wins_collapse": tenths(_wins(results, collapse=0.2)),
+        "wins_width": _wins_width(results),
         "quantile": f"{float(student(2, 0.05 / 28)):.0f}",
         "power": _power_table(results),
         "resolution": _resolution(results),
@@ -193,6 +196,23 @@ def _coverage(results: Found) -> str:
         "row, skewness 2",
     ]
     return _table(columns, lines)
+
+
+def _wins(results: Found, **where: Any) -> float:
+    """The smallest coverage of the interval of "beats" among some cases."""
+    return min(
+        case["covered"]
+        for case in results["superiority"]
+        if all(case[name] == value for name, value in where.items())
+    )
+
+
+def _wins_width(results: Found) -> str:
+    """The mean width of that interval by number of seeds, over the cases, in percent."""
+    found: dict[int, list[float]] = {}
+    for case in results["superiority"]:
+        found.setdefault(case["seeds"], []).append(case["width"])
+    return " / ".join(percent(sum(v) / len(v)) for _, v in sorted(found.items()))
 
 
 def _power_table(results: Found) -> str:

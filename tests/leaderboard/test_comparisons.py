@@ -189,8 +189,10 @@ def test_where_all_cells_are_won_seeds_alone_count(n_seeds: int) -> None:
     assert low[0] == pytest.approx(expected.low)
 
 
-@pytest.mark.parametrize("truth", [0.5, 0.8, 0.95])
-@pytest.mark.parametrize("spread", [(1.0, 0.0, 0.01), (1.0, 0.0, 1.0), (0.3, 1.0, 1.0)])
+@pytest.mark.parametrize("truth", [0.5, 0.8, 0.9, 0.97])
+@pytest.mark.parametrize(
+    "spread", [(1.0, 0.0, 0.01), (1.0, 0.0, 0.3), (1.0, 0.0, 1.0), (0.3, 1.0, 1.0)]
+)
 def test_the_interval_of_superiority_covers(
     truth: float, spread: tuple[float, float, float]
 ) -> None:
@@ -204,4 +206,17 @@ def test_the_interval_of_superiority_covers(
             + spread[2] * rng.normal(size=(2000, n_seeds, 20))
         )
         _, low, high = cmp.win_interval((x > 0).astype(np.float64))
-        assert ((low <= truth) & (truth <= high)).mean() >= 0.94
+        assert ((low <= truth) & (truth <= high)).mean() >= 0.95
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5, 10])
+@pytest.mark.parametrize(("collapse", "share"), [(0.1, 0.97), (0.2, 0.97), (0.2, 0.8)])
+def test_it_covers_where_some_seeds_learn_nothing(
+    n_seeds: int, collapse: float, share: float
+) -> None:
+    rng = np.random.default_rng(13)
+    learnt = rng.random((4000, n_seeds, 1)) >= collapse
+    won = learnt & (rng.random((4000, n_seeds, 20)) < share)
+    _, low, high = cmp.win_interval(won.astype(np.float64))
+    truth = (1.0 - collapse) * share
+    assert ((low <= truth) & (truth <= high)).mean() >= 0.95
