@@ -146,9 +146,9 @@ def correlations(
 ) -> dict[str, dict[str, Any]]:
     """Rank correlation of each sharpness figure with the robust score.
 
-    Only figures at a minimum on the ideal device are compared, see `incomparable`; one that a record
-    has not, because it is a gap or not defined on its platform, is skipped. Means of figures that
-    are positive are geometric.
+    Only figures at a minimum on the ideal device are compared, see `incomparable`; one that a
+    record has not, because it is a gap or not defined on its platform, is skipped. Means of figures
+    that are positive are geometric.
 
     Args:
         jobs: Records with their scores.

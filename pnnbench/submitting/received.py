@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.lookup import registered
@@ -117,6 +118,9 @@ class Received:
             severity if in_situ else None,
             None if device == number else device,
             workload.brought,
+            precision=check_precision(
+                record["job"].get("precision", SINGLE), f"seed-{number}/{RECORD}: job.precision"
+            ),
         )
         self._tensors(number, workload)
         self._copies.add(number, dict(workload.network.named_parameters()))

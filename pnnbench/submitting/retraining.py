@@ -18,6 +18,7 @@ import lightning.pytorch as pl
 import torch
 from safetensors.torch import load_file
 
+from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.errors import UserError, check_range
 from pnnbench.leaderboard.best import robust_score
 from pnnbench.lookup import is_path, only
@@ -222,6 +223,7 @@ def _same_job(record: dict[str, Any], folder: Path, root: str | None) -> Job:
         root=root,
         devices=() if device in (None, told["seed"]) else (device,),
         setup=setup_of(folder, record),
+        precision=check_precision(told.get("precision", SINGLE), "precision of the submission"),
     )
     if job.spec()["hash"] != told["hash"]:
         raise UserError(

@@ -181,7 +181,9 @@ def _read(runs: Sequence[Run]) -> RowOfRuns:
 
 
 #: What all seeds of a row share.
-_SHARED = ("protocol", "workload", "tier", "method", "epochs_factor", "content", "revision")
+_SHARED = (
+    "protocol", "workload", "tier", "method", "epochs_factor", "precision", "content", "revision",
+)  # fmt: skip
 
 
 def _refuse_mixture(row: RowOfRuns) -> None:

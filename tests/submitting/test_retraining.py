@@ -10,18 +10,25 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save
 
 from pnnbench.errors import UserError
+from pnnbench.lookup import only
 from pnnbench.records.doctor import diagnose
 from pnnbench.records.store import find_records, read_record
 from pnnbench.records.verifications import badges_of, read_verification, write_verification
+from pnnbench.running.finished import job_folder
+from pnnbench.running.jobs import run_suite
+from pnnbench.running.suites import load_suite
+from pnnbench.submitting.received import Received
 from pnnbench.submitting.retrained import compare, prediction_interval, verdict
 from pnnbench.submitting.retraining import NAME, retrain
 
-from .packed import exchange, forge, reseal, rewrite, zipped
+from .conftest import SUITE
+from .packed import exchange, forge, reseal, rewrite, write_submission, zipped
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,25 @@ def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path
     write_verification(path, found.verification())
     records = [read_record(p) for p in sorted(submission.glob("seed-*/record.json"))]
     assert badges_of(records, [read_verification(path)]) == ("claimed", "retrained")
+
+
+def test_a_row_of_a_mixed_precision_is_received_and_trained_again(
+    trained: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "mixed.yaml").write_text(
+        yaml.safe_dump(SUITE | {"precision": "bf16-mixed", "seeds": [1]})
+    )
+    suite = load_suite(tmp_path / "mixed.yaml")
+    run_suite(suite, tmp_path / "runs", say=lambda line: None)
+    folder = tmp_path / "submission"
+    write_submission(folder, [job_folder(tmp_path / "runs", job) for job in suite.jobs])
+    with only("own"):
+        (seed,) = Received(folder).seeds
+    assert seed.job.spec()["hash"] == seed.record["job"]["hash"]
+    assert retrain(folder, 1, trained).how == "same bits"
+    forge(folder, lambda record: record["job"].update(precision="half"), 1)
+    with only("own"), pytest.raises(UserError, match="unknown precision 'half'"):
+        Received(folder)
 
 
 def test_other_tensors_are_seen_and_the_score_decides(copy: Path, trained: Path) -> None:

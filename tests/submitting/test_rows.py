@@ -121,6 +121,7 @@ def test_of_several_versions_the_one_of_the_index_counts(tmp_path: Path) -> None
     [
         {"content": "1" * 64},
         {"epochs_factor": 2.0},
+        {"precision": "bf16-mixed"},
         {"method": {"name": "bp", "label": "BP", "params": {"lr": 0.3}}},
         {"method": {"name": "nat", "label": "BP", "params": {}}},
     ],
