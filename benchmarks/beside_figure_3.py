@@ -207,8 +207,9 @@ def page(tables: dict[str, Table | None]) -> str:
         "# Beside Figure 3",
         "",
         "Written by `python benchmarks/beside_figure_3.py`. The temperature of training is 0. ± is "
-        "half a 95 % interval over seeds and devices. Errors and distances are on other scales "
-        "than the published ones, so that the factors at the ends are what can be compared.",
+        "half a 95 % interval: over seeds, and over devices where devices meet the temperature. "
+        "Errors and distances are on other scales than the published ones, so that the factors at "
+        "the ends are what can be compared.",
         "",
     ]
     if any(tables.values()):

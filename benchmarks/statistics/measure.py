@@ -23,7 +23,7 @@ Found = dict[str, Any]
 SPREADS = ((0.6, 0.0), (2.0, 0.0), (4.0, 0.0), (0.6, 8.0), (2.0, 8.0), (4.0, 8.0))
 """Spreads of paired differences between seeds and between devices, in points."""
 SHARES, COLLAPSE = (0.5, 0.8, 0.9, 0.97), (0.0, 0.05, 0.1, 0.2)
-"""True shares of fresh seeds and devices at which a row wins; shares of seeds that learn nothing."""
+"""Shares of fresh seeds and devices at which a row wins, and of seeds that learn nothing."""
 TOGETHER = 1.0
 """Spread of paired differences of seed and device together, in points."""
 

@@ -126,13 +126,13 @@ def _measured(
 def _pages(tables: Sequence[Table], draw: Callable[[Path], object]) -> dict[str, bytes]:
     """Page and pictures, the table as the folder's own page, and the protocol."""
     from pnnbench.registry import PROTOCOL
-    from pnnbench.report.render import render
+    from pnnbench.report.reading import board_page
 
     with tempfile.TemporaryDirectory(prefix="pnnbench-board-") as name:
         draw(Path(name))
         drawn = sorted(path for path in Path(name).rglob("*") if path.is_file())
         files = {str(path.relative_to(name)): path.read_bytes() for path in drawn}
-    files["README.md"] = render(tables, "markdown").encode()
+    files["README.md"] = board_page(tables).encode()
     if PROTOCOL.is_file():  # beside the project's sources, not in an installed package
         files[PROTOCOL.name] = _two_folders_down(PROTOCOL).encode()
     return files

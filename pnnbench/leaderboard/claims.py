@@ -122,6 +122,17 @@ class Comparison:
         return 1.0 if self.figure in SHARES and parsed(self.metric).higher_is_better else -1.0
 
     @property
+    def printed_breaks(self) -> bool:
+        """Whether the printed values are worse than the margin within which it keeps."""
+        if self.rule != "keeps" or self.published is None:
+            return False
+        row, start = self.published
+        worse = row / start if self.ratio else row - start
+        return (
+            worse**-self.better > self.margin if self.ratio else -self.better * worse > self.margin
+        )
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the rows that it needs by name."""
         return tuple(label for label in (self.row, self.against, *self.rows) if label)

@@ -140,6 +140,8 @@ def _test(outcome: Outcome) -> ComparisonView:
     verdict = f"beside: {outcome.verdict}" if test.beside else outcome.verdict
     if outcome.by_guessing:
         verdict += " (guessing would keep it too)"
+    if test.printed_breaks:
+        verdict += " (the printed values themselves do not keep it)"
     return ComparisonView(
         rows=_rows(test),
         figure=f"{_figure(test)}: {_rule(test)}",

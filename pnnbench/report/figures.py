@@ -83,7 +83,7 @@ def draw_suite(tables: Sequence[Table], folder: Path | str) -> dict[str, Path]:
             }
             for name, figure in figures.items():
                 if figure is not None:
-                    title = f"{name}: {table.key['suite']}, {table.key['workload']}"
+                    title = f"({prefix}{name}: {table.key['suite']}, {table.key['workload']})"
                     svg, _ = style.save(figure, folder, prefix + name, title=title)
                     drawn[prefix + name] = svg
     return drawn

@@ -234,6 +234,11 @@ def _seeds(numbers: Sequence[int]) -> str:
     return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
+def _range(counts: Sequence[int]) -> str:
+    """Writes the least and the largest of some counts, one number where they are one."""
+    return " to ".join(map(str, sorted({min(counts, default=0), max(counts, default=0)})))
+
+
 def footnote(table: Table) -> str:
     """Says what the intervals span.
 
@@ -247,9 +252,9 @@ def footnote(table: Table) -> str:
     if not table.ranked:
         measured = [interval for group in table.groups for interval in group.methods.values()]
     spans = next((interval.spans for interval in measured if interval.spans), ())
-    seeds_used = max((len(row.seeds) for row in table.rows), default=0)
-    devices = max((len([d for d in row.devices if d is not None]) for row in table.rows), default=0)
-    size = f"{seeds_used} seeds, {devices} devices"
+    used = _range([len(row.seeds) for row in table.rows])
+    met = _range([len([d for d in row.devices if d is not None]) for row in table.rows])
+    size = f"{used} seeds, {met} devices"
     over = " and ".join(spans) if spans else "nothing (one seed, one device)"
     more = ""
     if table.training is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -18,8 +17,9 @@ from pnnbench.leaderboard.knowledge import TESTED_LAW, phrase
 from pnnbench.leaderboard.model import EXTRAS, GroupLine, Row, Table
 from pnnbench.leaderboard.statistics import NOTHING, Interval
 from pnnbench.leaderboard.tuning import CurvePoint
-from pnnbench.report import also_text, blocks, comparing, notes, text, tuning_text
+from pnnbench.report import also_text, blocks, comparing, notes, reading, text, tuning_text
 from pnnbench.report import formatting as fmt
+from pnnbench.report.embedded import caption, data_uri
 from pnnbench.report.templating import fill
 
 _UNITS = {"light_on_detectors": "%", "accuracy_without_absorbers": "%", "control_power_mw": "W"}
@@ -31,8 +31,9 @@ def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = No
 
     Args:
         tables: What ``ranking.build`` made.
-        pictures: Title to SVG text. Each is embedded as an image of its own, so that its ids and
-            styles stay apart from the page's and a script in it does not run.
+        pictures: Name to SVG text. Each is embedded as an image of its own, so that its ids and
+            styles stay apart from the page's and a script in it does not run. Its title says what
+            is drawn.
 
     Returns:
         One HTML document without any external reference; the JSON of the leaderboard is inside.
@@ -41,10 +42,12 @@ def render_html(tables: Sequence[Table], pictures: Mapping[str, str] | None = No
         ValueError: If a picture is not SVG text.
     """
     data = json.dumps(text.as_json(tables), ensure_ascii=False, allow_nan=False)
+    shown = pictures or {}
     return fill(
         "leaderboard.html.j2",
         tables=[{**_view(table), "others": _others(table, tables)} for table in tables],
-        pictures=[(title, _data_uri(title, svg)) for title, svg in (pictures or {}).items()],
+        pictures=[(caption(name, svg), data_uri(name, svg)) for name, svg in shown.items()],
+        reading=reading.entries(tables),
         # "<" cannot stand in the element, or a method called "</script>" would end it.
         data=Markup(data.replace("<", "\\u003c")),  # noqa: S704
     )
@@ -81,14 +84,6 @@ def write_page(
         finally:
             temporary.unlink(missing_ok=True)
     return folder / "index.html"
-
-
-def _data_uri(title: str, svg: str) -> str:
-    start = re.search(r"<svg[\s>]", svg)
-    if start is None:
-        raise ValueError(f"picture {title!r} is not SVG text")
-    encoded = base64.b64encode(svg[start.start() :].encode("utf-8")).decode("ascii")
-    return f"data:image/svg+xml;base64,{encoded}"
 
 
 def _cell(
@@ -227,18 +222,26 @@ def _claims(table: Table) -> list[dict[str, Any]]:
         {
             "text": comparing.claim_text(line),
             "verdict": line.verdict,
-            "p": comparing.p_text(line.p),
+            "p": {"text": comparing.p_text(line.p), "sort": _sort(line.p)},
             "difference": {
                 **_cell(line.simultaneous, share=share, sign=True),
                 "better": {"shown": True, "the other way round": False}.get(line.verdict),
                 "plain": fmt.ends(line.difference, share=share, clip=False, sign=True),
             },
-            "smallest": fmt.NONE
-            if line.smallest is None
-            else comparing.amount(line.smallest, share=share),
+            "smallest": {
+                "text": fmt.NONE
+                if line.smallest is None
+                else comparing.amount(line.smallest, share=share),
+                "sort": _sort(line.smallest),
+            },
         }
         for line in table.claims
     ]
+
+
+def _sort(value: float | None) -> str:
+    """A number as columns are sorted by it."""
+    return "" if value is None else repr(value)
 
 
 def _extra(name: str, interval: Interval) -> dict[str, Any]:
@@ -353,7 +356,6 @@ def _view(table: Table) -> dict[str, Any]:
         "figures": [_sentence(line) for line in also_text.figure_texts(table)],
         "curvature": _curvature(table),
         "ranked": table.ranked,
-        "first_revision": table.key["revision"] == "1",
         "reference": table.reference,
         "training": blocks.training_severity(table),
         "cost_title": blocks.cost_title(table),

@@ -6,7 +6,6 @@ What pictures show is not looked at: other versions of what draws them draw othe
 from __future__ import annotations
 
 import base64
-import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,9 @@ from pnnbench.records.findings import Finding
 from pnnbench.records.inspecting import PARTS
 from pnnbench.records.store import ASIDE, PARTIAL, walk
 from pnnbench.records.surroundings import HASH_IN_NAME, KNOWN
+from pnnbench.report.embedded import EMBEDDED, SVG
 from pnnbench.report.page import render_html
+from pnnbench.report.reading import board_page
 from pnnbench.report.text import render_markdown
 from pnnbench.report.text_check import compare, read_text
 
@@ -27,8 +28,6 @@ PAGE = "index.html"
 PICTURES = "pictures"
 _TEXTS = ("README.md", "leaderboard.md")
 _TOP = {PAGE, NUMBERS, "protocol.md", index.NAME, searches.NAME, *_TEXTS}
-_EMBEDDED = re.compile(r"data:image/svg\+xml;base64,([A-Za-z0-9+/=]*)")
-_SVG = re.compile(r"<svg[\s>]")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -48,7 +47,7 @@ def check_pages(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
     there = dict(_pictures(folder / PICTURES))
     shown = _shown(folder / PAGE, there)
     try:
-        made = dict.fromkeys(_TEXTS, render_markdown(tables))
+        made = {"README.md": board_page(tables), "leaderboard.md": render_markdown(tables)}
         made[PAGE] = render_html(tables, {name: there[name] for name in shown})
     except Exception as error:  # figures that are no figures raise whatever they like
         words = f"cannot be made again ({type(error).__name__}: {error!s:.100})"
@@ -67,7 +66,7 @@ def _pictures(folder: Path) -> Iterator[tuple[str, str]]:
             text = read_text(path)
         except (OSError, ValueError):
             continue
-        start = _SVG.search(text)
+        start = SVG.search(text)
         if start is not None:
             yield path.stem, text[start.start() :]
 
@@ -79,7 +78,7 @@ def _shown(page: Path, pictures: Mapping[str, str]) -> list[str]:
         text = read_text(page)
     except (OSError, ValueError):
         return []
-    return [names[data] for data in dict.fromkeys(_EMBEDDED.findall(text)) if data in names]
+    return [names[data] for data in dict.fromkeys(EMBEDDED.findall(text)) if data in names]
 
 
 def _no_pictures(folder: Path, step: str) -> Iterator[Finding]:
@@ -94,7 +93,7 @@ def _no_pictures(folder: Path, step: str) -> Iterator[Finding]:
 
 def _is_svg(data: bytes) -> bool:
     text = data.decode("utf-8", "replace")
-    return _SVG.search(text) is not None and text.rstrip().endswith("</svg>")
+    return SVG.search(text) is not None and text.rstrip().endswith("</svg>")
 
 
 def _is_png(data: bytes) -> bool:

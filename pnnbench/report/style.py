@@ -122,6 +122,7 @@ def heading(figure: Figure, title: str, remark: str = "") -> None:
     height = figure.get_figheight()
     whole = remark.replace(" · ", "\n").replace(" ", "\u00a0").replace("\n", "\u00a0· ")
     lines = textwrap.wrap(whole, int(figure.get_figwidth() / 0.068))
+    figure.set_label(title)
     line = 0.17  # inches
     x, y = 0.07 / figure.get_figwidth(), 1.0 - 0.08 / height
     figure.text(x, y, title, ha="left", va="top", fontsize=11, fontweight="bold")
@@ -279,7 +280,7 @@ def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[
         figure: A figure; call inside `styled`.
         folder: Made if it is not there.
         name: File name without suffix.
-        title: Title in the metadata of both files.
+        title: What is drawn, for the metadata of both files, where the heading comes first.
 
     Returns:
         The paths of the SVG and the PNG.
@@ -287,7 +288,8 @@ def save(figure: Figure, folder: Path | str, name: str, *, title: str) -> tuple[
     _settle(figure)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    title = visible(title)
+    label = str(figure.get_label())
+    title = visible(f"{label} {title}" if label else title)
     paths = (folder / f"{name}.svg", folder / f"{name}.png")
     metadata: tuple[dict[str, Any], ...] = (
         {"Date": None, "Creator": None, "Title": title},

@@ -303,6 +303,25 @@ def test_eigenvalues_are_compared_as_ratios() -> None:
     assert verdict(2.0, 1.0).verdict == DOES_NOT_HOLD
 
 
+@pytest.mark.parametrize(
+    ("change", "breaks"),
+    [
+        ({"published": (0.0957, 0.0127)}, True),  # 7.5 times the error
+        ({"published": (0.0225, 0.0127)}, False),
+        ({"published": (0.0127, 0.0957)}, False),
+        ({"published": None}, False),
+        ({"published": (80.0, 88.0), "metric": "accuracy", "scale": "", "margin": 5.0}, True),
+        ({"published": (84.0, 88.0), "metric": "accuracy", "scale": "", "margin": 5.0}, False),
+    ],
+)
+def test_printed_values_may_break_the_margin_themselves(change: dict, breaks: bool) -> None:
+    keeps = Comparison(
+        "rings", "change", "keeps", "SAT", axes=("temperature",), levels=(0.25,), metric="mse",
+        scale="ratio", margin=2.0,
+    )  # fmt: skip
+    assert replace(keeps, **change).printed_breaks == breaks
+
+
 def test_an_eigenvalue_that_says_nothing_is_not_measured() -> None:
     for sharpness, reason in (
         ({"lambda_max": -0.1}, "row 'SAT' has no lambda max at seed 0"),

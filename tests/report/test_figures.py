@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -109,7 +110,9 @@ def test_a_suite_with_a_joint_grid_gets_the_picture_of_its_surface(tmp_path):
     again = figures.draw_suite(build(records), tmp_path / "b")
     assert drawn["surface"].read_bytes() == again["surface"].read_bytes()
     page = write_page(tmp_path, build(records), {n: p.read_text() for n, p in drawn.items()})
-    assert 'alt="surface"' in page.read_text(encoding="utf-8")
+    shown = re.findall(r'<img src="[^"]*" alt="([^"]*)">', page.read_text(encoding="utf-8"))
+    assert [re.findall(r"\((\w+):", alt) for alt in shown] == [[name] for name in drawn]
+    assert shown[0] == "Accuracy under perturbation (degradation: freespace, freespace-digits)"
 
 
 def test_the_published_protocol_gets_no_picture_of_scores(tmp_path):

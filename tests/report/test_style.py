@@ -32,7 +32,7 @@ def test_the_same_drawing_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a/x.svg").read_bytes() == svg.read_bytes()
     assert (tmp_path / "a/x.png").read_bytes() == png.read_bytes()
     text = svg.read_text()
-    assert "<dc:title>A drawing</dc:title>" in text
+    assert "<dc:title>A title A drawing</dc:title>" in text
     assert not re.search(r"<dc:date>|Matplotlib v|<text", text)
 
 
