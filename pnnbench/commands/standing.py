@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,10 +11,11 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN, headline_of
 from pnnbench.leaderboard.ranking import BASELINE, build
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
+from pnnbench.lookup import only
 from pnnbench.records.index import workload_of
 from pnnbench.records.plain_json import read_json
 from pnnbench.records.store import find_records, open_record
-from pnnbench.registry import BOARDS
+from pnnbench.registry import BOARDS, method_class
 from pnnbench.submitting.retrained import other_machine
 
 Board: TypeAlias = tuple[str, str]
@@ -82,9 +84,10 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
 
     Returns:
         ``robust`` as a board has it and the ``deployment`` that it is of; with a baseline
-        ``baseline`` (label, suite, score, and whether it was ``computed_alike``, by the
-        same versions on a machine of one kind) and ``difference``, paired by device. Scores are
-        None where no point of the grid counts.
+        ``baseline`` (label, suite, score, whether it was ``computed_alike``, by the same versions
+        on a machine of one kind, and the settings that were ``chosen`` for it), what was
+        ``chosen`` for the run, and ``difference``, paired by device. Scores are None where no
+        point of the grid counts.
     """
     pair = [record] if baseline is None else [record, baseline]
     suite = record["job"]["suite"]
@@ -104,10 +107,24 @@ def standing(record: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> d
             "label": job["method"]["label"],
             "suite": job["suite"],
             "computed_alike": not other_machine(record, baseline),
+            "chosen": _chosen(baseline),
             "robust": rows["baseline"].robust.as_dict(),
         }
+        result["chosen"] = _chosen(record)
         result["difference"] = rows["run"].difference.as_dict()
     return result
+
+
+def _chosen(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters of a run that are not the defaults of its method."""
+    method = record["job"]["method"]
+    with only("any"):  # the run's own code has just run
+        defaults = inspect.signature(method_class(method["name"])).parameters
+    return {
+        name: value
+        for name, value in method["params"].items()
+        if name not in defaults or value != defaults[name].default
+    }
 
 
 def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
@@ -148,5 +165,11 @@ def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:
         if found["difference"]["mean"] is not None:
             line += f"; difference {figure(found['difference'], sign=True)}"
         lines.append(line)
+        if other["chosen"] and not found["chosen"]:
+            settings = ", ".join(f"{name} {value}" for name, value in other["chosen"].items())
+            lines.append(
+                f"{other['label']} has settings that were chosen ({settings}), this run the "
+                "defaults of its class: say nothing before they are searched (docs/tuning.md)"
+            )
         lines.append("± spans the test devices at this one seed: another may give another order")
     return "\n".join(lines)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pnnbench.commands.standing import comparable
+from pnnbench.commands.standing import baseline_of, comparable, standing, standing_text
 from pnnbench.records.index import workload_of
 from pnnbench.records.store import find_records
+from pnnbench.registry import method_class, method_parameters
 from tests.scripts import ROOT
 
 
@@ -40,3 +41,19 @@ def test_what_is_not_whole_is_left_out(stored, tmp_path: Path) -> None:
         (folder / str(i) / "record.json").write_text(text)
     tier = record["job"]["tier"]
     assert "0" * 16 not in {r["job"]["hash"] for r in comparable(tmp_path, {("mrr-digits", tier)})}
+
+
+def test_a_run_at_defaults_is_told_that_its_baseline_is_not(tmp_path: Path) -> None:
+    whole = comparable(tmp_path, {("mrr-digits", "quick")})
+    board = [r for r in whole if (r["job"]["suite"], r["job"]["seed"]) == ("quickstart", 0)]
+    (nat,) = (r for r in board if r["job"]["method"]["label"] == "NAT")
+    baseline = baseline_of(nat, board)
+    found = standing(nat, baseline)
+    lr = baseline["job"]["method"]["params"]["lr"]
+    assert found["baseline"]["chosen"]["lr"] == lr
+    assert "were chosen" not in standing_text(found, nat["metric"])  # both were searched
+    params = method_parameters(method_class("nat"), {})
+    default = {**nat, "job": {**nat["job"], "method": {**nat["job"]["method"], "params": params}}}
+    found = standing(default, baseline)
+    assert found["chosen"] == {}
+    assert f"BP has settings that were chosen (lr {lr})" in standing_text(found, nat["metric"])
