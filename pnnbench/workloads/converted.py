@@ -105,7 +105,7 @@ class ConvertedNetwork(PhysicalNetwork):
                 raise _unknown_attribute(error, self.model) or error from None
             self._shares = True
         for layer in layers.values():
-            layer.start_pass()
+            layer.start_pass(len(h))
         hooks = []
         if not self._checked and any(o and o.count > 1 for o in _operations(layers)):
             hooks = [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.evaluation.noise import NOISE_BLOCK, DeviceNoise
 from pnnbench.platforms.base import Condition, Device, operate, physical_layers
 from pnnbench.platforms.mrr import MRRConv2d, MRRLinear, RingCalibration
 from pnnbench.platforms.mzi_layers import MZIConv2d, MZILinear
@@ -77,6 +78,58 @@ def test_each_use_of_a_layer_has_noise_of_its_own() -> None:
         network(images()[0])
     once = ["model.conv", "model.grouped", "model.twice", "model.twice use 2", "model.head"]
     assert streams == once * 2
+
+
+class Patches(nn.Module):
+    """Four patches of an image are four rows of the first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.head = nn.Linear(16, 6), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.relu(self.each(x.reshape(-1, 16)))
+        return self.head(rows.reshape(len(x), 24))
+
+
+@pytest.mark.parametrize("platform", ["mrr", "mzi", "freespace"])
+@pytest.mark.parametrize("devices", [(1,), (1, 1), (1, 2)])
+@torch.no_grad()
+def test_noise_of_rows_goes_with_their_image(platform: str, devices: tuple[int, ...]) -> None:
+    network = physical_network(made(Patches).eval(), platform)
+    x = images(2 * NOISE_BLOCK)[0]
+    conditions = [Condition(Device.draw(network, 0.1, seed)) for seed in devices]
+
+    def outputs(batch: int) -> Tensor:
+        noise, found = DeviceNoise(devices), []
+        with operate(network, conditions, noise):
+            for noise.start in range(0, len(x), batch):
+                part = x[noise.start : noise.start + batch]
+                shown = part.repeat(len(devices), 1, 1, 1)
+                found.append(network(shown).unflatten(0, (len(devices), -1)))
+        return torch.cat(found, 1)
+
+    whole = outputs(len(x))
+    assert (whole - outputs(len(x) // 4)).abs().max() < 1e-5 * whole.abs().max()
+    noise = DeviceNoise(devices)
+    chosen = torch.tensor([0, 3, NOISE_BLOCK + 1])
+    with operate(network, conditions, noise), noise.only(chosen, len(x)):
+        some = network(x[chosen].repeat(len(devices), 1, 1, 1)).unflatten(0, (len(devices), -1))
+    assert (whole[:, chosen] - some).abs().max() < 1e-5 * whole.abs().max()
+
+
+@torch.no_grad()
+def test_rows_of_an_image_are_told_to_the_noise_apart_from_images() -> None:
+    network = physical_network(made(Patches).eval(), "mrr")
+    asked: dict[str, tuple[int, ...]] = {}
+
+    def noise(name: str, shape: tuple[int, ...]) -> Tensor:
+        asked[name] = shape
+        return torch.zeros(shape)
+
+    with operate(network, [Condition(Device.ideal())] * 2, noise):
+        network(images(6)[0])
+    assert asked == {"model.each": (2, 3, 4, 6), "model.head": (2, 3, 10)}
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
