@@ -159,6 +159,50 @@ def test_the_digital_start_of_a_sequence_is_split_off() -> None:
     torch.testing.assert_close(physical_network(shared)(x), shared(x), rtol=0, atol=1e-4)
 
 
+class Scales(nn.Module):
+    """Scales its inputs in place."""
+
+    def __init__(self, *after: nn.Module) -> None:
+        super().__init__()
+        self.after = nn.Sequential(*after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x *= 0.5
+        x -= 0.2
+        return self.after(x)
+
+
+def in_place(split: bool) -> nn.Module:
+    layers = nn.Flatten(), nn.Linear(64, 10)
+    return nn.Sequential(Scales(), *layers) if split else Scales(*layers)
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_network_that_works_in_place_leaves_its_inputs(context: Any, split: bool) -> None:
+    model = in_place(split)
+    network = physical_network(model, "mrr")
+    with context():
+        x = images(6)[0]
+        expected = model(x.clone())
+        before = x.clone()
+        h = network.prefix(x)
+        kept = h.clone()
+        for _ in range(2):
+            torch.testing.assert_close(network.physical(h), expected, rtol=0, atol=1e-4)
+        assert torch.equal(x, before)
+        assert torch.equal(h, kept)
+
+
+@torch.no_grad()
+def test_a_network_that_works_in_place_is_judged_by_its_mixing_alone() -> None:
+    network = physical_network(in_place(False).eval(), "mrr")
+    x = images(4)[0]
+    with operate(network, [Condition(Device.ideal())]):
+        outputs = network(x)
+    assert torch.equal(outputs, network(x))
+
+
 @pytest.mark.parametrize("platform", ["mrr", "mzi", "freespace"])
 def test_the_network_itself_may_be_the_layer(platform: str) -> None:
     model = nn.Linear(6, 3)
