@@ -14,6 +14,8 @@ from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.platforms.mzi_layers import MZIConv2d, MZILinear
 from pnnbench.platforms.mzi_matrix import MZIMatrix, mesh_matrix
 
+from ..defaults import double_by_default
+
 
 def dense_mesh(theta: Tensor, phi: Tensor, gamma: Tensor) -> Tensor:
     """A mesh as the product of dense matrices, column by column, by ordinary autograd."""
@@ -143,6 +145,16 @@ def test_errors_grow_with_the_severity_and_keep_their_draw() -> None:
     assert set(couplers) == set(one) - set(alone)
     with pytest.raises(UserError, match="no device errors of the kind 'dust'"):
         layer.draw_alone("dust", 0.1, torch.Generator())
+
+
+def test_errors_are_the_same_whatever_precision_torch_has_by_default() -> None:
+    layer = MZILinear(5, 7)
+    for draw in (layer.draw_errors, layer.random_offsets):
+        expected = draw(0.1, torch.Generator().manual_seed(1))
+        with double_by_default():
+            found = draw(0.1, torch.Generator().manual_seed(1))
+        assert {value.dtype for value in found.values()} == {torch.float32}
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @torch.no_grad()
