@@ -71,6 +71,7 @@ HEADROOM = math.sqrt(2.0)
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def _edges(n: int) -> tuple[Tensor, float]:
     """Factor of each interferometer, and input phase, for waveguides that columns leave alone."""
     edges = edge_columns(n)
