@@ -54,6 +54,17 @@ def test_python_runs(folder: Path) -> None:
     assert "source='measured'" in out.getvalue()
 
 
+def test_rings_of_a_users_own_have_the_constants_of_their_curves(folder: Path) -> None:
+    out = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        found = runpy.run_path("own_rings.py")
+    assert out.getvalue().endswith("half widths apart\nTrue\n")
+    known = [(1.175, 2.203, 4.005, 4.82), (1.168, 2.216, 4.037, 3.95)]
+    for fit, ring in zip(found["fits"], known, strict=True):
+        assert (fit.bias, fit.depth, fit.dip_ma, fit.width_ma2) == pytest.approx(ring, rel=2e-3)
+    assert found["bank"].hwhm_nm == pytest.approx(0.0545, rel=5e-3)
+
+
 def test_a_platform_that_leaves_something_out_is_told(folder: Path) -> None:
     text = (folder / "attenuators.py").read_text()
     for old, new, words in (

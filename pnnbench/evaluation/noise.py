@@ -31,7 +31,8 @@ class _Piece:
         if len(self.out) == NOISE_BLOCK:
             self.out.normal_(generator=generator)
         else:
-            whole = torch.empty(NOISE_BLOCK, *self.out.shape[1:]).normal_(generator=generator)
+            whole = torch.empty(NOISE_BLOCK, *self.out.shape[1:], dtype=self.out.dtype)
+            whole.normal_(generator=generator)
             self.out[:] = whole[self.offset : self.offset + len(self.out)]
 
 
@@ -98,7 +99,7 @@ class DeviceNoise:
         """
         distinct = list(dict.fromkeys(self.devices))
         images = shape[1] if self._only is None else self._only[1]
-        drawn = torch.empty(len(distinct), images, *shape[2:])
+        drawn = torch.empty(len(distinct), images, *shape[2:], dtype=torch.float32)
         pairs = zip(distinct, drawn, strict=True)
         pieces = [piece for pair in pairs for piece in self._pieces(pair[0], layer, pair[1])]
         if self._pool is None:

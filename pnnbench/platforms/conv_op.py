@@ -10,7 +10,6 @@ import ctypes
 import functools
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -90,7 +89,7 @@ def conv_block(
     images, (height, width) = shown.shape[1], shown.shape[-2:]
     drawn = None if noise is None else noise.contiguous()
     rows, columns = height - kernel + 1, width - kernel + 1
-    out = torch.empty(count, images, outputs, rows // 2, columns // 2)
+    out = x.new_empty(count, images, outputs, rows // 2, columns // 2)
     failed = library.conv_block(
         *(shown.data_ptr(), len(shown), kernels.data_ptr(), factors.data_ptr(), added.data_ptr()),
         *((None, 1) if drawn is None else (drawn.data_ptr(), len(drawn))),

@@ -86,7 +86,7 @@ class Driver:
         Returns:
             Of the same shape: `nearest`, brought into the period, of which there are 2^bits levels.
         """
-        resolution = torch.as_tensor(float(bits), dtype=torch.float64)
+        resolution = torch.tensor(float(bits), dtype=torch.float64, device=value.device)
         levels = self.nearest(value, resolution)
         if not self.periodic:
             return levels

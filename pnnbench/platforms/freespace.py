@@ -41,7 +41,7 @@ from pnnbench.platforms.misalignment import (
     sample,
     taps,
 )
-from pnnbench.platforms.products import LinearProduct
+from pnnbench.platforms.products import LinearProduct, ProductLayer
 
 #: Standard deviation of a layer's own misalignment at severity 1: degrees, pixels, log of the
 #: scale. This project's choice, half of the range that the published experiments sweep in rotation
@@ -131,7 +131,7 @@ class Layout:
         }
 
 
-class FreeSpaceLayer(LinearProduct, PhysicalLayer):
+class FreeSpaceLayer(LinearProduct, ProductLayer):
     """A matrix-vector product between a display and a modulator.
 
     Errors of a device: the layer's own misalignment, drawn once when the set-up is assembled, and
@@ -344,19 +344,5 @@ class FreeSpaceLayer(LinearProduct, PhysicalLayer):
         rows = self.layout.by_cell(shown.transpose(1, 2))
         return rows.reshape(len(shown), images * per_image, inputs)[:, :outputs]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Measured product plus digital bias.
-
-        Args:
-            x: Inputs (B, ..., in_features); under C conditions C * B of them, condition-major.
-
-        Returns:
-            Outputs (B, ..., out_features).
-        """
-        weight = self.transfer() if self.weight_override is None else self.weight_override
-        if weight.dim() == 3:
-            y = self._products(self.blocks(x, len(weight)), weight).flatten(0, 1)
-        else:
-            y = self._product(x, weight)
-        y = self.read_out(y, self.readout_noise)
-        return y if self.bias is None else y + self.bias
+    def _detected(self, y: Tensor, x: Tensor) -> Tensor:
+        return self.read_out(y, self.readout_noise)

@@ -15,6 +15,24 @@ import torch
 from torch import Tensor
 
 from pnnbench.platforms.mesh import coupler_places, n_couplers
+from pnnbench.platforms.static_errors import StaticError
+
+#: Largest magnitude of a drawn or scaled coupler imbalance: from 1 on there is no such coupler.
+MAX_IMBALANCE = 0.999
+
+
+def imbalance_law(which: str, shape: tuple[int, ...]) -> StaticError:
+    """Declares power imbalances of couplers.
+
+    Args:
+        which: Which coupler of an interferometer, in a word.
+        shape: Shape of the imbalances of one device.
+
+    Returns:
+        Imbalances between -1 and 1; drawn and scaled ones are cut to `MAX_IMBALANCE`.
+    """
+    cut = (-MAX_IMBALANCE, MAX_IMBALANCE)
+    return StaticError(f"power imbalance of the {which} coupler", "1", shape, -1, 1, True, cut)
 
 
 def couplings(e_l: Tensor, e_r: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -86,6 +86,7 @@ class _Blocks:
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def _blocks(n: int) -> _Blocks:
     return _Blocks(n)
 

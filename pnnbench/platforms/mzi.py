@@ -47,7 +47,7 @@ from pnnbench.platforms.base import (
 from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.heaters import phase_drivers, warmed
 from pnnbench.platforms.insertion_loss import LOSS_SPREAD, draw_losses, loss_law, losses
-from pnnbench.platforms.interferometer import couplings, entries, haar_phases
+from pnnbench.platforms.interferometer import couplings, entries, haar_phases, imbalance_law
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -68,8 +68,6 @@ __all__ = [
     "haar_phases",
 ]
 
-#: Largest magnitude of a drawn coupler imbalance: from 1 on there is no such coupler.
-MAX_IMBALANCE = 0.999
 #: Laws of `MZIMesh.draw_alone`.
 PHASES, COUPLERS, LOSSES = "phases", "couplers", "losses"
 
@@ -304,16 +302,11 @@ class MZIMesh(PhysicalLayer):
     def static_errors(self) -> dict[str, StaticError]:
         """Errors of the phases and of the couplers of each interferometer."""
         each = tuple(self.theta.shape)
-
-        def imbalance(which: str) -> StaticError:
-            what, cut = f"power imbalance of the {which} coupler", (-MAX_IMBALANCE, MAX_IMBALANCE)
-            return StaticError(what, "1", each, -1, 1, True, cut)
-
         return {
             "theta": StaticError("added to the inner phase", "rad", each),
             "phi": StaticError("added to the outer phase", "rad", each),
-            "e_l": imbalance("first"),
-            "e_r": imbalance("second"),
+            "e_l": imbalance_law("first", each),
+            "e_r": imbalance_law("second", each),
         }
 
     def further_errors(self) -> dict[str, StaticError]:
@@ -331,7 +324,7 @@ class MZIMesh(PhysicalLayer):
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
 
-        Imbalances are cut to `MAX_IMBALANCE`.
+        Imbalances are cut to `pnnbench.platforms.interferometer.MAX_IMBALANCE`.
         """
         check_severity("severity", severity)
         z = torch.randn(4, len(self.theta), generator=generator, dtype=torch.float32)

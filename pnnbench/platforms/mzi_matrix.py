@@ -44,6 +44,7 @@ from pnnbench.platforms.base import (
 from pnnbench.platforms.drivers import Driver
 from pnnbench.platforms.heaters import phase_drivers, warmed
 from pnnbench.platforms.insertion_loss import amplitude, draw_losses, loss_law, losses
+from pnnbench.platforms.interferometer import couplings, entries, imbalance_law
 from pnnbench.platforms.mesh import (
     column_product,
     coupler_places,
@@ -54,12 +55,9 @@ from pnnbench.platforms.mesh import (
 from pnnbench.platforms.mzi import (
     COUPLERS,
     LOSSES,
-    MAX_IMBALANCE,
     PHASES,
     MZIEnvironment,
     MZIMesh,
-    couplings,
-    entries,
 )
 from pnnbench.platforms.phase_range import inner, mesh_phases, outer
 from pnnbench.platforms.products import ProductLayer
@@ -73,6 +71,7 @@ HEADROOM = math.sqrt(2.0)
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def _edges(n: int) -> tuple[Tensor, float]:
     """Factor of each interferometer, and input phase, for waveguides that columns leave alone."""
     edges = edge_columns(n)
@@ -338,8 +337,7 @@ class MZIMatrix(ProductLayer):
             if part != "s":
                 laws[f"{part}_phi"] = StaticError("added to the outer phase", "rad", each)
             for name, which in (("e_l", "first"), ("e_r", "second")):
-                meaning = f"power imbalance of the {which} coupler"
-                laws[f"{part}_{name}"] = StaticError(meaning, "1", each, -1, 1, True)
+                laws[f"{part}_{name}"] = imbalance_law(which, each)
         return laws
 
     def further_errors(self) -> dict[str, StaticError]:
@@ -354,11 +352,9 @@ class MZIMatrix(ProductLayer):
         """Errors of all kinds; the same draw whatever the spreads in rad and of the imbalance."""
         drawn = {}
         for name, law in self.static_errors().items():
-            z = torch.randn(law.shape, generator=g)
-            if name.endswith(("e_l", "e_r")):
-                drawn[name] = (imbalance * z).clamp(-MAX_IMBALANCE, MAX_IMBALANCE)
-            else:
-                drawn[name] = phases * z
+            z = torch.randn(law.shape, generator=g, dtype=torch.float32)
+            spread = imbalance if name.endswith(("e_l", "e_r")) else phases
+            drawn[name] = law.within(spread * z)
         return drawn
 
     def drivers(self) -> dict[str, Driver]:
@@ -368,7 +364,7 @@ class MZIMatrix(ProductLayer):
     def draw_errors(self, severity: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws fabrication errors; ``severity`` is their standard deviation in rad.
 
-        Imbalances are cut to `pnnbench.platforms.mzi.MAX_IMBALANCE`.
+        Imbalances are cut to `pnnbench.platforms.interferometer.MAX_IMBALANCE`.
         """
         check_severity("severity", severity)
         return self._drawn(severity, severity * self.imbalance_per_rad, generator)
@@ -389,9 +385,10 @@ class MZIMatrix(ProductLayer):
     def random_offsets(self, sigma: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draws Gaussian errors of the phases of interferometers, of ``sigma`` rad."""
         check_severity("sigma", sigma)
+        shapes = {name: getattr(self, name).shape for name in self.common_controls}
         return {
-            name: sigma * torch.randn(getattr(self, name).shape, generator=generator)
-            for name in self.common_controls
+            name: sigma * torch.randn(shape, generator=generator, dtype=torch.float32)
+            for name, shape in shapes.items()
         }
 
     def sensitivity(self) -> Tensor:

@@ -140,7 +140,7 @@ class ProductLayer(PhysicalLayer):
         raise NotImplementedError
 
     def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        """Products of inputs (C, B, ...) with C matrices."""
+        """Products of inputs (C, B, ...) with C matrices, or with one for all."""
         raise NotImplementedError
 
     def _over_outputs(self, values: Tensor, y: Tensor) -> Tensor:
@@ -177,7 +177,8 @@ class LinearProduct:
         return F.linear(x, weight)
 
     def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
-        """Conditions (C, B, ..., inputs) times matrices (C, outputs, inputs)."""
+        """Conditions (C, B, ..., inputs) times matrices (C, outputs, inputs), or one for all."""
+        weight = weight.expand(len(blocks), *weight.shape[-2:])
         if blocks.dim() == 3:
             return torch.bmm(blocks, weight.transpose(1, 2))
         flat = torch.bmm(blocks.flatten(1, -2), weight.transpose(1, 2))
@@ -209,6 +210,7 @@ class ConvProduct:
     def _products(self, blocks: Tensor, weight: Tensor) -> Tensor:
         # One kernel call per condition: on a CPU twice as fast as one grouped convolution with few
         # channels (benchmarks/speed/conditions.py), and the same numbers as one condition alone.
+        weight = weight.expand(len(blocks), *weight.shape[-self.dims - 2 :])
         found = [self._product(x, w) for x, w in zip(blocks, weight, strict=True)]
         return torch.cat(found).unflatten(0, tuple(blocks.shape[:2]))
 

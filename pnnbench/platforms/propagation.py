@@ -40,6 +40,7 @@ def critical_distance_m(n: int, pixel_m: float, wavelength_m: float, padding: in
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def transfer_function(
     n: int,
     pixel_m: float,
@@ -76,6 +77,7 @@ def transfer_function(
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def axial_difference(n: int, pixel_m: float, wavelength_m: float, padding: int) -> Tensor:
     """By how much the wave vector along the axis is less than that of light on the axis.
 

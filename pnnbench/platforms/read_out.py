@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError
 
-#: Draws standard-normal shot noise: (layer name, shape with the condition dimension first) -> a
-#: tensor of that shape, or one that broadcasts to it.
+#: Draws standard-normal shot noise: (layer name, shape with the conditions first and the images
+#: second) -> a tensor of that shape, or one that broadcasts to it.
 ShotNoise = Callable[[str, tuple[int, ...]], Tensor]
 #: Sees a layer's output and gives what stands in its place.
 Tap = Callable[[Tensor], Tensor]
@@ -60,14 +60,19 @@ class ReadOut(nn.Module):
         self.field_tap: Tap | None = None
         self.read_out_tap: Tap | None = None
         self._calls: int | None = None
+        self._images: int | None = None
 
-    def start_pass(self) -> None:
+    def start_pass(self, images: int) -> None:
         """Tells that a pass of the network begins, for one that may use a layer several times.
 
-        Each use of the layer in the pass then has shot noise of its own. In a network that does
-        not tell, a layer is used once.
+        Each use of the layer in the pass then has shot noise of its own, and so has each of the
+        rows that an image may have in the layer's batch. In a network that does not tell, a layer
+        is used once, with one row for each image.
+
+        Args:
+            images: Inputs of the pass, those of all conditions.
         """
-        self._calls = 0
+        self._calls, self._images = 0, images
 
     def _noise_stream(self) -> str:
         """Name by which shot noise is drawn for this use of the layer."""
@@ -75,6 +80,16 @@ class ReadOut(nn.Module):
             return self.layer_name
         self._calls += 1
         return self.layer_name if self._calls == 1 else f"{self.layer_name} use {self._calls}"
+
+    def _shot(self, shot: ShotNoise, blocks: Tensor) -> Tensor:
+        """Shot noise for outputs (C, rows, ...), drawn image by image; C may be 1 for them all."""
+        count, rows = blocks.shape[:2]
+        images = rows if self._images is None else self._images // count
+        if not images or rows % images:  # no rows of images
+            images = rows
+        each = () if rows == images else (rows // images,)
+        z = shot(self._noise_stream(), (count, images, *each, *blocks.shape[2:]))
+        return (z.flatten(1, 2) if each else z).to(blocks.device)
 
     @property
     def recording(self) -> bool:
@@ -133,7 +148,7 @@ class ReadOut(nn.Module):
         op = self.operation
         if op is not None and op.shot is not None and noise != 0.0:
             blocks = self.blocks(y, op.count)
-            z = op.shot(self._noise_stream(), tuple(blocks.shape)).to(y.device)
+            z = self._shot(op.shot, blocks)
             if full_scale is not None:
                 y = y + noise * full_scale * z.expand_as(blocks).flatten(0, 1)
             elif op.auto_range:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pnnbench.errors import UserError, check_count, check_range
-from pnnbench.platforms.base import calibrating_full_scale
+from pnnbench.platforms.base import calibrating_full_scale, physical_layers
 from pnnbench.workloads.networks import PhysicalNetwork
 
 
@@ -74,18 +74,45 @@ class _Calls:
         conditions: Conditions that each input holds, one after another.
         whole: Whether one batch holds all images. Its call is settled as soon as it is reached, and
             the pass goes on.
+        behind: Calls before the first of one of these modules are left as they are; empty for none.
     """
 
     def __init__(
-        self, found: list[tuple[_BatchNorm, _Moments]], conditions: int, whole: bool
+        self,
+        found: list[tuple[_BatchNorm, _Moments]],
+        conditions: int,
+        whole: bool,
+        behind: Sequence[nn.Module],
     ) -> None:
         self.found = found
         self.conditions = conditions
         self.whole = whole
-        self.call = 0
+        self.behind = behind
         self.pooled: tuple[_BatchNorm, _Moments] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Begins a pass."""
+        self.call = 0
+        self._counts = not self.behind
+
+    def _reach(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._counts = True
+
+    @contextmanager
+    def hooked(self, norms: list[_BatchNorm]) -> Iterator[None]:
+        """Context in which the norms are watched."""
+        hooks = [norm.register_forward_pre_hook(self, with_kwargs=True) for norm in norms]
+        hooks += [module.register_forward_pre_hook(self._reach) for module in self.behind]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def __call__(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not self._counts:
+            return
         assert isinstance(norm, _BatchNorm)  # noqa: S101 - for the type checker
         x: Tensor = args[0] if args else kwargs["input"]
         if self.call == len(self.found):
@@ -152,14 +179,14 @@ def _pass(
     found: list[tuple[_BatchNorm, _Moments]],
     conditions: int,
     whole: bool,
+    behind: Sequence[nn.Module],
 ) -> tuple[_BatchNorm, _Moments] | None:
     """Pools the inputs of the first call of a norm that is not settled; None if all are."""
-    calls = _Calls(found, conditions, whole)
-    hooks = [norm.register_forward_pre_hook(calls, with_kwargs=True) for norm in norms]
+    calls = _Calls(found, conditions, whole, behind)
     stopped = []
-    try:
+    with calls.hooked(norms):
         for x in batches:
-            calls.call = 0
+            calls.start()
             try:
                 forward(x)
                 stopped.append(False)
@@ -167,9 +194,6 @@ def _pass(
                 stopped.append(True)
             if stopped[-1] != stopped[0] or calls.call != len(found):
                 raise _another_way()
-    finally:
-        for hook in hooks:
-            hook.remove()
     return calls.pooled
 
 
@@ -180,11 +204,13 @@ def _measured(
     conditions: int = 1,
     *,
     whole: bool = False,
+    behind: Sequence[nn.Module] = (),
 ) -> list[tuple[_BatchNorm, _Moments]]:
-    """Norm and moments of each call, in the order of the network; see `_Calls` for ``whole``."""
+    """Norm and moments of each call, in the order of the network; see `_Calls` for the rest."""
     found: list[tuple[_BatchNorm, _Moments]] = []
+    given = (forward, norms, batches, found, conditions, whole, behind)
     with _borrowed(norms):
-        while (pooled := _pass(forward, norms, batches, found, conditions, whole)) is not None:
+        while (pooled := _pass(*given)) is not None:
             found.append(pooled)
     return found
 
@@ -256,13 +282,13 @@ def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int
         conditions: Number of conditions, at least 1.
 
     Yields:
-        Inputs that each condition has measured: N for each call of a norm.
+        Inputs that each condition has measured: N for each call of a norm behind a physical layer.
 
     Raises:
         UserError: If there are fewer than two images, or the network takes another way for others.
     """
     check_range("calibration images", len(features), low=2, high=1e9)
-    norms = _norms(network)
+    norms, layers = _norms(network), list(physical_layers(network).values())
     kept = [(norm, norm.running_mean, norm.running_var) for norm in norms]
     try:
         for norm in norms:
@@ -273,7 +299,9 @@ def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int
                 norm.running_var = norm.running_var.repeat(conditions)
         inputs = features.repeat(conditions, *[1] * (features.dim() - 1))
         with torch.no_grad():
-            found = _measured(network.physical, norms, [inputs], conditions, whole=True)
+            found = _measured(
+                network.physical, norms, [inputs], conditions, whole=True, behind=layers
+            )
         for norm in norms:
             statistics = _statistics(norm, found)
             if statistics:

@@ -62,7 +62,9 @@ class ConvertedNetwork(PhysicalNetwork):
 
     What lies before the first physical layer is split off where that can be read from the network,
     in a plain `torch.nn.Sequential`; else the whole network is the physical part. Inputs are taken
-    in the precision of the physical layers.
+    in the precision of the physical layers. Both parts work on copies of what they are given, so
+    that a network which changes its inputs in place neither changes a data set nor the inputs of a
+    second pass.
 
     Args:
         model: The network, batch first, with one tensor as its output.
@@ -85,6 +87,8 @@ class ConvertedNetwork(PhysicalNetwork):
         """Digital layers before the first physical one, where they can be told apart."""
         if x.is_floating_point():
             x = x.to(next(iter(physical_layers(self.model).values())).like.dtype)
+        if self._before:
+            x = x.clone()
         for module in self._steps()[: self._before]:
             x = module(x)
         return x
@@ -105,7 +109,7 @@ class ConvertedNetwork(PhysicalNetwork):
                 raise _unknown_attribute(error, self.model) or error from None
             self._shares = True
         for layer in layers.values():
-            layer.start_pass()
+            layer.start_pass(len(h))
         hooks = []
         if not self._checked and any(o and o.count > 1 for o in _operations(layers)):
             hooks = [
@@ -128,6 +132,7 @@ class ConvertedNetwork(PhysicalNetwork):
         return outputs
 
     def _run(self, h: Tensor) -> Any:
+        h = h.clone()
         if not self._before:
             return self.model(h)
         for module in self._steps()[self._before :]:

@@ -117,6 +117,7 @@ def _again(module: _M) -> _M:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # what is shared outlives the mode that asks first
 def _optics(n: int, pixel_um: float, detector_side: int, samples: int) -> Optics:
     plane = Plane(n, pixel_um).finer(samples)
     corners = tuple((row * n // 128, c * n // 128) for row, columns in ROWS for c in columns)

@@ -194,6 +194,7 @@ def of_source(cells: Sequence[Cell], source: DeviceSource, one: float) -> list[C
     """
     if not source.label:
         return list(cells)
+    other = {c.axis for c in cells if c.level != c.severity or c.environment != _nominal(c)}
     found = []
     for cell in cells:
         if cell.device_seed is None:
@@ -201,11 +202,16 @@ def of_source(cells: Sequence[Cell], source: DeviceSource, one: float) -> list[C
         elif cell.law == FABRICATION and source.having([cell.device_seed]):
             severity = round(cell.severity / one, 4)
             met = dataclasses.replace(cell, severity=severity, source=source.label)
-            if cell.level == cell.severity:
+            if cell.axis not in other:  # its levels are the severities
                 _, unit = source.as_it_is(cell.severity, cell.unit)
                 met = dataclasses.replace(met, level=severity, unit=unit)
             found.append(met)
     return found
+
+
+def _nominal(cell: Cell) -> Environment:
+    """The nominal conditions of the platform of a cell."""
+    return type(cell.environment)()
 
 
 def counting(

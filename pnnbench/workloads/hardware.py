@@ -187,15 +187,16 @@ def _runner(
         outputs: dict[str, Tensor] = {}
         read_outs: dict[str, list[Tensor]] = {}
 
+        # Copies: digital steps may work in place on what a layer without a bias gives.
         def keep(where: dict[str, Tensor], name: str) -> Callable[[Tensor], Tensor]:
             def tap(value: Tensor) -> Tensor:
-                where[name] = value
+                where[name] = value.clone()
                 return value
 
             return tap
 
         def note(name: str, value: Tensor) -> Tensor:
-            read_outs.setdefault(name, []).append(value)
+            read_outs.setdefault(name, []).append(value.clone())
             return value
 
         hooks = []

@@ -217,7 +217,9 @@ class Generation(Workload):
         self._steps += 1
         seed = derive_seed("latents", self._latent_seed, self._steps)
         generator = torch.Generator().manual_seed(seed)
-        fresh = [torch.randn(batch[0].shape, generator=generator) for _ in range(2)]
+        fresh = [
+            torch.randn(batch[0].shape, generator=generator, dtype=torch.float32) for _ in range(2)
+        ]
         for_judge, for_method = (z.to(batch[0]) for z in fresh)
         self._judge(for_judge, batch[1])
         return for_method, batch[1]

@@ -84,9 +84,9 @@ class _NormPool(torch.autograd.Function):
         inverse = (variance + eps).rsqrt()
         scale = weight * inverse
         shift = (bias - mean * scale).float()
-        y = torch.empty(images, channels, height // 2, width // 2)
+        y = x.new_empty(images, channels, height // 2, width // 2)
         at = torch.empty(y.shape, dtype=torch.int32)
-        room = torch.empty(height, width)
+        room = x.new_empty(height, width)
         _call("norm_pool_forward", x, scale.float(), shift, y, at, room, *x.shape)
         ctx.save_for_backward(x, weight, bias, mean, inverse, at)
         ctx.eps = eps
@@ -107,7 +107,7 @@ class _NormPool(torch.autograd.Function):
         grad = grad.contiguous()
         images, channels, height, width = x.shape
         count = images * height * width
-        room, middle = torch.empty(height, width), mean.float()
+        room, middle = x.new_empty(height, width), mean.float()
         sums = torch.empty(2, channels, dtype=torch.float64)
         _call("norm_pool_sums", x, middle, grad, at, sums, room, *x.shape)
         d_bias, d_weight = sums[0], sums[1] * inverse

@@ -53,7 +53,7 @@ def check_sharing(model: nn.Module, run: Callable[[Tensor], Any], h: Tensor) -> 
         contexts.enter_context(hold_transfer(model))
 
         def outputs(inputs: Tensor, hook: _Hook | None = None) -> Any:
-            with _hooked(model, hook):
+            with _hooked(model, hook, len(inputs)):
                 return run(inputs)
 
         alone = outputs(x)
@@ -94,12 +94,12 @@ def _apart(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _hooked(model: nn.Module, hook: _Hook | None) -> Iterator[None]:
+def _hooked(model: nn.Module, hook: _Hook | None, images: int) -> Iterator[None]:
     layers: list[PhysicalLayer] = list(physical_layers(model).values())
     handles = [layer.register_forward_hook(hook) for layer in layers] if hook else []
     try:
         for layer in layers:
-            layer.start_pass()
+            layer.start_pass(images)
         yield
     finally:
         for handle in handles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pnnbench.evaluation.noise import NOISE_BLOCK, DeviceNoise, drawing
+from tests.defaults import double_by_default
 from tests.pretended import DEVICE
 
 
@@ -36,3 +37,13 @@ def test_some_images_keep_the_noise_that_they_have_among_the_others() -> None:
             some = noise("conv", (len(devices), 4, 2, 3))
         assert torch.equal(some, whole[:, chosen])
         assert torch.equal(noise("conv", (len(devices), 30, 2, 3)), whole)
+
+
+def test_the_noise_is_the_same_whatever_precision_torch_has_by_default() -> None:
+    noise = DeviceNoise([3])
+    shape = (1, NOISE_BLOCK + 7, 4)
+    expected = noise("conv", shape)
+    with double_by_default():
+        found = noise("conv", shape)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

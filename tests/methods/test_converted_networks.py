@@ -125,6 +125,38 @@ def test_what_a_layer_measures_stands_where_it_was_measured_each_time() -> None:
     torch.testing.assert_close(outputs, again.outputs, rtol=1e-5, atol=1e-5)
 
 
+class Bare(nn.Module):
+    """Adds its inputs to what a layer without a bias gives, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(64, 64, bias=False), nn.Linear(64, 10)
+        self.in_place = in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        h = self.first(x)
+        h = h.add_(x) if self.in_place else h + x
+        return self.second(torch.tanh(h))
+
+
+def test_steps_in_place_change_no_reading() -> None:
+    x, y = images(8)
+    found = []
+    for in_place in (False, True):
+        workload = physical(made(Bare, in_place=in_place), "mrr")
+        workload.calibrate(x)
+        h = workload.prefix(x)
+        measurement = workload.hardware(workload.training_device(0)).measure(h)
+        outputs = measured_outputs(workload, measurement, h, None, "read-out")
+        workload.loss(outputs, (x, y)).backward()
+        gradients = [control.grad for control in workload.controls().values()]
+        found.append([*measurement.read_outs.values(), outputs, *gradients])
+    for plain, changed in zip(*found, strict=True):
+        assert plain is not None
+        assert torch.equal(plain, changed)
+
+
 def test_a_layer_that_is_used_twice_has_the_gradient_of_both_uses() -> None:
     model = made().double().eval()
     workload = physical(model, "mrr")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pnnbench.platforms import conv_op
 
+from ..defaults import double_by_default
 from ..programs import said
 
 built = pytest.mark.skipif(bool(conv_op.missing()), reason="no C compiler")
@@ -119,3 +120,16 @@ def test_two_processes_may_build_it_at_once(tmp_path: Path) -> None:
     ]
     assert [p.communicate()[0].strip() for p in both] == ["there", "there"]
     assert [p.suffix for p in tmp_path.rglob("*") if p.is_file()] == [".so"]
+
+
+@built
+def test_it_is_in_single_precision_whatever_torch_has_by_default() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 2, 1, 6, 6, generator=generator)
+    weight = torch.rand(2, 3, 1, 3, 3, generator=generator)
+    scale, shift = torch.ones(2, 3), torch.zeros(2, 3)
+    expected = conv_op.conv_block(x, weight, scale, shift)
+    with double_by_default():
+        found = conv_op.conv_block(x, weight, scale, shift)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)

@@ -16,9 +16,11 @@ from torch import Tensor, nn
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import FABRICATION, OFFSETS, Condition, operate
 from pnnbench.platforms.freespace import FreeSpaceLayer
+from pnnbench.platforms.interferometer import MAX_IMBALANCE
 from pnnbench.platforms.measured import MeasuredDevice, MeasuredDevices, split
 from pnnbench.platforms.mrr import MRRConv2d, MRRLinear, RingCalibration
 from pnnbench.platforms.mzi import MZIMesh
+from pnnbench.platforms.mzi_layers import MZILinear
 from pnnbench.seeds import (
     FIRST_TEST_DEVICE,
     FIRST_TRAINING_DEVICE,
@@ -176,6 +178,17 @@ def test_severity_scales_what_was_measured_and_cuts_only_more_of_it(tmp_path: Pa
     assert not any(bool(value.count_nonzero()) for value in errors(0.0).values())
     with pytest.raises(UserError, match="no errors of the kind 'offsets'"):
         source.device(network, 1.0, FIRST_TEST_DEVICE, OFFSETS)
+
+
+@pytest.mark.parametrize(("layer", "name"), [(MZIMesh(4), "e_l"), (MZILinear(4, 4), "u_e_l")])
+def test_imbalances_that_are_scaled_up_are_cut_on_meshes_and_tiles(layer: Any, name: str) -> None:
+    network = nn.Sequential(layer)
+    measured = MeasuredDevice("a", "test", {"0": {name: torch.full((6,), 0.6)}})
+    source = MeasuredDevices([measured])
+    device = source.device(network, 2.0, FIRST_TEST_DEVICE, FABRICATION)
+    assert torch.equal(device.errors["0"][name].flatten(), torch.full((6,), MAX_IMBALANCE))
+    with torch.no_grad(), operate(network, [Condition(device)]):
+        assert bool(torch.isfinite(torch.view_as_real(layer.transfer() + 0j)).all())
 
 
 def test_units_may_be_in_a_line_and_comments_and_blanks_are_left_out(tmp_path: Path) -> None:

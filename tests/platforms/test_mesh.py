@@ -121,6 +121,17 @@ def test_first_and_second_derivatives_by_finite_differences(compiled: bool) -> N
     assert torch.autograd.gradgradcheck(powers, (theta, phi))
 
 
+def test_a_first_use_in_inference_mode_leaves_later_gradients() -> None:
+    mesh._blocks.cache_clear()
+    blocks = unitary_blocks(4, dtype=torch.complex64).requires_grad_()
+    with torch.inference_mode():
+        column_product(blocks, 4, compiled=False)
+    (slope,) = torch.autograd.grad(
+        differentiable_product(blocks, 4).real.square().sum(), blocks, create_graph=True
+    )
+    assert bool(torch.autograd.grad(slope.abs().square().sum(), blocks)[0].any())
+
+
 @compiler
 def test_builds_agree_in_single_precision() -> None:
     blocks = unitary_blocks(64, 2, torch.complex64)

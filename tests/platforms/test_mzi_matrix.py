@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.platforms import mzi_matrix
 from pnnbench.platforms.base import Condition, Device, operate
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.platforms.mzi_layers import MZIConv2d, MZILinear
 from pnnbench.platforms.mzi_matrix import MZIMatrix, mesh_matrix
+
+from ..defaults import double_by_default
 
 
 def dense_mesh(theta: Tensor, phi: Tensor, gamma: Tensor) -> Tensor:
@@ -143,6 +146,26 @@ def test_errors_grow_with_the_severity_and_keep_their_draw() -> None:
     assert set(couplers) == set(one) - set(alone)
     with pytest.raises(UserError, match="no device errors of the kind 'dust'"):
         layer.draw_alone("dust", 0.1, torch.Generator())
+
+
+def test_errors_are_the_same_whatever_precision_torch_has_by_default() -> None:
+    layer = MZILinear(5, 7)
+    for draw in (layer.draw_errors, layer.random_offsets):
+        expected = draw(0.1, torch.Generator().manual_seed(1))
+        with double_by_default():
+            found = draw(0.1, torch.Generator().manual_seed(1))
+        assert {value.dtype for value in found.values()} == {torch.float32}
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_first_use_in_inference_mode_leaves_later_gradients() -> None:
+    mzi_matrix._edges.cache_clear()
+    layer = MZILinear(5, 4).double()
+    x = torch.rand(3, 5, dtype=torch.float64)
+    with torch.inference_mode():
+        layer(x)
+    layer(x).sum().backward()
+    assert all(bool(getattr(layer, name).grad.any()) for name in layer.control_names)
 
 
 @torch.no_grad()

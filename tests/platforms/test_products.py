@@ -173,3 +173,28 @@ def test_channels_last_is_the_same_product_but_for_rounding(count: int) -> None:
 
 def layer_in(layer: nn.Module) -> nn.Module:
     return nn.ModuleDict({"layer": layer})
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        MRRLinear(3, 2),
+        MZILinear(3, 2),
+        FreeSpaceLayer(4, 2),
+        MRRConv1d(2, 3, 2),
+        MZIConv2d(2, 3, 2),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+@torch.no_grad()
+def test_a_weight_in_place_of_the_transfer_is_that_of_all_conditions(layer: Any) -> None:
+    shape = {"MRRConv1d": (2, 5), "MZIConv2d": (2, 5, 5), "FreeSpaceLayer": (4,)}
+    x = torch.rand(6, *shape.get(type(layer).__name__, (3,)))
+    weight = torch.randn_like(layer.ideal_weight())
+    layer.override_weight(weight)
+    alone = layer(x)
+    with operate(layer, [Condition(Device.draw(layer, 0.1, seed)) for seed in (1, 2)]):
+        torch.testing.assert_close(layer(x), alone)
+        layer.override_weight(torch.stack([weight, -weight]))
+        torch.testing.assert_close(layer(x)[:3], alone[:3])
+        assert float((layer(x)[3:] - alone[3:]).abs().max()) > 0.1

@@ -16,6 +16,7 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.propagation import (
     FreeSpace,
     Lens,
+    axial_difference,
     critical_distance_m,
     transfer_function,
     transposed_matrix,
@@ -472,3 +473,15 @@ def test_limited_gaps_are_open_without_more_dark_around() -> None:
 def test_a_gap_has_two_planes(areas: int) -> None:
     with pytest.raises(UserError, match="planes of areas"):
         FreeSpace(4, PIXEL, WAVELENGTH, 1.0, areas=areas)
+
+
+def test_a_first_use_in_inference_mode_leaves_later_gradients() -> None:
+    transfer_function.cache_clear()
+    axial_difference.cache_clear()
+    with torch.inference_mode():
+        gap(1.0, n=8)(noise(8, 8), torch.tensor(0.1))
+    assert not axial_difference(8, PIXEL * 1e-6, WAVELENGTH * 1e-9, 2).is_inference()
+    field = noise(8, 8).requires_grad_()
+    gap(1.0, n=8)(field).abs().sum().backward()
+    assert field.grad is not None
+    assert bool(field.grad.any())

@@ -14,6 +14,7 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.base import Condition, Device, operate, physical_layers
 from pnnbench.platforms.mrr import MRREnvironment, MRRLinear, MRRWeightBank
 from pnnbench.workloads.calibration import calibrate, calibrated_apart
+from pnnbench.workloads.converted import physical_network
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -347,3 +348,40 @@ def test_a_device_is_calibrated_with_queries_that_count() -> None:
     again = calibrated_rings()
     again.calibrate(images, device=device)
     assert torch.equal(again.network.norm2.running_var, workload.network.norm2.running_var)
+
+
+class Normed(nn.Module):
+    """A norm before the first physical layer, and one behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.first = nn.BatchNorm1d(16), nn.Linear(16, 6)
+        self.behind, self.second = nn.BatchNorm1d(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.relu(self.behind(self.first(self.before(x)))))
+
+
+@torch.no_grad()
+def test_norms_before_the_first_physical_layer_stay_as_they_are() -> None:
+    network = physical_network(made(Normed), "mrr", scale="per-layer").eval()
+    x = 2.0 + torch.rand(20, 16, generator=torch.Generator().manual_seed(0))
+    calibrate(network, x, 10)
+    model = network.model
+    kept = buffers(model.before)
+    devices = [Device.draw(network, 1.0, seed) for seed in (1, 2)]
+    with (
+        operate(network, [Condition(device) for device in devices]),
+        calibrated_apart(network, x[:8], 2) as queries,
+    ):
+        assert queries == 8  # of the one norm that devices feel
+        assert torch.equal(model.before.running_mean, kept["running_mean"].repeat(2))
+        assert torch.equal(model.before.running_var, kept["running_var"].repeat(2))
+        together = network(x.repeat(2, 1)).unflatten(0, (2, 20))
+    assert all(torch.equal(value, kept[name]) for name, value in buffers(model.before).items())
+    for device, expected in zip(devices, together, strict=True):
+        with (
+            operate(network, [Condition(device)]),
+            calibrated_apart(network, x[:8], 1),
+        ):
+            torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.evaluation.noise import NOISE_BLOCK, DeviceNoise
 from pnnbench.platforms.base import Condition, Device, operate, physical_layers
 from pnnbench.platforms.mrr import MRRConv2d, MRRLinear, RingCalibration
 from pnnbench.platforms.mzi_layers import MZIConv2d, MZILinear
@@ -79,6 +80,58 @@ def test_each_use_of_a_layer_has_noise_of_its_own() -> None:
     assert streams == once * 2
 
 
+class Patches(nn.Module):
+    """Four patches of an image are four rows of the first layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each, self.head = nn.Linear(16, 6), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = torch.relu(self.each(x.reshape(-1, 16)))
+        return self.head(rows.reshape(len(x), 24))
+
+
+@pytest.mark.parametrize("platform", ["mrr", "mzi", "freespace"])
+@pytest.mark.parametrize("devices", [(1,), (1, 1), (1, 2)])
+@torch.no_grad()
+def test_noise_of_rows_goes_with_their_image(platform: str, devices: tuple[int, ...]) -> None:
+    network = physical_network(made(Patches).eval(), platform)
+    x = images(2 * NOISE_BLOCK)[0]
+    conditions = [Condition(Device.draw(network, 0.1, seed)) for seed in devices]
+
+    def outputs(batch: int) -> Tensor:
+        noise, found = DeviceNoise(devices), []
+        with operate(network, conditions, noise):
+            for noise.start in range(0, len(x), batch):
+                part = x[noise.start : noise.start + batch]
+                shown = part.repeat(len(devices), 1, 1, 1)
+                found.append(network(shown).unflatten(0, (len(devices), -1)))
+        return torch.cat(found, 1)
+
+    whole = outputs(len(x))
+    assert (whole - outputs(len(x) // 4)).abs().max() < 1e-5 * whole.abs().max()
+    noise = DeviceNoise(devices)
+    chosen = torch.tensor([0, 3, NOISE_BLOCK + 1])
+    with operate(network, conditions, noise), noise.only(chosen, len(x)):
+        some = network(x[chosen].repeat(len(devices), 1, 1, 1)).unflatten(0, (len(devices), -1))
+    assert (whole[:, chosen] - some).abs().max() < 1e-5 * whole.abs().max()
+
+
+@torch.no_grad()
+def test_rows_of_an_image_are_told_to_the_noise_apart_from_images() -> None:
+    network = physical_network(made(Patches).eval(), "mrr")
+    asked: dict[str, tuple[int, ...]] = {}
+
+    def noise(name: str, shape: tuple[int, ...]) -> Tensor:
+        asked[name] = shape
+        return torch.zeros(shape)
+
+    with operate(network, [Condition(Device.ideal())] * 2, noise):
+        network(images(6)[0])
+    assert asked == {"model.each": (2, 3, 4, 6), "model.head": (2, 3, 10)}
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 @torch.no_grad()
 def test_devices_together_are_devices_alone(platform: str) -> None:
@@ -104,6 +157,50 @@ def test_the_digital_start_of_a_sequence_is_split_off() -> None:
     shared = nn.Sequential(act, nn.Flatten(), nn.Linear(64, 10), act)
     assert physical_network(shared, "mrr").prefix(x) is x
     torch.testing.assert_close(physical_network(shared)(x), shared(x), rtol=0, atol=1e-4)
+
+
+class Scales(nn.Module):
+    """Scales its inputs in place."""
+
+    def __init__(self, *after: nn.Module) -> None:
+        super().__init__()
+        self.after = nn.Sequential(*after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x *= 0.5
+        x -= 0.2
+        return self.after(x)
+
+
+def in_place(split: bool) -> nn.Module:
+    layers = nn.Flatten(), nn.Linear(64, 10)
+    return nn.Sequential(Scales(), *layers) if split else Scales(*layers)
+
+
+@pytest.mark.parametrize("split", [True, False])
+@pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_a_network_that_works_in_place_leaves_its_inputs(context: Any, split: bool) -> None:
+    model = in_place(split)
+    network = physical_network(model, "mrr")
+    with context():
+        x = images(6)[0]
+        expected = model(x.clone())
+        before = x.clone()
+        h = network.prefix(x)
+        kept = h.clone()
+        for _ in range(2):
+            torch.testing.assert_close(network.physical(h), expected, rtol=0, atol=1e-4)
+        assert torch.equal(x, before)
+        assert torch.equal(h, kept)
+
+
+@torch.no_grad()
+def test_a_network_that_works_in_place_is_judged_by_its_mixing_alone() -> None:
+    network = physical_network(in_place(False).eval(), "mrr")
+    x = images(4)[0]
+    with operate(network, [Condition(Device.ideal())]):
+        outputs = network(x)
+    assert torch.equal(outputs, network(x))
 
 
 @pytest.mark.parametrize("platform", ["mrr", "mzi", "freespace"])

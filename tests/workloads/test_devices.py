@@ -79,6 +79,14 @@ def test_the_grid_scales_what_was_measured_and_says_so(workload: MRRDigits) -> N
     assert described["devices"]["train"] == ["one"]
 
 
+def test_the_axes_of_the_environment_keep_their_unit(workload: MRRDigits) -> None:
+    """Of which one level is as large as the severity at which it is met."""
+    found = [cell for cell in workload.cells("smoke") if cell.axis != "device"]
+    assert any(cell.level == cell.severity for cell in found)
+    drawn = {(c.axis, c.level): c.unit for c in MRRDigits(0).cells("smoke")}
+    assert all(cell.unit == drawn[cell.axis, cell.level] for cell in found)
+
+
 def test_where_severities_are_a_spread_one_is_the_training_devices(tmp_path: Path) -> None:
     path = tmp_path / "mesh.csv"
     rows = "\n".join(f"a,{i},0.01" for i in range(120))

@@ -20,6 +20,7 @@ from pnnbench.platforms.base import Condition, Device, Environment, operate
 from pnnbench.platforms.diffractive import Detectors, Plane
 from pnnbench.platforms.misalignment import FIELDS, Misalignment, MisalignmentEnvironment
 from pnnbench.registry import workload_class
+from pnnbench.workloads import diffractive
 from pnnbench.workloads.diffractive import (
     ASSEMBLED,
     ROWS,
@@ -319,6 +320,16 @@ def test_gradients_reach_every_pixel_of_the_masks() -> None:
     gradient = workload.network.stack.phase.grad
     assert bool(gradient.isfinite().all())
     assert float((gradient != 0).float().mean()) == 1.0
+
+
+def test_a_first_use_in_inference_mode_leaves_later_gradients() -> None:
+    diffractive._optics.cache_clear()
+    with torch.inference_mode():
+        DiffractiveDigits(0)
+    workload = DiffractiveDigits(0)
+    out = workload(images(DiffractiveDigits, 2))
+    workload.loss(out, (out, torch.arange(2))).backward()
+    assert bool(workload.network.stack.phase.grad.any())
 
 
 def test_detectors_are_the_published_ones_at_half_and_at_a_quarter_of_the_samples() -> None:

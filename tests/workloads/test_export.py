@@ -23,6 +23,7 @@ from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZI3MNIST, MZIDigits
 
+from ..pretended import pretended
 from .networks_of_users import images, made
 
 SHIPPED = [MRRDigits, MZIDigits, MZI3MNIST, FreeSpaceDigits, DiffractiveDigits]
@@ -123,6 +124,19 @@ def test_at_so_many_bits_the_transfer_is_that_of_the_axis(make: type[Workload], 
     scale = float(exact.abs().max())
     torch.testing.assert_close(workload(x), wanted, rtol=0, atol=1e-4 * scale)
     assert float((exact - wanted).abs().max()) > 1e-3 * scale
+
+
+@pytest.mark.parametrize("make", [MRRDigits, MZIDigits])
+def test_settings_in_bits_are_exported_from_a_gpu_too(make: type[Workload]) -> None:
+    expected = export_controls(trained(make()), bits=4).controls
+    with pretended() as device:
+        workload = trained(make())
+        workload.to(device)
+        found = export_controls(workload, bits=4).controls
+        assert {value.device for value in found.values()} == {device}
+        here = {name: value.cpu() for name, value in found.items()}
+    for name, value in expected.items():
+        assert torch.equal(here[name], value)
 
 
 def test_without_a_range_it_is_the_drivers() -> None:

@@ -201,6 +201,31 @@ def test_internal_access_reads_the_fields_of_every_mesh() -> None:
     )
 
 
+class Halved(torch.nn.Module):
+    """Halves the field in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5)
+
+
+class OutOfPlace(Halved):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.5
+
+
+def test_fields_are_those_at_the_layer_whatever_is_done_with_them() -> None:
+    h = TwoMeshes(0).prefix(IMAGES[:6]).detach()
+    fields = []
+    for activation in (Halved(), OutOfPlace()):
+        workload = TwoMeshes(0)
+        workload.network.activation = activation
+        method = attached(workload, ProbeInternal())
+        fields.append(method.hardware.measure(h).fields)
+    for name, expected in fields[1].items():
+        assert torch.equal(fields[0][name].output, expected.output)
+        assert torch.equal(fields[0][name].input, expected.input)
+
+
 def test_a_method_in_silico_has_no_hardware() -> None:
     workload = MZIDigits(0)
     method = attached(workload, Probe())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,8 @@ from pnnbench.running.suites import load_suite
 from pnnbench.running.training import fit, quiet
 from pnnbench.workloads.base import Tier
 from pnnbench.workloads.mrr_images import MRRDigitsAutoencoder, MRRDigitsGAN
+
+from ..defaults import double_by_default
 
 METHODS: dict[str, Callable[[], TrainingMethod]] = {
     "bp": BP,
@@ -143,6 +146,16 @@ def test_latent_vectors_of_the_training_are_fresh_and_follow_the_seed() -> None:
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], other[0])
     assert not torch.equal(first[0], batch[0])
+
+
+def test_latent_vectors_are_the_same_whatever_precision_torch_has_by_default() -> None:
+    batch = tuple(part[:8] for part in data().train_tensors())
+    found = []
+    for context in (nullcontext, double_by_default):
+        workload = MRRDigitsGAN(0).train()
+        with context():
+            found.append(workload.prepared(batch)[0])  # type: ignore[arg-type]
+    assert torch.equal(*found)
 
 
 def test_no_pass_of_the_judge_moves_what_batch_norm_remembers() -> None:

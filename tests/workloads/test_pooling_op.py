@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from pnnbench.workloads.mrr import MRRMNIST
 from pnnbench.workloads.networks import norm_block
 from pnnbench.workloads.pooling_op import norm_pool
 
+from ..defaults import double_by_default
 from ..programs import said
 
 built = pytest.mark.skipif(bool(pooling_op.missing()), reason="no C compiler")
@@ -237,3 +239,18 @@ def test_training_uses_it_and_extra_passes_leave_statistics_alone(
     workload(torch.rand(6, 1, 28, 28))
     moved = [n for n, b in workload.network.named_buffers() if not torch.equal(b, before[n])]
     assert set(moved) == {n for n in before if n.startswith("norm")}
+
+
+@built
+def test_it_is_in_single_precision_whatever_torch_has_by_default() -> None:
+    x = torch.randn(4, 3, 6, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    found = []
+    for context in (nullcontext, double_by_default):
+        norm = norm_of(3)
+        with context():
+            y = norm_pool(norm, x)
+            assert y is not None
+            found.append((y, *torch.autograd.grad(y.square().sum(), (x, norm.weight, norm.bias))))
+    for expected, value in zip(*found, strict=True):
+        assert value.dtype == torch.float32
+        assert torch.equal(value, expected)
