@@ -94,15 +94,15 @@ def headline(folder: Path) -> Table | None:
 
 
 def quickstart(folder: Path) -> str:
-    """The first table that the quickstart prints."""
+    """The first table of the quickstart's board."""
     table = headline(folder / QUICKSTART)
     if table is None:
         return (
-            "It prints the rows with their intervals, best first, and ends with the path of the "
-            "page. No run of it is committed yet: `pnnbench run quickstart` makes one."
+            "The rows with their intervals, best first. No run of it is committed yet: "
+            "`pnnbench run quickstart` makes one."
         )
     heading, scores = render_table([table]).split("\n\n")[:2]
-    return f"```\n{heading}\n\n{scores}\n\npage: runs/{QUICKSTART}/index.html\n```"
+    return f"```\n{heading}\n\n{scores}\n```"
 
 
 def own(kind: str) -> list[str]:

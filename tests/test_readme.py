@@ -116,6 +116,15 @@ def test_its_commands_are_those_that_there_are() -> None:
     assert set(re.findall(r"pnnbench ([a-z-]+)", block)) == {command.name for command in DECLARED}
 
 
+def test_its_speed_is_that_of_the_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Speed")[2]
+    rows = re.findall(r"^\| (?!---).+ \| (.+) \|$", text.partition("\n## ")[0], re.MULTILINE)
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    figures = [number for row in rows for number in re.findall(r"\d+(?:\.\d+)?", row)]
+    assert len(figures) >= 12
+    assert set(figures) <= set(re.findall(r"\d+(?:\.\d+)?", page))
+
+
 def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     block = text.partition("## From Python")[2].partition("```python\n")[2].partition("```")[0]
