@@ -80,9 +80,10 @@ def readme_line(results: Found) -> str:
     low, skewed, very = (covered(results, "row", skewness=s)[0] for s in (0.0, 1.0, 2.0))
     return (
         f"{_LINE} ± is half a 95 % interval: robust and differences over training seeds and "
-        "devices, the others over seeds. Measured by simulation: boards of equal rows show an order in at most "
-        f"{percent(eight)} % of cases (8 rows) and {percent(many)} % (17 rows); a row's own "
-        f"interval covers {tenths(low)} % and more with normal seeds, {tenths(skewed)} % with "
+        "devices, the others over seeds. Measured by simulation: boards of equal rows show an "
+        f"order in at most {percent(eight)} % of cases (8 rows) and {percent(many)} % (17 rows); "
+        f"a row's own interval covers {tenths(low)} % and more with normal seeds, "
+        f"{tenths(skewed)} % with "
         f"skewed ones, {tenths(very)} % with very skewed ones (skewness 2). "
         "[How](docs/statistics.md) |"
     )
