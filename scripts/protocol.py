@@ -55,7 +55,8 @@ def page() -> str:
     told = [f"| {name} | {access} | {knows} |" for name, access, knows in knowledge()]
     parts += [
         "## Who knows what",
-        "What a method is told besides training data and digital model, computed from its class. "
+        "What a method is told besides training data and digital model, from what its class "
+        "[declares](methods.md#what-a-class-declares) as `access` and `knows`. "
         'Boards are read without the rows that know the tested law by `--without "tested law"`.',
         "\n".join(("| Method | Access | Told |", "| - | - | - |", *told)),
         "## Laws of hyper-parameters",

@@ -2,14 +2,15 @@
 
 What stands between ``<!-- results: NAME -->`` and ``<!-- end -->`` is made anew: the example of the
 quickstart and the boards from the records in ``leaderboards/``, the claims from their verdicts, the
-counts of reproduced values from ``pnnbench/leaderboard/reproduced.json``.
+counts of reproduced values from ``pnnbench/leaderboard/reproduced.json``, the names of what there
+is from the registry.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from pnnbench.api.tables import tables_of
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.claims import Claims, read_claims, read_reproduced
 from pnnbench.leaderboard.deployments import FROZEN
+from pnnbench.leaderboard.grid import guessing
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
 from pnnbench.records.store import write_whole
+from pnnbench.registry import method_class, registered, workload_class
 from pnnbench.report.claims_text import escaped
-from pnnbench.report.claims_view import counts, views
+from pnnbench.report.claims_view import ClaimView, counts, views
 from pnnbench.report.comparing import rank
 from pnnbench.report.formatting import (
     correlation,
@@ -31,6 +34,8 @@ from pnnbench.report.formatting import (
     curvature_unit,
     eigenvalue,
     is_share,
+    metric_title,
+    number,
     plus_minus,
 )
 from pnnbench.report.text import render_table
@@ -47,11 +52,18 @@ TITLES = {
     "freespace_mnist": "Free space",
     "diffractive_mnist": "Diffraction",
 }
+#: Rows of a board that are shown whatever they are: so many from its head.
+BEST = 3
 #: Figure of sharpness to its words.
 PREDICTORS = {
     "lambda_max": "λmax",
-    "device_increase": "mean increase of the loss under the tests' own law of errors, on other "
-    "devices",
+    "device_increase": "increase of the loss on other devices",
+}
+#: What a method may touch, to its words, in the order of the README.
+ACCESS = {
+    "in_silico": "methods in silico",
+    "in_situ": "methods in situ",
+    "in_situ_internal": "methods in situ that read fields inside too",
 }
 #: Platform to the words of its files, in the order of the README.
 FILES = {
@@ -82,15 +94,33 @@ def headline(folder: Path) -> Table | None:
 
 
 def quickstart(folder: Path) -> str:
-    """The first table that the quickstart prints."""
+    """The first table of the quickstart's board."""
     table = headline(folder / QUICKSTART)
     if table is None:
         return (
-            "It prints the rows with their intervals, best first, and ends with the path of the "
-            "page. No run of it is committed yet: `pnnbench run quickstart` makes one."
+            "The rows with their intervals, best first. No run of it is committed yet: "
+            "`pnnbench run quickstart` makes one."
         )
     heading, scores = render_table([table]).split("\n\n")[:2]
-    return f"```\n{heading}\n\n{scores}\n...\npage: runs/{QUICKSTART}/index.html\n```"
+    return f"```\n{heading}\n\n{scores}\n```"
+
+
+def own(kind: str) -> list[str]:
+    """Names of what this package registers itself, in order."""
+    points = registered(kind).items()
+    return sorted(name for name, point in points if point.value.startswith("pnnbench."))
+
+
+def names(_: Path) -> str:
+    """What there is: the workloads of each platform, methods by what they may touch."""
+    found: dict[str, list[str]] = {f"workloads on `{name}`": [] for name in own("platforms")}
+    for name in own("workloads"):
+        found[f"workloads on `{workload_class(name).platform}`"].append(f"`{name}`")
+    found |= {words: [] for words in ACCESS.values()}
+    for name in own("methods"):
+        found[ACCESS[method_class(name).access]].append(f"`{name}`")
+    rows = [f"| {words} | {', '.join(listed)} |" for words, listed in found.items()]
+    return "\n".join(["| | |", "| --- | --- |", *rows])
 
 
 def reproduced(_: Path) -> str:
@@ -123,9 +153,15 @@ def claims(folder: Path) -> str:
     ]
     shown = [view for view in views(decided) if view.verdict != NOT_MEASURED]
     if shown:
-        lines += ["", "| # | claim | verdict |", "| ---: | :--- | :--- |"]
-        lines += [f"| {v.number} | {escaped(v.claim)} | {v.verdict} |" for v in shown]
+        lines += ["", "| # | claim | verdict | on |", "| ---: | :--- | :--- | :--- |"]
+        lines += [f"| {v.number} | {escaped(v.claim)} | {v.verdict} | {_on(v)} |" for v in shown]
     return "\n".join(lines)
+
+
+def _on(view: ClaimView) -> str:
+    """The boards that a claim is decided on, with links."""
+    made = dict.fromkeys(test.board for test in view.tests if test.measured_at_all)
+    return ", ".join(f"[{name}](leaderboards/{name}/README.md)" for name in made)
 
 
 def boards(folder: Path) -> str:
@@ -146,7 +182,7 @@ def boards(folder: Path) -> str:
 
 
 def section(folder: Path, name: str) -> str:
-    """One board: its rows, its picture, and what it says of the claims."""
+    """One board: its best rows, the baseline and what the claims name; its metric, its picture."""
     table = headline(folder / name)
     if table is None:
         raise UserError(f"{folder / name} has no table of its headline deployment")
@@ -156,28 +192,90 @@ def section(folder: Path, name: str) -> str:
     deployed = "" if key["deployment"] == FROZEN else f", {key['deployment']} devices"
     unit = curvature_unit(table.control_unit) if table.control_unit else ""
     curvature = f"; λmax in {unit}" if unit else ""
+    rows = shown(table, _named(folder, name))
+    part = (
+        f"All {len(rows)} rows"
+        if len(rows) == len(table.rows)
+        else f"{len(rows)} of {len(table.rows)} rows: the best, the baseline and those that the "
+        "claims name"
+    )
     lines = [
         f"### {TITLES.get(name, name)}",
         "",
         f"`{key['workload']}`, {key['protocol']} revision {key['revision']}{deployed}: {seeds} "
-        f"seeds x {devices} fresh devices ([page]({place}/index.html), "
-        f"[all tables]({place}/README.md)). 95 % intervals, those of differences for all rows at "
-        f"once{curvature}.",
+        f"seeds x {devices} fresh devices. {_metric(table)}{curvature}. {part} ([all rows and "
+        f"tables]({place}/README.md), [page with pictures]({place}/index.html)).",
         "",
-        *_rows(table),
+        *_rows(table, rows),
     ]
     if (folder / name / "pictures" / "degradation.png").is_file():
-        lines += ["", f"![Accuracy under perturbation]({place}/pictures/degradation.png)"]
-    predicted, said = _predicted(table), _said(folder, name)
-    lines += ["", predicted] if predicted else []
-    return "\n".join([*lines, *(["", *said] if said else [])])
+        lines += ["", f"![{_title(table)} under perturbation]({place}/pictures/degradation.png)"]
+    predicted = _predicted(table)
+    return "\n".join([*lines, *(["", predicted] if predicted else [])])
 
 
-def _rows(table: Table) -> list[str]:
+def shown(table: Table, claimed: Collection[str]) -> list[Row]:
+    """The rows of a board that the README has, in the order of the board.
+
+    Args:
+        table: The board.
+        claimed: Labels of the rows that claims name.
+
+    Returns:
+        The first `BEST`, the baseline, and those that are named.
+    """
+    baselines = {row.baseline for row in table.rows}
+    return [
+        row
+        for place, row in enumerate(table.rows)
+        if place < BEST or row.method in baselines or row.method in claimed
+    ]
+
+
+def _named(folder: Path, name: str) -> set[str]:
+    """Labels of the rows that decide claims on a board."""
+    return {
+        label
+        for one in verdicts(folder)[1]
+        if one.verdict != NOT_MEASURED
+        for outcome in one.outcomes
+        if outcome.test.board == name and not outcome.test.beside
+        for label in (outcome.test.row, outcome.test.against)
+        if label
+    }
+
+
+def _title(table: Table) -> str:
+    return metric_title(table.key["metric"])
+
+
+def _metric(table: Table) -> str:
+    """Says what the figures are, which way they point, and what guessing has."""
+    metric = next((jobs[0]["metric"] for jobs in table.chosen.finished.values() if jobs), None)
+    if metric is None:
+        return _title(table)
+    share = is_share(table.key["metric"])
+    unit = " %" if share else ""
+    direction = "higher" if metric["higher_is_better"] else "lower"
+    chance = number(guessing(metric), share=share)
+    return f"{_title(table)}, {direction} is better; guessing has {chance}{unit}"
+
+
+def _settings(table: Table, row: Row) -> str:
+    """Whether the settings of a row were searched, and at which tier if it is another one."""
+    found = next((told for told in table.tuning if told.method == row.method), None)
+    if found is not None and found.like is not None:
+        return escaped(f"as {found.like}")
+    if found is None or not found.tuned:
+        return "not searched"
+    return "searched" if found.tier == table.key["tier"] else f"searched at tier `{found.tier}`"
+
+
+def _rows(table: Table, rows: Sequence[Row]) -> list[str]:
     share = is_share(table.key["metric"])
     unit = " %" if share else ""
     baseline = next((row.baseline for row in table.rows if row.baseline), None)
-    heads = ("rank", "method", f"clean{unit}", f"robust{unit}", f"worst tenth{unit}",
+    heads = ("rank", "method", "settings", f"clean{unit}", f"robust{unit}", f"worst tenth{unit}",
              f"vs {baseline or 'baseline'}", "λmax", "grad.")  # fmt: skip
 
     def difference(row: Row) -> str:
@@ -185,15 +283,15 @@ def _rows(table: Table) -> list[str]:
             return "baseline"
         # Of an incomplete row no interval holds beside the others'.
         whole = row.simultaneous.mean is not None
-        shown = row.simultaneous if whole else Interval(row.difference.mean)
-        return plus_minus(shown, share=share, sign=True)
+        told = row.simultaneous if whole else Interval(row.difference.mean)
+        return plus_minus(told, share=share, sign=True)
 
-    lines = [f"| {' | '.join(heads)} |", "| ---: | :--- |" + " ---: |" * 6]
-    for row in table.rows:
+    lines = [f"| {' | '.join(heads)} |", "| ---: | :--- | :--- |" + " ---: |" * 6]
+    for row in rows:
         figures = [plus_minus(x, share=share) for x in (row.clean, row.robust, row.worst_decile)]
         costs = [eigenvalue(row.lambda_max), count(row.cost.get("gradient_evaluations"))]
-        cells = [rank(row), escaped(row.method), *figures, difference(row), *costs]
-        lines.append(f"| {' | '.join(cells)} |")
+        named = [rank(row), escaped(row.method), _settings(table, row)]
+        lines.append(f"| {' | '.join([*named, *figures, difference(row), *costs])} |")
     return lines
 
 
@@ -207,8 +305,8 @@ def _predicted(table: Table) -> str:
     if not told:
         return ""
     return (
-        "Does sharpness predict the score? Spearman's correlation between the means of rows and "
-        f"within rows, negative where the flatter is the more robust: {'; '.join(told)}."
+        "Sharpness against score, Spearman's correlation between the means of rows and within "
+        f"rows: {'; '.join(told)}."
     )
 
 
@@ -219,26 +317,10 @@ def _correlation(entry: Mapping[str, float | None]) -> str:
     return correlation(entry["rho"]) + (f" ({ends})" if ends else "")
 
 
-def _said(folder: Path, name: str) -> list[str]:
-    """A sentence for each comparison of a decided claim that was made on the board."""
-    lines = []
-    for view in views(verdicts(folder)[1]):
-        made = [test for test in view.tests if test.board == name and test.decides]
-        if view.verdict == NOT_MEASURED or not made:
-            continue
-        parts = []
-        for test in made:
-            seen = f" (would have been seen: {test.seen})" if test.seen else ""
-            figure = test.figure.partition(":")[0]
-            parts.append(f"{test.rows}, {figure}: {test.difference}, {test.verdict}{seen}")
-        told = escaped("; ".join(parts))
-        lines.append(f"- **{escaped(view.claim)}** (claim {view.number}): {view.verdict}. {told}.")
-    return lines
-
-
 #: Name of each part of the README to what writes it from the folder of the boards.
 PARTS: dict[str, Callable[[Path], str]] = {
     "quickstart": quickstart,
+    "names": names,
     "reproduced": reproduced,
     "claims": claims,
     "boards": boards,

@@ -7,9 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
+
+from pnnbench import workload
+from pnnbench.data import DataModule
 
 from .command import command
 
@@ -112,7 +117,7 @@ def test_mistakes_give_one_readable_error(
 
 
 def test_readme_method_of_ones_own(tmp_path: Path) -> None:
-    """The example of the README: a few lines, checked and trained by the commands given there."""
+    """The example of the README: a few lines, checked, trained and put into a suite as it says."""
     readme = (ROOT / "README.md").read_text()
     code = re.search(r"```python\n(# my_method\.py\n.*?)```", readme, re.DOTALL)[1]
     lines = re.sub(r'""".*?"""', "", code, flags=re.DOTALL).splitlines()
@@ -123,6 +128,30 @@ def test_readme_method_of_ones_own(tmp_path: Path) -> None:
     quiet = ("--wandb", "disabled", "--pictures", "false")
     out = command("train", "mrr-digits", name, "--tier", "smoke", *quiet, cwd=tmp_path).out
     assert "lambda_max" in out
+    suite = re.search(r"```yaml\n(# mine\.yaml\n.*?)```", readme, re.DOTALL)[1]
+    (tmp_path / "mine.yaml").write_text(suite)
+    told = command("tune", "mine.yaml", "--dry-run", cwd=tmp_path).out
+    assert "reach 0.001 to 0.3 (log), lr 0.003 to 3 (log)" in told
+    assert "3 of 3 jobs would run" in command("run", "mine.yaml", "--dry-run", cwd=tmp_path).out
+
+
+def test_the_method_of_the_readme_is_the_one_that_new_method_writes(tmp_path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    code = re.search(r"```python\n(# my_method\.py\n.*?)```", readme, re.DOTALL)[1]
+    assert "pnnbench new-method tilted " in readme
+    command("new-method", "tilted", cwd=tmp_path)
+    found: list[dict[str, Any]] = [{"__name__": "shown"}, {"__name__": "made"}]
+    for names, text in zip(
+        found, (code, (tmp_path / "tilted/tilted/method.py").read_text()), strict=True
+    ):
+        exec(compile(text, "method.py", "exec", dont_inherit=True), names)  # noqa: S102
+    shown, made = (names["Tilted"] for names in found)
+    assert (shown.amounts, dict(shown.laws)) == (made.amounts, dict(made.laws))
+    inputs, targets = DataModule("digits").test_tensors()
+    chip = workload("mrr-digits").eval()
+    losses = [cls().loss(chip, (inputs[:8], targets[:8])) for cls in (shown, made)]
+    assert torch.equal(*losses)
+    assert (vars(shown()), shown.access) == (vars(made()), made.access)
 
 
 LAZY = """

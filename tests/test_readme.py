@@ -9,11 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from pnnbench.commands.declared import DECLARED
 from pnnbench.errors import UserError
 from pnnbench.records.store import seal, write_record
 
 from .record_factory import RECALIBRATED, make_later_suite, make_mesh_suite
-from .scripts import load_script
+from .scripts import ROOT, load_script
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +59,12 @@ def test_a_board_has_its_rows_picture_and_verdicts(script: ModuleType, folder: P
     assert "3 seeds x 20 fresh devices" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + 3
+    assert "All 3 rows" in text
     assert any("| baseline |" in row for row in rows)
+    assert all("| not searched |" in row for row in rows[2:])  # there is no search beside it
+    assert "Accuracy, higher is better; guessing has 10.00 %" in text
     assert "leaderboards/mzi_mnist/pictures/degradation.png" in text
-    assert "(claim 13)" in text
-    (said,) = (line for line in text.splitlines() if line.startswith("Does sharpness predict"))
+    (said,) = (line for line in text.splitlines() if line.startswith("Sharpness against score"))
     entry = script.board(folder / "mzi_mnist")[0].correlations["lambda_max"]
     for part in ("rows", "within"):
         assert f"{entry[part]['rho']:+.2f}".replace("-", "−") in said
@@ -70,11 +73,73 @@ def test_a_board_has_its_rows_picture_and_verdicts(script: ModuleType, folder: P
     assert "`pnnbench run mzi_mnist`" not in text
 
 
+def test_a_long_board_has_its_best_rows_the_baseline_and_those_of_the_claims(
+    script: ModuleType,
+) -> None:
+    table = script.headline(script.LEADERBOARDS / "freespace_mnist")
+    labels = [row.method for row in table.rows]
+    found = [row.method for row in script.shown(table, {labels[8]})]
+    assert found == [*labels[: script.BEST], labels[8], "BP"]
+    text = script.section(script.LEADERBOARDS, "freespace_mnist")
+    assert f"of {len(labels)} rows" in text
+    assert "| SAT, in turns |" in text  # of claim 15
+    assert "| PAT |" not in text
+
+
+def test_an_error_is_named_with_its_direction_and_what_guessing_has(script: ModuleType) -> None:
+    text = script.section(script.LEADERBOARDS, "cifar10_reconstruct")
+    assert "MSE, lower is better; guessing has 0.06121;" in text
+    assert "%" not in text.partition("| rank")[2].partition("\n")[0]
+
+
+def test_the_settings_of_a_row_are_told(script: ModuleType) -> None:
+    table = script.headline(script.LEADERBOARDS / "cifar10_reconstruct")
+    told = {row.method: script._settings(table, row) for row in table.rows}
+    assert told["BP"] == "searched at tier `search`"
+    assert told["BP, equal gradients"] == "as BP"
+    table = script.headline(script.LEADERBOARDS / "freespace_mnist")
+    told = {row.method: script._settings(table, row) for row in table.rows}
+    assert told["NAT"] == "searched"
+    assert told["SAT, published code"] == "not searched"
+
+
+def test_everything_that_is_registered_is_named(script: ModuleType) -> None:
+    named = re.findall(r"`([\w-]+)`", script.names(Path()))
+    own = [name for kind in ("platforms", "workloads", "methods") for name in script.own(kind)]
+    assert sorted(named) == sorted(own)
+    assert {"mrr-cifar10-gan-w16", "pruning-weights", "sat-outward", "dat-internal"} <= set(named)
+
+
+def test_its_commands_are_those_that_there_are() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Commands")[2]
+    block = text.partition("```\n")[2].partition("```")[0]
+    assert set(re.findall(r"pnnbench ([a-z-]+)", block)) == {command.name for command in DECLARED}
+
+
+def test_its_speed_is_that_of_the_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Speed")[2]
+    rows = re.findall(r"^\| (?!---).+ \| (.+) \|$", text.partition("\n## ")[0], re.MULTILINE)
+    page = (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")
+    figures = [number for row in rows for number in re.findall(r"\d+(?:\.\d+)?", row)]
+    assert len(figures) >= 12
+    assert set(figures) <= set(re.findall(r"\d+(?:\.\d+)?", page))
+
+
+def test_its_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text.partition("## From Python")[2].partition("```python\n")[2].partition("```")[0]
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own text
+    assert (tmp_path / "degradation.svg").is_file()
+
+
 def test_claims_that_are_decided_stand_in_a_table(script: ModuleType, folder: Path) -> None:
     text = script.claims(folder)
     numbers = [int(n) for n in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
     assert 13 in numbers
     assert 9 not in numbers  # rows are missing
+    assert "[mzi_mnist](leaderboards/mzi_mnist/README.md) |" in text
     none = script.claims(folder / "pnnbench-1")
     assert "20 not measured yet" in none
     assert "|" not in none

@@ -75,30 +75,18 @@ def covered(results: Found, figure: str, **where: Any) -> tuple[float, float]:
 
 
 def readme_line(results: Found) -> str:
-    """The line ``interval`` of the README's table of what is measured."""
+    """The line ``interval`` of the README's table of what a board's columns are."""
     eight, many = worst(results, "board", rows=8), worst(results, "board", rows=17)
-    low, _ = covered(results, "row", skewness=0.0)
-    skewed, _ = covered(results, "row", skewness=1.0)
-    ten = _power(results, rows=8, spread=[2.0, 0.0], seeds=10)
+    low, skewed, very = (covered(results, "row", skewness=s)[0] for s in (0.0, 1.0, 2.0))
     return (
-        f"{_LINE} 95 %, over training seeds and devices as crossed random effects. Ranks are "
-        "ranges that hold together over all pairs of rows: on boards whose rows are all equal an "
-        "order appears in at most 5 % of cases, by proof with normal seeds and devices; measured, "
-        f"in the worst of many cases, in {percent(eight)} % (8 rows), {percent(many)} % (17 rows); "
-        f"intervals of rows cover {tenths(low)} % and more, {tenths(skewed)} % with "
-        "skewed seeds; "
-        f"2 points between two of 8 rows are seen in {percent(ten)} % of boards of 10 seeds where "
-        "seeds spread by 2 points. [How, and how it was measured](docs/statistics.md) |"
+        f"{_LINE} ± is half a 95 % interval: robust and differences over training seeds and "
+        "devices, the others over seeds. Measured by simulation: boards of equal rows show an "
+        f"order in at most {percent(eight)} % of cases (8 rows) and {percent(many)} % (17 rows); "
+        f"a row's own interval covers {tenths(low)} % and more with normal seeds, "
+        f"{tenths(skewed)} % with "
+        f"skewed ones, {tenths(very)} % with very skewed ones (skewness 2). "
+        "[How](docs/statistics.md) |"
     )
-
-
-def _power(results: Found, **where: Any) -> float:
-    (case,) = (
-        case
-        for case in results["power"]
-        if all(case[name] == value for name, value in where.items())
-    )
-    return float(case["board"])
 
 
 def _table(columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
