@@ -88,7 +88,8 @@ class Arrays:
     Attributes:
         name: Name of the set, such as ``"mnist"``.
         train_inputs: Shape (N, ...). uint8 are pixels, 0 to 255, divided by 255 on their way to the
-            network; other numbers reach it as they are.
+            network; other real numbers reach it in the precision of its parameters, whole ones as
+            they are where it looks them up in a table.
         train_targets: Classes, integers of shape (N,) from 0 to ``n_classes - 1``, kept as int64;
             or real values of shape (N, ...), of which uint8 with a dimension behind N are pixels as
             in the inputs.
