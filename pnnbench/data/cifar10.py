@@ -97,7 +97,9 @@ class CIFAR10(DownloadedSet):
                     allowed=", ".join(CLASSES),
                     next_step=again,
                 )
-        arrays = ImageFolder(images).load()
+        folders = ImageFolder(images)
+        folders.name = self.name  # wherever a link leads
+        arrays = folders.load()
         if arrays.input_shape != self.input_shape:
             raise UserError(
                 f"{images} has images of shape {arrays.input_shape}",
