@@ -12,7 +12,7 @@ from pnnbench.data.order import permutation
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
-from pnnbench.platforms.base import derive_seed
+from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.workloads.base import Workload
 
 #: Images behind the landscape, and its half width: root mean square of the change of one control.
@@ -44,19 +44,22 @@ def measure_landscape(
     images: Tensor,
     labels: Tensor,
     *,
+    device: Device | None = None,
     count: int = LANDSCAPE_IMAGES,
     radius_rms: float = LANDSCAPE_RMS,
     points: int = 21,
 ) -> Landscape:
     """Measures the loss over the plane of the two leading Hessian eigenvectors of the controls.
 
-    Ideal device, evaluation mode, no noise. The plane goes straight: limits of the controls are
-    not applied, and a displacement is small against them.
+    One device, evaluation mode, no noise, as sharpness is measured. The plane goes straight: limits
+    of the controls are not applied, and a displacement is small against them.
 
     Args:
         workload: A trained workload with at least two controls; afterwards it is what it was.
         images: Training images (N, ...).
         labels: Their targets (N, ...).
+        device: Where it is measured, in its nominal environment: the device that the controls were
+            trained on. None is the ideal one, of the digital model.
         count: Images to use, at most; the first of the sample on which sharpness is measured.
         radius_rms: Half width of the plane: root mean square over all controls of their change,
             in the layers' `control_unit`, so that the length is radius_rms * sqrt(controls). This
@@ -74,7 +77,7 @@ def measure_landscape(
     if points < 3 or points % 2 == 0:
         raise UserError(f"points is {points}", allowed="an odd number >= 3")
     chosen = permutation(len(labels), derive_seed("sharpness"), 0)[: int(count)]
-    with deployed(workload):
+    with deployed(workload, device, digital=device is None):
         sample = images[chosen], labels[chosen]
         hessian = ControlHessian(workload, *sample, chunk=fitting_chunk(workload, *sample))
         pairs = lanczos(
