@@ -194,15 +194,14 @@ def lanczos(
     top: int = 1,
     tol: float = 1e-3,
     others_tol: float | None = None,
-    lowest_tol: float = math.inf,
-    lowest_products: int | None = None,
     max_products: int = 100,
     rounding: float = _SINGLE,
     progress: Progress | None = None,
 ) -> Eigenpairs:
     """Finds the most positive and the most negative eigenvalues of a symmetric operator.
 
-    Eigenvalues that are repeated count as often as they are there.
+    Eigenvalues that are repeated count as often as they are there. The most negative one is not
+    waited for, and its bound says how well it is known.
 
     Args:
         product: The operator; takes and returns float64 vectors (size,).
@@ -216,9 +215,6 @@ def lanczos(
             and `GUARDS` more.
         tol: Relative error estimate at which the most positive eigenvalue counts as found.
         others_tol: The same for the other `top` values. None takes `tol`.
-        lowest_tol: Relative residual at which the most negative eigenvalue counts as found. It
-            usually converges last; by default it is not waited for.
-        lowest_products: Products after which it is no longer waited for; None waits on.
         max_products: Most products to take.
         rounding: Error of a product relative to the norm of the operator, which every bound has on
             top; the default is that of float32.
@@ -261,11 +257,7 @@ def lanczos(
         found = (errors <= (tols * size_of).clamp(min=floor)) & (
             residuals[-top:] <= (0.1 * size_of).clamp(min=floor)
         )
-        waited = lowest_products is not None and done >= lowest_products
-        found_lowest = waited or bool(
-            residuals[0] <= max(lowest_tol * abs(float(values[0])), floor)
-        )
-        converged = done == size or (bool(found.all()) and found_lowest)
+        converged = done == size or bool(found.all())
         if converged:
             break
     count = min(top, len(values))
