@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -305,20 +306,26 @@ class SpectralDensity:
         error = float(each.std() / math.sqrt(probes)) if probes > 1 else math.inf
         return float(each.mean()), error
 
-    def smoothed(self, at: Tensor, width: float) -> Tensor:
-        """Density at given places with Gaussian smoothing.
-
-        Args:
-            at: Places (...).
-            width: Standard deviation of the smoothing, in units of the eigenvalues, > 0.
+    def as_dict(self) -> dict[str, Any]:
+        """The density as plain values.
 
         Returns:
-            Density (...), per unit of eigenvalue; its integral is 1.
+            ``size``, ``products``; ``trace`` and ``squares``, the sums of all eigenvalues and of
+            their squares, each with its ``_error``, None with one probe; ``places`` ascending,
+            and the ``shares`` of the eigenvalues that they stand for.
         """
-        check_range("width", width, low=0.0, high=1e300, low_open=True)
-        z = (at.to(torch.float64).unsqueeze(-1) - self.nodes.flatten()) / width
-        kernel = torch.exp(-0.5 * z.square()) / (width * math.sqrt(2.0 * math.pi))
-        return kernel @ self.weights.flatten()
+        order = self.nodes.flatten().argsort()
+        sums: dict[str, float | None] = {}
+        for power, name in ((1, "trace"), (2, "squares")):
+            sums[name], error = self.moment(power)
+            sums[f"{name}_error"] = error if math.isfinite(error) else None
+        return {
+            "size": self.size,
+            "products": self.products,
+            **sums,
+            "places": self.nodes.flatten()[order].tolist(),
+            "shares": self.weights.flatten()[order].tolist(),
+        }
 
 
 def spectral_density(

@@ -57,6 +57,22 @@ def test_sharpness_is_a_table_with_units(ran: Ran) -> None:
     assert found["lambda_max"] > 0
 
 
+def test_sharpness_tells_where_all_eigenvalues_lie_where_that_is_asked(ran: Ran) -> None:
+    shown = command("sharpness", "tiny/BP/0", "--spectrum", cwd=ran[0]).out
+    done = command("sharpness", "tiny/BP/0", "--spectrum", "--format", "json", cwd=ran[0]).out
+    found = json.loads(done)
+    spectrum = found["spectrum"]
+    assert spectrum["size"] == found["n_controls"]
+    assert spectrum["products"] == len(spectrum["places"]) == len(spectrum["shares"]) == 120
+    assert sum(spectrum["shares"]) == pytest.approx(1.0)
+    assert max(spectrum["places"]) == pytest.approx(found["lambda_max"], rel=0.01)
+    (line,) = (x for x in shown.splitlines() if x.startswith("trace "))
+    assert f"{spectrum['trace']:.4g} ± " in line
+    assert "loss / rad²" in line
+    median = next(x for x in shown.splitlines() if x.startswith("quantile_0.5 "))
+    assert float(median.split()[1]) < found["lambda_max"]
+
+
 def test_sharpness_and_landscape_are_on_the_device_that_was_trained_on_whatever_the_record_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
