@@ -117,7 +117,7 @@ class Arrays:
     n_classes: int | None
     validation_inputs: Tensor | None = None
     validation_targets: Tensor | None = None
-    own: InitVar[bool] = False
+    own: InitVar[bool] = field(default=False, kw_only=True)
     fingerprint: str = field(init=False)
 
     def __post_init__(self, own: bool) -> None:

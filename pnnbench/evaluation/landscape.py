@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.data.order import permutation
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.platforms.base import Device, derive_seed
@@ -73,10 +73,10 @@ def measure_landscape(
         UserError: If an argument is out of range.
     """
     check_range("radius_rms", radius_rms, low=0.0, high=1e6, low_open=True)
-    check_range("count", count, low=1, high=1e9)
+    check_count("count", count)
     if points < 3 or points % 2 == 0:
         raise UserError(f"points is {points}", allowed="an odd number >= 3")
-    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[: int(count)]
+    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
     with deployed(workload, device, digital=device is None):
         sample = images[chosen], labels[chosen]
         hessian = ControlHessian(workload, *sample, chunk=fitting_chunk(workload, *sample))

@@ -95,7 +95,12 @@ def test_landscape_has_its_own_draws_and_uses_no_more_images_than_asked():
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"points": 4}, "points is 4"), ({"radius_rms": 0.0}, "radius_rms"), ({"count": 0}, "count")],
+    [
+        ({"points": 4}, "points is 4"),
+        ({"radius_rms": 0.0}, "radius_rms"),
+        ({"count": 0}, "count"),
+        ({"count": 2.5}, r"count is 2\.5"),
+    ],
 )
 def test_landscape_refuses_what_makes_no_plane(options, match):
     with pytest.raises(UserError, match=match):
