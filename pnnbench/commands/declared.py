@@ -166,7 +166,15 @@ DECLARED = (
     Command(
         "sharpness",
         "Measure a finished run's sharpness again.",
-        (_RUN, _RUNS, _DATA, _ACCELERATOR, _TRUST, _TABLE_OR_JSON),
+        (
+            _RUN,
+            _RUNS,
+            _DATA,
+            _ACCELERATOR,
+            Argument("--spectrum", "Tell where all eigenvalues of the Hessian lie, too."),
+            _TRUST,
+            _TABLE_OR_JSON,
+        ),
     ),
     Command(
         "plot",

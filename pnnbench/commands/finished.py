@@ -71,11 +71,17 @@ def draw(
         Name to file.
     """
     from pnnbench.report.run_pictures import draw_run
-    from pnnbench.running.rebuilding import load_trained
+    from pnnbench.running.rebuilding import load_trained, own_device
 
     workload, data = load_trained(folder, record), data_of(record, root)
     return draw_run(
-        workload, record, data.train_tensors(), data.test_tensors(), folder / "pictures", say
+        workload,
+        record,
+        data.train_tensors(),
+        data.test_tensors(),
+        folder / "pictures",
+        say,
+        own_device(record, workload),
     )
 
 

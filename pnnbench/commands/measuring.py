@@ -54,8 +54,8 @@ def sharpness(options: Any) -> int:
     located = locate(options.run, options.runs)
     record, parameters = located.record, located.parameters
     from pnnbench.evaluation.gaps import Gaps
-    from pnnbench.report.run_text import gap_text, sharpness_text
-    from pnnbench.running.measuring import measure_job_sharpness
+    from pnnbench.report.run_text import gap_text, sharpness_text, spectrum_text
+    from pnnbench.running.measuring import measure_job_sharpness, measure_job_spectrum
     from pnnbench.running.rebuilding import load_parameters, own_device
     from pnnbench.running.resources import keep_memory
 
@@ -69,12 +69,17 @@ def sharpness(options: Any) -> int:
     result = measure_job_sharpness(
         workload, data, record["config"], found, seed=record["job"]["seed"], device=device
     )
+    if options.spectrum:
+        with found.part("sharpness.spectrum"):
+            result["spectrum"] = measure_job_spectrum(workload, data, record["config"], device)
     gaps = [gap.as_dict() for gap in found.found]
     if options.format == "json":
         out_json({**result, **({"gaps": gaps} if gaps else {})})
     else:
-        text = sharpness_text(result, unit, width())
-        out("\n".join([text, *map(gap_text, gaps)]))
+        text = [sharpness_text(result, unit, width())]
+        if "spectrum" in result:
+            text += ["", spectrum_text(result["spectrum"], unit, width())]
+        out("\n".join([*text, *map(gap_text, gaps)]))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -83,12 +83,17 @@ def as_tensor(values: Any) -> Tensor:
 class Arrays:
     """Inputs and targets of a training set and a test set.
 
-    Nothing is normalised. Tensors and NumPy arrays are taken, see `as_tensor`.
+    Nothing is normalised. Tensors and NumPy arrays are taken, see `as_tensor`, and copied: what
+    becomes of them later does not change the set.
+
+    Args:
+        own: Whether the tensors were made for this set alone, and need no copy.
 
     Attributes:
         name: Name of the set, such as ``"mnist"``.
         train_inputs: Shape (N, ...). uint8 are pixels, 0 to 255, divided by 255 on their way to the
-            network; other numbers reach it as they are.
+            network; other real numbers reach it in the precision of its parameters, whole ones as
+            they are where it looks them up in a table.
         train_targets: Classes, integers of shape (N,) from 0 to ``n_classes - 1``, kept as int64;
             or real values of shape (N, ...), of which uint8 with a dimension behind N are pixels as
             in the inputs.
@@ -112,9 +117,10 @@ class Arrays:
     n_classes: int | None
     validation_inputs: Tensor | None = None
     validation_targets: Tensor | None = None
+    own: InitVar[bool] = field(default=False, kw_only=True)
     fingerprint: str = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, own: bool) -> None:
         if self.n_classes is not None and self.n_classes < 2:
             raise UserError(f"data {self.name!r}: n_classes is {self.n_classes}", allowed=">= 2")
         if (self.validation_inputs is None) != (self.validation_targets is None):
@@ -124,7 +130,8 @@ class Arrays:
             )
         parts = [f"{part}_{kind}" for part in self._parts() for kind in ("inputs", "targets")]
         for name in parts:
-            object.__setattr__(self, name, self._tensor(name))
+            found = self._tensor(name)
+            object.__setattr__(self, name, found if own else found.clone())
         for part in self._parts():
             self._check_part(
                 part, getattr(self, f"{part}_inputs"), getattr(self, f"{part}_targets")
@@ -172,7 +179,7 @@ class Arrays:
             order = permutation(len(getattr(self, f"{part}_targets")), MIXING_SEED, stream)
             for kind in ("inputs", "targets"):
                 moved[f"{part}_{kind}"] = getattr(self, f"{part}_{kind}")[order]
-        return replace(self, **moved)
+        return replace(self, **moved, own=True)
 
     def _parts(self) -> tuple[str, ...]:
         return ("train", "test") if self.validation_inputs is None else (

@@ -80,7 +80,7 @@ class CIFAR10(DownloadedSet):
             found = getattr(datasets, self.title)(str(root), train=train)
             return torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous(), found.targets
 
-        return Arrays(self.name, *part(True), *part(False), self.n_classes)
+        return Arrays(self.name, *part(True), *part(False), self.n_classes, own=True)
 
     def _of_images(self, images: Path) -> Arrays:
         """Reads the folders; raises UserError if they do not hold all of the set."""
@@ -97,7 +97,9 @@ class CIFAR10(DownloadedSet):
                     allowed=", ".join(CLASSES),
                     next_step=again,
                 )
-        arrays = ImageFolder(images).load()
+        folders = ImageFolder(images)
+        folders.name = self.name  # wherever a link leads
+        arrays = folders.load()
         if arrays.input_shape != self.input_shape:
             raise UserError(
                 f"{images} has images of shape {arrays.input_shape}",

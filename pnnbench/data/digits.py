@@ -90,7 +90,8 @@ class Digits(DataSet):
             _refuse("the digits inside scikit-learn", found, expected["source"])
         images = ((values.to(torch.int32) * 255 + 8) // 16).to(torch.uint8)
         train, test = stratified_split(labels, N_TEST, SPLIT_SEED)
-        arrays = Arrays(self.name, images[train], labels[train], images[test], labels[test], 10)
+        parts = images[train], labels[train], images[test], labels[test]
+        arrays = Arrays(self.name, *parts, 10, own=True)
         if arrays.fingerprint != expected["fingerprint"]:
             _refuse("the split of the digits", arrays.fingerprint, expected["fingerprint"])
         return arrays

@@ -72,7 +72,8 @@ class ImageFolder(DataSet):
         channels = max(images.shape[1] for _, images, _ in read.values())
         shown = {k: (_coloured(x, channels), y) for k, (_, x, y) in read.items()}
         validation = shown["val"] if len(parts) == 2 else (None, None)
-        return Arrays(self.name, *shown["train"], *shown[parts[0]], len(classes), *validation)
+        both = (*shown["train"], *shown[parts[0]])
+        return Arrays(self.name, *both, len(classes), *validation, own=True)
 
     def _part(self, name: str) -> tuple[list[str], Tensor, Tensor]:
         """Classes, images and class numbers of one part."""

@@ -105,7 +105,8 @@ class Latents(DataSet):
             parts.append(images.validation_inputs)
         drawn = [latent_vectors(len(part), self.size, i) for i, part in enumerate(parts)]
         pairs = list(zip(drawn, parts, strict=True))
-        return Arrays(self.name, *pairs[0], *pairs[1], None, *(pairs[2] if len(pairs) > 2 else ()))
+        held_out = pairs[2] if len(pairs) > 2 else (None, None)
+        return Arrays(self.name, *pairs[0], *pairs[1], None, *held_out, own=True)
 
     def _images(self) -> DataSet:
         if self.images is None:

@@ -88,7 +88,12 @@ class DataModuleSet(DataSet):
         assert test is not None  # noqa: S101 - for the type checker
         targets = [part[1] for part in (train, test, validation) if part is not None]
         arrays = Arrays(
-            self.name, *train, *test, self._classes(targets), *(validation or (None, None))
+            self.name,
+            *train,
+            *test,
+            self._classes(targets),
+            *(validation or (None, None)),
+            own=True,
         )
         check_apart(self.name, loaders, found)
         return arrays

@@ -70,6 +70,7 @@ class IDXSet(DownloadedSet):
                 idx.read_image_file(paths[2]).unsqueeze(1),
                 idx.read_label_file(paths[3]),
                 n_classes=self.n_classes,
+                own=True,
             )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -194,15 +195,14 @@ def lanczos(
     top: int = 1,
     tol: float = 1e-3,
     others_tol: float | None = None,
-    lowest_tol: float = math.inf,
-    lowest_products: int | None = None,
     max_products: int = 100,
     rounding: float = _SINGLE,
     progress: Progress | None = None,
 ) -> Eigenpairs:
     """Finds the most positive and the most negative eigenvalues of a symmetric operator.
 
-    Eigenvalues that are repeated count as often as they are there.
+    Eigenvalues that are repeated count as often as they are there. The most negative one is not
+    waited for, and its bound says how well it is known.
 
     Args:
         product: The operator; takes and returns float64 vectors (size,).
@@ -216,9 +216,6 @@ def lanczos(
             and `GUARDS` more.
         tol: Relative error estimate at which the most positive eigenvalue counts as found.
         others_tol: The same for the other `top` values. None takes `tol`.
-        lowest_tol: Relative residual at which the most negative eigenvalue counts as found. It
-            usually converges last; by default it is not waited for.
-        lowest_products: Products after which it is no longer waited for; None waits on.
         max_products: Most products to take.
         rounding: Error of a product relative to the norm of the operator, which every bound has on
             top; the default is that of float32.
@@ -261,11 +258,7 @@ def lanczos(
         found = (errors <= (tols * size_of).clamp(min=floor)) & (
             residuals[-top:] <= (0.1 * size_of).clamp(min=floor)
         )
-        waited = lowest_products is not None and done >= lowest_products
-        found_lowest = waited or bool(
-            residuals[0] <= max(lowest_tol * abs(float(values[0])), floor)
-        )
-        converged = done == size or (bool(found.all()) and found_lowest)
+        converged = done == size or bool(found.all())
         if converged:
             break
     count = min(top, len(values))
@@ -313,20 +306,26 @@ class SpectralDensity:
         error = float(each.std() / math.sqrt(probes)) if probes > 1 else math.inf
         return float(each.mean()), error
 
-    def smoothed(self, at: Tensor, width: float) -> Tensor:
-        """Density at given places with Gaussian smoothing.
-
-        Args:
-            at: Places (...).
-            width: Standard deviation of the smoothing, in units of the eigenvalues, > 0.
+    def as_dict(self) -> dict[str, Any]:
+        """The density as plain values.
 
         Returns:
-            Density (...), per unit of eigenvalue; its integral is 1.
+            ``size``, ``products``; ``trace`` and ``squares``, the sums of all eigenvalues and of
+            their squares, each with its ``_error``, None with one probe; ``places`` ascending,
+            and the ``shares`` of the eigenvalues that they stand for.
         """
-        check_range("width", width, low=0.0, high=1e300, low_open=True)
-        z = (at.to(torch.float64).unsqueeze(-1) - self.nodes.flatten()) / width
-        kernel = torch.exp(-0.5 * z.square()) / (width * math.sqrt(2.0 * math.pi))
-        return kernel @ self.weights.flatten()
+        order = self.nodes.flatten().argsort()
+        sums: dict[str, float | None] = {}
+        for power, name in ((1, "trace"), (2, "squares")):
+            sums[name], error = self.moment(power)
+            sums[f"{name}_error"] = error if math.isfinite(error) else None
+        return {
+            "size": self.size,
+            "products": self.products,
+            **sums,
+            "places": self.nodes.flatten()[order].tolist(),
+            "shares": self.weights.flatten()[order].tolist(),
+        }
 
 
 def spectral_density(

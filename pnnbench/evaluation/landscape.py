@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from pnnbench.data.order import permutation
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
-from pnnbench.platforms.base import derive_seed
+from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.workloads.base import Workload
 
 #: Images behind the landscape, and its half width: root mean square of the change of one control.
@@ -44,19 +44,22 @@ def measure_landscape(
     images: Tensor,
     labels: Tensor,
     *,
+    device: Device | None = None,
     count: int = LANDSCAPE_IMAGES,
     radius_rms: float = LANDSCAPE_RMS,
     points: int = 21,
 ) -> Landscape:
     """Measures the loss over the plane of the two leading Hessian eigenvectors of the controls.
 
-    Ideal device, evaluation mode, no noise. The plane goes straight: limits of the controls are
-    not applied, and a displacement is small against them.
+    One device, evaluation mode, no noise, as sharpness is measured. The plane goes straight: limits
+    of the controls are not applied, and a displacement is small against them.
 
     Args:
         workload: A trained workload with at least two controls; afterwards it is what it was.
         images: Training images (N, ...).
         labels: Their targets (N, ...).
+        device: Where it is measured, in its nominal environment: the device that the controls were
+            trained on. None is the ideal one, of the digital model.
         count: Images to use, at most; the first of the sample on which sharpness is measured.
         radius_rms: Half width of the plane: root mean square over all controls of their change,
             in the layers' `control_unit`, so that the length is radius_rms * sqrt(controls). This
@@ -70,11 +73,11 @@ def measure_landscape(
         UserError: If an argument is out of range.
     """
     check_range("radius_rms", radius_rms, low=0.0, high=1e6, low_open=True)
-    check_range("count", count, low=1, high=1e9)
+    check_count("count", count)
     if points < 3 or points % 2 == 0:
         raise UserError(f"points is {points}", allowed="an odd number >= 3")
-    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[: int(count)]
-    with deployed(workload):
+    chosen = permutation(len(labels), derive_seed("sharpness"), 0)[:count]
+    with deployed(workload, device, digital=device is None):
         sample = images[chosen], labels[chosen]
         hessian = ControlHessian(workload, *sample, chunk=fitting_chunk(workload, *sample))
         pairs = lanczos(

@@ -256,8 +256,6 @@ def _leading(run: _Run, hessian: ControlHessian, top: int) -> None:
             top=min(top, hessian.size),
             tol=run.tol,
             others_tol=10.0 * run.tol,
-            lowest_tol=0.15,
-            lowest_products=10,
             max_products=run.max_products,
             rounding=hessian.rounding,
             progress=run.report("lambda_max"),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pnnbench.evaluation.hessian import ControlHessian, deployed
+from pnnbench.evaluation.hessian import ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import SpectralDensity, spectral_density
-from pnnbench.evaluation.sharpness import Progress
-from pnnbench.platforms.base import derive_seed
+from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.workloads.base import Workload
 
 
@@ -17,10 +16,9 @@ def control_spectrum(
     labels: Tensor,
     *,
     seed: int,
-    chunk: int = 250,
+    device: Device | None = None,
     probes: int = 4,
     steps: int = 30,
-    progress: Progress | None = None,
 ) -> SpectralDensity:
     """Spectral density of the Hessian whose largest eigenvalue is λmax.
 
@@ -29,15 +27,19 @@ def control_spectrum(
         images: Training images (N, ...).
         labels: Their targets (N, ...).
         seed: Seed of the probes.
-        chunk: Images per pass.
+        device: Where it is measured, in its nominal environment: the device that the controls were
+            trained on. None is the ideal one, of the digital model.
         probes: Random probes.
         steps: Lanczos steps for each probe.
-        progress: Called after each Hessian product of the eigenvalue problems.
 
     Returns:
         The density over all controls.
+
+    Raises:
+        NotFiniteError: If the Hessian is not finite.
     """
-    with deployed(workload, digital=True):
+    with deployed(workload, device, digital=device is None):
+        chunk = fitting_chunk(workload, images, labels)
         hessian = ControlHessian(workload, images, labels, chunk=chunk)
         return spectral_density(
             hessian.product,
@@ -46,5 +48,4 @@ def control_spectrum(
             device=hessian.device,
             probes=probes,
             steps=steps,
-            progress=None if progress is None else lambda a, b: progress("density", a, b),
         )

@@ -10,11 +10,14 @@ from pnnbench.errors import UserError
 
 #: Key of a Lightning checkpoint under which the method stands.
 KEY = "pnnbench_method"
+#: What is set on a method beside the arguments of its class: its draws, its device and its steps
+#: follow them.
+SET_LATER = ("seed", "train_device", "schedule")
 
 
 def described(method: object) -> dict[str, str]:
-    """Class and hyper-parameters of a method, as texts."""
-    names = inspect.signature(type(method)).parameters
+    """Class, hyper-parameters, seed, training device and schedule of a method, as texts."""
+    names = (*inspect.signature(type(method)).parameters, *SET_LATER)
     params = {name: repr(getattr(method, name)) for name in names if hasattr(method, name)}
     return {"class": f"{type(method).__module__}.{type(method).__qualname__}", **params}
 
@@ -24,7 +27,8 @@ def check_resumed(method: object, checkpoint: Mapping[str, Any]) -> None:
 
     Args:
         method: The method that goes on.
-        checkpoint: The checkpoint; one that does not name its method is taken.
+        checkpoint: The checkpoint; one that does not name its method is taken, and what an older
+            one does not tell is not compared.
 
     Raises:
         UserError: If something differs.
@@ -34,9 +38,9 @@ def check_resumed(method: object, checkpoint: Mapping[str, Any]) -> None:
         return
     mine = described(method)
     differing = [
-        f"{name} {written.get(name)}, now {value}"
+        f"{name} {written[name]}, now {value}"
         for name, value in mine.items()
-        if written.get(name) != value
+        if written.get(name, value) != value
     ]
     if differing:
         raise UserError(

@@ -21,10 +21,21 @@ class CoordinateSearch(CandidateMethod):
     On each batch some parameters are chosen at random. Each is moved up, and down if that does not
     lower the measured loss; a step that lowers it is kept. It takes one measurement of the batch,
     and one or two for each chosen parameter, so that networks of thousands of parameters learn
-    slowly: that is what the method costs. What one parameter changes has to be seen above the noise
-    of the read-out, and of many noisy readings the smallest is kept. At its defaults it is still at
-    guessing on ``mrr-digits`` after the quick tier's epochs and below half on ``freespace-digits``;
-    ``mzi-digits`` is learnt (``tests/methods/test_amounts.py``, slow).
+    slowly: that is what the method costs. At its defaults it is still at guessing on ``mrr-digits``
+    after the quick tier's epochs and below half on ``freespace-digits``; ``mzi-digits`` is learnt
+    (``tests/methods/test_amounts.py``, slow).
+
+    What one parameter changes has to be seen above the noise of the read-out, and of many noisy
+    readings the smallest is kept. On untrained ``mrr-digits`` the loss of one batch of 32 reads 6.2
+    with a standard deviation of 0.32, and a full step of one parameter changes it by 0.018, root
+    mean square (median 0.004): some 600 readings of each of two settings tell one such step with an
+    error of its own size, and the quick tier has 13 at most for each parameter
+    (``tests/methods/test_candidates.py`` measures both).
+
+    A variant of the source that keeps only what lowers the loss. The authors' optimiser sets a
+    parameter to the step down, unasked, where the step up did not help, and compares the next one
+    with the reading that this gives; here a step is kept only if it reads lower than everything
+    before it in the batch.
 
     Args:
         coordinates: Parameters tried on each batch, 1 to 100,000; all of them if there are fewer.
@@ -33,7 +44,7 @@ class CoordinateSearch(CandidateMethod):
         lr_digital: Peak step of a digital parameter.
     """
 
-    # One parameter among many: a step as large as the scale is seen above the detectors' noise.
+    # One parameter among many: only steps as large as the scale come near the detectors' noise.
     laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType({"lr": Law(0.03, 10.0)})
     source = "Gu et al., AAAI 35, 7583 (2021), arXiv:2012.11148: sparse zeroth-order coordinates"
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.accelerator import optimizer_to, without_autocast
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.methods.pat import check_placement, straight_through
@@ -99,7 +99,7 @@ class DAT(TrainingMethod):
         optimizer: str = "adam",
     ) -> None:
         super().__init__(lr, lr_digital, optimizer)
-        self.count = int(check_range("count", count, low=1, high=100))
+        self.count = check_count("count", count, low=1, high=100)
         if size not in SIZES:
             raise UserError(f"size is {size!r}", allowed=", ".join(SIZES))
         self.size = size

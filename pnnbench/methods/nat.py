@@ -68,7 +68,7 @@ class NATInSitu(TrainingMethod):
 
     The surrogate of physics-aware training at Θ + noise, the noise drawn anew at each step. Only
     what can be set on a device is dithered: the trainable controls, not the errors of its
-    fabrication.
+    fabrication. What would lie beyond the range of the drivers is measured at its edge.
 
     Args:
         sigma: Standard deviation of the noise, >= 0: multiples of `Workload.control_scale`, or

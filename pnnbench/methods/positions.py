@@ -37,7 +37,7 @@ def chosen_parameters(workload: Workload, parameters: str) -> list[str]:
         The names of the environment's fields, in the order given.
 
     Raises:
-        UserError: If the workload has no such parameter.
+        UserError: If the workload has no such parameter, or one is named twice.
     """
     known = list(workload.environment_ranges)
     if parameters == ALL:
@@ -48,6 +48,11 @@ def chosen_parameters(workload: Workload, parameters: str) -> list[str]:
         meant = [name for name in known if word in (fold(name), fold(name).rpartition("-")[0])]
         if not word or len(meant) != 1:
             raise unknown_name("environment parameter", given.strip(), known, where=workload.name)
+        if meant[0] in names:
+            raise UserError(
+                f"parameters is {parameters!r}, which names {meant[0]} twice",
+                allowed=f"{ALL}, or each once of {', '.join(known)}",
+            )
         names += meant
     return names
 

@@ -183,7 +183,7 @@ class SATInSitu(SAT):
     """Sharpness-aware training on hardware: both passes have the device's values.
 
     The surrogate of physics-aware training at Θ and at Θ + ε: two gradients and two measurements
-    per step.
+    per step. What would lie beyond the range of the drivers is measured at its edge.
 
     Args:
         rho: Radius of the ball; see SAT.

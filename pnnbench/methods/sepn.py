@@ -13,16 +13,14 @@ normalisation, if any, and a ReLU on real and imaginary parts; Out has neither.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pnnbench.accelerator import without_autocast
-from pnnbench.errors import UserError, check_range
+from pnnbench.errors import check_range
 
 
 class ComplexBatchNorm(nn.Module):
@@ -172,14 +170,6 @@ class ComplexConv(nn.Module):
         return torch.einsum("gcij,gjcnhw->gicnhw", matrix, w).flatten(1, 2), bias
 
 
-#: Published name of each layer.
-_PUBLISHED = {
-    **{f"block{b}.{i}": f"ConvB{b}.ComplexConv-{i}" for b in (1, 2, 3) for i in range(3)},
-    **{f"{d.lower()}{i}": f"{d}Conv{i}" for d in ("Down", "Up") for i in (1, 2)},
-    "out": "OutConv",
-}
-
-
 class SEPNs(nn.Module):
     """Parallel error-prediction networks, computed together; their outputs are added up.
 
@@ -241,49 +231,3 @@ class SEPNs(nn.Module):
             y = self.out(torch.cat((self.block1(x), u2), 3)).sum(1)
             parts = y.flatten(2)[:, :, : self.ports]
             return torch.complex(parts[:, 0], parts[:, 1])
-
-    @torch.no_grad()
-    def load_published(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Loads published networks.
-
-        Args:
-            arrays: ``cn1.ConvB1.ComplexConv-0.ComplexConv2d.conv_r.weight`` and so on, one set for
-                each of ``cn1`` to ``cn<count>``.
-
-        Raises:
-            UserError: If an array is missing, left over or of another shape.
-        """
-        left = {k for k in arrays if not k.endswith("num_batches_tracked")}
-        for name, published in _PUBLISHED.items():
-            layer = self.get_submodule(name)
-            assert isinstance(layer, ComplexConv)  # noqa: S101 - for the type checker
-            kind, tran = ("ConvT2d", "conv_tran") if layer.transposed else ("Conv2d", "conv")
-            targets: dict[str, Tensor] = {
-                f"Complex{kind}.{tran}_r.weight": layer.a_weight,
-                f"Complex{kind}.{tran}_i.weight": layer.b_weight,
-                f"Complex{kind}.{tran}_r.bias": layer.a_bias,
-                f"Complex{kind}.{tran}_i.bias": layer.b_bias,
-            }
-            if layer.norm is not None:
-                targets |= {
-                    "ComplexBN.weight": layer.norm.weight,
-                    "ComplexBN.bias": layer.norm.bias,
-                    "ComplexBN.running_mean": layer.norm.running_mean,
-                    "ComplexBN.running_covar": layer.norm.running_covariance,
-                }
-            for key, target in targets.items():
-                for i in range(self.count):
-                    full = f"cn{i + 1}.{published}.{key}"
-                    if full not in arrays:
-                        raise UserError(f"the published networks lack {full}")
-                    value = torch.from_numpy(arrays[full])
-                    value = torch.view_as_real(value) if value.is_complex() else value
-                    if value.shape != target[i].shape:
-                        raise UserError(
-                            f"{full} has shape {tuple(value.shape)}",
-                            allowed=str(tuple(target[i].shape)),
-                        )
-                    target[i].copy_(value)
-                    left.discard(full)
-        if left:
-            raise UserError(f"the published networks have more than is known: {sorted(left)[0]}")

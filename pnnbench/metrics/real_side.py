@@ -8,14 +8,17 @@ import tempfile
 from collections import OrderedDict
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from pnnbench.metrics.extractors import Extractor, images_8bit
 
 #: Sets kept in memory.
 KEPT = 4
+#: Key of a kept file under which the digest of its features stands.
+DIGEST = "sha256"
 _MEMORY: OrderedDict[str, Tensor] = OrderedDict()
 
 
@@ -60,12 +63,21 @@ def real_features(images: Tensor, extractor: Extractor) -> Tensor:
     return found
 
 
+def _digest(features: Tensor) -> str:
+    return hashlib.sha256(features.cpu().contiguous().numpy().data).hexdigest()
+
+
 def _read(path: Path, count: int, size: int) -> Tensor | None:
+    """What was kept; None where it is not there, or not what was written."""
     try:
-        found = load_file(path)["features"]
-    except (OSError, SafetensorError, KeyError):
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get(DIGEST)
+            found: Tensor = file.get_tensor("features")
+    except (OSError, SafetensorError):
         return None
-    return found if found.shape == (count, size) else None
+    fits = found.shape == (count, size) and found.dtype == torch.float32
+    whole = fits and told == _digest(found) and bool(found.isfinite().all())
+    return found if whole else None
 
 
 def _write(path: Path, features: Tensor) -> None:
@@ -73,7 +85,8 @@ def _write(path: Path, features: Tensor) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".features-") as folder:
             arriving = Path(folder) / path.name
-            save_file({"features": features.contiguous()}, arriving)
+            kept = {"features": features.contiguous()}
+            save_file(kept, arriving, metadata={DIGEST: _digest(features)})
             arriving.replace(path)
     except OSError:
         return

@@ -18,7 +18,7 @@ from pnnbench.evaluation.gaps import Gaps
 from pnnbench.evaluation.hessian import deployed
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
 from pnnbench.evaluation.outputs import classifies
-from pnnbench.platforms.base import PhysicalLayer
+from pnnbench.platforms.base import Device, PhysicalLayer
 from pnnbench.platforms.mrr import MRRWeightBank, RingCalibration
 from pnnbench.records.index import workload_of
 from pnnbench.report import style
@@ -44,6 +44,7 @@ def draw_run(
     test: tuple[Tensor, Tensor],
     folder: Path | str,
     say: Callable[[str], None] | None = None,
+    device: Device | None = None,
 ) -> dict[str, Path]:
     """Draws ``controls``, ``landscape``, ``confusion`` (of a classifier) and ``curve``.
 
@@ -58,6 +59,8 @@ def draw_run(
         test: Test images (N, ...) and targets (N, ...).
         folder: Where the pictures go, as SVG and PNG.
         say: Told why a picture is left out.
+        device: The device that the controls were trained on; None, the ideal one, for methods in
+            silico. The landscape is there.
 
     Returns:
         Name to the path of the PNG; the SVG of the same name is beside it.
@@ -69,7 +72,8 @@ def draw_run(
         with gaps.part("controls"):
             figures["controls"] = controls(workload, record)
         with gaps.part("landscape"):
-            figures["landscape"] = landscape(measure_landscape(workload, *train), workload, record)
+            measured = measure_landscape(workload, *train, device=device)
+            figures["landscape"] = landscape(measured, workload, record)
         with gaps.part("curve"):
             figures["curve"] = curve(record)
         with gaps.part("optics"):

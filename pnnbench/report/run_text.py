@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of, headline_of
@@ -50,6 +52,8 @@ _MARKS = {
     "is_minimum": (0, "the point is NO minimum: the curvature says little"),
     "at_guessing": (1, "the loss NEVER left that of guessing: the sharpness says nothing"),
 }
+#: Shares of the eigenvalues whose place is told.
+_QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 #: How far what goes on in the next line stands in.
 _INDENT = 4
 
@@ -117,6 +121,35 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str, width: int =
     notes += [words for k, (mark, words) in _MARKS.items() if sharpness.get(k) == mark]
     below = textwrap.fill(", ".join(notes), width, subsequent_indent=" " * _INDENT)
     return "\n".join([*aligned(lines, width=width), *([below] if below else [])])
+
+
+def spectrum_text(spectrum: Mapping[str, Any], control_unit: str, width: int = WIDTH) -> str:
+    """Renders where the eigenvalues of a Hessian lie.
+
+    Args:
+        spectrum: As `SpectralDensity.as_dict` gives it.
+        control_unit: As for `sharpness_text`.
+        width: Characters per line.
+
+    Returns:
+        A line each for the trace, the share below zero and some quantiles; then what they are of.
+    """
+    per = curvature_unit(control_unit)
+    places, shares = spectrum["places"], spectrum["shares"]
+    below = [*accumulate(shares)]
+    error = spectrum["trace_error"]
+    trace = f"{spectrum['trace']:.4g}" + ("" if error is None else f" ± {error:.2g}")
+    negative = sum(share for place, share in zip(places, shares, strict=True) if place < 0.0)
+    lines = [
+        ["spectrum", "value", "unit", "meaning"],
+        ["trace", trace, per, "sum of all eigenvalues, standard error"],
+        ["negative", f"{100 * negative:.3g}", "%", "eigenvalues below zero"],
+    ]
+    for share in _QUANTILES:
+        at = min(bisect_left(below, share), len(places) - 1)
+        lines.append([f"quantile_{share:g}", f"{places[at]:.4g}", per, "this share lies below"])
+    told = f"{spectrum['size']:,} eigenvalues, estimated by {spectrum['products']:,} products"
+    return "\n".join([*aligned(lines, width=width), told])
 
 
 def gap_text(gap: Mapping[str, str]) -> str:

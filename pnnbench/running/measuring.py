@@ -21,6 +21,7 @@ from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.evaluation.readings import Reading
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
+from pnnbench.evaluation.spectrum import control_spectrum
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes
 from pnnbench.running.deploying import measure_deployments
@@ -93,6 +94,24 @@ def measure_job_sharpness(
         devices=devices,
         gaps=gaps,
     )
+
+
+def measure_job_spectrum(
+    workload: Workload, data: DataModule, config: Mapping[str, Any], device: Device | None = None
+) -> dict[str, Any]:
+    """The spectral density of the Hessian whose largest eigenvalue is the job's λmax.
+
+    Args:
+        workload: The trained workload.
+        data: Its data.
+        config: The job's configuration.
+        device: The device that the controls were trained on; None is the ideal one.
+
+    Returns:
+        As `SpectralDensity.as_dict`.
+    """
+    sample = sharpness_sample(data, config["tier"]["sharpness_images"])
+    return control_spectrum(workload, *sample, seed=0, device=device).as_dict()
 
 
 def measure_training_device(

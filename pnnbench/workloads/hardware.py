@@ -141,7 +141,9 @@ class Hardware:
         Args:
             h: Inputs of the first physical layer (B, ...), as `Workload.prefix` gives them.
             controls: Settings of the controls for this pass under the names of
-                `Workload.controls`; those left out, and None, are at their present values.
+                `Workload.controls`, cut to what the layer's drivers can set
+                (`PhysicalLayer.control_limits`); those left out, and None, are at their present
+                values.
 
         Returns:
             Outputs and detector readings.
@@ -176,6 +178,19 @@ class _Noise:
 
     def __call__(self, layer: str, shape: tuple[int, ...]) -> Tensor:
         return torch.randn(shape, generator=self._generator, dtype=torch.float32)
+
+
+def _settable(
+    controls: Mapping[str, Tensor], layers: Mapping[str, PhysicalLayer]
+) -> dict[str, Tensor]:
+    """Settings by name, cut to the limits of the layers that have any."""
+    limits = {
+        f"network.{name}.{control}": found
+        for name, layer in layers.items()
+        if (found := layer.control_limits()) is not None
+        for control in layer.control_names
+    }
+    return {n: v.clamp(*limits[n]) if n in limits else v for n, v in controls.items()}
 
 
 def _runner(
@@ -214,7 +229,7 @@ def _runner(
                 operate(network, [condition], noise, auto_range=True),
                 tapped(network, fields=fields, read_outs=detectors),
             ):
-                result = workload.physical(h, controls)
+                result = workload.physical(h, _settable(controls, layers))
         finally:
             for hook in hooks:
                 hook.remove()

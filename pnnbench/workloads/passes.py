@@ -53,11 +53,23 @@ class Passes(LightningSteps):
         return call_replaced(self._parts[0], parameters, x)
 
     def in_precision(self, x: Tensor) -> Tensor:
-        """The same inputs where the network is, in double precision if it is kept in it."""
+        """The same inputs where the network is, real ones in the precision of its parameters.
+
+        Complex numbers stay as they are; so do uint8, pixels that nobody has divided by 255, and
+        whole numbers for a network that looks them up in a table (``nn.Embedding``).
+        """
         like = next(self.network.parameters())
-        if x.dtype == torch.float32 and like.dtype == torch.float64:
-            x = x.double()
+        dtype = like.dtype.to_real()
+        if x.dtype != dtype and (x.is_floating_point() or self._are_numbers(x)):
+            x = x.to(dtype)
         return x.to(like.device)
+
+    def _are_numbers(self, x: Tensor) -> bool:
+        """Whether whole numbers are amounts, and neither pixels nor places in a table."""
+        if x.is_complex() or x.dtype == torch.uint8:
+            return False
+        tables = (nn.Embedding, nn.EmbeddingBag)
+        return not any(isinstance(module, tables) for module in self.network.modules())
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
         """Outputs (B, ...) from the inputs of the first physical layer (B, ...).

@@ -6,10 +6,14 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pnnbench.evaluation.landscape import Landscape, measure_landscape
+from pnnbench.platforms.base import Device
 from pnnbench.records.store import read_record, write_record
+from pnnbench.report import run_pictures
 from pnnbench.seeds import training_device_seed
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -53,8 +57,24 @@ def test_sharpness_is_a_table_with_units(ran: Ran) -> None:
     assert found["lambda_max"] > 0
 
 
-def test_sharpness_is_taken_on_the_device_that_was_trained_on_whatever_the_record_has(
-    tmp_path: Path,
+def test_sharpness_tells_where_all_eigenvalues_lie_where_that_is_asked(ran: Ran) -> None:
+    shown = command("sharpness", "tiny/BP/0", "--spectrum", cwd=ran[0]).out
+    done = command("sharpness", "tiny/BP/0", "--spectrum", "--format", "json", cwd=ran[0]).out
+    found = json.loads(done)
+    spectrum = found["spectrum"]
+    assert spectrum["size"] == found["n_controls"]
+    assert spectrum["products"] == len(spectrum["places"]) == len(spectrum["shares"]) == 120
+    assert sum(spectrum["shares"]) == pytest.approx(1.0)
+    assert max(spectrum["places"]) == pytest.approx(found["lambda_max"], rel=0.01)
+    (line,) = (x for x in shown.splitlines() if x.startswith("trace "))
+    assert f"{spectrum['trace']:.4g} ± " in line
+    assert "loss / rad²" in line
+    median = next(x for x in shown.splitlines() if x.startswith("quantile_0.5 "))
+    assert float(median.split()[1]) < found["lambda_max"]
+
+
+def test_sharpness_and_landscape_are_on_the_device_that_was_trained_on_whatever_the_record_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_suite(tmp_path, seeds=[0], methods=[{"method": "pat", "label": "PAT"}])
     command("run", "tiny.yaml", *QUIET, cwd=tmp_path)
@@ -70,6 +90,16 @@ def test_sharpness_is_taken_on_the_device_that_was_trained_on_whatever_the_recor
     assert found["point"] == own
     for name in ("train_loss", "gradient_norm", "lambda_max"):
         assert found[name] == pytest.approx(record["sharpness"][name], rel=1e-6)
+
+    places: list[int] = []
+
+    def noted(*args: Any, device: Device) -> Landscape:
+        places.append(device.seed)
+        return measure_landscape(*args, device=device, points=3)
+
+    monkeypatch.setattr(run_pictures, "measure_landscape", noted)
+    assert "landscape.png" in command("plot", "tiny/PAT/0", cwd=tmp_path).out
+    assert places == [own["device_seed"]]
 
 
 def test_plot_draws_a_run_and_a_board(ran: Ran, tmp_path: Path) -> None:

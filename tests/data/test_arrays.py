@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -108,6 +111,28 @@ def test_numpy_floats_become_single_and_tensors_keep_their_precision():
     assert double.train_inputs.dtype == torch.float64
     assert double.fingerprint != single.fingerprint
     assert (single.input_shape, single.n_classes) == ((5,), None)
+
+
+@pytest.mark.parametrize("make", [torch.from_numpy, np.asarray], ids=["tensor", "array"])
+def test_a_set_keeps_its_contents_when_what_it_was_made_of_changes(make: Callable[..., Any]):
+    given = {k: make(v.astype(np.float32)) for k, v in vectors().items()}
+    given["train_targets"], given["test_targets"] = make(np.arange(6) % 2), make(np.arange(3) % 2)
+    held = {"validation_inputs": given["test_inputs"], "validation_targets": given["test_targets"]}
+    found = Arrays("v", **given, n_classes=2, **held)
+    kept = {name: getattr(found, name).clone() for name in (*given, *held)}
+    for name, value in given.items():
+        value *= 0
+        assert not np.asarray(getattr(found, name) == torch.as_tensor(value)).all()
+    again = Arrays("v", **kept, n_classes=2)
+    assert again.fingerprint == found.fingerprint
+    assert all(torch.equal(getattr(found, name), kept[name]) for name in kept)
+
+
+def test_what_was_made_for_a_set_is_not_copied():
+    given = parts()
+    found = Arrays("a", **given, n_classes=3, own=True)
+    assert all(getattr(found, name).data_ptr() == given[name].data_ptr() for name in given)
+    assert found.fingerprint == Arrays("a", **given, n_classes=3).fingerprint
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])

@@ -136,6 +136,17 @@ def test_folders_elsewhere_are_the_same_set_in_whatever_order_they_are_listed(
     assert Small().read(other).fingerprint != before
 
 
+def test_a_folder_that_is_a_link_keeps_the_name_of_the_set(
+    pictures: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    direct = Small().read(pictures)
+    linked = tmp_path_factory.mktemp("linked")
+    (pictures / "cifar10").rename(linked / "photos-jpg")
+    (pictures / "cifar10").symlink_to(linked / "photos-jpg")
+    found = Small().read(pictures)
+    assert (found.name, found.fingerprint) == ("cifar10", direct.fingerprint)
+
+
 def test_original_batches_are_read_in_their_order(original: tuple[Path, dict]):
     root, held = original
     found = Small().read(root)

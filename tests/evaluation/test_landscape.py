@@ -58,6 +58,28 @@ def test_landscape_curves_by_its_eigenvalues_around_the_loss():
     assert measured.eigenvalues[0] > 1.05 * measured.eigenvalues[1] > 0
 
 
+@pytest.mark.parametrize("seed", [None, 0, 1])
+def test_landscape_is_where_the_controls_were_trained(seed: int | None):
+    """On the digital model in training, or on the hardware; the middle has the loss there."""
+    workload, (images, labels) = trained(), blobs(40, seed=5)
+    device = None if seed is None else workload.draw_device(0.5, seed)
+    digital = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda layer, _: digital.append(layer.training))
+        for layer in workload.layers().values()
+    ]
+    measured = measure_landscape(workload, images, labels, device=device, points=3)
+    assert set(digital) == {device is None}
+    for hook in hooks:
+        hook.remove()
+    with deployed(workload, device):
+        there = ControlHessian(workload, images, labels).value()
+    with deployed(workload):
+        ideal = ControlHessian(workload, images, labels).value()
+    assert float(measured.losses[1, 1]) == pytest.approx(there, rel=1e-6)
+    assert (abs(there - ideal) > 0.01 * ideal) is (device is not None)
+
+
 def test_landscape_has_its_own_draws_and_uses_no_more_images_than_asked():
     workload, (images, labels) = trained(), blobs(200, seed=5)
     first = measure_landscape(workload, images, labels, count=40, points=3)
@@ -73,7 +95,12 @@ def test_landscape_has_its_own_draws_and_uses_no_more_images_than_asked():
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"points": 4}, "points is 4"), ({"radius_rms": 0.0}, "radius_rms"), ({"count": 0}, "count")],
+    [
+        ({"points": 4}, "points is 4"),
+        ({"radius_rms": 0.0}, "radius_rms"),
+        ({"count": 0}, "count"),
+        ({"count": 2.5}, r"count is 2\.5"),
+    ],
 )
 def test_landscape_refuses_what_makes_no_plane(options, match):
     with pytest.raises(UserError, match=match):

@@ -210,6 +210,10 @@ def test_spectrum_has_the_trace_of_the_exact_hessian():
     assert error < 0.3 * abs(float(exact.trace()))
     top = float(torch.linalg.eigvalsh(exact)[-1])
     assert float(density.nodes.max()) == pytest.approx(top, rel=1e-2)
+    elsewhere = control_spectrum(
+        workload, x, y, seed=0, device=workload.draw_device(0.5, 0), probes=2, steps=15
+    )
+    assert float(elsewhere.nodes.max()) != pytest.approx(top, rel=1e-2)
 
 
 def test_a_loss_that_follows_the_scale_of_the_outputs_is_not_calibrated():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import statistics
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
@@ -97,6 +99,38 @@ def test_an_accepted_step_lowers_the_measured_loss() -> None:
     fit(MRRDigits(0), Noted(coordinates=20), data(), epochs=2)
     assert len(found) == 4
     assert min(found) > 0.0
+
+
+def test_the_noise_of_a_reading_hides_what_one_coordinate_changes() -> None:
+    """The figures that the class of the coordinate search quotes, measured again."""
+    workload, method = MRRDigits(0).train(), CoordinateSearch()
+    method.attach(workload)
+    x, y = DataModule(DIGITS).train_tensors()
+    batch = x[:32], y[:32]
+
+    def read(noise: int, values: dict[str, Tensor]) -> float:
+        method.hardware.start_step(noise)
+        return method.measured_loss(workload, batch, values)[0]
+
+    trained, controls = method.trained(workload), workload.controls()
+    places = [(name, i) for name, p in trained.items() for i in range(p.numel())]
+    order = torch.randperm(len(places), generator=torch.Generator().manual_seed(0))
+    readings, changes = [], []
+    for k, (name, i) in enumerate(places[int(k)] for k in order[:400]):
+        moved = trained[name].detach().clone()
+        moved.view(-1)[i] += method.amount("lr", workload) if name in controls else 0.1
+        readings.append(read(k, {}))
+        changes.append(read(k, {name: moved}) - readings[-1])  # at the same noise
+    noise, step = statistics.stdev(readings), math.sqrt(statistics.fmean(c * c for c in changes))
+    assert statistics.mean(readings) == pytest.approx(6.2, abs=0.05)
+    assert noise == pytest.approx(0.32, abs=0.02)
+    assert step == pytest.approx(0.018, abs=0.003)
+    assert statistics.median(map(abs, changes)) == pytest.approx(0.004, abs=0.001)
+    assert 400 < 2 * (noise / step) ** 2 < 1000
+
+    tier = MRRDigits.tier("quick")
+    batches = tier.epochs * math.ceil(len(x) / tier.batch_size)
+    assert 11 < batches * (1 + 2 * method.coordinates) / len(places) < 14
 
 
 def test_evolution_and_the_closure_learn() -> None:

@@ -245,6 +245,8 @@ def test_it_needs_complex_fields() -> None:
         (DAT, {"size": "1k"}, "size is '1k'"),
         (DAT, {"first_phase": 1.5}, "first_phase"),
         (DAT, {"count": 0}, "count"),
+        (DAT, {"count": 2.5}, r"count is 2\.5"),
+        (DATInternal, {"count": True}, "count is True"),
         (DAT, {"lr_sepn": 0.0}, "lr_sepn"),
         (DATInternal, {"states": "all"}, "states is 'all'"),
     ],

@@ -541,6 +541,13 @@ def test_an_unknown_parameter_is_refused_when_attached() -> None:
         SATEnvironment(parameters="rotation_deg, tilt").attach(FreeSpaceDigits())
 
 
+@pytest.mark.parametrize("parameters", ["rotation,rotation", "scale, rotation_deg, Rotation"])
+def test_a_parameter_is_named_once(parameters: str) -> None:
+    for method in (RandomEnvironment(parameters=parameters), SATEnvironment(parameters=parameters)):
+        with pytest.raises(UserError, match="names rotation_deg twice"):
+            method.attach(FreeSpaceDigits())
+
+
 def test_a_parameter_may_be_named_without_its_unit() -> None:
     workload = FreeSpaceDigits()
     names = list(workload.environment_ranges)

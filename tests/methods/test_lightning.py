@@ -30,8 +30,10 @@ from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
+from pnnbench.methods.checkpoints import KEY
 from pnnbench.methods.evolution import Evolution
 from pnnbench.methods.lbfgs import LBFGS
+from pnnbench.methods.pat import PAT
 from pnnbench.methods.sat import SAT
 from pnnbench.methods.spsa import SPSA
 from pnnbench.methods.trainer_options import AVERAGING
@@ -372,3 +374,34 @@ def test_a_checkpoint_of_another_method_is_refused(
         trainer_of(other()).fit(
             MRRDigits(0), datamodule=data(), ckpt_path=str(path), weights_only=True
         )
+
+
+def test_a_checkpoint_of_other_draws_another_device_or_schedule_is_refused(tmp_path: Path) -> None:
+    def method(seed: int, device: int | None, schedule: str) -> PAT:
+        found = PAT()
+        found.seed, found.train_device, found.schedule = seed, device, schedule
+        return found
+
+    def resume(with_method: TrainingMethod, path: Path) -> None:
+        trainer_of(with_method).fit(
+            MRRDigits(0), datamodule=data(), ckpt_path=str(path), weights_only=True
+        )
+
+    path, older = tmp_path / "first.ckpt", tmp_path / "older.ckpt"
+    trainer = trainer_of(method(1, 7, "constant"), max_epochs=1)
+    trainer.fit(MRRDigits(0), datamodule=data())
+    trainer.save_checkpoint(path)
+    for other, text in (
+        (method(0, 7, "constant"), "another method: seed 1, now 0$"),
+        (method(1, None, "constant"), "another method: train_device 7, now None$"),
+        (method(1, 7, "cosine"), "another method: schedule 'constant', now 'cosine'$"),
+    ):
+        with pytest.raises(UserError, match=f"(?m){text}"):
+            resume(other, path)
+    resume(method(1, 7, "constant"), path)
+
+    checkpoint = torch.load(path, weights_only=True)
+    for name in ("seed", "train_device", "schedule"):  # as checkpoints were before they told it
+        del checkpoint[KEY][name]
+    torch.save(checkpoint, older)
+    resume(method(1, 7, "constant"), older)

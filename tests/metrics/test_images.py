@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor
 from torchmetrics.functional.image import (
     peak_signal_noise_ratio,
@@ -138,13 +140,36 @@ def test_real_features_are_computed_once_and_by_content(
     assert len(list((tmp_path / "features").iterdir())) == 2
 
 
-def test_a_damaged_file_is_computed_again(tmp_path: Path) -> None:
-    stored, seen = load("digits").test_inputs, extractor("digits")
+def kept_as(features: Tensor, told: Tensor | None) -> bytes:
+    """A file of features that tells the digest of others, or none."""
+    metadata = None if told is None else {real_side.DIGEST: real_side._digest(told)}
+    return save({"features": features}, metadata)
+
+
+DAMAGE: dict[str, Callable[[bytes, Tensor], bytes]] = {
+    "cut": lambda whole, _: whole[:100],
+    "bytes flipped": lambda whole, _: whole[:-400] + bytes(b ^ 0x40 for b in whole[-400:]),
+    "digest flipped": lambda whole, x: kept_as(x, x + 1.0),
+    "of an older version": lambda whole, x: kept_as(x, None),
+    "other precision": lambda whole, x: kept_as(x.double(), x.double()),
+    "not finite": lambda whole, x: kept_as(x / 0.0, x / 0.0),
+    "other shape": lambda whole, x: kept_as(x[1:], x[1:]),
+    "other name": lambda whole, x: save({"others": x}, {real_side.DIGEST: real_side._digest(x)}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_computed_again(damage: str, tmp_path: Path) -> None:
+    stored, seen = load("digits").test_inputs[:40], extractor("digits")
     first = real_side.real_features(stored, seen)
     (file,) = (tmp_path / "features").iterdir()
-    file.write_bytes(file.read_bytes()[:100])
+    whole = file.read_bytes()
+    damaged = DAMAGE[damage](whole, first)
+    assert damaged != whole
+    file.write_bytes(damaged)
     real_side._MEMORY.clear()
     assert torch.equal(real_side.real_features(stored, seen), first)
+    assert file.read_bytes() == whole
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing_else(

@@ -18,6 +18,7 @@ from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.registry import method_class, registered
 from pnnbench.seeds import FIRST_TRAINING_DEVICE, FIRST_VALIDATION_DEVICE
 from pnnbench.workloads.base import Access, Batch, Workload
+from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE
 from pnnbench.workloads.hardware import Hardware
 from pnnbench.workloads.mrr import MRRDigits
@@ -296,3 +297,33 @@ def test_every_method_in_situ_gets_the_same_training_device() -> None:
     assert len(outputs) >= 4
     first = next(iter(outputs.values()))
     assert all(torch.equal(first, other) for other in outputs.values())
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "asked", "set_to"),
+    [
+        (MRRDigits, "network.conv1.current", 6.0, 5.0),
+        (MRRDigits, "network.conv1.current", -1.0, 0.0),
+        (FreeSpaceDigits, "network.fc1.weight", 3.0, 1.0),
+        (FreeSpaceDigits, "network.fc1.weight", -3.0, -1.0),
+        (MZIDigits, None, 7.0, 7.0),
+    ],
+)
+def test_settings_for_one_pass_are_cut_to_the_range_of_the_drivers(
+    cls: type[Workload], name: str | None, asked: float, set_to: float
+) -> None:
+    workload = cls(0)
+    hardware = workload.hardware(workload.training_device(0))
+    name = name or next(iter(workload.controls()))
+    h = workload.prefix(IMAGES[:8])
+
+    def measured(value: float, *, part: slice) -> Tensor:
+        setting = workload.controls()[name].detach().clone()
+        setting.view(-1)[part] = value
+        hardware.start_step(1)  # the same noise
+        return hardware.measure(h, {name: setting}).outputs
+
+    for part in (slice(None), slice(0, 5)):
+        found = measured(asked, part=part)
+        assert torch.equal(found, measured(set_to, part=part))
+        assert not torch.equal(found, measured(0.9 * set_to + 0.01, part=part))

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from pnnbench.data import DataModule, load
+from pnnbench.data import Arrays, DataModule, load
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.mrr import MRRDigits
 
@@ -63,3 +64,36 @@ def test_outputs_elsewhere_equal_those_of_the_moved_parameters() -> None:
         {n: b for n, b in state(moved).items() if "running" in n or "batches" in n},
     )
     assert int(workload.network.norm2.num_batches_tracked) == 1
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.float16, torch.int64, torch.int16, torch.uint16, torch.bool],
+    ids=str,
+)
+def test_inputs_of_any_real_type_are_those_numbers(
+    dtype: torch.dtype, precision: torch.dtype
+) -> None:
+    workload = MRRDigits(0).to(precision).eval()
+    whole = (4 * IMAGES[:6]).round().to(dtype)
+    targets = LABELS[:6]
+    arrays = Arrays("own", whole, targets, whole, targets, 10)  # as sets of one's own are handed
+    x = DataModule(arrays, holdout=0).test_tensors()[0]
+    assert x.dtype == dtype
+    found = workload(x)
+    assert torch.equal(found, workload(whole.to(precision)))
+    assert found.dtype == precision
+    assert workload.in_precision(IMAGES.to(precision)).dtype == precision
+
+
+def test_what_is_no_amount_is_handed_on_as_it_is() -> None:
+    workload = MRRDigits(0)
+    pixels, fields = torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(2, 3, dtype=torch.complex64)
+    places = torch.zeros(2, 3, dtype=torch.int64)
+    assert workload.in_precision(pixels) is pixels
+    assert workload.in_precision(fields) is fields
+    assert workload.in_precision(places).dtype == torch.float32
+    workload.network.words = nn.Embedding(4, 3)
+    assert workload.in_precision(places) is places
+    assert workload.in_precision(places.double()).dtype == torch.float32
