@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from pnnbench.errors import UserError
 from pnnbench.records.store import canonical, write_whole
 
 NAME = "suite.json"
+#: Held while an index is read and written again: rows that another process adds stay.
+LOCK = ".index.lock"
 Key = tuple[str, str, str, str]
 """Suite, protocol, workload, tier: a board."""
 Jobs = str | tuple[str, ...]
@@ -224,7 +228,7 @@ def write_index(
     keep: bool = False,
     claims: Sequence[Claim] = (),
 ) -> None:
-    """Writes the index of a suite in one step; leaves an equal one as it is.
+    """Writes the index of a suite in one step, one process at a time; leaves an equal one.
 
     Args:
         folder: Run folder of the suite.
@@ -237,14 +241,13 @@ def write_index(
         claims: What the suite sets out to show.
     """
     path = folder / NAME
-    merged = _Content()
-    if keep and path.is_file():
-        merged = _read(path)
-    merged.add(_Content(index, kinds or {}))
-    text = index_text(suite, merged.index, claims, merged.kinds)
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
-    write_whole(path, text.encode("utf-8"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        merged = _read(path) if keep and path.is_file() else _Content()
+        merged.add(_Content(index, kinds or {}))
+        text = index_text(suite, merged.index, claims, merged.kinds)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_whole(path, text.encode("utf-8"))
 
 
 def index_text(

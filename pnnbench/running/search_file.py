@@ -185,8 +185,9 @@ class SearchFile:
         Args:
             change: Changes the content in place.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the record, which runs in several folders may share.
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
             content = read_search(self.path) if self.path.is_file() else {}
             before = json.dumps(content, sort_keys=True)
             change(content)

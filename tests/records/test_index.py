@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.records.index import NAME, Claim, read_claims, read_index, write_index
+from pnnbench.records import index as module
+from pnnbench.records.index import LOCK, NAME, Claim, read_claims, read_index, write_index
+from pnnbench.records.store import write_whole
 
 BOARD = ("mine", "pnnbench-2", "mrr-digits", "smoke")
 OTHER = ("mine", "pnnbench-2", "mzi-digits", "smoke")
@@ -22,7 +25,7 @@ def test_an_index_reads_back_from_its_folder_and_from_the_folder_of_all(tmp_path
     assert read_index(tmp_path) == read_index(tmp_path / "mine") == index
     assert read_index([tmp_path, tmp_path / "mine"]) == index
     assert read_index(tmp_path / "nowhere") == {}
-    assert [p.name for p in (tmp_path / "mine").iterdir()] == [NAME]
+    assert {p.name for p in (tmp_path / "mine").iterdir()} == {NAME, LOCK}
 
 
 def test_a_run_of_some_rows_keeps_the_others_and_a_whole_run_does_not(tmp_path: Path) -> None:
@@ -110,6 +113,29 @@ def test_an_equal_index_is_not_written_again(tmp_path: Path) -> None:
     before = (tmp_path / NAME).stat().st_mtime_ns
     write_index(tmp_path, "mine", {BOARD: {"BP": {0: "a"}}})
     assert (tmp_path / NAME).stat().st_mtime_ns == before
+
+
+def test_rows_that_another_process_adds_at_the_same_time_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins while the first has read the index and not yet written it."""
+
+    def write(row: str) -> None:
+        write_index(tmp_path, "mine", {BOARD: {row: {0: row}}}, keep=True)
+
+    second = threading.Thread(target=write, args=("second",))
+
+    def slowly(path: Path, data: bytes) -> None:
+        monkeypatch.setattr(module, "write_whole", write_whole)
+        second.start()
+        second.join(0.5)  # would have written by now
+        write_whole(path, data)
+
+    write("before")
+    monkeypatch.setattr(module, "write_whole", slowly)
+    write("first")
+    second.join()
+    assert set(read_index(tmp_path)[BOARD]) == {"before", "first", "second"}
 
 
 @pytest.mark.parametrize(
