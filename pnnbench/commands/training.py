@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -215,9 +216,11 @@ def train(options: Any) -> int:
     from pnnbench.running.selection import supported
     from pnnbench.running.suites import Suite
 
-    params = method_parameters(method_class(name), given, where="--params" if given else "")
-    # Runs with other settings are other rows of the leaderboard.
-    settings = [f"{k}={v}" for k, v in sorted(given.items())]
+    cls = method_class(name)
+    params = method_parameters(cls, given, where="--params" if given else "")
+    # Runs with other settings are other rows of the leaderboard; a default that was typed is none.
+    defaults = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+    settings = [f"{k}={params[k]}" for k in sorted(given) if params[k] != defaults[k]]
     if options.epochs_factor != 1:
         settings.append(f"epochs x{options.epochs_factor:g}")
     precision = options.precision or SINGLE

@@ -86,6 +86,15 @@ def test_train_says_where_it_stands_and_what_comes_next(mine: Path) -> None:
     assert "temperature" not in done.out
 
 
+def test_a_default_that_is_typed_out_makes_no_row_of_its_own(mine: Path) -> None:
+    quick = ("--tier", "smoke", *QUIET)
+    for given in ((), ("--params.lr", "0.1"), ("--params.lr", "1", "--precision", "32")):
+        command("train", "mzi-digits", "bp", *given, *quick, cwd=mine)
+    table = json.loads(command("leaderboard", "runs/train", "--format", "json", cwd=mine).out)
+    found = {row["method"]: (row["seeds"], row["missing_seeds"]) for row in table["rows"]}
+    assert found == {"bp": ([0], []), "bp lr=1.0": ([0], [])}
+
+
 FAULTY = """
 from pnnbench.methods.bp import BP
 
