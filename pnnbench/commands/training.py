@@ -63,41 +63,62 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
         return records
 
 
+#: Second line of the marker in a job's folder, where its pictures have been drawn. The first says
+#: how and from where the job was mirrored.
+_DRAWN = "pictures"
+
+
 def _show(
     job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
 ) -> None:
-    """Draws a finished job and mirrors it to Weights & Biases, once for a mode and a place."""
+    """Draws a finished job and mirrors it to Weights & Biases, each once.
+
+    The mirror is once for a mode and a place, with the pictures that there are then.
+    """
     marker = folder / ".shown"
     # A record that was published elsewhere comes without its parameters: nothing to draw.
-    here = record["status"] == "ok" and (folder / record["parameters"]["file"]).exists()
-    before = marker.read_text(encoding="utf-8") if marker.exists() else None
-    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
-    state = f"{options.wandb} {folder.resolve()}\n"
-    if not here or (before is not None and (options.wandb == "disabled" or before == state)):
+    if record["status"] != "ok" or not (folder / record["parameters"]["file"]).exists():
         return
-    pictures = {file.stem: file for file in sorted((folder / "pictures").glob("*.png"))}
-    if options.pictures and before is None:
-        say(f"{job.title()}: pictures")
-        try:
-            with only("any"):  # it has just run
-                pictures = draw(
-                    folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
-                )
-        except Exception as error:  # the record stands and the suite goes on
-            if disk_full(error):
-                raise
-            said = f"{type(error).__name__}: {failure_text(error)}"
-            say(f"{job.title()}: no pictures: {said}")
-            return
-    if options.wandb != "disabled":
+    before = marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
+    drawn = _DRAWN in before[1:] or bool(before and _pictures(folder))
+    if options.pictures and not drawn:
+        drawn = _draw(job, record, folder, options, say)
+    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
+    mirrored, state = "".join(before[:1]), f"{options.wandb} {folder.resolve()}"
+    if options.wandb != "disabled" and mirrored != state:
         from pnnbench.report.mirror import log_job
 
-        warning = log_job(record, folder, pictures, options.wandb)
+        warning = log_job(record, folder, _pictures(folder), options.wandb)
         if warning:
             say(f"{job.title()}: {warning}")
-            return
-    if options.pictures or options.wandb != "disabled":
-        marker.write_text(state, encoding="utf-8")
+        else:
+            mirrored = state
+    if mirrored or drawn:
+        lines = [mirrored or f"disabled {folder.resolve()}", *([_DRAWN] if drawn else [])]
+        if lines != before:
+            marker.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """The pictures of a job that have been drawn, by name."""
+    return {file.stem: file for file in sorted((folder / "pictures").glob("*.png"))}
+
+
+def _draw(
+    job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
+) -> bool:
+    """Draws the pictures of a job that has just run; says whether that went well."""
+    say(f"{job.title()}: pictures")
+    try:
+        with only("any"):  # it has just run
+            draw(folder, record, options.data, lambda line: say(f"{job.title()}: {line}"))
+    except Exception as error:  # the record stands and the suite goes on
+        if disk_full(error):
+            raise
+        said = f"{type(error).__name__}: {failure_text(error)}"
+        say(f"{job.title()}: no pictures: {said}")
+        return False
+    return True
 
 
 def run(options: Any) -> int:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from pnnbench.commands import training
 
 from ..command import Done, command
 from .conftest import QUIET, write_suite
@@ -93,6 +97,68 @@ def test_a_default_that_is_typed_out_makes_no_row_of_its_own(mine: Path) -> None
     table = json.loads(command("leaderboard", "runs/train", "--format", "json", cwd=mine).out)
     found = {row["method"]: (row["seeds"], row["missing_seeds"]) for row in table["rows"]}
     assert found == {"bp": ([0], []), "bp lr=1.0": ([0], [])}
+
+
+class _Shown:
+    """A finished job in a folder, and what was done to show it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.done, self.fails = folder, [], False
+        (folder / "parameters.safetensors").touch()
+        self.record = {"status": "ok", "parameters": {"file": "parameters.safetensors"}}
+        monkeypatch.setattr(training, "draw", self._draw)
+        monkeypatch.setattr("pnnbench.report.mirror.log_job", self._log)
+
+    def _draw(self, folder: Path, *_: Any) -> None:
+        self.done.append("drawn")
+        if self.fails:
+            raise ValueError("no such colour")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "curve.png").touch()
+
+    def _log(self, record: Any, folder: Path, pictures: dict[str, Path], mode: str) -> None:
+        self.done.append(f"{mode} with {len(pictures)}")
+
+    def again(self, *, pictures: bool, wandb: str) -> list[str]:
+        """What a run with these options does."""
+        self.done = []
+        options = SimpleNamespace(pictures=pictures, wandb=wandb, data=None)
+        job = SimpleNamespace(title=lambda: "job")
+        training._show(job, self.record, self.folder, options, lambda line: None)
+        return self.done
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Shown:
+    return _Shown(tmp_path, monkeypatch)
+
+
+def test_a_job_is_drawn_once_and_mirrored_once_whichever_comes_first(shown: _Shown) -> None:
+    assert shown.again(pictures=False, wandb="disabled") == []
+    assert shown.again(pictures=False, wandb="offline") == ["offline with 0"]
+    assert shown.again(pictures=True, wandb="disabled") == ["drawn"]
+    for wandb in ("disabled", "offline"):
+        assert shown.again(pictures=True, wandb=wandb) == []
+    assert shown.again(pictures=True, wandb="online") == ["online with 1"]
+
+
+def test_a_job_whose_pictures_fail_is_mirrored_and_drawn_the_next_time(shown: _Shown) -> None:
+    shown.fails = True
+    assert shown.again(pictures=True, wandb="offline") == ["drawn", "offline with 0"]
+    shown.fails = False
+    assert shown.again(pictures=True, wandb="offline") == ["drawn"]
+    assert shown.again(pictures=True, wandb="offline") == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_job_that_an_earlier_version_has_shown_is_not_shown_again(
+    shown: _Shown, there: bool
+) -> None:
+    (shown.folder / ".shown").write_text(f"offline {shown.folder.resolve()}\n")
+    if there:
+        (shown.folder / "pictures").mkdir()
+        (shown.folder / "pictures" / "curve.png").touch()
+    assert shown.again(pictures=True, wandb="offline") == ([] if there else ["drawn"])
 
 
 FAULTY = """
