@@ -231,6 +231,7 @@ def train(options: Any) -> int:
 
         data_set = check_data(data_set, where="--data-set")
     given = merged(options.params)
+    from pnnbench.records.next_steps import TRAIN
     from pnnbench.registry import method_class, method_parameters
     from pnnbench.running.entries import MethodEntry
     from pnnbench.running.job_specs import make_jobs
@@ -249,7 +250,7 @@ def train(options: Any) -> int:
         settings.append(precision)
     label = " ".join([name, *settings])
     jobs = make_jobs(
-        "train",
+        TRAIN,
         "pnnbench-2",
         options.tier,
         [(workload, data_set)],
@@ -259,10 +260,10 @@ def train(options: Any) -> int:
         root=options.data,
         precision=precision,
     )
-    suite, _ = supported(Suite("train", "", jobs, None, partial=True))
+    suite, _ = supported(Suite(TRAIN, "", jobs, None, partial=True))
     record = _run_suite(suite, options)[0]
-    say_upload(options.wandb, [Path(options.runs) / "train"])
-    folder = Path(options.runs) / "train" / record["job"]["hash"]
+    say_upload(options.wandb, [Path(options.runs) / TRAIN])
+    folder = Path(options.runs) / TRAIN / record["job"]["hash"]
     if record["status"] != "ok":
         return _report_failure(record, folder, options.format)
     from pnnbench.commands.standing import (
@@ -316,6 +317,7 @@ def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> st
     """The command that shows most after a run: beside the rows of a suite, where one fits."""
     from pnnbench.commands.baselines import shipped_suites
     from pnnbench.records.index import workload_of
+    from pnnbench.records.next_steps import TRAIN
 
     job = record["job"]
     name = job["method"]["name"]
@@ -323,4 +325,4 @@ def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> st
     fitting = [(n, suite) for suite, (places, n) in shipped_suites().items() if place in places]
     if fitting and "." in name and not settings:
         return f"pnnbench run {min(fitting)[1]} --add {name}"
-    return f"pnnbench leaderboard {runs / 'train'}"
+    return f"pnnbench leaderboard {runs / TRAIN}"

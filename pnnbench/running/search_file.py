@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from pnnbench.accelerator import SINGLE
 from pnnbench.errors import UserError
+from pnnbench.records.next_steps import TRIALS
 from pnnbench.records.search_schema import FORMAT, ROUNDS, settings_tried
 from pnnbench.records.searches import FOLDER, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
@@ -150,7 +151,7 @@ class SearchFile:
         self.typed = str(typed) or suite.name
         self.suite = suite
         self.budget = budget
-        self.folder = runs / suite.name / "tuning"
+        self.folder = runs / suite.name / TRIALS
         self.copy = runs / suite.name / NAME
         self.content: dict[str, Any] = {}
 

@@ -11,6 +11,7 @@ from typing import Any
 from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.index import Claim
+from pnnbench.records.next_steps import TRAIN, TRIALS
 from pnnbench.records.store import PARTIAL, SKIPPED
 from pnnbench.registry import SUITES
 from pnnbench.running.entries import known_keys, method_entries, typed
@@ -42,7 +43,7 @@ _KEYS = {
 
 #: Names of folders of runs that are no suite's: of single trainings and of the mirror's board, and
 #: those in which nothing, or something else, is a record.
-_FOLDERS = {"train", "leaderboard", "tuning", "records", *SKIPPED}
+_FOLDERS = {TRAIN, "leaderboard", TRIALS, "records", *SKIPPED}
 
 
 @dataclasses.dataclass(frozen=True)
