@@ -150,14 +150,15 @@ def run(options: Any) -> int:
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])
-    page = write_board(
-        tables,
-        folder,
-        options.wandb,
-        sources=[folder],
-        runs=[folder] if options.pictures else [],
-        root=options.data,
-    )
+    with only("any"):  # its networks have just run
+        page = write_board(
+            tables,
+            folder,
+            options.wandb,
+            sources=[folder],
+            runs=[folder] if options.pictures else [],
+            root=options.data,
+        )
     from pnnbench.report.render import render
 
     pages, shown = [page], list(tables)
@@ -187,8 +188,8 @@ def _dry_run(suite: Suite, options: Any) -> int:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for job in suite.jobs:
         row = rows.setdefault(
-            (job.workload, job.method.label),
-            {"workload": job.workload, "row": job.method.label, "epochs": job.epochs}
+            (job.board[2], job.method.label),
+            {"workload": job.board[2], "row": job.method.label, "epochs": job.epochs}
             | {"to_run": [], "finished": [], "seconds_each": estimate(job, records)},
         )
         here = find_finished(job, runs) is not None

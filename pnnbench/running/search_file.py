@@ -167,9 +167,7 @@ class SearchFile:
         """
 
         def begin(content: dict[str, Any]) -> None:
-            stand = {} if anew else rows
-            others = [label for label in content.get("rows", {}) if label not in rows]
-            self._refuse_changes(content, stand, common=bool(others) or not anew)
+            self.refuse_changes(content, rows, anew=anew)
             if anew and content.get("rows", {}).keys() & rows.keys():
                 self._set_aside()
             content.update(self._frame(content))
@@ -226,20 +224,25 @@ class SearchFile:
             "made_by": content.get("made_by", []),
         }
 
-    def _refuse_changes(
-        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, common: bool
+    def refuse_changes(
+        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, anew: bool = False
     ) -> None:
         """Refuses another search than the record's.
 
         Args:
-            content: The record.
-            rows: The rows whose definitions must stand.
-            common: Whether what all rows share must stand too.
+            content: The record; empty where there is none yet.
+            rows: Label -> a job of each row that is searched now.
+            anew: Whether these rows are begun anew. What all rows share must stand while there
+                are others, and the definitions of rows that are gone on with.
+
+        Raises:
+            UserError: If anything of it differs.
         """
         if not content:
             return
         differing = []
-        present = {label: content["rows"][label] for label in rows if label in content["rows"]}
+        common = not anew or bool(content["rows"].keys() - rows.keys())
+        present = {} if anew else {k: content["rows"][k] for k in rows if k in content["rows"]}
         if common and content["rows"]:
             now = self._frame(content)
             differing += [

@@ -36,7 +36,7 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
         The labels, in the order of the suite.
 
     Raises:
-        UserError: If there is no such row.
+        UserError: If there is no such row, or none is named.
     """
     known = {_spelling(label): label for label in labels}
     chosen: set[str] = set()
@@ -61,6 +61,8 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
                         allowed="; ".join(labels),  # labels may hold commas
                     )
                 del parts[0]
+    if given and not chosen:
+        raise UserError(f"--only is {','.join(given)!r}: no row", allowed="; ".join(labels))
     return [label for label in labels if label in chosen]
 
 

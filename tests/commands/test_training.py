@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pnnbench import lookup
 from pnnbench.commands import training
 
 from ..command import Done, command
@@ -58,6 +59,38 @@ def test_a_dry_run_says_what_would_run_and_runs_nothing(mine: Path) -> None:
     assert [row["to_run"] for row in found["rows"]] == [[2, 3], [2, 3]]
     assert found["seconds"] > 0
     assert len(list((mine / "runs" / "tiny").glob("*/record.json"))) == 4
+
+
+def test_the_board_of_a_run_is_drawn_with_the_classes_that_have_just_run(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors: list[str | None] = []
+
+    def noted(*args: Any, **more: Any) -> Path:
+        doors.append(lookup._DOOR.get())
+        return mine / "index.html"
+
+    monkeypatch.setattr(training, "write_board", noted)
+    command("run", "tiny.yaml", *QUIET, cwd=mine)
+    assert doors[0] == "any"
+
+
+def test_a_dry_run_tells_the_data_sets_of_a_workload_apart(mine: Path) -> None:
+    (mine / "sets.py").write_text(
+        "import dataclasses\nfrom pnnbench.data.digits import Digits\n\n\n"
+        "class Mine(Digits):\n    name = 'mine'\n\n"
+        "    def load(self, root=None, download=False):\n"
+        "        return dataclasses.replace(Digits().load(), name='mine')\n"
+    )
+    write_suite(
+        mine,
+        workloads=["mzi-digits", {"workload": "mzi-digits", "data": "sets.Mine"}],
+        methods=["bp"],
+        seeds=[0],
+    )
+    done = command("run", "tiny.yaml", "--dry-run", "--format", "json", cwd=mine)
+    rows = {row["workload"]: len(row["to_run"]) for row in json.loads(done.out)["rows"]}
+    assert rows == {"mzi-digits": 0, "mzi-digits on mine": 1}
 
 
 def test_pairs_that_do_not_fit_are_skipped_with_a_line(mine: Path) -> None:

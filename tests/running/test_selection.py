@@ -46,6 +46,13 @@ def test_a_row_that_is_not_there_gets_a_hint() -> None:
         find_rows(["SAT, adaptiv"], ["BP", "SAT, adaptive"])
 
 
+@pytest.mark.parametrize("given", [[","], [" , "], [",", ",,"]])
+def test_a_choice_without_a_row_is_refused(given: list[str]) -> None:
+    with pytest.raises(UserError, match=r"--only is .*: no row") as error:
+        find_rows(given, LABELS)
+    assert error.value.allowed == "; ".join(LABELS)
+
+
 def test_chosen_parts_are_partial_and_keep_their_hashes(tmp_path: Path) -> None:
     whole = suite(tmp_path, "bp", "nat")
     part = select(whole, only=["nat"], seeds=[1, 5])
