@@ -215,8 +215,8 @@ def entry_of(method: TrainingMethod, epochs_factor: float = 1.0) -> MethodEntry:
 def _parameters(cls: type) -> list[str]:
     """Names of a class's hyper-parameters, those that it hands on as ``**kwargs`` among them."""
     found: dict[str, None] = {}
-    for owner in (c for c in cls.__mro__ if "__init__" in vars(c)):
-        parameters = inspect.signature(owner.__init__).parameters.values()
+    for begin in (vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)):
+        parameters = inspect.signature(begin).parameters.values()
         named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         found |= {p.name: None for p in [*parameters][1:] if p.kind in named}
         if all(p.kind is not p.VAR_KEYWORD for p in parameters):

@@ -116,7 +116,7 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _of_class(cls: type, seen: set[int]) -> Iterator[str]:
+def _of_class(cls: Any, seen: set[int]) -> Iterator[str]:
     yield from _parts(cls.__bases__, seen)
     for name, value in sorted(vars(cls).items()):
         # Python keeps its own notes of a class between underscores, some of them from its use.
