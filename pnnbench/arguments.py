@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from pnnbench.errors import UserError, did_you_mean, fold, unknown_name
+from pnnbench.errors import NO_VALUE, UserError, did_you_mean, fold, unknown_name
 
 Read = Callable[[str, str], Any]
 """Reads a text: (name of the argument, text) -> value, or raises `UserError`."""
@@ -140,9 +140,9 @@ def mapping() -> Kind:
 
         try:
             found = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            problem = getattr(error, "problem", None) or "it is not YAML"
-            raise UserError(f"{name} is {value!r}: {problem}", allowed=allowed) from None
+        except (yaml.YAMLError, *NO_VALUE) as error:
+            problem = getattr(error, "problem", None) or "it is not YAML, or not of plain values"
+            raise UserError(f"{name} is {value!r:.200}: {problem}", allowed=allowed) from None
         if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
             raise UserError(f"{name} is {value!r}", allowed=allowed)
         return found

@@ -19,11 +19,16 @@ from pnnbench.errors import DiskFullError, UserError, disk_full
 #: Set by the completion script: the command line is completed instead of run.
 COMPLETE = "_PNNBENCH_COMPLETE"
 
-#: Errors of the file system that are no fault of the program.
+_AGAIN = ", then run the same command again: it goes on"
+_DENIED = ("permission denied", f"choose another folder, or change its permissions{_AGAIN}")
+#: Errors of the file system that are no fault of the program: what, and the next step.
 _FILE_SYSTEM = {
-    errno.EACCES: ("permission denied", "choose another folder, or change its permissions"),
-    errno.EPERM: ("permission denied", "choose another folder, or change its permissions"),
-    errno.EROFS: ("the file system is read-only", "choose another folder"),
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: ("the file system is read-only", f"choose another folder{_AGAIN}"),
+    errno.ENAMETOOLONG: ("this is too long for a name", "give one of at most 255 characters"),
+    errno.ENOTDIR: ("a part of the path is a file and no folder", "give the path of a folder"),
+    errno.EISDIR: ("this is a folder and no file", "give the path of a file"),
 }
 
 
@@ -78,9 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in _FILE_SYSTEM:
             raise
         what, next_step = _FILE_SYSTEM[error.errno]
-        place = f"{error.filename}: " if error.filename else ""
-        again = ", then run the same command again: it goes on"
-        return _refuse(f"{name}: {UserError(f'{place}{what}', next_step=next_step + again)}")
+        place = str(error.filename or "")
+        place = f"{place[:100]}{'...' if place[100:] else ''}: " if place else ""
+        return _refuse(f"{name}: {UserError(f'{place}{what}', next_step=next_step)}")
 
 
 def _refuse(message: str) -> int:

@@ -26,6 +26,9 @@ _NO_ROOM = {
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "a file would be larger than is allowed here (ulimit -f)",
 }
+#: What PyYAML raises for texts that it cannot make values of, beside its own YAMLError: of
+#: 2024-13-45 or 0x_, of what is tagged as something that it is not, of too many digits or brackets.
+NO_VALUE = (ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError)
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 #: Names that an error lists at most.
 _SHOWN = 24

@@ -93,6 +93,8 @@ def test_ranges_of_integers(first: int, last: int) -> None:
         (["train", "x", "--dry-run=1"], "--dry-run takes no value"),
         (["train", "x", "--params", "[1]"], "--params is"),
         (["train", "x", "--params", "a: ["], "--params is"),
+        (["train", "x", "--params", 3000 * "["], "not YAML, or not of plain values"),
+        (["train", "x", "--params.rho", "0x_"], "not YAML, or not of plain values"),
         (["train", "x", "--seed.x", "1"], "unknown flag '--seed.x'"),
         (["train", "x", "y"], "nothing takes the argument 'y'"),
     ],

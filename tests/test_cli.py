@@ -101,9 +101,12 @@ def test_run_prints_the_leaderboard_draws_and_mirrors(tmp_path: Path) -> None:
         (["leaderboard", "--format", "xml"], ["--format is 'xml'", "table, json, csv"]),
         (["reproduce", "mrrr", "--checkpoints", "x"], ["did you mean 'mrr'"]),
         (["list", "method"], ["did you mean 'methods'"]),
+        (["run", 300 * "a"], ["aaa...: this is too long for a name", "at most 255"]),
+        (["doctor", 300 * "a"], ["this is too long for a name"]),
+        (["evaluate", 300 * "a"], ["this is too long for a name"]),
         (["data", "mnist", "--root", "nowhere"], ["pnnbench data mnist --download"]),
     ],
-    ids=lambda value: "-".join(value[:4]) if isinstance(value, list) else None,
+    ids=lambda value: "-".join(value[:4])[:80] if isinstance(value, list) else None,
 )
 def test_mistakes_give_one_readable_error(
     tmp_path: Path, args: list[str], words: list[str]

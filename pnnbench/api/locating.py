@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError, check_kind, did_you_mean, fold
+from pnnbench.records.next_steps import run_again
 from pnnbench.records.parameters import FOLDER, find_parameters, read_parameters, record_of
 from pnnbench.records.runs import ALLOWED, find_run, list_runs, names_of
 from pnnbench.records.store import read_record
@@ -67,7 +68,7 @@ def locate(source: str | Path | Mapping[str, Any], runs: str | Path = "runs") ->
         raise UserError(
             f"{path.parent} did not finish: {record['status']}: {record['error']['message']}",
             allowed="a run of status ok",
-            next_step="run its suite again: what failed is tried anew",
+            next_step=f"{run_again(record['job'])}: what failed is tried anew",
         )
     return Located(path, record)
 

@@ -20,9 +20,11 @@ from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
-from pnnbench.records.store import write_whole
+from pnnbench.records.store import canonical, write_whole
 from pnnbench.registry import proper_name
 from pnnbench.running.entries import MethodEntry
+from pnnbench.running.loose_code import code_digest
+from pnnbench.running.sources import source_of
 from pnnbench.running.training import (
     DivergedError,
     RunState,
@@ -202,11 +204,24 @@ def _whole(name: str, value: int) -> int:
 def entry_of(method: TrainingMethod, epochs_factor: float = 1.0) -> MethodEntry:
     """The row of a method, with all hyper-parameters that can be written down."""
     params = {}
-    for name in inspect.signature(type(method)).parameters:
-        value = getattr(method, name, None)
-        params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    for name in _parameters(type(method)):
+        if hasattr(method, name):
+            value = getattr(method, name)
+            params[name] = value if isinstance(value, (bool, int, float, str)) else str(value)
     name = proper_name("methods", type(method))
     return MethodEntry(name, name, params, epochs_factor)
+
+
+def _parameters(cls: type) -> list[str]:
+    """Names of a class's hyper-parameters, those that it hands on as ``**kwargs`` among them."""
+    found: dict[str, None] = {}
+    for begin in (vars(c)["__init__"] for c in cls.__mro__ if "__init__" in vars(c)):
+        parameters = inspect.signature(begin).parameters.values()
+        named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        found |= {p.name: None for p in [*parameters][1:] if p.kind in named}
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return list(found)
 
 
 def _identity(
@@ -221,6 +236,19 @@ def _identity(
     """What decides a training, as plain values."""
     start = to_safetensors({k: v.contiguous() for k, v in workload.tensors().items()})
     row = entry_of(method)
+    for name in _parameters(type(method)):
+        if name not in row.params:
+            raise UserError(
+                f"{type(method).__name__} does not keep its hyper-parameter {name!r}, so that "
+                "nothing says whether a folder is that of its training",
+                allowed=f"self.{name} = {name} in its __init__, or no folder=",
+            )
+    parts = [type(module) for module in workload.network.modules()]
+    environments = [layer.environment_class for layer in workload.layers().values()]
+    classes = [type(method), type(workload), *parts, *environments]
+    files = source_of([*classes, workload.data_set.source()]).sha256
+    # The loss of `pnnbench.physical` is part of its class, which stands in this package.
+    code = code_digest([*dict.fromkeys(classes), getattr(workload, "task_loss", None)])
     return {
         "workload": proper_name("workloads", type(workload)),
         "parameters at the start": hashlib.sha256(start).hexdigest(),
@@ -231,6 +259,8 @@ def _identity(
         "epochs": epochs,
         "data": data.arrays.fingerprint,
         "devices": workload.devices.describe(),
+        "network": hashlib.sha256(canonical(workload.describe(tier))).hexdigest(),
+        "code": hashlib.sha256(f"{files} {code}".encode()).hexdigest(),
         **({} if precision == SINGLE else {"precision": precision}),
     }
 
@@ -246,8 +276,10 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         except (AttributeError, ValueError):
             raise UserError(f"{path} cannot be read", next_step=advice) from None
         if differing:
+            # Another method is other code: the first is enough to say.
+            named = [key for key in differing if key not in ("network", "code")] or differing
             raise UserError(
-                f"{folder} holds another training: {', '.join(differing)} differ",
+                f"{folder} holds another training: {', '.join(named)} differ",
                 next_step=advice,
             )
         return

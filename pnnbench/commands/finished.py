@@ -10,6 +10,7 @@ from typing import Any
 from pnnbench.api.locating import locate
 from pnnbench.errors import UserError
 from pnnbench.lookup import only
+from pnnbench.records.next_steps import run_again
 from pnnbench.records.runs import ALLOWED
 
 
@@ -31,7 +32,7 @@ def finished(name: str, runs: str) -> tuple[Path, dict[str, Any]]:
         raise UserError(
             f"{found.path} is a published record: what is drawn and packed comes from a run",
             allowed=ALLOWED,
-            next_step=f"pnnbench run {found.record['job']['suite']}",
+            next_step=run_again(found.record["job"]),
         )
     return found.path.parent, found.record
 

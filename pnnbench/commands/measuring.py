@@ -98,9 +98,10 @@ def plot(options: Any) -> int:
         from pnnbench.commands.galleries import galleries
         from pnnbench.report.figures import draw_suite
 
-        tables = tables_of([folder])
-        paths = draw_suite(tables, folder / "pictures")
-        paths |= galleries(tables, [folder], folder / "pictures", options.data)
+        with door(options):
+            tables = tables_of([folder])
+            paths = draw_suite(tables, folder / "pictures")
+            paths |= galleries(tables, [folder], folder / "pictures", options.data)
     if options.format == "json":
         out_json({name: str(path) for name, path in paths.items()})
     else:

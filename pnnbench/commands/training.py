@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -62,41 +63,62 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
         return records
 
 
+#: Second line of the marker in a job's folder, where its pictures have been drawn. The first says
+#: how and from where the job was mirrored.
+_DRAWN = "pictures"
+
+
 def _show(
     job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
 ) -> None:
-    """Draws a finished job and mirrors it to Weights & Biases, once for a mode and a place."""
+    """Draws a finished job and mirrors it to Weights & Biases, each once.
+
+    The mirror is once for a mode and a place, with the pictures that there are then.
+    """
     marker = folder / ".shown"
     # A record that was published elsewhere comes without its parameters: nothing to draw.
-    here = record["status"] == "ok" and (folder / record["parameters"]["file"]).exists()
-    before = marker.read_text(encoding="utf-8") if marker.exists() else None
-    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
-    state = f"{options.wandb} {folder.resolve()}\n"
-    if not here or (before is not None and (options.wandb == "disabled" or before == state)):
+    if record["status"] != "ok" or not (folder / record["parameters"]["file"]).exists():
         return
-    pictures = {file.stem: file for file in sorted((folder / "pictures").glob("*.png"))}
-    if options.pictures and before is None:
-        say(f"{job.title()}: pictures")
-        try:
-            with only("any"):  # it has just run
-                pictures = draw(
-                    folder, record, options.data, lambda line: say(f"{job.title()}: {line}")
-                )
-        except Exception as error:  # the record stands and the suite goes on
-            if disk_full(error):
-                raise
-            said = f"{type(error).__name__}: {failure_text(error)}"
-            say(f"{job.title()}: no pictures: {said}")
-            return
-    if options.wandb != "disabled":
+    before = marker.read_text(encoding="utf-8").splitlines() if marker.exists() else []
+    drawn = _DRAWN in before[1:] or bool(before and _pictures(folder))
+    if options.pictures and not drawn:
+        drawn = _draw(job, record, folder, options, say)
+    # Offline, wandb keeps the places of files: a folder that was moved is mirrored again.
+    mirrored, state = "".join(before[:1]), f"{options.wandb} {folder.resolve()}"
+    if options.wandb != "disabled" and mirrored != state:
         from pnnbench.report.mirror import log_job
 
-        warning = log_job(record, folder, pictures, options.wandb)
+        warning = log_job(record, folder, _pictures(folder), options.wandb)
         if warning:
             say(f"{job.title()}: {warning}")
-            return
-    if options.pictures or options.wandb != "disabled":
-        marker.write_text(state, encoding="utf-8")
+        else:
+            mirrored = state
+    if mirrored or drawn:
+        lines = [mirrored or f"disabled {folder.resolve()}", *([_DRAWN] if drawn else [])]
+        if lines != before:
+            marker.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _pictures(folder: Path) -> dict[str, Path]:
+    """The pictures of a job that have been drawn, by name."""
+    return {file.stem: file for file in sorted((folder / "pictures").glob("*.png"))}
+
+
+def _draw(
+    job: Job, record: dict[str, Any], folder: Path, options: Any, say: Callable[[str], None]
+) -> bool:
+    """Draws the pictures of a job that has just run; says whether that went well."""
+    say(f"{job.title()}: pictures")
+    try:
+        with only("any"):  # it has just run
+            draw(folder, record, options.data, lambda line: say(f"{job.title()}: {line}"))
+    except Exception as error:  # the record stands and the suite goes on
+        if disk_full(error):
+            raise
+        said = f"{type(error).__name__}: {failure_text(error)}"
+        say(f"{job.title()}: no pictures: {said}")
+        return False
+    return True
 
 
 def run(options: Any) -> int:
@@ -128,14 +150,15 @@ def run(options: Any) -> int:
     folder = Path(options.runs) / suite.name
     # Rows and seeds that were not asked for this time stand beside.
     tables = tables_of([folder])
-    page = write_board(
-        tables,
-        folder,
-        options.wandb,
-        sources=[folder],
-        runs=[folder] if options.pictures else [],
-        root=options.data,
-    )
+    with only("any"):  # its networks have just run
+        page = write_board(
+            tables,
+            folder,
+            options.wandb,
+            sources=[folder],
+            runs=[folder] if options.pictures else [],
+            root=options.data,
+        )
     from pnnbench.report.render import render
 
     pages, shown = [page], list(tables)
@@ -165,8 +188,8 @@ def _dry_run(suite: Suite, options: Any) -> int:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for job in suite.jobs:
         row = rows.setdefault(
-            (job.workload, job.method.label),
-            {"workload": job.workload, "row": job.method.label, "epochs": job.epochs}
+            (job.board[2], job.method.label),
+            {"workload": job.board[2], "row": job.method.label, "epochs": job.epochs}
             | {"to_run": [], "finished": [], "seconds_each": estimate(job, records)},
         )
         here = find_finished(job, runs) is not None
@@ -209,15 +232,18 @@ def train(options: Any) -> int:
 
         data_set = check_data(data_set, where="--data-set")
     given = merged(options.params)
+    from pnnbench.records.next_steps import TRAIN
     from pnnbench.registry import method_class, method_parameters
     from pnnbench.running.entries import MethodEntry
     from pnnbench.running.job_specs import make_jobs
     from pnnbench.running.selection import supported
     from pnnbench.running.suites import Suite
 
-    params = method_parameters(method_class(name), given, where="--params" if given else "")
-    # Runs with other settings are other rows of the leaderboard.
-    settings = [f"{k}={v}" for k, v in sorted(given.items())]
+    cls = method_class(name)
+    params = method_parameters(cls, given, where="--params" if given else "")
+    # Runs with other settings are other rows of the leaderboard; a default that was typed is none.
+    defaults = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
+    settings = [f"{k}={params[k]}" for k in sorted(given) if params[k] != defaults[k]]
     if options.epochs_factor != 1:
         settings.append(f"epochs x{options.epochs_factor:g}")
     precision = options.precision or SINGLE
@@ -225,7 +251,7 @@ def train(options: Any) -> int:
         settings.append(precision)
     label = " ".join([name, *settings])
     jobs = make_jobs(
-        "train",
+        TRAIN,
         "pnnbench-2",
         options.tier,
         [(workload, data_set)],
@@ -235,10 +261,10 @@ def train(options: Any) -> int:
         root=options.data,
         precision=precision,
     )
-    suite, _ = supported(Suite("train", "", jobs, None, partial=True))
+    suite, _ = supported(Suite(TRAIN, "", jobs, None, partial=True))
     record = _run_suite(suite, options)[0]
-    say_upload(options.wandb, [Path(options.runs) / "train"])
-    folder = Path(options.runs) / "train" / record["job"]["hash"]
+    say_upload(options.wandb, [Path(options.runs) / TRAIN])
+    folder = Path(options.runs) / TRAIN / record["job"]["hash"]
     if record["status"] != "ok":
         return _report_failure(record, folder, options.format)
     from pnnbench.commands.standing import (
@@ -292,6 +318,7 @@ def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> st
     """The command that shows most after a run: beside the rows of a suite, where one fits."""
     from pnnbench.commands.baselines import shipped_suites
     from pnnbench.records.index import workload_of
+    from pnnbench.records.next_steps import TRAIN
 
     job = record["job"]
     name = job["method"]["name"]
@@ -299,4 +326,4 @@ def _next_command(record: dict[str, Any], settings: list[str], runs: Path) -> st
     fitting = [(n, suite) for suite, (places, n) in shipped_suites().items() if place in places]
     if fitting and "." in name and not settings:
         return f"pnnbench run {min(fitting)[1]} --add {name}"
-    return f"pnnbench leaderboard {runs / 'train'}"
+    return f"pnnbench leaderboard {runs / TRAIN}"

@@ -100,16 +100,17 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     from pnnbench.running.selection import estimate
     from pnnbench.running.space import space_of
 
-    known: Mapping[str, Any] = {}
-    if search.path.is_file() and not options.anew:
-        known = read_search(search.path)["rows"]
+    content = read_search(search.path) if search.path.is_file() else {}
+    search.refuse_changes(content, rows, anew=options.anew)
+    known: Mapping[str, Any] = {} if options.anew else content.get("rows", {})
     boards = {(job.board[2], job.tier) for job in rows.values()}
     records = comparable(Path(options.runs), boards)
     each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
     found: list[dict[str, Any]] = []
     for label, job in rows.items():
         trials = known[label]["trials"] if label in known else []
-        left = 0 if "chosen" in known.get(label, {}) else max(0, each - len(trials))
+        settled = {"chosen", "failed"} & known.get(label, {}).keys()
+        left = 0 if settled else max(0, each - len(trials))
         seconds = [trial["seconds"] for trial in trials]
         one = sum(seconds) / len(seconds) if seconds else estimate(job, records)
         found.append(

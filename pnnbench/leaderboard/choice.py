@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from pnnbench.leaderboard.grid import Record
 from pnnbench.leaderboard.training_devices import mean_record
-from pnnbench.records.index import Jobs, hashes
-from pnnbench.records.store import canonical
+from pnnbench.records.index import Jobs, hashes, kind_of
 
 Board = tuple[str, str, str, str]
 """Suite, protocol, workload, tier."""
@@ -38,17 +37,7 @@ class Chosen:
 
 def kind(record: Record) -> bytes:
     """What the jobs of one row share: everything that decides a result, but for the seed."""
-    job = record["job"]
-    method = job["method"]
-    return canonical(
-        [
-            method["name"],
-            method["params"],
-            job["epochs_factor"],
-            job.get("content", ""),
-            *([job["precision"]] if "precision" in job else []),
-        ]
-    )
+    return kind_of(record["job"])
 
 
 def _age(record: Record) -> tuple[str, str]:
@@ -61,7 +50,7 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
 
     The newest job of a label says what the row is: method, settings, data, source. Jobs of the
     same kind count, the newest of each seed and training device; the others are older ones. Where
-    the suite has said which jobs it consists of, those count and no others.
+    the suite has said which jobs it consists of, no others are looked at.
 
     A seed with several training devices is the mean over them. It has failed if one of them has,
     and is missing while the suite asks for one that there is not.
@@ -104,18 +93,20 @@ def counted(records: Sequence[Record], asked: Mapping[int, Jobs] | None) -> list
 
     Args:
         records: Finished and failed records of one row.
-        asked: Seed to the jobs that the suite consists of; None goes by age, as `choose` does.
+        asked: Seed to the jobs that the suite consists of; None for all.
 
     Returns:
-        The newest of those asked for, or of the newest kind; a finished job before a failure.
+        The newest of the newest kind, of those asked for; a finished job before a failure. A row
+        is of one kind: two settings, or two versions of its code, have no common mean.
     """
     if asked is not None:
         names = {name for jobs in asked.values() for name in hashes(jobs)}
-        kept = [r for r in records if r["job"]["hash"] in names]
-    else:
-        tried = [r for r in records if r["status"] != "killed"] or records
-        newest = kind(max(tried, key=_age))
-        kept = [r for r in records if kind(r) == newest]
+        records = [r for r in records if r["job"]["hash"] in names]
+    if not records:
+        return []
+    tried = [r for r in records if r["status"] != "killed"] or records
+    newest = kind(max(tried, key=_age))
+    kept = [r for r in records if kind(r) == newest]
     last: dict[tuple[int, int | None], Record] = {}
     # A failure never takes the place of a finished job of the same kind.
     for record in sorted(kept, key=lambda r: (r["status"] == "ok", _age(r))):

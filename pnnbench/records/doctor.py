@@ -21,29 +21,15 @@ Placed = tuple[Path, dict[str, Any]]
 """A record and the path that it was read from."""
 
 
-def diagnose(folder: Path | str) -> list[Finding]:
+def examine(folder: Path | str) -> tuple[list[Finding], list[Placed]]:
     """Looks for what is wrong in a folder of runs.
 
     Args:
         folder: A run folder, a folder of run folders, a board, or a folder of submissions.
 
     Returns:
-        The findings in a fixed order; an empty list when every job is finished and whole.
-
-    Raises:
-        UserError: If the folder does not exist.
-    """
-    return examine(folder)[0]
-
-
-def examine(folder: Path | str) -> tuple[list[Finding], list[Placed]]:
-    """As `diagnose`, with the records that are whole, for those who look further.
-
-    Args:
-        folder: As for `diagnose`.
-
-    Returns:
-        The findings, and the whole records with their paths.
+        The findings in a fixed order, none when every job is finished and whole; and the whole
+        records with their paths, for those who look further.
 
     Raises:
         UserError: If the folder does not exist.

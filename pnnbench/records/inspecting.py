@@ -20,6 +20,7 @@ from pnnbench.errors import UserError
 from pnnbench.lookup import registered
 from pnnbench.records.bounds import errors_that_disagree
 from pnnbench.records.findings import AGAIN, Finding
+from pnnbench.records.next_steps import run_again
 from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.received import submission_of
 from pnnbench.records.store import beside, file_problem, job_hash
@@ -45,16 +46,16 @@ def inspect(path: Path, record: dict[str, Any]) -> Iterator[Finding]:
     Yields:
         What is wrong with it.
     """
-    run_again = f"pnnbench run {record['job']['suite']}"
+    again = run_again(record["job"])
     if record["status"] != "ok":
         failure = record["error"]
         words = f"{record['status']}: {failure['type']}: {failure['message']}"
-        yield Finding(path, "failed", words.splitlines()[0], f"mend the cause, then {run_again}")
+        yield Finding(path, "failed", words.splitlines()[0], f"mend the cause, then {again}")
     gaps = [gap for gap in record.get("gaps", []) if gap["type"] != "left-out"]
     if gaps and record["status"] == "ok":
         first = gaps[0]
         words = f"{len(gaps)} missing, the first {first['part']}: {first['message']}"
-        yield Finding(path, "gaps", words, f"move {path.parent} away, then {run_again}")
+        yield Finding(path, "gaps", words, f"move {path.parent} away, then {again}")
     yield from _names(path, record)
     computed = job_hash(record["job"], schema=record["schema"])
     if "content" in record["job"] and computed != record["job"]["hash"]:

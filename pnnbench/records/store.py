@@ -57,7 +57,7 @@ _AGAIN = "run the job again, or `pnnbench doctor` on the folder to see what else
 ASIDE = ".set-aside"
 #: End of the name of a folder that is being filled: nothing in it is a record yet.
 PARTIAL = ".partial"
-_SKIPPED_FOLDERS = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
+SKIPPED = {ASIDE, "wandb", "checkpoints", ".git", ".venv", "__pycache__"}
 
 
 def canonical(obj: Any) -> bytes:
@@ -336,7 +336,7 @@ def file_problem(path: Path, record: dict[str, Any], part: str) -> str | None:
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for here, folders, files in os.walk(folder):
-        folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
+        folders[:] = sorted(set(folders) - SKIPPED)
         yield Path(here), folders, sorted(files)
 
 

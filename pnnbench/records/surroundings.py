@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shlex
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from pnnbench.errors import UserError
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.index import NAME, read_index
+from pnnbench.records.next_steps import go_on
 from pnnbench.records.parameters import FOLDER, INDEX, read_parameters
 from pnnbench.records.received import MANIFEST, check_files
 from pnnbench.records.searches import NAME as SEARCH
@@ -20,6 +23,10 @@ from pnnbench.records.store import ASIDE, PARTIAL, file_sha256, walk
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 LOCK = ".lock"
+#: What a process fills before it is put in its place, by the process that does.
+_WRITER = re.compile(r"\..*\.([1-9][0-9]*)(?:\.tmp|" + re.escape(PARTIAL) + ")")
+#: Seconds in which a process of another machine may still be writing.
+_JUST_NOW = 60.0
 #: Ends of names of files that run, or that run when they are loaded.
 _CODE = {
     ".bat", ".cmd", ".dll", ".dylib", ".exe", ".ipynb", ".jar", ".joblib", ".js", ".pickle", ".pkl",
@@ -79,6 +86,8 @@ def _files(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
     for name in files:
         end = Path(name).suffix.lower()
         if name.startswith(".") and name.endswith(".tmp"):
+            if _written(here / name):
+                continue
             words = "temporary file of an interrupted write"
             yield Finding(here / name, "leftover", words, fix, aside=True)
         elif end in _CODE:
@@ -101,6 +110,8 @@ def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
     if here.name == FOLDER and INDEX in files:
         yield from _published_parameters(here)
     if here.suffix == PARTIAL:
+        if _written(here):
+            return
         words = "was never finished: the process that wrote it was interrupted"
         yield Finding(here, "leftover", words, fix, aside=True)
         return
@@ -111,11 +122,26 @@ def _folder(here: Path, files: list[str], fix: str) -> Iterator[Finding]:
             return
         if any(entry.name != LOCK for entry in here.iterdir()):
             words = "holds no record: the job was interrupted and will resume when run again"
-            step = f"pnnbench run {here.parent.name} --runs {here.parent.parent}"
-            yield Finding(here, "incomplete", words, step)
+            yield Finding(here, "incomplete", words, go_on(here))
         else:
             words = "holds a lock that no process has, and no record: the job has not begun"
             yield Finding(here, "lock", words, fix, aside=True)
+
+
+def _written(path: Path) -> bool:
+    """Whether a process writes this at present: one of this machine that lives, or just now."""
+    found = _WRITER.fullmatch(path.name)
+    if found is None:
+        return False
+    try:
+        if time.time() - path.lstat().st_mtime < _JUST_NOW:
+            return True
+        os.kill(int(found[1]), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it has been put in its place, or the process is another user's
+        return True
+    return True
 
 
 def _held(lock: Path) -> bool:

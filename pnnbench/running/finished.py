@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError
-from pnnbench.records.index import Index, hashes
+from pnnbench.records.index import Index, Kinds, hashes, kind_digest
 from pnnbench.records.inspecting import inspect
 from pnnbench.records.store import beside, is_finished, job_hash, read_record, write_record
 from pnnbench.running.job_specs import Job
@@ -35,6 +35,16 @@ def index_of(jobs: Sequence[Job]) -> Index:
         others = hashes(row[job.seed]) if job.seed in row else ()
         row[job.seed] = (*others, job.spec()["hash"]) if others else job.spec()["hash"]
     return index
+
+
+def kinds_of(jobs: Sequence[Job]) -> Kinds:
+    """What the jobs of each row of the boards share."""
+    kinds: Kinds = {}
+    for job in jobs:
+        row = kinds.setdefault(job.board, {})
+        if job.method.label not in row:
+            row[job.method.label] = kind_digest(job.spec())
+    return kinds
 
 
 @dataclass(frozen=True)

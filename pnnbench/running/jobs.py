@@ -29,7 +29,7 @@ from pnnbench.records.store import (
 )
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.cases import BOARD, Case, Trained
-from pnnbench.running.finished import adopt, index_of, job_folder
+from pnnbench.running.finished import adopt, index_of, job_folder, kinds_of
 from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, calibrate, no_share
 from pnnbench.running.provenance import git_state, part_of_run, provenance
@@ -269,8 +269,14 @@ def run_suite(
     Returns:
         The records of all jobs, in suite order.
     """
-    index = index_of(suite.jobs)
-    write_index(runs / suite.name, suite.name, index, keep=suite.partial, claims=suite.claims)
+    write_index(
+        runs / suite.name,
+        suite.name,
+        index_of(suite.jobs),
+        kinds=kinds_of(suite.jobs),
+        keep=suite.partial,
+        claims=suite.claims,
+    )
     taken = adopt(suite.jobs, runs, elsewhere=elsewhere)
     for line in taken.lines():
         say(line)

@@ -21,6 +21,7 @@ from pnnbench.evaluation.harness import job_cells
 from pnnbench.records.findings import AGAIN, Finding
 from pnnbench.records.inspecting import CURRENT
 from pnnbench.records.metric import same_chance
+from pnnbench.records.next_steps import run_again
 from pnnbench.records.parameters import find_parameters
 from pnnbench.registry import registered
 from pnnbench.running.resolving import make_workload
@@ -161,7 +162,7 @@ class _Expected:
             (where, found, right), more = wrong[0], len(wrong) - 1
             words = f"{where} is {_short(found)}, of {self.name} it is {_short(right)}"
             words += f"; and {more} more" if more else ""
-            step = f"pnnbench run {record['job']['suite']}, with this version of pnnbench"
+            step = f"{run_again(record['job'])}, with this version of pnnbench"
             yield Finding(path, "registry", words, step)
 
     def unchecked(self) -> Iterator[Finding]:

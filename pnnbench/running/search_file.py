@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from pnnbench.accelerator import SINGLE
 from pnnbench.errors import UserError
+from pnnbench.records.next_steps import TRIALS
 from pnnbench.records.search_schema import FORMAT, ROUNDS, settings_tried
 from pnnbench.records.searches import FOLDER, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
@@ -150,7 +151,7 @@ class SearchFile:
         self.typed = str(typed) or suite.name
         self.suite = suite
         self.budget = budget
-        self.folder = runs / suite.name / "tuning"
+        self.folder = runs / suite.name / TRIALS
         self.copy = runs / suite.name / NAME
         self.content: dict[str, Any] = {}
 
@@ -166,9 +167,7 @@ class SearchFile:
         """
 
         def begin(content: dict[str, Any]) -> None:
-            stand = {} if anew else rows
-            others = [label for label in content.get("rows", {}) if label not in rows]
-            self._refuse_changes(content, stand, common=bool(others) or not anew)
+            self.refuse_changes(content, rows, anew=anew)
             if anew and content.get("rows", {}).keys() & rows.keys():
                 self._set_aside()
             content.update(self._frame(content))
@@ -185,8 +184,9 @@ class SearchFile:
         Args:
             change: Changes the content in place.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder / ".lock"):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the record, which runs in several folders may share.
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")):
             content = read_search(self.path) if self.path.is_file() else {}
             before = json.dumps(content, sort_keys=True)
             change(content)
@@ -224,20 +224,25 @@ class SearchFile:
             "made_by": content.get("made_by", []),
         }
 
-    def _refuse_changes(
-        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, common: bool
+    def refuse_changes(
+        self, content: Mapping[str, Any], rows: Mapping[str, Job], *, anew: bool = False
     ) -> None:
         """Refuses another search than the record's.
 
         Args:
-            content: The record.
-            rows: The rows whose definitions must stand.
-            common: Whether what all rows share must stand too.
+            content: The record; empty where there is none yet.
+            rows: Label -> a job of each row that is searched now.
+            anew: Whether these rows are begun anew. What all rows share must stand while there
+                are others, and the definitions of rows that are gone on with.
+
+        Raises:
+            UserError: If anything of it differs.
         """
         if not content:
             return
         differing = []
-        present = {label: content["rows"][label] for label in rows if label in content["rows"]}
+        common = not anew or bool(content["rows"].keys() - rows.keys())
+        present = {} if anew else {k: content["rows"][k] for k in rows if k in content["rows"]}
         if common and content["rows"]:
             now = self._frame(content)
             differing += [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,7 @@ from pnnbench.registry import (
 )
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.job_specs import Job, make_jobs
-from pnnbench.running.suites import Suite
-from pnnbench.seeds import check_seed
+from pnnbench.running.suites import Suite, different_seeds
 
 if TYPE_CHECKING:
     from pnnbench.workloads.base import Workload
@@ -36,7 +36,7 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
         The labels, in the order of the suite.
 
     Raises:
-        UserError: If there is no such row.
+        UserError: If there is no such row, or none is named.
     """
     known = {_spelling(label): label for label in labels}
     chosen: set[str] = set()
@@ -61,6 +61,8 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
                         allowed="; ".join(labels),  # labels may hold commas
                     )
                 del parts[0]
+    if given and not chosen:
+        raise UserError(f"--only is {','.join(given)!r}: no row", allowed="; ".join(labels))
     return [label for label in labels if label in chosen]
 
 
@@ -107,6 +109,7 @@ def select(
         _check_seeds(seeds)
         first = [job for job in jobs if job.seed == jobs[0].seed]
         jobs = [dataclasses.replace(job, seed=seed) for seed in seeds for job in first]
+    every = jobs
     if only:
         rows = find_rows(only, labels_of(suite))
         jobs = [job for job in jobs if job.method.label in rows]
@@ -124,7 +127,7 @@ def select(
     if entries:
         sample = suite.jobs[0]
         workloads = list(dict.fromkeys((job.workload, job.data) for job in suite.jobs))
-        jobs += make_jobs(
+        added = make_jobs(
             suite.name,
             sample.protocol,
             sample.tier,
@@ -137,10 +140,24 @@ def select(
             setup=sample.setup,
             precision=sample.precision,
         )
+        _refuse_rows_there(suite.name, every, added)
+        jobs += added
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
     partial = bool(only or add) or seeds is not None
     return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
+
+
+def _refuse_rows_there(suite: str, there: Sequence[Job], added: Sequence[Job]) -> None:
+    """Refuses an added row that is one of the suite's under another label: a job has one row."""
+    known = {job.spec()["hash"]: job.method.label for job in there}
+    for job in added:
+        label = known.get(job.spec()["hash"])
+        if label is not None:
+            raise UserError(
+                f"--add: {job.method.label!r} at its defaults is the row {label!r} of the suite",
+                next_step=f"pnnbench run {suite} --only {shlex.quote(label)}",
+            )
 
 
 def in_precision(suite: Suite, precision: str) -> Suite:
@@ -155,8 +172,7 @@ def _check_seeds(seeds: Sequence[int]) -> None:
     check_kind("seeds", seeds, kinds, allowed="a list of integers, such as [0, 1, 2]")
     if not seeds:
         raise UserError("seeds is empty", allowed="at least one seed, or None for the suite's")
-    for i, seed in enumerate(seeds):
-        check_seed(f"seeds[{i}]", seed)
+    different_seeds("seeds", list(seeds))
 
 
 def trainable(method: str) -> list[str]:

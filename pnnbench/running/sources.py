@@ -89,6 +89,12 @@ def source_of(classes: Iterable[type], opened: Sequence[Path] = ()) -> Source:
     return Source(*joined, digest.hexdigest(), tuple(sorted(files)))
 
 
+def is_loose(module: str) -> bool:
+    """Whether a module is of the user's: neither this package, nor Python, nor a dependency."""
+    top = module.partition(".")[0]
+    return top == "__main__" or top not in {OWN, *_infrastructure()}
+
+
 class _Opened:
     """Notes the files that are opened while somebody listens."""
 

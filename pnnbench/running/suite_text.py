@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from pnnbench.errors import UserError
+from pnnbench.errors import NO_VALUE, UserError
 
 
 class _Loader(yaml.SafeLoader):
@@ -50,3 +50,9 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}{place}: {words}{getattr(error, 'problem', error)}") from None
     except RecursionError:
         raise UserError(f"{path}: brackets or mappings stand too deep in one another") from None
+    except NO_VALUE as error:
+        raise UserError(
+            f"{path}: holds what is no plain value: {type(error).__name__}: {str(error)[:200]}",
+            allowed="texts, numbers, dates, truth values, lists and mappings",
+            next_step="put a text into quotation marks, such as '2024-13-45'",
+        ) from None

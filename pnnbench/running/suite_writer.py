@@ -15,6 +15,7 @@ import yaml
 
 from pnnbench.errors import UserError
 from pnnbench.records.store import write_whole
+from pnnbench.registry import registered_name
 
 
 def write_tuned(path: Path, chosen: Mapping[str, Mapping[str, float]]) -> bool:
@@ -28,20 +29,23 @@ def write_tuned(path: Path, chosen: Mapping[str, Mapping[str, float]]) -> bool:
         Whether the file was changed.
 
     Raises:
-        UserError: If the file is laid out so that this cannot be done safely; it is left as it is.
+        UserError: If the file is laid out so that this cannot be done safely, or has no such row to
+            write into; it is left as it is.
     """
     text = path.read_text(encoding="utf-8")
     new = with_tuned(text, chosen)
     expected = yaml.safe_load(text)
-    for row in expected["methods"]:
-        label = row if isinstance(row, str) else row.get("label", row.get("method"))
-        if label in chosen and isinstance(row, dict):
+    written = set()
+    for row in (row for row in expected["methods"] if isinstance(row, dict)):
+        label = _label(row.get("label"), row.get("method"))
+        if label in chosen:
             row["tuned"] = dict(chosen[label])
+            written.add(label)
     try:
         same = yaml.safe_load(new) == expected
     except yaml.YAMLError:
         same = False
-    if not same:
+    if not same or written != set(chosen):
         lines = "; ".join(f"{label}: tuned: {_flow(found)}" for label, found in chosen.items())
         raise UserError(
             f"{path}: the settings cannot be written into it without changing more than them",
@@ -60,10 +64,10 @@ def with_tuned(text: str, chosen: Mapping[str, Mapping[str, float]]) -> str:
     edits: list[tuple[int, int, str]] = []
     for row in rows.value if isinstance(rows, yaml.SequenceNode) else []:
         keys = _values(row)
-        name = keys.get("label", keys.get("method"))
-        if name is None or name.value not in chosen:
+        label = _label(*(keys[key].value if key in keys else None for key in ("label", "method")))
+        if label not in chosen:
             continue
-        flow = _flow(chosen[name.value])
+        flow = _flow(chosen[label])
         if "tuned" in keys:
             old = keys["tuned"]
             edits.append((old.start_mark.index, _end(text, old), flow))
@@ -81,6 +85,11 @@ def with_tuned(text: str, chosen: Mapping[str, Mapping[str, float]]) -> str:
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
+
+
+def _label(label: str | None, method: str | None) -> str:
+    """What a row is called, as in its suite: without a label by the registered name."""
+    return registered_name("methods", method or "") if label is None else label
 
 
 def _end(text: str, node: Any) -> int:

@@ -11,6 +11,8 @@ from typing import Any
 from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.index import Claim
+from pnnbench.records.next_steps import TRAIN, TRIALS
+from pnnbench.records.store import PARTIAL, SKIPPED
 from pnnbench.registry import SUITES
 from pnnbench.running.entries import known_keys, method_entries, typed
 from pnnbench.running.job_specs import PROTOCOLS, Job, make_jobs
@@ -37,6 +39,11 @@ _KEYS = {
     "claims",
     "search",
 }
+
+
+#: Names of folders of runs that are no suite's: of single trainings and of the mirror's board, and
+#: those in which nothing, or something else, is a record.
+_FOLDERS = {TRAIN, "leaderboard", TRIALS, "records", *SKIPPED}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +137,12 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
             f"{where}: suite is {name!r}",
             allowed="letters, digits, '_', '-' and '.', a letter or digit first",
         )
+    if name.casefold() in _FOLDERS or name.casefold().endswith(PARTIAL):
+        raise UserError(
+            f"{where}: suite is {name!r}, which a folder of runs has another use for",
+            allowed=f"any name but {', '.join(sorted(n for n in _FOLDERS if n[0].isalnum()))} and "
+            f"those that end in {PARTIAL}",
+        )
     protocol = typed(f"{where}: protocol", text["protocol"], str, ", ".join(PROTOCOLS))
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS, where=where)
@@ -139,14 +152,14 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
         tier = search.tier
     workloads = _workloads(where, text["workloads"], text.get("data"))
     seeds = typed(f"{where}: seeds", text["seeds"], list, "a list of integers, e.g. [0, 1, 2]")
-    _different_seeds(f"{where}: seeds", seeds)
+    different_seeds(f"{where}: seeds", seeds)
     devices = text.get("training_devices")
     if devices is not None:
         key = f"{where}: training_devices"
         typed(key, devices, list, "a list of integers, e.g. [0, 1, 2]")
         if not devices:
             raise UserError(f"{key} is empty", allowed="at least one device", next_step="remove it")
-        _different_seeds(key, devices)
+        different_seeds(key, devices)
     devices = tuple(devices or ())
     timeout = text.get("timeout_s")
     if timeout is not None:
@@ -222,7 +235,8 @@ def _setup(where: str, folder: Path, text: Mapping[str, Any]) -> Setup:
     return Setup(tuple(axes), found)
 
 
-def _different_seeds(where: str, given: Sequence[Any]) -> None:
+def different_seeds(where: str, given: Sequence[Any]) -> None:
+    """Refuses what is no seed, and one that is there twice; raises UserError."""
     for i, seed in enumerate(given):
         check_seed(f"{where}[{i}]", seed)
         if given.count(seed) > 1:

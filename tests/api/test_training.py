@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 import pnnbench
+from pnnbench.methods.bp import BP
 from pnnbench.records.store import read_placed
+from pnnbench.running import loose_code
+from pnnbench.workloads.base import Batch, Workload
+from pnnbench.workloads.convert import TIERS
 from pnnbench.workloads.mrr import MRRDigits
 
 
@@ -109,6 +117,76 @@ def test_a_folder_belongs_to_one_training(
     (tmp_path / "training.json").unlink()
     with pytest.raises(pnnbench.UserError, match=r"without training\.json"):
         pnnbench.train(**first, folder=tmp_path)
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of these tests is a user's: ``tests`` is a package of torch-fidelity, too."""
+    monkeypatch.setattr(loose_code, "is_loose", lambda m: m.startswith(("__main__", "tests.")))
+
+
+class Mine(BP):
+    """A method of somebody's own, whose folder it shall be."""
+
+    def __init__(self, strength: float = 1.0, **more: Any) -> None:
+        super().__init__(**more)
+        self.strength = strength
+
+    def loss(self, workload: Workload, batch: Batch) -> Tensor:
+        return self.strength * super().loss(workload, batch)
+
+
+def _refused(folder: Path, workload: Any, method: Any) -> str:
+    with pytest.raises(pnnbench.UserError) as error:
+        pnnbench.train(workload, method, tier="smoke", epochs=1, folder=folder)
+    return str(error.value)
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_folder_belongs_to_one_version_of_a_method(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("mrr-digits", Mine(lr=0.05))
+    first = pnnbench.train(*given, tier="smoke", epochs=1, folder=tmp_path)
+    again = pnnbench.train(*given, tier="smoke", epochs=1, folder=tmp_path)
+    assert again.losses == first.losses
+    for other in (Mine(lr=0.04), Mine(-1.0, lr=0.05)):
+        assert "hyper-parameters differ" in _refused(tmp_path, "mrr-digits", other)
+    monkeypatch.setattr(Mine, "loss", lambda self, w, batch: 2 * BP.loss(self, w, batch))
+    assert "holds another training: code differ" in _refused(tmp_path, *given)
+
+
+class Hidden(Mine):
+    """It keeps its hyper-parameter where nobody finds it."""
+
+    def __init__(self, push: float = 1.0) -> None:
+        super().__init__()
+        self._push = push
+
+
+def test_a_hyper_parameter_that_cannot_be_found_is_refused_with_a_folder(tmp_path: Path) -> None:
+    text = _refused(tmp_path / "kept", "mrr-digits", Hidden())
+    assert "Hidden does not keep its hyper-parameter 'push'" in text
+    assert not (tmp_path / "kept").exists()
+    trained = pnnbench.train("mrr-digits", Hidden(), tier="smoke", epochs=1)
+    (record,) = pnnbench.evaluate(trained, devices=1).records
+    assert "push" not in record["job"]["method"]["params"]  # and not None, which it never was
+
+
+@pytest.mark.usefixtures("ours")
+def test_a_folder_belongs_to_one_loss_and_one_network(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    one, other = (
+        pnnbench.physical(model, data="digits", loss=loss)
+        for loss in (nn.CrossEntropyLoss(), lambda out, y: -F.cross_entropy(out, y))
+    )
+    pnnbench.train(one, "bp", tier="smoke", epochs=1, folder=tmp_path)
+    assert "holds another training: code differ" in _refused(tmp_path, other, "bp")
+    longer = {"smoke": dataclasses.replace(TIERS["smoke"], train_images=128)}
+    loss = nn.CrossEntropyLoss()
+    other = pnnbench.physical(model, data="digits", loss=loss, tiers=longer)
+    assert "holds another training: network differ" in _refused(tmp_path, other, "bp")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,8 +79,9 @@ def test_forged_verdicts_beside_the_boards_are_found(tmp_path: Path) -> None:
 
 def test_leftovers_are_moved_only_when_asked(board: Path) -> None:
     folder = board.parent
-    left = board / ".record.json.1.tmp"
+    left = board / f".record.json.{2**31 - 1}.tmp"  # of a process that is gone
     left.write_text("half")
+    os.utime(left, (1000, 1000))
     shown = command("doctor", folder, "--quick", cwd=folder, status=1).out
     assert f"next: pnnbench doctor {folder} --fix" in shown
     assert left.is_file()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pnnbench import lookup
 from pnnbench.evaluation.landscape import Landscape, measure_landscape
 from pnnbench.platforms.base import Device
 from pnnbench.records.store import read_record, write_record
@@ -108,6 +110,22 @@ def test_plot_draws_a_run_and_a_board(ran: Ran, tmp_path: Path) -> None:
     assert all((ran[0] / line).is_file() for line in drawn)
     board = command("plot", "runs/tiny", cwd=ran[0]).out
     assert "degradation.svg" in board
+
+
+@pytest.mark.parametrize(("flags", "door"), [((), "registered"), (("--trust",), "any")])
+def test_plot_of_a_suite_builds_classes_of_ones_own_where_they_are_trusted(
+    ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], door: str
+) -> None:
+    doors: list[str | None] = []
+
+    def noted(*args: object, **more: object) -> dict[str, Path]:
+        doors.append(lookup._DOOR.get())
+        return {}
+
+    monkeypatch.setattr("pnnbench.commands.galleries.galleries", noted)
+    shutil.copytree(ran[0] / "runs", tmp_path / "runs")
+    command("plot", "runs/tiny", *flags, cwd=tmp_path)
+    assert doors == [door]
 
 
 @pytest.mark.parametrize(

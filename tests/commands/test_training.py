@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from pnnbench import lookup
+from pnnbench.commands import training
 
 from ..command import Done, command
 from .conftest import QUIET, write_suite
@@ -56,6 +61,38 @@ def test_a_dry_run_says_what_would_run_and_runs_nothing(mine: Path) -> None:
     assert len(list((mine / "runs" / "tiny").glob("*/record.json"))) == 4
 
 
+def test_the_board_of_a_run_is_drawn_with_the_classes_that_have_just_run(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors: list[str | None] = []
+
+    def noted(*args: Any, **more: Any) -> Path:
+        doors.append(lookup._DOOR.get())
+        return mine / "index.html"
+
+    monkeypatch.setattr(training, "write_board", noted)
+    command("run", "tiny.yaml", *QUIET, cwd=mine)
+    assert doors[0] == "any"
+
+
+def test_a_dry_run_tells_the_data_sets_of_a_workload_apart(mine: Path) -> None:
+    (mine / "sets.py").write_text(
+        "import dataclasses\nfrom pnnbench.data.digits import Digits\n\n\n"
+        "class Mine(Digits):\n    name = 'mine'\n\n"
+        "    def load(self, root=None, download=False):\n"
+        "        return dataclasses.replace(Digits().load(), name='mine')\n"
+    )
+    write_suite(
+        mine,
+        workloads=["mzi-digits", {"workload": "mzi-digits", "data": "sets.Mine"}],
+        methods=["bp"],
+        seeds=[0],
+    )
+    done = command("run", "tiny.yaml", "--dry-run", "--format", "json", cwd=mine)
+    rows = {row["workload"]: len(row["to_run"]) for row in json.loads(done.out)["rows"]}
+    assert rows == {"mzi-digits": 0, "mzi-digits on mine": 1}
+
+
 def test_pairs_that_do_not_fit_are_skipped_with_a_line(mine: Path) -> None:
     write_suite(mine, methods=["bp", "sat-environment"], seeds=[0])
     done = command("run", "tiny.yaml", *QUIET, cwd=mine)
@@ -84,6 +121,77 @@ def test_train_says_where_it_stands_and_what_comes_next(mine: Path) -> None:
     assert done.out.rstrip().splitlines()[-1].startswith("next: pnnbench ")
     assert "loss / rad²" in done.out
     assert "temperature" not in done.out
+
+
+def test_a_default_that_is_typed_out_makes_no_row_of_its_own(mine: Path) -> None:
+    quick = ("--tier", "smoke", *QUIET)
+    for given in ((), ("--params.lr", "0.1"), ("--params.lr", "1", "--precision", "32")):
+        command("train", "mzi-digits", "bp", *given, *quick, cwd=mine)
+    table = json.loads(command("leaderboard", "runs/train", "--format", "json", cwd=mine).out)
+    found = {row["method"]: (row["seeds"], row["missing_seeds"]) for row in table["rows"]}
+    assert found == {"bp": ([0], []), "bp lr=1.0": ([0], [])}
+
+
+class _Shown:
+    """A finished job in a folder, and what was done to show it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.done, self.fails = folder, [], False
+        (folder / "parameters.safetensors").touch()
+        self.record = {"status": "ok", "parameters": {"file": "parameters.safetensors"}}
+        monkeypatch.setattr(training, "draw", self._draw)
+        monkeypatch.setattr("pnnbench.report.mirror.log_job", self._log)
+
+    def _draw(self, folder: Path, *_: Any) -> None:
+        self.done.append("drawn")
+        if self.fails:
+            raise ValueError("no such colour")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "curve.png").touch()
+
+    def _log(self, record: Any, folder: Path, pictures: dict[str, Path], mode: str) -> None:
+        self.done.append(f"{mode} with {len(pictures)}")
+
+    def again(self, *, pictures: bool, wandb: str) -> list[str]:
+        """What a run with these options does."""
+        self.done = []
+        options = SimpleNamespace(pictures=pictures, wandb=wandb, data=None)
+        job = SimpleNamespace(title=lambda: "job")
+        training._show(job, self.record, self.folder, options, lambda line: None)
+        return self.done
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _Shown:
+    return _Shown(tmp_path, monkeypatch)
+
+
+def test_a_job_is_drawn_once_and_mirrored_once_whichever_comes_first(shown: _Shown) -> None:
+    assert shown.again(pictures=False, wandb="disabled") == []
+    assert shown.again(pictures=False, wandb="offline") == ["offline with 0"]
+    assert shown.again(pictures=True, wandb="disabled") == ["drawn"]
+    for wandb in ("disabled", "offline"):
+        assert shown.again(pictures=True, wandb=wandb) == []
+    assert shown.again(pictures=True, wandb="online") == ["online with 1"]
+
+
+def test_a_job_whose_pictures_fail_is_mirrored_and_drawn_the_next_time(shown: _Shown) -> None:
+    shown.fails = True
+    assert shown.again(pictures=True, wandb="offline") == ["drawn", "offline with 0"]
+    shown.fails = False
+    assert shown.again(pictures=True, wandb="offline") == ["drawn"]
+    assert shown.again(pictures=True, wandb="offline") == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_job_that_an_earlier_version_has_shown_is_not_shown_again(
+    shown: _Shown, there: bool
+) -> None:
+    (shown.folder / ".shown").write_text(f"offline {shown.folder.resolve()}\n")
+    if there:
+        (shown.folder / "pictures").mkdir()
+        (shown.folder / "pictures" / "curve.png").touch()
+    assert shown.again(pictures=True, wandb="offline") == ([] if there else ["drawn"])
 
 
 FAULTY = """

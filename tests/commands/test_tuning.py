@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pnnbench.api.tuning import prepare
 from pnnbench.records.searches import read_search
 from pnnbench.records.store import read_records
 from pnnbench.registry import SUITES
@@ -126,6 +127,24 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(tmp_path: Path) -> Non
     (row,) = found["rows"]
     assert row["space"] == {"rho": "0.001 to 0.3 (log)", "lr": "0.003 to 3 (log)"}
     assert not (tmp_path / "tiny.tuning.json").exists()
+
+
+def test_a_dry_run_refuses_another_search_and_counts_no_row_that_has_failed(
+    tmp_path: Path,
+) -> None:
+    write_suite(tmp_path, methods=[{"method": m, "label": m, "tune": True} for m in ("bp", "nat")])
+    prepared = prepare(tmp_path / "tiny.yaml", tmp_path / "runs", trials=4)
+    prepared.search.open(prepared.rows)
+    prepared.search.update(lambda content: content["rows"]["nat"].update(failed="no trial"))
+    tune = ("tune", "tiny.yaml", "--dry-run", "--format", "json")
+    found = json.loads(command(*tune, "--trials", "4", cwd=tmp_path).out)
+    assert {row["row"]: row["trials"] for row in found["rows"]} == {"bp": 4 + 4 * 4, "nat": 0}
+    done = command(*tune, "--trials", "5", cwd=tmp_path, status=2)
+    assert "is the record of another search: trials 4 -> 5" in done.err
+    assert json.loads(command(*tune, "--trials", "5", "--anew", cwd=tmp_path).out)["trials"] == 42
+    for flags in (("--only", ","), ("--only", " , ", "--dry-run")):
+        done = command("tune", "tiny.yaml", *flags, cwd=tmp_path, status=2)
+        assert "no row" in done.err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.records import store as rec
 from pnnbench.records.bounds import errors_that_disagree
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 
 from ..record_factory import changed, make_record, write_job
 
@@ -95,7 +95,7 @@ def test_an_error_and_a_psnr_of_other_images_are_found(place: str, tmp_path: Pat
     (found,) = errors_that_disagree(changed(record, place, 0.005))
     assert "PSNR 20.0 dB and mean squared error 0.005" in found
     write_job(tmp_path, changed(record, place, 0.005))
-    assert "forged" in [finding.kind for finding in diagnose(tmp_path)]
+    assert "forged" in [finding.kind for finding in examine(tmp_path)[0]]
 
 
 def test_another_peak_and_readings_without_either_are_no_fault() -> None:

@@ -13,29 +13,29 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.records import doctor, inspecting
 from pnnbench.records import store as rec
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.plain_json import LARGEST
 
 from ..record_factory import changed, make_failure, make_record, make_suite, write_job
 
 
-def test_diagnose_finds_nothing_wrong_in_whole_runs(tmp_path: Path) -> None:
+def test_the_doctor_finds_nothing_wrong_in_whole_runs(tmp_path: Path) -> None:
     for record in make_suite(("SAT",), (0, 1)):
         whole = rec.read_record(write_job(tmp_path, record))
         # Committed records travel without their parameters.
         rec.write_record(tmp_path / "board" / "records" / f"{record['job']['hash']}.json", whole)
-    assert diagnose(tmp_path) == []
+    assert examine(tmp_path)[0] == []
 
 
-def test_diagnose_recomputes_the_hash_of_a_job(tmp_path: Path) -> None:
+def test_the_doctor_recomputes_the_hash_of_a_job(tmp_path: Path) -> None:
     record = changed(make_record(), "job.epochs_factor", 3.0)
     path = write_job(tmp_path, record)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("mismatch", path)
     assert rec.job_hash(record["job"]) in finding.message
 
 
-def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
+def test_the_doctor_names_every_kind_of_trouble(tmp_path: Path) -> None:
     good, torn, moved, lost = make_suite(("SAT", "BP"), (0, 1))
     write_job(tmp_path, good)
     torn_path = write_job(tmp_path, torn)
@@ -47,11 +47,13 @@ def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
     failure = make_failure("NAT")
     write_job(tmp_path, failure)
     (tmp_path / ("1" * 16)).mkdir()
-    (tmp_path / ("1" * 16) / ".record.json.77.tmp").write_text("{")
+    left = tmp_path / ("1" * 16) / f".record.json.{2**31 - 1}.tmp"  # of a process that is gone
+    left.write_text("{")
+    os.utime(left, (1000, 1000))
     (tmp_path / ("1" * 16) / "checkpoints").mkdir()
     changed_path = write_job(tmp_path, make_record("Pruning"))
     (changed_path.parent / "parameters.safetensors").write_bytes(b"x")
-    found = {(f.kind, f.path.parent.name, f.path.name) for f in diagnose(tmp_path)}
+    found = {(f.kind, f.path.parent.name, f.path.name) for f in examine(tmp_path)[0]}
     assert found == {
         ("corrupt", torn["job"]["hash"], "record.json"),
         ("mismatch", "0" * 16, "record.json"),
@@ -59,29 +61,29 @@ def test_diagnose_names_every_kind_of_trouble(tmp_path: Path) -> None:
         ("parameters", changed_path.parent.name, "record.json"),
         ("failed", failure["job"]["hash"], "record.json"),
         ("incomplete", tmp_path.name, "1" * 16),
-        ("leftover", "1" * 16, ".record.json.77.tmp"),
+        ("leftover", "1" * 16, left.name),
     }
-    assert all(finding.next_step for finding in diagnose(tmp_path))
-    failed = next(f for f in diagnose(tmp_path) if f.kind == "failed")
+    assert all(finding.next_step for finding in examine(tmp_path)[0])
+    failed = next(f for f in examine(tmp_path)[0] if f.kind == "failed")
     assert "diverged: Diverged: the loss is not finite at step 412" in str(failed)
 
 
-def test_diagnose_names_the_gaps_of_a_record_but_not_what_has_no_meaning(tmp_path: Path) -> None:
+def test_the_doctor_names_the_gaps_of_a_record_but_not_what_has_no_meaning(tmp_path: Path) -> None:
     record = changed(make_record(), "cells.3.value", None)
     left_out = {"part": "sharpness.lambda_max_calibrated", "type": "left-out", "message": "mse"}
     gap = {"part": "cells[3]", "type": "not-finite", "message": "the metric is nan"}
     path = write_job(tmp_path, {**record, "gaps": [left_out, gap]})
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("gaps", path)
     assert finding.message == "1 missing, the first cells[3]: the metric is nan"
 
 
-def test_diagnose_looks_at_the_parameters_of_a_failure_too(tmp_path: Path) -> None:
+def test_the_doctor_looks_at_the_parameters_of_a_failure_too(tmp_path: Path) -> None:
     failure = {**make_failure(), "parameters": make_record()["parameters"]}
     path = write_job(tmp_path, failure)
-    assert {f.kind for f in diagnose(tmp_path)} == {"failed"}
+    assert {f.kind for f in examine(tmp_path)[0]} == {"failed"}
     (path.parent / "parameters.safetensors").unlink()
-    assert {f.kind for f in diagnose(tmp_path)} == {"failed", "parameters"}
+    assert {f.kind for f in examine(tmp_path)[0]} == {"failed", "parameters"}
 
 
 def _rewritten(path: Path, change: Callable[[str], str]) -> None:
@@ -119,7 +121,7 @@ def test_a_hostile_record_is_one_finding(name: str, tmp_path: Path) -> None:
     before = path.read_text()
     path.write_text(change(before))
     assert path.read_text() != before
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("corrupt", path)
     assert words in finding.message
     assert finding.next_step
@@ -133,7 +135,7 @@ def test_a_record_that_was_sealed_again_is_held_against_its_figures(tmp_path: Pa
     value = record["cells"][0]["value"]
     _rewritten(path, lambda text: text.replace(f"{value!r},", f"{value + 3e-5!r},", 1))
     assert rec.read_record(path)["cells"][0]["value"] == value + 3e-5
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert finding.kind == "forged"
     assert "no whole number of 10000 test images" in finding.message
     assert finding.next_step == f"pnnbench verify {path.parent}"
@@ -143,9 +145,9 @@ def test_two_records_of_one_job_that_differ_are_told(tmp_path: Path) -> None:
     record = make_record()
     first = write_job(tmp_path / "a", record)
     second = write_job(tmp_path / "b", record)
-    assert diagnose(tmp_path) == []
+    assert examine(tmp_path)[0] == []
     _rewritten(second, lambda text: text.replace('"threads":1', '"threads":2'))
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("repeated", second)
     assert str(first) in finding.message
 
@@ -160,8 +162,8 @@ def test_looking_changes_nothing_and_loads_no_network(tmp_path: Path) -> None:
     (tmp_path / "evil" / "module.py").write_text("raise SystemExit('it ran')")
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")}
     code = (
-        "import sys; from pnnbench.records.doctor import diagnose\n"
-        "print([f.kind for f in diagnose('runs')])\n"
+        "import sys; from pnnbench.records.doctor import examine\n"
+        "print([f.kind for f in examine('runs')[0]])\n"
         "assert not {'torch', 'lightning', 'evil'} & set(sys.modules)\n"
     )
     done = subprocess.run(
@@ -176,10 +178,10 @@ def test_looking_changes_nothing_and_loads_no_network(tmp_path: Path) -> None:
     assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in tmp_path.rglob("*")} == before
 
 
-def test_diagnose_reads_the_index_of_a_suite(tmp_path: Path) -> None:
+def test_the_doctor_reads_the_index_of_a_suite(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "suite.json").write_text("{")
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path.name) == ("corrupt", "suite.json")
     assert finding.message.startswith("is not the index of a suite")
 
@@ -196,5 +198,5 @@ def test_a_record_that_cannot_be_looked_at_does_not_hide_the_others(
         return list(inspecting.inspect(path, record))
 
     monkeypatch.setattr(doctor, "inspect", look)
-    found = {(finding.kind, finding.path) for finding in diagnose(tmp_path)}
+    found = {(finding.kind, finding.path) for finding in examine(tmp_path)[0]}
     assert found == {("corrupt", bad), ("parameters", other)}

@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 from pnnbench.records import store as rec
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.findings import NOTES, Finding
 from pnnbench.records.inspecting import CURRENT
 from pnnbench.records.outcomes import write_outcomes
@@ -38,7 +38,7 @@ def _written(folder: Path, record: dict[str, Any], tensors: bytes) -> Path:
 )
 def test_tensors_are_looked_into(tensors: bytes, words: str, tmp_path: Path) -> None:
     path = _written(tmp_path, make_record(), tensors)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("parameters", path)
     assert words in finding.message
 
@@ -51,18 +51,18 @@ def test_accuracies_are_held_against_the_outcomes_of_the_images(tmp_path: Path) 
     right = np.arange(10000)[None, :] < np.round(values * 10000)[:, None]
     record["outcomes"] = write_outcomes(home, right)
     path = write_job(tmp_path, record)
-    assert diagnose(tmp_path) == []
+    assert examine(tmp_path)[0] == []
     record = rec.read_record(path)
     record.pop("checksum")
     record["cells"][7]["value"] += 0.0002  # two images of ten thousand
     rec.write_record(path, record)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert finding.kind == "forged"
     assert "cells[7].value" in finding.message
     record["cells"][7]["value"] -= 0.0002
     record["outcomes"] = write_outcomes(home, right[:-1])
     rec.write_record(path, record)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("outcomes", path)
 
 
@@ -88,7 +88,7 @@ def test_what_a_record_names_is_looked_up_and_not_imported(
     record = changed(make_record(), place, value)
     record["job"]["hash"] = rec.job_hash(record["job"])
     write_job(tmp_path, record)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert finding.kind == kind
     assert words in finding.message
     assert finding.next_step

@@ -10,7 +10,7 @@ import pytest
 
 from pnnbench.errors import UserError
 from pnnbench.records import parameters
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.parameters import (
     find_parameters,
     parameter_files,
@@ -72,7 +72,7 @@ def test_a_board_finds_its_own_and_a_changed_one_is_none(tmp_path: Path, placed:
         assert find_parameters(published, record) == file
         assert find_parameters(path, record) == path.parent / "parameters.safetensors"
         beside.parent.rmdir()
-    assert diagnose(board) == []
+    assert examine(board)[0] == []
     # Published again from where they stand, nothing changes.
     before = {path: path.read_bytes() for path in (board / "parameters").iterdir()}
     again = [(path, record, 0.5) for path, record in read_placed(board)]
@@ -80,9 +80,9 @@ def test_a_board_finds_its_own_and_a_changed_one_is_none(tmp_path: Path, placed:
     assert {path: path.read_bytes() for path in (board / "parameters").iterdir()} == before
     file.write_bytes(b"other")
     assert find_parameters(published, record) is None
-    assert [finding.kind for finding in diagnose(board)] == ["parameters"]
+    assert [finding.kind for finding in examine(board)[0]] == ["parameters"]
     file.unlink()
-    (finding,) = diagnose(board)
+    (finding,) = examine(board)[0]
     assert "is missing" in finding.message
 
 
@@ -145,4 +145,4 @@ def test_an_index_that_is_none_reads(tmp_path: Path, text: str) -> None:
     (tmp_path / "parameters" / "index.json").write_text(text)
     with pytest.raises(UserError, match="is not an index of parameters"):
         read_parameters(tmp_path)
-    assert [finding.kind for finding in diagnose(tmp_path)] == ["corrupt"]
+    assert [finding.kind for finding in examine(tmp_path)[0]] == ["corrupt"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.records import store as rec
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.placing import place
 from pnnbench.records.published import Placed, record_files, with_tensors
 
@@ -38,7 +38,7 @@ def test_records_of_all_seeds_and_tensors_of_the_smallest_that_finished(tmp_path
     with_files = {f"{names[i]}/parameters.safetensors" for i in (1, 2)}
     assert files(board) == {f"{name}.json" for name in names} | with_files
     assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
-    assert {finding.kind for finding in diagnose(board)} == {"failed"}
+    assert {finding.kind for finding in examine(board)[0]} == {"failed"}
     # From where it stands, with nothing to change.
     publish(rec.read_placed(board), board.parent)
     assert files(board) == {f"{name}.json" for name in names} | with_files
@@ -60,11 +60,11 @@ def test_tensors_that_are_not_the_records_stay_out(tmp_path: Path) -> None:
     board = tmp_path / "board" / "records"
     publish(rec.read_placed(tmp_path / "runs"), board.parent)
     assert files(board) == {f"{path.parent.name}.json"}
-    assert diagnose(board) == []
+    assert examine(board)[0] == []
     # A published file that is changed is found.
     (board / path.parent.name).mkdir()
     (board / path.parent.name / "parameters.safetensors").write_bytes(b"changed")
-    assert [finding.kind for finding in diagnose(board)] == ["parameters"]
+    assert [finding.kind for finding in examine(board)[0]] == ["parameters"]
 
 
 def test_a_row_of_another_workload_is_another_row(tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
         names = {make_record(label, 0)["job"]["hash"] for label in there}
         assert {path.name for path in board.iterdir() if path.is_dir()} == names
         assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
-        assert diagnose(board) == []
+        assert examine(board)[0] == []

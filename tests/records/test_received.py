@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.received import MANIFEST, submission_of
 from pnnbench.records.store import file_sha256
 
@@ -27,22 +27,22 @@ def submission(tmp_path: Path) -> Path:
 def test_the_outcomes_that_a_run_has_are_not_missed_in_a_submission(tmp_path: Path) -> None:
     record = {**make_record(), "outcomes": {"file": "outcomes.safetensors", "sha256": "0" * 64}}
     path = write_job(tmp_path / "runs", record)
-    assert [finding.kind for finding in diagnose(path.parent)] == ["outcomes"]
+    assert [finding.kind for finding in examine(path.parent)[0]] == ["outcomes"]
     folder = tmp_path / "submissions" / "mine"
     folder.mkdir(parents=True)
     path.parent.rename(folder / "seed-0")
     files = [p for p in folder.rglob("*") if p.is_file()]
     entries = {p.relative_to(folder).as_posix(): {"sha256": file_sha256(p)} for p in files}
     (folder / MANIFEST).write_text(json.dumps({"format": 1, "files": entries}))
-    assert diagnose(folder.parent) == []
+    assert examine(folder.parent)[0] == []
 
 
 def _kinds(folder: Path) -> set[tuple[str, str]]:
-    return {(f.kind, f.path.relative_to(folder).as_posix()) for f in diagnose(folder.parent)}
+    return {(f.kind, f.path.relative_to(folder).as_posix()) for f in examine(folder.parent)[0]}
 
 
 def test_a_whole_submission_has_no_finding(submission: Path) -> None:
-    assert diagnose(submission.parent) == []
+    assert examine(submission.parent)[0] == []
     assert submission_of(submission / "seed-0" / "record.json") == submission
 
 

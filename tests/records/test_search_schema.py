@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pnnbench.errors import UserError
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.search_schema import validate_search
 from pnnbench.records.searches import NAME, write_sealed
 
@@ -88,7 +88,7 @@ def test_what_is_no_search_is_refused(path: str, value: Any, words: str, tmp_pat
         validate_search(content)
     assert words in str(caught.value)
     write_sealed(tmp_path / NAME, content)
-    (finding,) = diagnose(tmp_path)
+    (finding,) = examine(tmp_path)[0]
     assert (finding.kind, finding.path) == ("corrupt", tmp_path / NAME)
 
 

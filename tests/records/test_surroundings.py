@@ -10,12 +10,16 @@ import pytest
 from filelock import FileLock
 
 from pnnbench.errors import UserError
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.findings import Finding
+from pnnbench.records.index import Index, write_index
 from pnnbench.records.store import ASIDE, canonical
 from pnnbench.records.surroundings import set_aside
 
 from ..record_factory import make_record, write_job
+
+#: A number that no process has.
+NOBODY = 2**31 - 1
 
 
 @pytest.fixture
@@ -25,14 +29,14 @@ def runs(tmp_path: Path) -> Path:
 
 
 def _only(runs: Path) -> Finding:
-    (finding,) = diagnose(runs)
+    (finding,) = examine(runs)[0]
     return finding
 
 
 def test_links_that_leave_the_folder_are_told_and_not_followed(runs: Path, tmp_path: Path) -> None:
     outside = write_job(tmp_path / "outside", make_record("BP"))
     (runs / "inside").symlink_to(next(runs.iterdir()))
-    assert diagnose(runs) == []
+    assert examine(runs)[0] == []
     (runs / "record.json").symlink_to(outside)
     finding = _only(runs)
     assert finding.kind == "link"
@@ -45,7 +49,7 @@ def test_links_that_leave_the_folder_are_told_and_not_followed(runs: Path, tmp_p
 def test_special_files_are_told_and_not_opened(runs: Path) -> None:
     os.mkfifo(runs / "record.json")
     os.mkfifo(runs / "suite.json")
-    assert [finding.kind for finding in diagnose(runs)] == ["special", "special"]
+    assert [finding.kind for finding in examine(runs)[0]] == ["special", "special"]
 
 
 @pytest.mark.parametrize(
@@ -55,15 +59,62 @@ def test_special_files_are_told_and_not_opened(runs: Path) -> None:
         ("weights.PT", "code", True),
         ("old.pkl", "code", True),
         ("notes.docx", "foreign", False),
-        (".record.json.7.tmp", "leftover", True),
+        (f".record.json.{NOBODY}.tmp", "leftover", True),
+        (".record.json.tmp", "leftover", True),
         ("curves.png", None, False),
     ],
 )
 def test_foreign_files_are_told(name: str, kind: str | None, fault: bool, runs: Path) -> None:
     (runs / name).write_text("x")
-    found = diagnose(runs)
+    os.utime(runs / name, (1000, 1000))
+    found = examine(runs)[0]
     assert [finding.kind for finding in found] == ([] if kind is None else [kind])
     assert [finding.fault for finding in found] == ([] if kind is None else [fault])
+
+
+@pytest.mark.parametrize("name", [".record.json.{}.tmp", ".publishing.{}.partial"])
+def test_what_a_living_process_writes_is_left_to_it(name: str, runs: Path) -> None:
+    mine, nobodys = (runs / name.format(process) for process in (os.getpid(), NOBODY))
+    for path in (mine, nobodys):
+        path.mkdir() if path.suffix == ".partial" else path.touch()
+        assert examine(runs)[0] == []  # a process of another machine may be writing just now
+        os.utime(path, (1000, 1000))
+    (finding,) = examine(runs)[0]
+    assert (finding.kind, finding.path) == ("leftover", nobodys)
+
+
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [
+        ("some", "pnnbench run some --runs {runs}"),
+        ("some/tuning", "pnnbench tune some --runs {runs}"),
+        ("train", "pnnbench train mrr-digits my.Mine --tier smoke --seed 3 --runs {runs}"),
+        (
+            "with",
+            "pnnbench train mrr-digits bp --tier smoke --seed 4 --data-set kmnist --runs {runs}, "
+            "with the settings lr=0.3 rad bf16-mixed",
+        ),
+        ("none", "the same `pnnbench train` command, with --runs {runs}"),
+    ],
+)
+def test_an_interrupted_job_says_what_goes_on_with_it(
+    place: str, step: str, tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    home = runs / (place if "some" in place else "train")
+    (home / ("1" * 16) / "checkpoints").mkdir(parents=True)
+    boards: dict[str, Index] = {
+        "train": {("train", "pnnbench-2", "mrr-digits", "smoke"): {"my.Mine": {3: "1" * 16}}},
+        "with": {
+            ("train", "pnnbench-2", "mrr-digits on kmnist", "smoke"): {
+                "bp": {4: "2" * 16},
+                "bp lr=0.3 rad bf16-mixed": {4: "1" * 16},
+            }
+        },
+    }
+    if place in boards:
+        write_index(home, "train", boards[place])
+    assert _only(runs).next_step == step.format(runs=runs)
 
 
 def test_a_job_that_is_running_is_no_finding_and_a_lock_that_nobody_has_is(runs: Path) -> None:
@@ -71,8 +122,8 @@ def test_a_job_that_is_running_is_no_finding_and_a_lock_that_nobody_has_is(runs:
     begun.mkdir()
     (resumable / "checkpoints").mkdir(parents=True)
     with FileLock(begun / ".lock"), FileLock(resumable / ".lock"):
-        assert diagnose(runs) == []
-    kinds = {finding.path: finding.kind for finding in diagnose(runs)}
+        assert examine(runs)[0] == []
+    kinds = {finding.path: finding.kind for finding in examine(runs)[0]}
     assert kinds == {begun: "lock", resumable: "incomplete"}
     assert (begun / ".lock").read_bytes() == b""
 
@@ -87,15 +138,15 @@ def test_what_is_mended_is_moved_and_nothing_is_lost(runs: Path) -> None:
     (runs / ("2" * 16) / "checkpoints").mkdir(parents=True)
     (runs / "keep.py").write_text("print()")
     before = sorted(path.name for path in runs.rglob("*"))
-    set_aside(runs, diagnose(runs))
-    assert [finding.kind for finding in diagnose(runs)] == ["incomplete", "code"]
+    set_aside(runs, examine(runs)[0])
+    assert [finding.kind for finding in examine(runs)[0]] == ["incomplete", "code"]
     aside = runs / ASIDE
     assert {path.name for path in aside.iterdir()} == {"1" * 16, "x.partial", ".b.tmp", "gone"}
     assert (aside / "x.partial" / "deep" / ".a.tmp").read_text() == "half"
     assert sorted(path.name for path in runs.rglob("*") if path != aside) == before
     # A second one of the same name stands beside the first.
     (runs / ".b.tmp").write_text("another")
-    set_aside(runs, diagnose(runs))
+    set_aside(runs, examine(runs)[0])
     assert {p.read_text() for p in aside.glob(".b.tmp*")} == {"half", "another"}
 
 
@@ -109,7 +160,7 @@ def test_nothing_is_moved_out_of_the_folder(inside: bool, runs: Path, tmp_path: 
         (runs / ASIDE).mkdir()
     (runs / ASIDE / "a" if inside else runs / ASIDE).symlink_to(outside)
     with pytest.raises(UserError, match="leads out of the folder"):
-        set_aside(runs, diagnose(runs))
+        set_aside(runs, examine(runs)[0])
     assert (runs / "a" / "x.partial").is_dir()
     assert list(outside.iterdir()) == []
 

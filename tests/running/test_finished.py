@@ -17,6 +17,7 @@ from pnnbench.records.store import read_record, read_records, write_record
 from pnnbench.running.finished import adopt, find_finished, index_of, job_folder
 from pnnbench.running.jobs import run_suite
 from pnnbench.running.rebuilding import load_trained
+from pnnbench.running.selection import select
 from pnnbench.running.suites import Suite, load_suite
 
 SUITE = {
@@ -137,6 +138,26 @@ def test_the_index_lists_the_jobs_of_a_suite(tmp_path: Path) -> None:
     loaded = suite(tmp_path, seeds=[0, 3])
     hashes = {job.seed: job.spec()["hash"] for job in loaded.jobs}
     assert index_of(loaded.jobs) == {("first", "pnnbench-2", "mzi-digits", "smoke"): {"BP": hashes}}
+
+
+def test_seeds_run_again_with_other_settings_leave_no_seeds_of_the_former(
+    runs: Path, tmp_path: Path
+) -> None:
+    """Whatever the order of the edits, a row has the settings that were run last."""
+
+    def ran(lr: float, seeds: list[int]) -> None:
+        row = {"method": "bp", "label": "BP", "params": {"lr": lr}}
+        loaded = suite(tmp_path, suite="edited", seeds=[0, 1], methods=[row])
+        run_suite(select(loaded, seeds=seeds), runs, say=lambda line: None)
+        board = loaded.jobs[0].board
+        index = read_index(runs / "edited")[board]
+        assert index == index_of(select(loaded, seeds=seeds).jobs)[board]
+        (row, *_) = build(read_records(runs / "edited"), current={board: index})[0].rows
+        assert (row.seeds, row.missing, row.params["lr"]) == (tuple(seeds), (), lr)
+
+    ran(0.1, [0, 1])
+    ran(0.2, [0])
+    ran(0.1, [1])
 
 
 METHOD = """

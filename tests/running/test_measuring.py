@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from pnnbench.cli import main
 from pnnbench.errors import DiskFullError
 from pnnbench.lookup import only
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.findings import Finding
 from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.store import is_finished, read_record
@@ -135,7 +135,7 @@ class Regression(Brisk):
 
 def _faults(runs: Path) -> list[Finding]:
     """What is wrong; that a workload of these tests is not registered is no fault."""
-    return [finding for finding in diagnose(runs) if finding.fault]
+    return [finding for finding in examine(runs)[0] if finding.fault]
 
 
 @pytest.fixture

@@ -46,6 +46,13 @@ def test_a_row_that_is_not_there_gets_a_hint() -> None:
         find_rows(["SAT, adaptiv"], ["BP", "SAT, adaptive"])
 
 
+@pytest.mark.parametrize("given", [[","], [" , "], [",", ",,"]])
+def test_a_choice_without_a_row_is_refused(given: list[str]) -> None:
+    with pytest.raises(UserError, match=r"--only is .*: no row") as error:
+        find_rows(given, LABELS)
+    assert error.value.allowed == "; ".join(LABELS)
+
+
 def test_chosen_parts_are_partial_and_keep_their_hashes(tmp_path: Path) -> None:
     whole = suite(tmp_path, "bp", "nat")
     part = select(whole, only=["nat"], seeds=[1, 5])
@@ -61,6 +68,20 @@ def test_added_methods_are_rows_at_every_seed(tmp_path: Path) -> None:
     assert [j.seed for j in more.jobs] == [0, 0, 1, 1]
     with pytest.raises(UserError, match="has a row 'bp' already"):
         select(suite(tmp_path, "bp"), add=["bp"])
+    # Under another label it is that row as well, run this time or not.
+    named = suite(tmp_path, {"method": "bp", "label": "Plain, BP"}, "nat")
+    for only in ((), ("nat",)):
+        with pytest.raises(UserError, match="'bp' at its defaults is the row 'Plain, BP'") as error:
+            select(named, add=["bp"], only=only, seeds=[7])
+    assert error.value.next_step == "pnnbench run some --only 'Plain, BP'"
+
+
+def test_a_seed_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"seeds\[0\] is 3") as error:
+        select(suite(tmp_path, "bp"), seeds=[3, 1, 3])
+    assert error.value.allowed == "different integers"
+    with pytest.raises(UserError, match=r"seeds\[1\] is -1"):
+        select(suite(tmp_path, "bp"), seeds=(3, -1))
 
 
 def test_what_cannot_be_trained_is_left_out_and_what_has_another_unit_refused(

@@ -13,7 +13,7 @@ import yaml
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.grid import read_grid
 from pnnbench.leaderboard.ranking import build
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.store import read_record
 from pnnbench.running.finished import adopt
 from pnnbench.running.jobs import build as build_workload
@@ -64,7 +64,7 @@ def test_a_suite_on_measured_devices_runs_and_says_so(done: Any) -> None:
         assert [c["level"] for c in bits] == list(BITS)
         assert {(c["nominal"], c["counts"]) for c in bits} == {("inf", False)}
         assert read_grid(record).nominal_of("resolution") == float("inf")
-    assert diagnose(runs) == []
+    assert examine(runs)[0] == []
     assert {row.method for table in build(records) for row in table.rows} == {"bp", "pat"}
 
 

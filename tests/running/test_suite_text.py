@@ -22,6 +22,12 @@ def test_plain_values_come_through_merged_ones_too(tmp_path: Path) -> None:
         ("a: [1\n", "is not YAML"),
         ("a: " + 3000 * "[", "too deep in one another"),
         ("[1, 2]: 3\n", "line 1"),
+        ("description: 2024-13-45", "no plain value: ValueError: month must be in 1..12"),
+        ("a: 0x_", "no plain value: ValueError"),
+        ("a: !!int ''", "no plain value: IndexError"),
+        ("a: !!bool maybe", "no plain value: KeyError"),
+        ("a: !!timestamp foo", "no plain value: AttributeError"),
+        ("a: " + 5000 * "9", "no plain value: ValueError"),
         ("a: !!python/object/apply:os.system [ls]\n", "line 1"),
     ],
 )

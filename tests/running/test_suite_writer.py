@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pnnbench.errors import UserError
 from pnnbench.registry import SUITES
+from pnnbench.running.entries import method_entries
 from pnnbench.running.suite_writer import with_tuned, write_tuned
 
 TEXT = """# head
@@ -52,6 +53,27 @@ def test_only_the_settings_change(tmp_path: Path) -> None:
     assert "tune: true, tuned: {lr: 0.012}}" in new
     assert not write_tuned(path, chosen)  # the same again is nothing new
     assert path.read_text() == new
+
+
+@pytest.mark.parametrize("spelling", ["BP", "bp", "BP_WEIGHTS", "pnnbench.methods.bp.BP"])
+def test_a_row_without_a_label_is_found_by_any_spelling_of_its_method(
+    spelling: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"methods:\n- {{method: {spelling}, tune: true}}\n")
+    (entry,) = method_entries("s.yaml", yaml.safe_load(path.read_text())["methods"])
+    assert write_tuned(path, {entry.label: {"lr": 0.25}})
+    (entry,) = method_entries("s.yaml", yaml.safe_load(path.read_text())["methods"])
+    assert entry.params["lr"] == 0.25
+
+
+@pytest.mark.parametrize("rows", ["[bp]", "[{method: nat, tune: true}]"])
+def test_settings_without_a_row_to_write_them_into_are_told(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"methods: {rows}\n")
+    with pytest.raises(UserError, match=r"by hand: bp: tuned: \{lr: 0.5\}"):
+        write_tuned(path, {"bp": {"lr": 0.5}})
+    assert path.read_text() == f"methods: {rows}\n"
 
 
 @given(st.floats(1e-12, 1e12))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,27 @@ def test_spaces_and_points_stand_in_the_file_before_the_first_trial(tmp_path: Pa
     assert row["points"][0] == {"lr": 0.1}
     assert len(row["points"]) == 6
     assert row["definition"]["space"]["lr"] == {"low": 0.003, "high": 3.0, "scale": "log"}
+
+
+def test_searches_with_runs_in_different_folders_share_one_record(tmp_path: Path) -> None:
+    one = opened(tmp_path)
+    two = SearchFile(one.path, one.suite, tmp_path / "other_runs", SMALL)
+
+    def note(name: str) -> Callable[[dict[str, Any]], None]:
+        return lambda content: content["not_tuned"].append(name)
+
+    second = threading.Thread(target=two.update, args=(note("two"),))
+
+    def slowly(content: dict[str, Any]) -> None:
+        second.start()
+        second.join(0.5)  # would have written by now
+        note("one")(content)
+
+    one.update(slowly)
+    second.join()
+    assert read_search(one.path)["not_tuned"] == ["one", "two"]
+    kept = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert kept == [".own.tuning.json.lock", "own.tuning.json", "own.yaml"]
 
 
 def test_every_point_once_then_the_best_with_the_same_seeds(

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save
 
 from pnnbench.errors import UserError
 from pnnbench.lookup import only
-from pnnbench.records.doctor import diagnose
+from pnnbench.records.doctor import examine
 from pnnbench.records.store import find_records, read_record
 from pnnbench.records.verifications import badges_of, read_verification, write_verification
 from pnnbench.running.finished import job_folder
@@ -52,7 +52,7 @@ def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path
     assert (found.folder / NAME).is_file()
     # No board counts the run, and nothing is wrong with the folder.
     assert find_records(trained) == []
-    assert diagnose(trained) == []
+    assert examine(trained)[0] == []
     path = tmp_path / "badge.json"
     write_verification(path, found.verification())
     records = [read_record(p) for p in sorted(submission.glob("seed-*/record.json"))]
