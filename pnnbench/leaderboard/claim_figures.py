@@ -22,6 +22,10 @@ class NotMeasuredError(Exception):
     """A row, a seed, a level or a figure that a claim needs is not there; says which."""
 
 
+class NotComparableError(Exception):
+    """A figure that is there and is not to be held against others; says why."""
+
+
 def row_of(table: Table, label: str) -> Row:
     """A row of a board with all of its seeds.
 
@@ -64,12 +68,13 @@ def values_of(table: Table, test: Comparison, label: str) -> Array:
 
     Raises:
         NotMeasuredError: If the row is not whole or lacks the figure.
+        NotComparableError: If the figure is λmax where it says little.
     """
     row = row_of(table, label)
     if test.figure == "lambda_max" and row.marks:
         why = Counter(row.marks.values())
         places = " and ".join(f"{reason} at {n}" for reason, n in why.items())
-        raise NotMeasuredError(
+        raise NotComparableError(
             f"λmax of {label!r} is {places} of {len(row.seeds)} seeds, where it says little"
         )
     if test.figure in RATIOS:

@@ -15,6 +15,7 @@ import numpy as np
 
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.claim_figures import (
+    NotComparableError,
     NotMeasuredError,
     guessing_of,
     row_of,
@@ -184,12 +185,13 @@ def combined(verdicts: Sequence[str]) -> str:
     Returns:
         No verdict while a test has none. All must hold for the claim to hold; some that hold, or
         hold in part, make it hold in part; without any it does not hold if one goes the other way.
+        Of tests that cannot be made none holds; if there is no other, neither can the claim.
     """
     kinds = set(verdicts)
     if NOT_MEASURED in kinds:
         return NOT_MEASURED
-    if kinds == {HOLDS}:
-        return HOLDS
+    if len(kinds) == 1:
+        return kinds.pop()
     if kinds & {HOLDS, IN_PART}:
         return IN_PART
     return DOES_NOT_HOLD if DOES_NOT_HOLD in kinds else NOT_SHOWN
@@ -204,6 +206,8 @@ def _judge(test: Comparison, claims: Claims, tables: Sequence[Table], found: Fou
         return _difference(test, table, claims.level, reproduced)
     except NotMeasuredError as missing:
         return Outcome(test, NOT_MEASURED, str(missing), reproduced=reproduced)
+    except NotComparableError as reason:
+        return Outcome(test, NOT_TESTABLE, str(reason), reproduced=reproduced)
 
 
 def _table_of(board: str, claims: Claims, tables: Sequence[Table]) -> Table:

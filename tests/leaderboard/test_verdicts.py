@@ -274,7 +274,7 @@ def test_eigenvalues_at_points_that_say_little_are_not_compared(mark: dict, said
     for record in records[:2]:
         record["sharpness"] |= mark
     found = one([seal(r) for r in records], EIGENVALUE)
-    assert found.verdict == NOT_MEASURED
+    assert found.verdict == NOT_TESTABLE
     assert f"λmax of 'SAT' is {said}" in found.reason
     assert "of 5 seeds" in found.reason
 
@@ -303,6 +303,14 @@ def test_eigenvalues_are_compared_as_ratios() -> None:
     assert verdict(2.0, 1.0).verdict == DOES_NOT_HOLD
 
 
+def test_of_tests_that_cannot_be_made_none_holds() -> None:
+    assert combined([NOT_TESTABLE]) == NOT_TESTABLE
+    assert combined([NOT_TESTABLE, HOLDS]) == combined([NOT_TESTABLE, IN_PART]) == IN_PART
+    assert combined([NOT_TESTABLE, NOT_SHOWN]) == NOT_SHOWN
+    assert combined([NOT_TESTABLE, DOES_NOT_HOLD]) == DOES_NOT_HOLD
+    assert combined([NOT_TESTABLE, NOT_MEASURED]) == NOT_MEASURED
+
+
 @pytest.mark.parametrize(
     ("change", "breaks"),
     [
@@ -323,10 +331,11 @@ def test_printed_values_may_break_the_margin_themselves(change: dict, breaks: bo
 
 
 def test_an_eigenvalue_that_says_nothing_is_not_measured() -> None:
-    for sharpness, reason in (
-        ({"lambda_max": -0.1}, "row 'SAT' has no lambda max at seed 0"),
+    for sharpness, verdict, reason in (
+        ({"lambda_max": -0.1}, NOT_MEASURED, "row 'SAT' has no lambda max at seed 0"),
         (
             {"lambda_max": 0.1, "at_guessing": 1},
+            NOT_TESTABLE,
             "λmax of 'SAT' is at guessing at 1 of 5 seeds, where it says little",
         ),
     ):
@@ -335,7 +344,7 @@ def test_an_eigenvalue_that_says_nothing_is_not_measured() -> None:
         record.pop("checksum")
         record["sharpness"] = sharpness
         found = one([seal(record), *records[1:]], EIGENVALUE)
-        assert (found.verdict, found.reason) == (NOT_MEASURED, reason)
+        assert (found.verdict, found.reason) == (verdict, reason)
 
 
 @pytest.mark.parametrize(
