@@ -108,7 +108,9 @@ def test_a_board_that_makes_no_table_does_not_hide_what_else_is_wrong(
 
     place = where if "." in where else f"pnnbench.leaderboard.board_check.{where}"
     monkeypatch.setattr(place, fail)
-    (board / ".record.json.1.tmp").write_text("half")
+    left = board / f".record.json.{2**31 - 1}.tmp"  # of a process that is gone
+    left.write_text("half")
+    os.utime(left, (1000, 1000))
     shown = command("doctor", board.parent, cwd=board.parent, status=1).out
     assert "makes no table (OverflowError: too large)" in shown
     assert "leftover" in shown
