@@ -23,9 +23,9 @@ NOT_RANKED = (
 _MARKS = {
     AT_GUESSING: "the loss never left that of guessing, so that λmax says nothing and is left out, "
     "while the score counts",
-    NO_MINIMUM: "λmax at no minimum, where it says little; held against no other row",
-    TRAINING_DEVICE: "λmax on each seed's training device, not the ideal one; held against no "
-    "other row",
+    NO_MINIMUM: "at no minimum, where λmax says little and is held against no other row",
+    TRAINING_DEVICE: "on each seed's training device, not the ideal one, so that λmax is held "
+    "against no other row",
 }
 #: Seeds that are named one by one.
 _FEW = 3

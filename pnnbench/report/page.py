@@ -378,7 +378,7 @@ def _view(table: Table) -> dict[str, Any]:
             for row in table.rows
             if row.missing
         ],
-        "notes": [*notes.table_notes(table), *notes.notes(table)],
+        "notes": [_sentence(line) for line in (*notes.table_notes(table), *notes.notes(table))],
         "rank_text": comparing.rank_text(table) if table.ranked else "",
         "resolution": _sentence(comparing.resolution_text(table)),
         "told_apart": [_sentence(line) for line in comparing.ties(table)],

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from pnnbench.errors import DiskFullError, check_range
+from pnnbench.errors import DiskFullError, check_count
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.store import write_whole
 from pnnbench.running.training import generator_state, restore_generators
@@ -71,7 +71,7 @@ class ValidationCurve(pl.Callback):
     ) -> None:
         count = max(CURVE_IMAGES, least)
         self.images, self.labels = images[:count], labels[:count]
-        self.batch_size = int(check_range("batch_size", batch_size, low=1, high=1e9))
+        self.batch_size = check_count("batch_size", batch_size)
         self.losses: list[float | None] = []
         self.metrics: list[float | None] = []
 
