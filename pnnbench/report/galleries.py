@@ -90,7 +90,7 @@ def draw_galleries(
         figures, gaps = gallery_figures(trained, train, test)
         for name, figure in figures.items():
             job = trained[0].record["job"]
-            title = f"{name}: {job['suite']}, {workload_of(job)}, seed {job['seed']}"
+            title = f"({name}: {job['suite']}, {workload_of(job)}, seed {job['seed']})"
             drawn[prefix + name], _ = style.save(figure, folder, prefix + name, title=title)
     for gap in gaps:
         if say is not None:

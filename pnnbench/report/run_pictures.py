@@ -93,7 +93,8 @@ def draw_run(
                 say(f"no picture {gap.part}: {gap.message}")
         for name, figure in sorted(figures.items()):
             job = record["job"]
-            title = f"{name}: {workload_of(job)}, {job['method']['label']}, seed {job['seed']}"
+            row = f"{job['method']['label']}, seed {job['seed']}"
+            title = f"({name}: {workload_of(job)}, {row})"
             _, drawn[name] = style.save(figure, folder, name, title=title)
     return drawn
 
