@@ -51,6 +51,9 @@ TITLES = {
     "mzi_mnist": "Interferometer meshes",
     "freespace_mnist": "Free space",
     "diffractive_mnist": "Diffraction",
+    "cifar10_classify": "Classification of CIFAR-10 on microrings",
+    "cifar10_reconstruct": "Compression of CIFAR-10 on microrings",
+    "cifar10_generate": "Generation after CIFAR-10 on microrings",
 }
 #: Rows of a board that are shown whatever they are: so many from its head.
 BEST = 3
@@ -175,7 +178,7 @@ def boards(folder: Path) -> str:
     if lacking:
         which = "All boards" if len(lacking) == len(TITLES) else "These boards"
         parts.append(
-            f"{which} on MNIST are still to be run under `{verdicts(folder)[0].protocol}`, each "
+            f"{which} are still to be run under `{verdicts(folder)[0].protocol}`, each "
             f"by one command: {', '.join(f'`pnnbench run {name}`' for name in lacking)}."
         )
     return "\n\n".join(parts)

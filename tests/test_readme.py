@@ -68,7 +68,7 @@ def test_a_board_has_its_rows_picture_and_verdicts(script: ModuleType, folder: P
     entry = script.board(folder / "mzi_mnist")[0].correlations["lambda_max"]
     for part in ("rows", "within"):
         assert f"{entry[part]['rho']:+.2f}".replace("-", "−") in said
-    assert "These boards on MNIST are still to be run" in text
+    assert "These boards are still to be run under `pnnbench-2`" in text
     assert "`pnnbench run mrr_mnist`" in text
     assert "`pnnbench run mzi_mnist`" not in text
 
