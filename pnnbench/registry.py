@@ -93,6 +93,21 @@ def _allowed(default: Any, *, amount: bool, mapping: bool) -> str:
     return "a number, or one for each parameter" if mapping else kind_word(default)
 
 
+def not_default(cls: type[TrainingMethod], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a method's hyper-parameters that are not the defaults of its class, by name.
+
+    Args:
+        cls: The method.
+        params: Hyper-parameters, as `method_parameters` gives them.
+    """
+    known = inspect.signature(cls).parameters
+    return {
+        name: value
+        for name, value in sorted(params.items())
+        if name not in known or value != known[name].default
+    }
+
+
 def method_parameters(
     cls: type[TrainingMethod], given: Mapping[str, Any], *, where: str = ""
 ) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,7 +14,7 @@ from pnnbench.lookup import only
 from pnnbench.records.index import workload_of
 from pnnbench.records.plain_json import read_json
 from pnnbench.records.store import find_records, open_record
-from pnnbench.registry import BOARDS, method_class
+from pnnbench.registry import BOARDS, method_class, not_default
 from pnnbench.submitting.retrained import other_machine
 
 Board: TypeAlias = tuple[str, str]
@@ -119,12 +118,7 @@ def _chosen(record: Mapping[str, Any]) -> dict[str, Any]:
     """Hyper-parameters of a run that are not the defaults of its method."""
     method = record["job"]["method"]
     with only("any"):  # the run's own code has just run
-        defaults = inspect.signature(method_class(method["name"])).parameters
-    return {
-        name: value
-        for name, value in method["params"].items()
-        if name not in defaults or value != defaults[name].default
-    }
+        return not_default(method_class(method["name"]), method["params"])
 
 
 def standing_text(found: Mapping[str, Any], metric: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -233,7 +232,7 @@ def train(options: Any) -> int:
         data_set = check_data(data_set, where="--data-set")
     given = merged(options.params)
     from pnnbench.records.next_steps import TRAIN
-    from pnnbench.registry import method_class, method_parameters
+    from pnnbench.registry import method_class, method_parameters, not_default
     from pnnbench.running.entries import MethodEntry
     from pnnbench.running.job_specs import make_jobs
     from pnnbench.running.selection import supported
@@ -242,8 +241,7 @@ def train(options: Any) -> int:
     cls = method_class(name)
     params = method_parameters(cls, given, where="--params" if given else "")
     # Runs with other settings are other rows of the leaderboard; a default that was typed is none.
-    defaults = {k: p.default for k, p in inspect.signature(cls).parameters.items()}
-    settings = [f"{k}={params[k]}" for k in sorted(given) if params[k] != defaults[k]]
+    settings = [f"{name}={value}" for name, value in not_default(cls, params).items()]
     if options.epochs_factor != 1:
         settings.append(f"epochs x{options.epochs_factor:g}")
     precision = options.precision or SINGLE
