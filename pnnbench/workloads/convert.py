@@ -37,7 +37,13 @@ __all__ = ["ConvertedNetwork", "LayerReport", "Modules", "physical", "physical_n
 #: Tiers of a network whose task nobody has measured: a check, and what takes minutes.
 TIERS: Mapping[str, Tier] = {
     "smoke": Tier(
-        epochs=1, batch_size=32, n_devices=2, train_images=256, test_images=64, validation_images=50
+        epochs=1,
+        batch_size=32,
+        n_devices=2,
+        train_images=256,
+        test_images=64,
+        sharpness_images=64,
+        validation_images=50,
     ),
     "quick": Tier(epochs=5, batch_size=64, n_devices=5, validation_images=100),
 }

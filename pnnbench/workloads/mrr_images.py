@@ -184,6 +184,7 @@ class MRRDigitsGAN(GeneratorOnRings):
             n_devices=2,
             train_images=256,
             test_images=80,
+            sharpness_images=80,
             validation_images=80,
         ),
         "quick": Tier(

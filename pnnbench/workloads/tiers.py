@@ -79,6 +79,7 @@ DIGITS_TIERS: Mapping[str, Tier] = MappingProxyType(
             n_devices=2,
             train_images=256,
             test_images=64,
+            sharpness_images=64,
             validation_images=50,
         ),
         "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
@@ -93,6 +94,7 @@ MNIST_TIERS: Mapping[str, Tier] = MappingProxyType(
             n_devices=2,
             train_images=640,
             test_images=200,
+            sharpness_images=100,
             validation_images=100,
         ),
         "quick": Tier(
