@@ -14,6 +14,7 @@ by unitarity, so that no activation of a column is stored.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -282,6 +283,8 @@ def column_product(entries: Tensor, n: int, *, compiled: bool | None = None) -> 
     return function.apply(entries, n)
 
 
+#: A coupler of the decomposition: its upper port, theta and phi of each matrix.
+_Factor = tuple[int, NDArray[np.float64], NDArray[np.float64]]
 #: Largest deviation of a coupler from a unitary one, in units of the rounding of its numbers.
 _ROUNDING = 16
 
@@ -311,30 +314,37 @@ def decompose(
 
     Elements are nulled from both sides along antidiagonals (Clements et al., Optica 3, 1460
     (2016)); then all phases are moved towards the input, into the couplers and the input phases.
+    Several matrices go through the same steps side by side.
 
     Args:
-        unitary: Complex (n, n), unitary to 1e-3.
+        unitary: Complex (..., n, n), unitary to 1e-3.
 
     Returns:
-        theta (M,) in [0, pi], phi (M,) in [0, 2 pi) and gamma (n,) in [0, 2 pi), in rad, in the
-        order of the couplers.
+        theta (..., M) in [0, pi], phi (..., M) in [0, 2 pi) and gamma (..., n) in [0, 2 pi), in
+        rad, in the order of the couplers.
 
     Raises:
         UserError: If the matrix is not square, not finite or not unitary.
     """
     u = np.array(unitary, dtype=np.complex128)
-    if u.ndim != 2 or u.shape[0] != u.shape[1] or len(u) < 2:
+    if u.ndim < 2 or u.shape[-1] != u.shape[-2] or u.shape[-1] < 2:
         raise UserError(f"a matrix of shape {u.shape}", allowed="(n, n) with n at least 2")
-    n = len(u)
-    error = np.abs(u @ u.conj().T - np.eye(n)).max() if np.isfinite(u).all() else np.inf
+    n = u.shape[-1]
+    finite = np.isfinite(u).all()
+    excess = np.abs(u @ u.conj().swapaxes(-1, -2) - np.eye(n)) if finite else np.inf
+    error = np.max(excess, initial=0.0)
     if not error < 1e-3:
         raise UserError(
             f"the matrix is not unitary: |U U' - 1| is up to {error:.3g}",
             allowed="at most 1e-3",
             next_step="take the nearest unitary matrix, its polar factor",
         )
-    left: list[tuple[int, float, float]] = []
-    right: list[tuple[int, float, float]] = []
+    many = u.shape[:-2]
+    u = np.moveaxis(
+        u.reshape(math.prod(many), n, n), 0, -1
+    )  # all matrices' values of an element together
+    left: list[_Factor] = []
+    right: list[_Factor] = []
     for i in range(1, n):
         for j in range(i):
             if i % 2:
@@ -342,30 +352,36 @@ def decompose(
                 phi = np.angle(-u[row, a]) - np.angle(u[row, a + 1])
                 theta = 2 * np.arctan2(abs(u[row, a + 1]), abs(u[row, a]))
                 u[:, a] *= np.exp(-1j * phi)
-                u[:, a : a + 2] = u[:, a : a + 2] @ -_reflection(theta)
+                u[:, a], u[:, a + 1] = _reflected(theta, u[:, a], u[:, a + 1])
                 right.append((a, theta, phi))
             else:
                 a, col = n - 1 + j - i, j
                 phi = np.angle(u[a, col]) - np.angle(u[a + 1, col])
                 theta = 2 * np.arctan2(abs(u[a, col]), abs(u[a + 1, col]))
                 u[a] *= np.exp(-1j * phi)
-                u[a : a + 2] = -_reflection(theta) @ u[a : a + 2]
+                u[a], u[a + 1] = _reflected(theta, u[a], u[a + 1])
                 left.append((a, theta, phi))
-    return _collect(n, left, np.diagonal(u), right)
+    diagonal = np.stack([u[i, i] for i in range(n)])
+    theta, phi, gamma = (np.moveaxis(part, -1, 0) for part in _collect(n, left, diagonal, right))
+    m = n_couplers(n)
+    return theta.reshape(*many, m), phi.reshape(*many, m), gamma.reshape(*many, n)
 
 
-def _reflection(theta: float) -> NDArray[np.complex128]:
+def _reflected(
+    theta: NDArray[np.float64], first: NDArray[np.complex128], second: NDArray[np.complex128]
+) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
+    """Two rows or columns, mixed by a coupler: -1j [[s, c], [c, -s]]."""
     s, c = np.sin(theta / 2), np.cos(theta / 2)
-    return 1j * np.array([[s, c], [c, -s]])
+    return -1j * (s * first + c * second), -1j * (c * first - s * second)
 
 
 def _collect(
     n: int,
-    left: list[tuple[int, float, float]],
+    left: list[_Factor],
     diagonal: NDArray[np.complex128],
-    right: list[tuple[int, float, float]],
+    right: list[_Factor],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Places the factors in columns and moves all stray phases to the input."""
+    """Places factors in columns and moves stray phases to the input; matrices stand last."""
     from_input = [(f, False) for f in right] + [(f, True) for f in reversed(left)]
     depth = np.zeros(n, dtype=np.int64)
     columns = []
@@ -376,8 +392,9 @@ def _collect(
         columns.append(column)
     edges = edge_columns(n)
     index = {place: i for i, place in enumerate(zip(*coupler_places(n), strict=True))}
-    theta, phi = np.zeros(n_couplers(n)), np.zeros(n_couplers(n))
-    stray = np.ones(n, dtype=np.complex128)  # phases between the factors seen so far and the rest
+    theta = np.zeros((n_couplers(n), diagonal.shape[-1]))
+    phi = np.zeros_like(theta)
+    stray = np.ones_like(diagonal)  # phases between the factors seen so far and the rest
     passed = False
     for column, ((a, angle, shift), is_left) in reversed(
         list(zip(columns, from_input, strict=True))

@@ -289,11 +289,9 @@ class MZIMatrix(ProductLayer):
         largest = float(values.max())
         gain = self.headroom * largest if largest > 0.0 else 1.0
         for part, matrices in (("u", left), ("v", right)):
-            found = [decompose(matrix) for matrix in matrices.numpy()]
-            for name, phases in zip(
-                ("theta", "phi", "gamma"), zip(*found, strict=True), strict=True
-            ):
-                getattr(self, f"{part}_{name}").copy_(torch.from_numpy(np.stack(phases)))
+            found = decompose(matrices.numpy())
+            for name, phases in zip(("theta", "phi", "gamma"), found, strict=True):
+                getattr(self, f"{part}_{name}").copy_(torch.from_numpy(phases))
         self.s_theta.copy_(2.0 * torch.asin((values / gain).clamp(max=1.0)))
         self.gain.fill_(gain)
 

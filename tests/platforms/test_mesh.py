@@ -168,6 +168,18 @@ def test_any_unitary_is_decomposed_and_built_again(n: int, seed: int) -> None:
     torch.testing.assert_close(layer.ideal_weight(), wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("many", [(3,), (2, 2), (0,)])
+def test_matrices_side_by_side_are_decomposed_as_each_alone(many: tuple[int, ...]) -> None:
+    n, count = 5, math.prod(many)
+    matrices = [haar(n, seed).numpy() for seed in range(count)]
+    together = decompose(np.array(matrices, dtype=np.complex128).reshape(*many, n, n))
+    assert [part.shape for part in together] == [(*many, 10), (*many, 10), (*many, n)]
+    for i, matrix in enumerate(matrices):
+        for part, alone in zip(together, decompose(matrix), strict=True):
+            found = np.exp(1j * part.reshape(count, len(alone))[i])
+            np.testing.assert_allclose(found, np.exp(1j * alone), atol=1e-10)
+
+
 @pytest.mark.parametrize(
     "special",
     [
