@@ -98,7 +98,7 @@ def start_of(table: Table, test: Comparison, label: str) -> float:
         NotMeasuredError: If the row lacks it.
     """
     records = _seen_as(table, test, label)
-    start = _start(test, records, label, table.key["deployment"])
+    start = _start(table, test, records, label)
     return float(_scaling(test, label)(start).mean())
 
 
@@ -165,16 +165,16 @@ def _share(
     records: Sequence[Record],
     scaled: Callable[[Array], Array],
 ) -> Array:
-    label, deployment = row.method, table.key["deployment"]
+    label = row.method
     if test.figure == "robust":
-        scores = [read_grid(record, deployment).scores for record in records]
+        scores = [grid.scores for grid in _grids(table, label, records)]
         if any(score is None for score in scores):
             raise NotMeasuredError(f"row {label!r} has no robust score")
         return scaled(np.stack([score for score in scores if score is not None]))
     if test.figure == "clean":
         return scaled(_column(records, lambda record: record["clean"], label, "clean metric"))
     if test.figure in ON_AXES:
-        grids = [read_grid(record, deployment) for record in records]
+        grids = _grids(table, label, records)
         found = scaled(np.stack([_cells(grid, test, test.levels) for grid in grids]))
     elif test.figure == "training_device":
         return scaled(_on_own(records, label))
@@ -182,13 +182,20 @@ def _share(
         found = scaled(np.stack([_fresh(record, label) for record in records]))
     if test.figure not in ALONE:
         return found
-    return found - scaled(_start(test, records, label, deployment))
+    return found - scaled(_start(table, test, records, label))
 
 
-def _start(test: Comparison, records: Sequence[Record], label: str, deployment: str) -> Array:
+def _grids(table: Table, label: str, records: Sequence[Record]) -> Sequence[Grid]:
+    """The grids of some records: those that the board has read already where it is of the same."""
+    if records is table.chosen.finished[label] and label in table.grids:
+        return table.grids[label]
+    return [read_grid(record, table.key["deployment"]) for record in records]
+
+
+def _start(table: Table, test: Comparison, records: Sequence[Record], label: str) -> Array:
     """What a figure among `ALONE` is taken from: the nominal, the ideal or the own device."""
     if test.figure == "change":
-        grids = [read_grid(record, deployment) for record in records]
+        grids = _grids(table, label, records)
         return np.stack([_cells(grid, test, None) for grid in grids])
     if test.figure == "drop":
         return _column(records, lambda record: record["clean"], label, "clean metric")

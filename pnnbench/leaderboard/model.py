@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,7 @@ from pnnbench.leaderboard.choice import Chosen, Current
 from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.earlier import Stage, order_changes
+from pnnbench.leaderboard.grid import Grid
 from pnnbench.leaderboard.resolution import Resolution
 from pnnbench.leaderboard.tuning import RowTuning
 from pnnbench.records.figure_names import parsed
@@ -348,6 +350,7 @@ class Table:
         chosen: The jobs of the table.
         asked: The jobs that the suite consists of, if it has said so.
         claimed: The claims of the suite.
+        grids: Label -> grid of each of its finished jobs, of the rows that have all of them.
     """
 
     key: dict[str, str]
@@ -369,6 +372,7 @@ class Table:
     chosen: Chosen = field(default_factory=lambda: Chosen({}, {}, ()), repr=False)
     asked: Current | None = field(default=None, repr=False)
     claimed: tuple[Claim, ...] = field(default=(), repr=False)
+    grids: Mapping[str, tuple[Grid, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def headline(self) -> bool:

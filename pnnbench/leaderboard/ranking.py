@@ -15,7 +15,7 @@ from pnnbench.leaderboard.beside import Columns, columns, figures_beside, stacke
 from pnnbench.leaderboard.choice import Board, Chosen, Current, choose
 from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of, headline_of
 from pnnbench.leaderboard.earlier import small_part, stages
-from pnnbench.leaderboard.grid import Record, read_grid, require_equal, revision_of
+from pnnbench.leaderboard.grid import Grid, Record, read_grid, require_equal, revision_of
 from pnnbench.leaderboard.model import PUBLISHED, GroupLine, Row, Table
 from pnnbench.leaderboard.order import BASELINE, Placed, in_order, judged
 from pnnbench.leaderboard.row_figures import described, figures, group_lines
@@ -192,6 +192,7 @@ def _table(
     jobs: list[tuple[Record, float]] = []
     made, stacks = [], {}
     beside: dict[str, list[Columns]] = {}
+    whole: dict[str, tuple[Grid, ...]] = {}
     for label in sorted({*chosen.finished, *chosen.failed, *(asked or {})}):
         finished = chosen.finished.get(label, [])
         members = [record for record in finished if id(record) in grids]
@@ -200,6 +201,8 @@ def _table(
         row = described(key, label, members, bad, lacking, metric, (asked or {}).get(label, {}))
         if members:
             mine = [grids[id(record)] for record in members]
+            if not lacking:
+                whole[label] = tuple(mine)
             # [group, seed, device]
             stacks[label] = np.stack([grid.values for grid in mine], axis=1)
             row |= figures(members, mine, bad, ranked=ranked)
@@ -242,4 +245,5 @@ def _table(
         chosen=chosen,
         asked=asked,
         claimed=claimed,
+        grids=whole,
     )
