@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import jinja2
@@ -22,12 +23,17 @@ def fill(template: str, /, **values: object) -> str:
     Returns:
         The page, with a final newline.
     """
-    environment = jinja2.Environment(
+    page = visible(_environment().get_template(template).render(**values))
+    return page if page.endswith("\n") else page + "\n"
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    """Made once: a template that was read stays compiled."""
+    return jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = visible(environment.get_template(template).render(**values))
-    return page if page.endswith("\n") else page + "\n"

@@ -91,13 +91,19 @@ def provenance(
 
 def versions() -> dict[str, str]:
     """Version of Python and of each package that takes part; torch with its build."""
-    found = {"python": platform.python_version()}
+    return {"python": platform.python_version(), **_installed(), "torch": str(torch.__version__)}
+
+
+@cache
+def _installed() -> dict[str, str]:
+    """As they were when first asked for: what is installed later is not what a process runs."""
+    found = {}
     for name in _PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return {**found, "torch": str(torch.__version__)}
+    return found
 
 
 def arithmetic() -> dict[str, Any]:
