@@ -20,6 +20,8 @@ Group = tuple[str, float, tuple[tuple[str, float], ...]]
 """A cell group: axis, severity, environment. Its cells differ only in the device."""
 
 _PLACE = itemgetter("axis", "severity", "environment")
+#: Kinds of values of which equal ones are the same.
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 #: Axes of an environment, at most.
 _MOST_AXES = 100
 
@@ -75,20 +77,22 @@ def groups_of(found: Sequence[Mapping[str, Any]]) -> list[Group]:
     """The group that each cell belongs to.
 
     Args:
-        found: Cells that `cells` has passed. Those of a group share the very environment: it is
-            sorted once.
+        found: Cells that `cells` has passed. Those of a group that stand side by side and share the
+            very environment are looked at once.
 
     Returns:
         For each cell axis, severity and environment, hashable.
     """
-    environments = {id(cell["environment"]): cell["environment"] for cell in found}
-    ordered = {at: tuple(sorted(values.items())) for at, values in environments.items()}
-    places = [(axis, severity, id(values)) for axis, severity, values in map(_PLACE, found)]
-    groups: dict[tuple[str, float, int], Group] = {
-        (axis, severity, at): (axis, severity, ordered[at])
-        for axis, severity, at in dict.fromkeys(places)
-    }
-    return list(map(groups.__getitem__, places))
+    groups: list[Group] = []
+    known: dict[Group, Group] = {}
+    before: Any = (None, None, None)
+    for at in map(_PLACE, found):  # identity alone: `id` is slow once a process has an audit hook
+        if at[2] is not before[2] or at[:2] != before[:2]:
+            axis, severity, values = before = at
+            own = (axis, severity, tuple(sorted(values.items())))
+            own = known.setdefault(own, own)
+        groups.append(own)
+    return groups
 
 
 def places_of(where: str, found: Sequence[dict[str, Any]]) -> set[tuple[Any, ...]]:
@@ -144,10 +148,19 @@ def _plain_figures(values: Iterable[Any]) -> bool:
 
 
 def _passes(check: Check, column: Sequence[Any]) -> bool:
-    """Whether a check passes a column; what cells of a group share, the very same, is seen once."""
+    """Whether a check passes a column; what stands there again and again is seen once."""
     try:
-        for value in {id(value): value for value in column}.values():
+        for value in _distinct(column):
             check("", value)
     except UserError:
         return False
     return True
+
+
+def _distinct(column: Sequence[Any]) -> Iterable[Any]:
+    """The values of a column without most of what is there twice."""
+    kinds = set(map(type, column))
+    if kinds <= _PLAIN:  # of one kind at a time: True is equal to 1
+        return chain.from_iterable({v for v in column if type(v) is kind} for kind in kinds)
+    before = chain((_PLAIN,), column)  # what cells of a group share stands side by side
+    return [value for value, last in zip(column, before, strict=False) if value is not last]

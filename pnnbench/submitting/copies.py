@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import workload_of
-from pnnbench.records.store import find_records, read_record
+from pnnbench.records.plain_json import read_json
+from pnnbench.records.store import find_records, open_record
 from pnnbench.submitting.differences import place_of
 
 #: Two networks are one where their parameters are closer, relative to the spread of each tensor.
@@ -89,7 +90,7 @@ def published_of(computed: Sequence[Mapping[str, Any]], folder: Path) -> list[di
         For each that is found ``seed`` (its place in ``computed``), and of the published record
         ``suite``, ``row``, ``method``, ``of_seed`` and ``record``, its checksum.
     """
-    boards = {(one["workload"], one["tier"]) for one in computed}
+    boards: set[tuple[str, str] | None] = {(one["workload"], one["tier"]) for one in computed}
     found = []
     for record in _records(folder, boards):
         for i, one in enumerate(computed):
@@ -108,16 +109,26 @@ def published_of(computed: Sequence[Mapping[str, Any]], folder: Path) -> list[di
     return found
 
 
-def _records(folder: Path, boards: Iterable[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+def _records(folder: Path, boards: Container[tuple[str, str] | None]) -> Iterator[dict[str, Any]]:
     """Published records of some workloads and tiers; what is no whole record is none."""
     for path in find_records(folder) if folder.is_dir() else ():
         try:
-            record = read_record(path)
+            stored = read_json(path, "publish the board again")
+            if _board(stored) not in boards:
+                continue  # unseen: whether a record is whole takes longer
+            record = open_record(stored, str(path))
         except UserError:
             continue
-        board = (workload_of(record["job"]), record["job"]["tier"])
-        if record["status"] == "ok" and board in boards:
+        if record["status"] == "ok":
             yield record
+
+
+def _board(stored: Any) -> tuple[str, str] | None:
+    """Workload and tier of what stands in a file of a record; None where it says none."""
+    try:
+        return workload_of(stored["job"]), str(stored["job"]["tier"])
+    except (TypeError, KeyError, IndexError, AttributeError):
+        return None
 
 
 def _is_that(one: Mapping[str, Any], record: Mapping[str, Any]) -> bool:

@@ -201,14 +201,14 @@ def test_the_shift_is_the_mildest_change_of_the_environment():
 
 def test_landscape_picture_states_eigenvalues_units_and_images(run):
     workload, record, train, _ = run
-    measured = measure_landscape(workload, *train, count=64, points=5)
+    measured = measure_landscape(workload, *train, count=32, points=5)
     with style.styled():
         figure = pictures.landscape(measured, workload, record)
     first, second = (style.number_text(float(v)) for v in measured.eigenvalues)
     title = figure.texts[0].get_text()
     assert title == rf"Loss landscape: $λ_1$ = {first}, $λ_2$ = {second} /mA²"
     remark = " ".join(text.get_text() for text in figure.texts[1:]).replace("\u00a0", " ")
-    assert "64 training images" in remark
+    assert "32 training images" in remark
     assert f"on {record['sharpness']['n_images']} of them" in remark
     ax = figure.axes[0]
     assert ax.get_xlabel() == "along $v_1$ (mA RMS per control)"
