@@ -30,21 +30,13 @@ from pnnbench.workloads.task_losses import (
     step_loss,
     usual_loss,
 )
-from pnnbench.workloads.tiers import Tier
+from pnnbench.workloads.tiers import SMOKE, Tier
 
 __all__ = ["ConvertedNetwork", "LayerReport", "Modules", "physical", "physical_network"]
 
 #: Tiers of a network whose task nobody has measured: a check, and what takes minutes.
 TIERS: Mapping[str, Tier] = {
-    "smoke": Tier(
-        epochs=1,
-        batch_size=32,
-        n_devices=2,
-        train_images=256,
-        test_images=64,
-        sharpness_images=64,
-        validation_images=50,
-    ),
+    "smoke": SMOKE,
     "quick": Tier(epochs=5, batch_size=64, n_devices=5, validation_images=100),
 }
 #: Platform -> workload whose grid, scales and unit a converted network has.

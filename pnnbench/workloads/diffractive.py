@@ -31,6 +31,7 @@ from pnnbench.workloads.grid import Cell, device_axis, test_devices
 from pnnbench.workloads.misaligned import Levels, MisalignmentGrid
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.optical_networks import DiffractiveNet
+from pnnbench.workloads.tiers import SMOKE
 
 #: How far positions on the masks stand from the light that belongs to them, root mean square, in
 #: um; see `pnnbench.workloads.misaligned`. All levels of the environment are such displacements.
@@ -296,15 +297,7 @@ class DiffractiveDigits(DiffractiveWorkload):
     )
     environment_ranges: ClassVar[Mapping[str, float]] = misalignments.training_ranges()
     tiers: ClassVar[Mapping[str, Tier]] = {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=32,
-            n_devices=2,
-            train_images=256,
-            test_images=64,
-            sharpness_images=64,
-            validation_images=50,
-        ),
+        "smoke": SMOKE,
         "quick": Tier(
             epochs=10, batch_size=32, n_devices=20, sharpness_images=200, validation_images=140
         ),

@@ -70,18 +70,20 @@ def find_tier(tiers: Any, name: Any, *, where: str) -> Tier:
     return found
 
 
+#: Seconds of a small data set: whether all works.
+SMOKE = Tier(
+    epochs=1,
+    batch_size=32,
+    n_devices=2,
+    train_images=256,
+    test_images=64,
+    sharpness_images=64,
+    validation_images=50,
+)
 #: Tiers of the embedded digits, where a pass over them takes seconds.
 DIGITS_TIERS: Mapping[str, Tier] = MappingProxyType(
     {
-        "smoke": Tier(
-            epochs=1,
-            batch_size=32,
-            n_devices=2,
-            train_images=256,
-            test_images=64,
-            sharpness_images=64,
-            validation_images=50,
-        ),
+        "smoke": SMOKE,
         "quick": Tier(epochs=20, batch_size=32, n_devices=20, validation_images=140),
     }
 )
