@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pnnbench.platforms import mesh_op
 from pnnbench.platforms.base import Condition, Device, operate
-from pnnbench.platforms.mesh import plain_build
+from pnnbench.platforms.mesh import decompose, plain_build
 from pnnbench.platforms.mzi import MZIMesh, entries
 from pnnbench.registry import workload_class
 from pnnbench.script import run_script
@@ -200,6 +201,18 @@ def training_step(timer: Timer, name: str, batch: int, paths: tuple[str, ...]) -
     return timer.best(path_variants(step, paths=paths))
 
 
+def programming(timer: Timer, tiles: int, n: int) -> Times:
+    """Phases of random unitary matrices, the tiles of a layer at once and one by one."""
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((2, tiles, n, n))
+    unitary = np.linalg.qr(normal[0] + 1j * normal[1])[0]
+    variants: dict[str, Callable[[], object]] = {
+        "at once": lambda: decompose(unitary),
+        "one by one": lambda: [decompose(tile) for tile in unitary],
+    }
+    return timer.best(variants)
+
+
 def faster(times: Times, name: str, than: str) -> float | None:
     """How many times faster a variant is than another; None if it was not run."""
     return times[than] / times[name] if name in times and than in times else None
@@ -245,6 +258,10 @@ def measure(
         names = [f"{title}, at once, {path}" for path in ("compiled", "plain")]
         what = f"50 devices at once, {title}: compiled against plain"
         ratios.append((what, faster(times, *names), ">= 10" if title == "unitaries" else ""))
+    for tiles, n in ((72, 8), (40, 16)):
+        times = tables[f"phases of {tiles} tiles, n = {n}"] = programming(timer, tiles, n)
+        what = f"phases of {tiles} tiles, n = {n}: at once against one by one"
+        ratios.append((what, faster(times, "at once", "one by one"), ""))
     for name, batch in (("mzi3-mnist", 500), ("mzi-mnist", 240)):
         times = tables[f"training step of {name}, batch {batch}"] = training_step(
             timer, name, batch, paths

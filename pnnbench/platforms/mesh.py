@@ -328,7 +328,7 @@ def decompose(
     """
     u = np.array(unitary, dtype=np.complex128)
     if u.ndim < 2 or u.shape[-1] != u.shape[-2] or u.shape[-1] < 2:
-        raise UserError(f"a matrix of shape {u.shape}", allowed="(n, n) with n at least 2")
+        raise UserError(f"a matrix of shape {u.shape}", allowed="(..., n, n) with n at least 2")
     n = u.shape[-1]
     finite = np.isfinite(u).all()
     excess = np.abs(u @ u.conj().swapaxes(-1, -2) - np.eye(n)) if finite else np.inf
