@@ -128,7 +128,11 @@ def test_a_workload_on_other_data_is_refused() -> None:
     ("name", "params"),
     [
         ("pat", {"placement": "read-out"}),
-        ("dat-internal", {"states": "both", "keep_learning": True, "batch_norm": False}),
+        pytest.param(
+            "dat-internal",
+            {"states": "both", "keep_learning": True, "batch_norm": False},
+            marks=pytest.mark.slow,
+        ),
         pytest.param("dat", {"size": "4k", "count": 2, "first_phase": 1.0}, marks=pytest.mark.slow),
         ("sat-in-situ", {"optimizer": "sgd", "rho": 0.0}),
     ],

@@ -99,6 +99,7 @@ def test_an_honest_one_bears_every_badge(job: Job, tmp_path: Path) -> None:
     assert not found["held_out"]["differs"]
 
 
+@pytest.mark.slow
 def test_an_untrained_one_is_true_and_at_guessing(job: Job, tmp_path: Path) -> None:
     found = verified(tmp_path, job, untrained)
     assert found["confirmed"]
@@ -106,6 +107,7 @@ def test_an_untrained_one_is_true_and_at_guessing(job: Job, tmp_path: Path) -> N
     assert not found["held_out"]["memorised"]
 
 
+@pytest.mark.slow
 def test_a_memoriser_of_the_public_devices_is_told_by_held_out_ones(
     job: Job, tmp_path: Path
 ) -> None:

@@ -210,6 +210,7 @@ print(*step())
 """
 
 
+@pytest.mark.slow
 @built
 def test_a_network_trains_as_without_it() -> None:
     missing, loss, size = said(PROGRAM, PNNBENCH_COMPILE="0").split()
