@@ -39,6 +39,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Before the interpreter ends, which clears up in its own order."""
+    gc.unfreeze()
+
+
 #: What there is of a set under a data folder.
 _SIGNS = {
     "mnist": ("MNIST/raw/train-images-idx3-ubyte",),

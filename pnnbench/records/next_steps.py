@@ -11,11 +11,24 @@ from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import hashes, read_index
+from pnnbench.registry import SUITES
 
 #: Folder of the jobs of ``pnnbench train``, which are of no suite.
 TRAIN = "train"
 #: Folder of the trials of a search, in that of its suite.
 TRIALS = "tuning"
+
+
+def suite_word(suite: str) -> str:
+    """What stands for a suite in a command: its name, of an own one the file it lies in by custom.
+
+    Args:
+        suite: Its name.
+
+    Returns:
+        Such as ``quickstart``, or ``mine.yaml``.
+    """
+    return suite if (SUITES / f"{suite}.yaml").is_file() else f"{suite}.yaml"
 
 
 def run_again(job: Mapping[str, Any]) -> str:
@@ -25,10 +38,11 @@ def run_again(job: Mapping[str, Any]) -> str:
         job: The ``job`` part of a record.
 
     Returns:
-        Such as ``pnnbench run quickstart``, or ``pnnbench train mrr-digits bp --seed 1``.
+        Such as ``pnnbench run quickstart``, ``pnnbench run mine.yaml``, or
+        ``pnnbench train mrr-digits bp --seed 1``.
     """
     if job["suite"] != TRAIN:
-        return shlex.join(["pnnbench", "run", str(job["suite"])])
+        return shlex.join(["pnnbench", "run", suite_word(str(job["suite"]))])
     method = job["method"]
     words = ["pnnbench", "train", str(job["workload"]), str(method["name"])]
     words += ["--tier", str(job["tier"]), "--seed", str(job["seed"])]
@@ -61,9 +75,9 @@ def go_on(folder: Path) -> str:
     """
     home, runs = folder.parent, folder.parent.parent
     if home.name == TRIALS:
-        return shlex.join(["pnnbench", "tune", runs.name, "--runs", str(runs.parent)])
+        return shlex.join(["pnnbench", "tune", suite_word(runs.name), "--runs", str(runs.parent)])
     if home.name != TRAIN:
-        return shlex.join(["pnnbench", "run", home.name, "--runs", str(runs)])
+        return shlex.join(["pnnbench", "run", suite_word(home.name), "--runs", str(runs)])
     try:
         index = read_index(home)
     except UserError:  # which is a finding of its own

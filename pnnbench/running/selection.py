@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pnnbench.accelerator import check_precision
 from pnnbench.errors import UserError, check_kind, check_texts, did_you_mean, fold
 from pnnbench.records.index import workload_of
+from pnnbench.records.next_steps import suite_word
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -120,7 +121,7 @@ def select(
         if name in [*labels_of(suite), *(entry.label for entry in entries)]:
             raise UserError(
                 f"--add: the suite has a row {name!r} already",
-                next_step=f"pnnbench run {suite.name} --only {name}",
+                next_step=f"pnnbench run {suite_word(suite.name)} --only {name}",
             )
         params = method_parameters(method_class(name, where="--add"), {}, where="--add")
         entries.append(MethodEntry(name, name, params, 1.0))
@@ -156,7 +157,7 @@ def _refuse_rows_there(suite: str, there: Sequence[Job], added: Sequence[Job]) -
         if label is not None:
             raise UserError(
                 f"--add: {job.method.label!r} at its defaults is the row {label!r} of the suite",
-                next_step=f"pnnbench run {suite} --only {shlex.quote(label)}",
+                next_step=f"pnnbench run {suite_word(suite)} --only {shlex.quote(label)}",
             )
 
 

@@ -50,3 +50,4 @@ def test_the_command_of_a_training_gives_all_that_is_not_the_default(
 def test_the_command_of_a_job_is_that_of_its_suite_or_a_plain_training() -> None:
     assert run_again(JOB) == "pnnbench train mrr-digits sat --tier smoke --seed 2"
     assert run_again(JOB | {"suite": "quickstart"}) == "pnnbench run quickstart"
+    assert run_again(JOB | {"suite": "mine"}) == "pnnbench run mine.yaml"

@@ -86,8 +86,8 @@ def test_what_a_living_process_writes_is_left_to_it(name: str, runs: Path) -> No
 @pytest.mark.parametrize(
     ("place", "step"),
     [
-        ("some", "pnnbench run some --runs {runs}"),
-        ("some/tuning", "pnnbench tune some --runs {runs}"),
+        ("some", "pnnbench run some.yaml --runs {runs}"),
+        ("some/tuning", "pnnbench tune some.yaml --runs {runs}"),
         ("train", "pnnbench train mrr-digits my.Mine --tier smoke --seed 3 --runs {runs}"),
         (
             "with",

@@ -73,7 +73,7 @@ def test_added_methods_are_rows_at_every_seed(tmp_path: Path) -> None:
     for only in ((), ("nat",)):
         with pytest.raises(UserError, match="'bp' at its defaults is the row 'Plain, BP'") as error:
             select(named, add=["bp"], only=only, seeds=[7])
-    assert error.value.next_step == "pnnbench run some --only 'Plain, BP'"
+    assert error.value.next_step == "pnnbench run some.yaml --only 'Plain, BP'"
 
 
 def test_a_seed_that_is_there_twice_is_refused(tmp_path: Path) -> None:
