@@ -21,8 +21,9 @@ from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.records.figure_names import parsed
+from pnnbench.records.folders import read_records
 from pnnbench.records.index import read_index
-from pnnbench.records.store import read_records, write_whole
+from pnnbench.records.store import write_whole
 from pnnbench.report import style
 from pnnbench.report.formatting import digits, is_share, metric_head, metric_title, plus_minus
 from pnnbench.report.looks import method_styles

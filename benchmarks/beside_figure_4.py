@@ -25,7 +25,7 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard import statistics as st
 from pnnbench.published.mzi import LAMBDA_IMAGES, lambda_all
 from pnnbench.published.mzi_checkpoint import PublishedMZIMNIST
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.script import run_script
 from pnnbench.workloads.mzi import PORTS
 

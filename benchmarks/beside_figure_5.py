@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pnnbench.leaderboard import statistics as st
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.script import run_script
 
 Curve = dict[float, float]

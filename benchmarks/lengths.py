@@ -18,7 +18,8 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.model import Row
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.statistics import Interval, paired_difference
-from pnnbench.records.store import read_placed, write_record, write_whole
+from pnnbench.records.folders import read_placed
+from pnnbench.records.store import write_record, write_whole
 from pnnbench.script import run_script
 
 FACTORS = (0.5, 1.0, 2.0)

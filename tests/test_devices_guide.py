@@ -13,7 +13,7 @@ import pytest
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.measured import MeasuredDevices, names_of
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.registry import resolve
 
 from .command import command

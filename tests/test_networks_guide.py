@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pnnbench.platforms.rings import RingCalibration
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 
 from .command import command
 

@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common import interleaved, report
 
-from pnnbench.records.store import job_hash, read_record, read_records, write_record
+from pnnbench.records.folders import read_records
+from pnnbench.records.store import job_hash, read_record, write_record
 from pnnbench.script import run_script
 
 SOURCE = (

@@ -13,7 +13,8 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.best import robust_score
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of
 from pnnbench.leaderboard.ranking import build
-from pnnbench.records.store import read_placed, read_record
+from pnnbench.records.folders import read_placed
+from pnnbench.records.store import read_record
 
 if TYPE_CHECKING:
     import pandas

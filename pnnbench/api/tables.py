@@ -59,8 +59,8 @@ def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:
     from pnnbench.leaderboard.badges import with_badges
     from pnnbench.leaderboard.joining import join
     from pnnbench.leaderboard.ranking import build
+    from pnnbench.records.folders import read_records
     from pnnbench.records.index import read_claims, read_index
-    from pnnbench.records.store import read_records
     from pnnbench.records.verifications import read_verifications
 
     records, current = read_records(sources), read_index(sources)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pnnbench.api.tables import tables_of
 from pnnbench.leaderboard.joining import SIGN
 from pnnbench.leaderboard.model import Table
-from pnnbench.records.store import find_records
+from pnnbench.records.folders import find_records
 from pnnbench.registry import BOARDS, SUITES
 
 Place = tuple[str, str, str]

@@ -77,7 +77,7 @@ def _mirror(
 ) -> None:
     """Mirrors a board that was written to Weights & Biases, unless that is disabled."""
     if wandb != "disabled":
-        from pnnbench.records.store import read_placed
+        from pnnbench.records.folders import read_placed
         from pnnbench.report.mirror import log_leaderboard
 
         placed = read_placed(sources)

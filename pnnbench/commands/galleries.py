@@ -41,7 +41,7 @@ def galleries(
     Returns:
         Name to the path of the SVG; empty where there are records alone.
     """
-    from pnnbench.records.store import read_placed
+    from pnnbench.records.folders import read_placed
     from pnnbench.report.figures import free_prefix
     from pnnbench.report.galleries import NAMES
 

@@ -85,8 +85,8 @@ def sharpness(options: Any) -> int:
 
 def plot(options: Any) -> int:
     """``pnnbench plot``."""
+    from pnnbench.records.folders import find_records
     from pnnbench.records.runs import find_run
-    from pnnbench.records.store import find_records
 
     folder = find_run(options.run, Path(options.runs))
     if (folder / "record.json").is_file() or not find_records(folder):

@@ -91,13 +91,13 @@ def _measured(
 ) -> tuple[list[Part], list[str]]:
     """What was measured, and labels of the rows whose tensors find no room."""
     from pnnbench.leaderboard.best import RULE, best_jobs
+    from pnnbench.records.folders import read_placed
     from pnnbench.records.index import NAME, index_text, read_claims, read_index
     from pnnbench.records.parameters import parameter_files, parameter_room
     from pnnbench.records.placing import Part
     from pnnbench.records.published import record_files
     from pnnbench.records.searches import NAME as SEARCH
     from pnnbench.records.searches import find_search
-    from pnnbench.records.store import read_placed
     from pnnbench.registry import SUITES
 
     older = {job["hash"] for table in tables for job in table.older}

@@ -11,9 +11,10 @@ from pnnbench.leaderboard.deployments import FROZEN, headline_of
 from pnnbench.leaderboard.ranking import BASELINE, build
 from pnnbench.leaderboard.transfer import REFERENCE_LABEL
 from pnnbench.lookup import only
+from pnnbench.records.folders import find_records
 from pnnbench.records.index import workload_of
 from pnnbench.records.plain_json import read_json
-from pnnbench.records.store import find_records, open_record
+from pnnbench.records.store import open_record
 from pnnbench.registry import BOARDS, method_class, not_default
 from pnnbench.submitting.retrained import other_machine
 

@@ -13,8 +13,8 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.deployments import FROZEN
 from pnnbench.leaderboard.model import Table
 from pnnbench.records.findings import Finding
+from pnnbench.records.folders import ASIDE
 from pnnbench.records.inspecting import CURRENT, EARLIER
-from pnnbench.records.store import ASIDE
 
 #: Numbers of a board, beside its page.
 NUMBERS = "leaderboard.json"

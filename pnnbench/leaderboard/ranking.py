@@ -22,9 +22,10 @@ from pnnbench.leaderboard.row_figures import described, figures, group_lines
 from pnnbench.leaderboard.sharpness import correlations
 from pnnbench.leaderboard.summary import control_unit, provenance
 from pnnbench.leaderboard.transfer import device_figures, training_severity, with_time_ratios
+from pnnbench.records.folders import record_order
 from pnnbench.records.index import Claim, board_of, workload_of
 from pnnbench.records.metric import same_metric
-from pnnbench.records.store import canonical, record_order
+from pnnbench.records.store import canonical
 
 __all__ = ["BASELINE", "GroupLine", "Row", "Table", "build", "rows", "without"]
 

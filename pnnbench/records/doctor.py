@@ -13,8 +13,9 @@ from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records.findings import AGAIN, Finding
+from pnnbench.records.folders import find_records
 from pnnbench.records.inspecting import inspect
-from pnnbench.records.store import find_records, read_record
+from pnnbench.records.store import read_record
 from pnnbench.records.surroundings import HASH_IN_NAME, look_around
 
 Placed = tuple[Path, dict[str, Any]]

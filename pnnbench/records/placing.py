@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pnnbench.errors import writing
-from pnnbench.records.store import PARTIAL
+from pnnbench.records.folders import PARTIAL
 
 
 @dataclass(frozen=True)

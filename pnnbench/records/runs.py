@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pnnbench.errors import UserError, did_you_mean
+from pnnbench.records.folders import find_records
 from pnnbench.records.index import workload_of
-from pnnbench.records.store import find_records
 
 #: What a run may be called.
 ALLOWED = "SUITE/ROW/SEED, a run folder, or the beginning of a hash (4 digits or more)"

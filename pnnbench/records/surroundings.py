@@ -13,13 +13,14 @@ from pathlib import Path
 
 from pnnbench.errors import UserError
 from pnnbench.records.findings import AGAIN, Finding
+from pnnbench.records.folders import ASIDE, PARTIAL, walk
 from pnnbench.records.index import NAME, read_index
 from pnnbench.records.next_steps import go_on
 from pnnbench.records.parameters import FOLDER, INDEX, read_parameters
 from pnnbench.records.received import MANIFEST, check_files
 from pnnbench.records.searches import NAME as SEARCH
 from pnnbench.records.searches import TRIAL, read_search
-from pnnbench.records.store import ASIDE, PARTIAL, file_sha256, walk
+from pnnbench.records.store import file_sha256
 
 HASH_IN_NAME = re.compile(r"(?<![0-9a-f])[0-9a-f]{16}(?![0-9a-f])")
 LOCK = ".lock"

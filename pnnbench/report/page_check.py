@@ -15,8 +15,8 @@ from pnnbench.leaderboard.board_check import LARGEST, NUMBERS, is_current, repub
 from pnnbench.leaderboard.model import Table
 from pnnbench.records import index, parameters, published, searches, verifications
 from pnnbench.records.findings import Finding
+from pnnbench.records.folders import ASIDE, PARTIAL, walk
 from pnnbench.records.inspecting import PARTS
-from pnnbench.records.store import ASIDE, PARTIAL, walk
 from pnnbench.records.surroundings import HASH_IN_NAME, KNOWN
 from pnnbench.report.embedded import EMBEDDED, SVG
 from pnnbench.report.page import render_html

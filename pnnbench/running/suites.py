@@ -10,9 +10,9 @@ from typing import Any
 
 from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
+from pnnbench.records.folders import PARTIAL, SKIPPED
 from pnnbench.records.index import Claim
 from pnnbench.records.next_steps import TRAIN, TRIALS
-from pnnbench.records.store import PARTIAL, SKIPPED
 from pnnbench.registry import SUITES
 from pnnbench.running.entries import known_keys, method_entries, typed
 from pnnbench.running.job_specs import PROTOCOLS, Job, make_jobs

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from pnnbench.errors import UserError
+from pnnbench.records.folders import find_records
 from pnnbench.records.index import workload_of
 from pnnbench.records.plain_json import read_json
-from pnnbench.records.store import find_records, open_record
+from pnnbench.records.store import open_record
 from pnnbench.submitting.differences import place_of
 
 #: Two networks are one where their parameters are closer, relative to the spread of each tensor.

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pnnbench
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.registry import BOARDS
 
 from ..record_factory import (

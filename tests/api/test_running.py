@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import pnnbench
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.running import search_file
 
 from .conftest import SUITE

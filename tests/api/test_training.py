@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import pnnbench
 from pnnbench.methods.bp import BP
-from pnnbench.records.store import read_placed
+from pnnbench.records.folders import read_placed
 from pnnbench.running import loose_code
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.convert import TIERS

@@ -12,8 +12,9 @@ import pytest
 
 from pnnbench.api import tables
 from pnnbench.leaderboard.best import robust_score
+from pnnbench.records.folders import read_records
 from pnnbench.records.parameters import read_parameters
-from pnnbench.records.store import read_records, write_record
+from pnnbench.records.store import write_record
 
 from ..command import Done, command
 from ..record_factory import make_suite

@@ -10,7 +10,7 @@ import pytest
 from pnnbench.commands.boards import write_board
 from pnnbench.commands.galleries import galleries, one_seed
 from pnnbench.leaderboard.ranking import build
-from pnnbench.records.store import read_placed, read_records
+from pnnbench.records.folders import read_placed, read_records
 
 from ..command import Done, command
 from ..record_factory import make_suite, write_job

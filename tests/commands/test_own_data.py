@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 
 from ..command import Done, command
 from ..submitting.packed import write_submission

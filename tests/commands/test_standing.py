@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pnnbench.commands.standing import baseline_of, comparable, standing, standing_text
+from pnnbench.records.folders import find_records
 from pnnbench.records.index import workload_of
-from pnnbench.records.store import find_records
 from pnnbench.registry import method_class, method_parameters
 from tests.scripts import ROOT
 

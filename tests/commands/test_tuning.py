@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from pnnbench.api.tuning import prepare
+from pnnbench.records.folders import read_records
 from pnnbench.records.searches import read_search
-from pnnbench.records.store import read_records
 from pnnbench.registry import SUITES
 
 from ..command import Done, command

@@ -12,7 +12,8 @@ from pnnbench.api.tables import tables_of
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.badges import with_badges
 from pnnbench.leaderboard.ranking import build
-from pnnbench.records.store import read_records, seal
+from pnnbench.records.folders import read_records
+from pnnbench.records.store import seal
 from pnnbench.records.verifications import read_verification, write_verification
 
 from ..record_factory import make_suite, write_job

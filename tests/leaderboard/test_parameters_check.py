@@ -13,10 +13,10 @@ from pnnbench.api.tables import tables_of
 from pnnbench.leaderboard.best import RULE, best_jobs
 from pnnbench.leaderboard.parameters_check import check_parameters
 from pnnbench.records.findings import Finding
+from pnnbench.records.folders import read_placed, read_records
 from pnnbench.records.parameters import parameter_files
 from pnnbench.records.placing import place
 from pnnbench.records.published import record_files
-from pnnbench.records.store import read_placed, read_records
 
 from ..record_factory import make_record, write_job
 

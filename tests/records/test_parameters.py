@@ -11,6 +11,7 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.records import parameters
 from pnnbench.records.doctor import examine
+from pnnbench.records.folders import read_placed
 from pnnbench.records.parameters import (
     find_parameters,
     parameter_files,
@@ -19,7 +20,7 @@ from pnnbench.records.parameters import (
 )
 from pnnbench.records.placing import place
 from pnnbench.records.published import record_files
-from pnnbench.records.store import file_sha256, read_placed, read_record
+from pnnbench.records.store import file_sha256, read_record
 
 from ..record_factory import make_record, write_job
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pnnbench.errors import DiskFullError
+from pnnbench.records.folders import find_records
 from pnnbench.records.placing import Part, place, unmade
-from pnnbench.records.store import find_records
 
 NEW = {"page": b"new", "records/a.json": b"1", "records/b.json": b"2", "records/b/t": b"3"}
 

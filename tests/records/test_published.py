@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnnbench.records import store as rec
 from pnnbench.records.doctor import examine
+from pnnbench.records.folders import read_placed, read_records
 from pnnbench.records.placing import place
 from pnnbench.records.published import Placed, record_files, with_tensors
 
@@ -28,8 +28,8 @@ def test_records_of_all_seeds_and_tensors_of_the_smallest_that_finished(tmp_path
     records += [make_failure("SAT", 0)]
     for record in records:
         write_job(tmp_path / "runs", record)
-    placed = rec.read_placed(tmp_path / "runs")
-    assert [record for _, record in placed] == rec.read_records(tmp_path / "runs")
+    placed = read_placed(tmp_path / "runs")
+    assert [record for _, record in placed] == read_records(tmp_path / "runs")
     chosen = {(r["job"]["method"]["label"], r["job"]["seed"]) for _, r in with_tensors(placed)}
     assert chosen == {("SAT", 1), ("BP", 0)}
     board = tmp_path / "board" / "records"
@@ -37,14 +37,14 @@ def test_records_of_all_seeds_and_tensors_of_the_smallest_that_finished(tmp_path
     names = [record["job"]["hash"] for record in records]
     with_files = {f"{names[i]}/parameters.safetensors" for i in (1, 2)}
     assert files(board) == {f"{name}.json" for name in names} | with_files
-    assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
+    assert read_records(board) == read_records(tmp_path / "runs")
     assert {finding.kind for finding in examine(board)[0]} == {"failed"}
     # From where it stands, with nothing to change.
-    publish(rec.read_placed(board), board.parent)
+    publish(read_placed(board), board.parent)
     assert files(board) == {f"{name}.json" for name in names} | with_files
     # Another seed and another row: what is no longer of the board goes.
     write_job(tmp_path / "runs", make_record("SAT", 0))
-    sat = [p for p in rec.read_placed(tmp_path / "runs") if p[1]["job"]["method"]["label"] == "SAT"]
+    sat = [p for p in read_placed(tmp_path / "runs") if p[1]["job"]["method"]["label"] == "SAT"]
     sat = [p for p in sat if p[1]["status"] == "ok"]
     publish(sat, board.parent)
     first = make_record("SAT", 0)["job"]["hash"]
@@ -58,7 +58,7 @@ def test_tensors_that_are_not_the_records_stay_out(tmp_path: Path) -> None:
     path = write_job(tmp_path / "runs", make_record("SAT", 0))
     (path.parent / "parameters.safetensors").write_bytes(b"other")
     board = tmp_path / "board" / "records"
-    publish(rec.read_placed(tmp_path / "runs"), board.parent)
+    publish(read_placed(tmp_path / "runs"), board.parent)
     assert files(board) == {f"{path.parent.name}.json"}
     assert examine(board)[0] == []
     # A published file that is changed is found.
@@ -80,7 +80,7 @@ def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
     labels = ["BP", "NAT", "SAT"]
     paths = [write_job(tmp_path / "runs", make_record(label, 0)) for label in labels]
     size = (paths[0].parent / "parameters.safetensors").stat().st_size
-    placed = rec.read_placed(tmp_path / "runs")
+    placed = read_placed(tmp_path / "runs")
     board = tmp_path / "records"
     for room, there in (
         (2 * size, {"SAT", "BP"}),
@@ -91,5 +91,5 @@ def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
         assert set(left_out) == set(labels) - there
         names = {make_record(label, 0)["job"]["hash"] for label in there}
         assert {path.name for path in board.iterdir() if path.is_dir()} == names
-        assert rec.read_records(board) == rec.read_records(tmp_path / "runs")
+        assert read_records(board) == read_records(tmp_path / "runs")
         assert examine(board)[0] == []

@@ -21,7 +21,6 @@ from ..record_factory import (
     make_failure,
     make_mesh_record,
     make_record,
-    make_suite,
     write_job,
 )
 
@@ -483,35 +482,3 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_record(tmp_path: Path) -> 
         process.communicate()
         assert rec.read_record(path) == rec.read_record(path)
         assert rec.is_finished(path)
-
-
-def test_read_records_finds_both_layouts_in_a_fixed_order(tmp_path: Path) -> None:
-    suite = make_suite(("SAT", "BP"), (1, 0))
-    for record in suite[:2]:
-        write_job(tmp_path / "runs", record)
-    for record in suite[2:]:
-        rec.write_record(tmp_path / "board" / "records" / f"{record['job']['hash']}.json", record)
-    rec.write_record(tmp_path / "runs" / "wandb" / "record.json", make_record("NAT"))
-    (tmp_path / "board" / "leaderboard.json").write_text("{}")
-    found = rec.read_records(tmp_path)
-    order = [(r["job"]["method"]["label"], r["job"]["seed"]) for r in found]
-    assert order == [("BP", 0), ("BP", 1), ("SAT", 0), ("SAT", 1)]
-    assert rec.read_records(reversed(rec.find_records(tmp_path))) == found
-
-
-def test_read_records_prefers_the_finished_one_and_refuses_two_that_differ(tmp_path: Path) -> None:
-    record = make_record()
-    failure = make_failure()
-    failure = rec.seal(changed(failure, "job", record["job"]))
-    rec.write_record(tmp_path / "a" / "record.json", failure)
-    rec.write_record(tmp_path / "b" / "record.json", record)
-    rec.write_record(tmp_path / "c" / "record.json", record)
-    assert rec.read_records(tmp_path) == [record]
-    rec.write_record(tmp_path / "d" / "record.json", changed(record, "clean", 0.5))
-    with pytest.raises(UserError, match="two finished records that differ"):
-        rec.read_records(tmp_path)
-
-
-def test_read_records_names_a_path_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file or folder"):
-        rec.read_records(tmp_path / "none")

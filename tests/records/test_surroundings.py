@@ -12,8 +12,9 @@ from filelock import FileLock
 from pnnbench.errors import UserError
 from pnnbench.records.doctor import examine
 from pnnbench.records.findings import Finding
+from pnnbench.records.folders import ASIDE
 from pnnbench.records.index import Index, write_index
-from pnnbench.records.store import ASIDE, canonical
+from pnnbench.records.store import canonical
 from pnnbench.records.surroundings import set_aside
 
 from ..record_factory import make_record, write_job

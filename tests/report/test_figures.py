@@ -139,10 +139,10 @@ def test_drawing_needs_neither_torch_nor_pyplot(tmp_path):
     for record in make_suite(["BP", "SAT"], (0, 1)):
         write_job(tmp_path / "runs", record)
     code = (
-        "import sys; from pnnbench.records import store; from pnnbench.report import figures\n"
+        "import sys; from pnnbench.records import folders; from pnnbench.report import figures\n"
         "from pnnbench.leaderboard.ranking import build\n"
         "assert 'matplotlib' not in sys.modules\n"
-        f"records = store.read_records({str(tmp_path / 'runs')!r})\n"
+        f"records = folders.read_records({str(tmp_path / 'runs')!r})\n"
         f"figures.draw_suite(build(records), {str(tmp_path)!r})\n"
         "assert not {'torch', 'lightning', 'matplotlib.pyplot'} & set(sys.modules)"
     )

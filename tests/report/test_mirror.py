@@ -14,7 +14,8 @@ from PIL import Image
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
-from pnnbench.records.store import read_placed, seal
+from pnnbench.records.folders import read_placed
+from pnnbench.records.store import seal
 from pnnbench.report import mirror
 from pnnbench.report.page import write_page
 

@@ -16,7 +16,7 @@ import pytest
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard.statistics import Interval
-from pnnbench.records.store import read_records
+from pnnbench.records.folders import read_records
 from pnnbench.report import comparing, notes, text
 from pnnbench.report import formatting as fmt
 from pnnbench.report.page import write_page
@@ -539,10 +539,10 @@ def test_the_whole_leaderboard_needs_no_heavy_imports(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from pnnbench.leaderboard import ranking\n"
-        "from pnnbench.records import store\n"
+        "from pnnbench.records import folders\n"
         "from pnnbench.report import render\n"
         "import pnnbench.report.mirror\n"
-        "tables = ranking.build(store.read_records(sys.argv[1]))\n"
+        "tables = ranking.build(folders.read_records(sys.argv[1]))\n"
         "out = render.render(tables, 'table')\n"
         "heavy = {'torch', 'lightning', 'pandas', 'matplotlib', 'wandb', 'scipy.stats', 'jinja2'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"

@@ -12,8 +12,9 @@ import yaml
 
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
+from pnnbench.records.folders import read_records
 from pnnbench.records.index import read_index
-from pnnbench.records.store import read_record, read_records, write_record
+from pnnbench.records.store import read_record, write_record
 from pnnbench.running.finished import adopt, find_finished, index_of, job_folder
 from pnnbench.running.jobs import run_suite
 from pnnbench.running.rebuilding import load_trained

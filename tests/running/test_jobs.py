@@ -17,8 +17,9 @@ from pnnbench.errors import UserError
 from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.mrr import MRREnvironment
+from pnnbench.records.folders import read_records
 from pnnbench.records.index import read_index
-from pnnbench.records.store import read_record, read_records
+from pnnbench.records.store import read_record
 from pnnbench.running.finished import index_of
 from pnnbench.running.jobs import job_folder, run_suite
 from pnnbench.running.measuring import measure

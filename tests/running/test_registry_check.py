@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from pnnbench.data.digits import Digits
 from pnnbench.records.findings import Finding
-from pnnbench.records.store import file_sha256, read_placed, read_record, write_record
+from pnnbench.records.folders import read_placed
+from pnnbench.records.store import file_sha256, read_record, write_record
 from pnnbench.running.registry_check import _Expected, check_registry
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "leaderboards" / "quickstart"

@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save
 from pnnbench.errors import UserError
 from pnnbench.lookup import only
 from pnnbench.records.doctor import examine
-from pnnbench.records.store import find_records, read_record
+from pnnbench.records.folders import find_records
+from pnnbench.records.store import read_record
 from pnnbench.records.verifications import badges_of, read_verification, write_verification
 from pnnbench.running.finished import job_folder
 from pnnbench.running.jobs import run_suite
