@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.evaluation.lanczos import ROUNDING
+from pnnbench.evaluation.second_derivatives import cheap_second_derivatives
 from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.platforms.base import Device
 from pnnbench.workloads.base import Workload
@@ -216,7 +217,9 @@ class ControlHessian:
     def _graph(self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool) -> _Graph:
         leaves = {n: t.detach().clone().requires_grad_() for n, t in self.unflatten(at).items()}
         variables = list(leaves.values())
-        with torch.enable_grad():
+        network = self.workload.network
+        quick = cheap_second_derivatives(network) if create_graph else nullcontext()
+        with torch.enable_grad(), quick:
             loss = self._loss(leaves, x, y)
             gradient = torch.autograd.grad(
                 loss, variables, create_graph=create_graph, materialize_grads=True

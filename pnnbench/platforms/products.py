@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_count
+from pnnbench.platforms import fixed_inputs
 from pnnbench.platforms.layer import PhysicalLayer
 
 #: A number for all directions, or one for each.
@@ -102,13 +103,18 @@ class Geometry:
         padding: Any = self.padding
         if self.padding_mode != "zeros":
             x, padding = self._padded(x, weight.shape[2:]), 0
+        groups = self.groups if groups is None else groups
+        if fixed_inputs.are_fixed(x, weight) and not isinstance(padding, str):
+            each = (self.stride, padding, self.dilation)
+            stride, padding, dilation = (sizes("", one, self.dims, low=0) for one in each)
+            return fixed_inputs.convolve(x, weight, (stride, padding, dilation, groups))
         return _CONVOLUTIONS[self.dims](
             x,
             weight,
             stride=self.stride,
             padding=padding,
             dilation=self.dilation,
-            groups=self.groups if groups is None else groups,
+            groups=groups,
         )
 
     def _padded(self, x: Tensor, kernel: tuple[int, ...]) -> Tensor:
