@@ -153,9 +153,9 @@ def test_without_error_prediction_and_fusion_it_has_the_values_of_physics_aware_
 def test_networks_learn_the_systematic_error_of_the_device() -> None:
     method = DAT(lr_sepn=3e-3, keep_learning=True)
     workload = started(method)
-    h = workload.prefix(IMAGES[:256]).detach()
+    h = workload.prefix(IMAGES[:64]).detach()
     losses = []
-    for step in range(60):
+    for step in range(40):
         method.calls = 1
         method.hardware.start_step(step)
         measurement = method.hardware.measure(h)
