@@ -18,6 +18,7 @@ from pnnbench.registry import method_class, registered
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.convert import physical
 
+from ..pairs import marks
 from ..workloads.networks_of_users import Classifier, images, made
 
 METHODS = sorted(registered("methods"))
@@ -62,8 +63,14 @@ def values(workload: Workload) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in workload.controls().items()}
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        pytest.param(name, network, marks=marks(i, j))
+        for i, name in enumerate(METHODS)
+        for j, network in enumerate(NETWORKS)
+    ],
+)
 def test_a_method_trains_a_users_network_or_says_that_it_cannot(name: str, network: str) -> None:
     workload, method = NETWORKS[network](), method_class(name)()
     if not method.supports(workload):

@@ -32,6 +32,8 @@ from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
+from ..pairs import marks
+
 DIGITS = load("digits")
 WORKLOADS: list[type[Workload]] = [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits]
 METHODS: dict[str, Callable[[], TrainingMethod]] = {
@@ -60,9 +62,9 @@ METHODS: dict[str, Callable[[], TrainingMethod]] = {
 }
 BUILT = {cls: cls(0) for cls in WORKLOADS}
 PAIRS = [
-    pytest.param(make, cls, id=f"{name} {cls.name}")
-    for name, make in METHODS.items()
-    for cls in WORKLOADS
+    pytest.param(make, cls, id=f"{name} {cls.name}", marks=marks(i, j))
+    for i, (name, make) in enumerate(METHODS.items())
+    for j, cls in enumerate(WORKLOADS)
     if make().supports(BUILT[cls])
 ]
 

@@ -20,6 +20,8 @@ from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
+from ..pairs import marks
+
 DIGITS = load("digits")
 WORKLOADS: list[type[Workload]] = [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits]
 FEW: dict[str, dict[str, Any]] = {
@@ -37,10 +39,10 @@ PAIRS = [
         name,
         cls,
         id=f"{name} {cls.name}",
-        marks=[pytest.mark.slow] if cls is DiffractiveDigits and name not in OFTEN else [],
+        marks=marks(i, j, slow=cls is DiffractiveDigits and name not in OFTEN),
     )
-    for name in registered("methods")
-    for cls in WORKLOADS
+    for i, name in enumerate(registered("methods"))
+    for j, cls in enumerate(WORKLOADS)
     if method_class(name).supports(BUILT[cls])
 ]
 
