@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
-from unittest.mock import patch
 
 import torch
 from common import interleaved, report
 
-from pnnbench.evaluation import hessian as of_hessian
 from pnnbench.evaluation.hessian import ControlHessian, deployed
 from pnnbench.registry import workload_class
 from pnnbench.running.resources import keep_memory
@@ -32,10 +29,10 @@ SAMPLES = {
 
 
 def products(hessian: ControlHessian, vector: torch.Tensor, count: int) -> None:
-    """Some products; the first builds the graphs."""
-    hessian.release()
+    """Some products; the first builds the graphs, which are not kept for the next round."""
     for _ in range(count):
         hessian.product(vector)
+    hessian.release()
 
 
 def compare(
@@ -46,15 +43,11 @@ def compare(
     x = torch.rand(images, *shape)
     y = x if workload.name.endswith("autoencoder") else torch.arange(images) % 10
     with deployed(workload, digital=True):
-        hessian = ControlHessian(workload, x, y, chunk=chunk)
-        vector = torch.randn(hessian.size, dtype=torch.float64)
-        run = partial(products, hessian, vector, count)
-
-        def plain() -> None:
-            with patch.object(of_hessian, "cheap_second_derivatives", lambda _: nullcontext()):
-                run()
-
-        variants: dict[str, Callable[[], object]] = {"double backward": plain, "cheap": run}
+        variants: dict[str, Callable[[], object]] = {}
+        for name, plain in (("double backward", True), ("cheap", False)):
+            hessian = ControlHessian(workload, x, y, chunk=chunk, plain=plain)
+            vector = torch.linspace(-1.0, 1.0, hessian.size, dtype=torch.float64)
+            variants[name] = partial(products, hessian, vector, count)
         times = interleaved(variants, rounds)
     title = f"{count} products of {workload.name}, {images} images"
     report(title, times, "double backward")

@@ -144,6 +144,8 @@ class ControlHessian:
         scale: Multiplies the outputs before the loss.
         keep_bytes: Memory for gradient graphs kept from one product to the next, which makes a
             product about 1.4 times faster; the chunks that do not fit are computed anew.
+        plain: Whether products go through torch's own operations throughout, which
+            `cheap_second_derivatives` is held against.
 
     Attributes:
         size: Number of controls.
@@ -162,6 +164,7 @@ class ControlHessian:
         chunk: int = CHUNK,
         scale: float = 1.0,
         keep_bytes: float = GRAPH_BYTES,
+        plain: bool = False,
     ) -> None:
         check_range("chunk", chunk, low=1, high=1e9)
         check_range("scale", scale, low=0.0, high=1e6, low_open=True)
@@ -185,6 +188,7 @@ class ControlHessian:
         dtypes = {p.dtype for p in self.controls.values()}
         self.rounding = ROUNDING * max(torch.finfo(dtype).eps for dtype in dtypes)
         self.keep_bytes = keep_bytes
+        self.plain = plain
         self._kept: dict[int, _Graph] = {}
         self._graph_bytes: int | None = None
 
@@ -217,8 +221,9 @@ class ControlHessian:
     def _graph(self, at: Tensor, x: Tensor, y: Tensor, create_graph: bool) -> _Graph:
         leaves = {n: t.detach().clone().requires_grad_() for n, t in self.unflatten(at).items()}
         variables = list(leaves.values())
+        cheap = create_graph and not self.plain
         network = self.workload.network
-        quick = cheap_second_derivatives(network) if create_graph else nullcontext()
+        quick = cheap_second_derivatives(network) if cheap else nullcontext()
         with torch.enable_grad(), quick:
             loss = self._loss(leaves, x, y)
             gradient = torch.autograd.grad(

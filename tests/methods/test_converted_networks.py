@@ -18,7 +18,7 @@ from pnnbench.registry import method_class, registered
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.convert import physical
 
-from ..pairs import marks
+from ..pairs import in_turn
 from ..workloads.networks_of_users import Classifier, images, made
 
 METHODS = sorted(registered("methods"))
@@ -66,9 +66,8 @@ def values(workload: Workload) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("name", "network"),
     [
-        pytest.param(name, network, marks=marks(i, j))
-        for i, name in enumerate(METHODS)
-        for j, network in enumerate(NETWORKS)
+        pytest.param(name, network, marks=marks)
+        for name, network, marks in in_turn(METHODS, NETWORKS, lambda name, network: True)
     ],
 )
 def test_a_method_trains_a_users_network_or_says_that_it_cannot(name: str, network: str) -> None:

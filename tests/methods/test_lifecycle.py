@@ -32,7 +32,7 @@ from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-from ..pairs import marks
+from ..pairs import in_turn
 
 DIGITS = load("digits")
 WORKLOADS: list[type[Workload]] = [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits]
@@ -62,10 +62,10 @@ METHODS: dict[str, Callable[[], TrainingMethod]] = {
 }
 BUILT = {cls: cls(0) for cls in WORKLOADS}
 PAIRS = [
-    pytest.param(make, cls, id=f"{name} {cls.name}", marks=marks(i, j))
-    for i, (name, make) in enumerate(METHODS.items())
-    for j, cls in enumerate(WORKLOADS)
-    if make().supports(BUILT[cls])
+    pytest.param(METHODS[name], cls, id=f"{name} {cls.name}", marks=marks)
+    for name, cls, marks in in_turn(
+        METHODS, WORKLOADS, lambda name, cls: METHODS[name]().supports(BUILT[cls])
+    )
 ]
 
 

@@ -20,7 +20,7 @@ from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
-from ..pairs import marks
+from ..pairs import in_turn
 
 DIGITS = load("digits")
 WORKLOADS: list[type[Workload]] = [MRRDigits, MZIDigits, FreeSpaceDigits, DiffractiveDigits]
@@ -39,11 +39,11 @@ PAIRS = [
         name,
         cls,
         id=f"{name} {cls.name}",
-        marks=marks(i, j, slow=cls is DiffractiveDigits and name not in OFTEN),
+        marks=[pytest.mark.slow] if cls is DiffractiveDigits and name not in OFTEN else marks,
     )
-    for i, name in enumerate(registered("methods"))
-    for j, cls in enumerate(WORKLOADS)
-    if method_class(name).supports(BUILT[cls])
+    for name, cls, marks in in_turn(
+        registered("methods"), WORKLOADS, lambda n, cls: method_class(n).supports(BUILT[cls])
+    )
 ]
 
 
