@@ -261,10 +261,13 @@ def plain(text: str) -> str:
 
 
 def _settle(figure: Figure) -> None:
-    """Lays a figure out for good, at rounded places: the solver's last digits vary."""
+    """Lays a figure out for good, at rounded places: the solver's last digits vary.
+
+    No engine is left, not even one that does nothing: with one, each file costs a drawing more.
+    """
     figure.draw_without_rendering()
     places = {ax: ax.get_position(original=True).bounds for ax in figure.axes}
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)
     for ax, (left, bottom, width, height) in places.items():
         if ax.get_subplotspec() is not None:
             ax.set_position((round(left, 5), round(bottom, 5), round(width, 5), round(height, 5)))

@@ -15,7 +15,6 @@ from torch import Tensor
 from pnnbench.platforms import conv_op
 
 from ..defaults import double_by_default
-from ..programs import said
 
 built = pytest.mark.skipif(bool(conv_op.missing()), reason="no C compiler")
 
@@ -100,13 +99,23 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert found.isfinite().sum() == 7
 
 
-def test_it_says_why_it_is_missing(tmp_path: Path) -> None:
-    assert said(PROGRAM, PNNBENCH_COMPILE="0") == "PNNBENCH_COMPILE=0 switches it off"
-    assert "no C compiler" in said(PROGRAM, PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
-    assert "failed" in said(PROGRAM, CC="false", XDG_CACHE_HOME=str(tmp_path))
+def test_it_says_why_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def why(**environment: str) -> str:
+        with monkeypatch.context() as changed:
+            for name, value in environment.items():
+                changed.setenv(name, value)
+            conv_op._library.cache_clear()
+            try:
+                return conv_op.missing()
+            finally:
+                conv_op._library.cache_clear()
+
+    assert why(PNNBENCH_COMPILE="0") == "PNNBENCH_COMPILE=0 switches it off"
+    assert "no C compiler" in why(PATH=str(tmp_path), CC="", XDG_CACHE_HOME=str(tmp_path))
+    assert "failed" in why(CC="false", XDG_CACHE_HOME=str(tmp_path))
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert said(PROGRAM, XDG_CACHE_HOME=str(blocked)) not in ("", "there")
+    assert why(XDG_CACHE_HOME=str(blocked)) not in ("", "there")
 
 
 @built

@@ -12,8 +12,18 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.base import Device
 from pnnbench.published import mzi
 from pnnbench.published.measure import batch_statistics
-from pnnbench.published.mzi import Images, accuracy, compare, features, reproduce
+from pnnbench.published.mzi import (
+    LAMBDA_IMAGES,
+    Images,
+    accuracy,
+    compare,
+    features,
+    lambda_all,
+    lambda_phases,
+    reproduce,
+)
 from pnnbench.published.mzi_checkpoint import load_checkpoint, load_error_device
+from pnnbench.workloads.mzi import PORTS
 
 from .released import write
 from .released_mzi import outputs, random_errors, random_model
@@ -59,7 +69,13 @@ def noise_for_mnist(noise: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Images, "mnist", classmethod(lambda cls, root=None: noise))
 
 
-@pytest.mark.parametrize("name", ON_ERROR_DEVICE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("bp", "sat_in_silico") else [pytest.mark.slow])
+        for name in ON_ERROR_DEVICE
+    ],
+)
 def test_published_accuracy_on_the_error_device(released: Path, mnist: Images, name: str) -> None:
     workload = load_checkpoint(released / f"{name}.npz").workload()
     device = load_error_device(released / "error_device.npz")
@@ -71,6 +87,18 @@ def test_published_accuracy_on_the_error_device(released: Path, mnist: Images, n
     assert accuracy(workload, h, mnist.labels, device) == pytest.approx(batch, abs=0.02)
 
 
+def test_printed_eigenvalue_of_a_released_file(released: Path, mnist: Images) -> None:
+    checkpoint = load_checkpoint(released / "sat_in_silico.npz")
+    sample = mnist.test[:LAMBDA_IMAGES], mnist.labels[:LAMBDA_IMAGES]
+    printed, converged = lambda_all(checkpoint.workload(PORTS), *sample)
+    assert converged
+    assert printed == pytest.approx(0.299, rel=0.01)
+    phases, converged = lambda_phases(checkpoint.workload(), *sample)
+    assert converged
+    assert phases == pytest.approx(PHASE_LAMBDA["sat_in_silico"], rel=0.01)
+
+
+@pytest.mark.slow
 def test_one_released_file_reproduces_all_its_values(released: Path, mnist_root: Path) -> None:
     report = reproduce(released / "sat_in_silico.npz", data_root=mnist_root)
     assert {row.quantity for row in report.rows} == QUANTITIES | {"published_lambda"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,16 @@ def test_variants_of_sat_pass(params: dict[str, Any]) -> None:
     assert len(results) == len(names_for(BP))
 
 
-@pytest.mark.parametrize(("cls", "name", "text"), BROKEN, ids=[c.__name__ for c, _, _ in BROKEN])
+def faults() -> Iterator[Any]:
+    """The broken methods: one of each check by default, the others with ``-m slow``."""
+    seen: set[str] = set()
+    for cls, name, text in BROKEN:
+        marks = [pytest.mark.slow] if name in seen else []
+        seen.add(name)
+        yield pytest.param(cls, name, text, marks=marks, id=cls.__name__)
+
+
+@pytest.mark.parametrize(("cls", "name", "text"), list(faults()))
 def test_a_broken_method_fails_exactly_its_check(cls: type[Any], name: str, text: str) -> None:
     failed = [r for r in check_method(cls) if not r.passed]
     assert [r.name for r in failed] == [name], failed
