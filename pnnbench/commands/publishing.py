@@ -72,6 +72,7 @@ def publish(
             allowed="one suite in one published folder",
             next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
         )
+    _require_board(folder, names[0])
     with drawing(sources, folder):
         pages = _pages(tables, draw)
         stale = _stale_pictures(sources, folder, pages)
@@ -84,6 +85,40 @@ def publish(
             f"note: tensors of one seed stay in the runs for {len(left_out)} rows: a published "
             f"board has {ROOM / 1e6:g} MB of them at most, rows of its claims first\n"
         )
+
+
+def _require_board(folder: Path, suite: str) -> None:
+    """Refuses a folder that holds something else, whose files would be replaced and removed.
+
+    Raises:
+        UserError: If it is not empty and no board, or the board of another suite.
+    """
+    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+        return
+    known = _suites_of(folder)
+    if known == {suite}:
+        return
+    held = f"the board of {', '.join(sorted(known))}" if known else "files that are of no board"
+    raise UserError(
+        f"{folder} holds {held}, which publishing {suite} would replace and remove",
+        allowed=f"a folder that is new or empty, or the board of {suite}",
+        next_step=f"pnnbench leaderboard runs/{suite} --publish leaderboards/{suite}",
+    )
+
+
+def _suites_of(folder: Path) -> set[str]:
+    """Suites of the board in a folder, by what lies there: its index, else its numbers."""
+    from pnnbench.leaderboard.board_check import NUMBERS
+    from pnnbench.records.index import NAME
+    from pnnbench.records.plain_json import read_json
+
+    for name in (NAME, NUMBERS):
+        try:
+            told = read_json(folder / name, "")
+            return {str(row["suite"]) for row in told.get("rows", [told])}
+        except (UserError, KeyError, TypeError, AttributeError):
+            continue
+    return set()
 
 
 def _measured(

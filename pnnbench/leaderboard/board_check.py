@@ -18,6 +18,8 @@ from pnnbench.records.inspecting import CURRENT, EARLIER
 
 #: Numbers of a board, beside its page.
 NUMBERS = "leaderboard.json"
+#: Pages that a board has beside its numbers.
+PAGES = ("leaderboard.md", "index.html")
 #: Relative difference that another machine's rounding may make; a last digit shown is far above.
 ROUNDING = 1e-6
 #: Figures of earlier protocols that are the same by today's statistics, which have other intervals.
@@ -43,6 +45,9 @@ def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
     """
     path = folder / NUMBERS
     publish = republish(folder)
+    if not path.exists():
+        yield Finding(path, "board", "is missing beside the pages that it belongs to", publish)
+        return
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"{path.stat().st_size} bytes")
@@ -63,11 +68,14 @@ def check_board(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
         elif key not in shown:
             yield Finding(path, "board", f"lacks {_words(key)}", publish)
         else:
+            badges = [entry[key].get("badges", []) for entry in (shown, made)]
             differing = [
                 found
                 for found in differences(shown[key], made[key])
                 if key[1] not in EARLIER or found[0].endswith(_LASTING)
             ]
+            if badges[0] != badges[1]:  # a row without any does not name them
+                differing.append(("badges", *badges))
             if differing:
                 yield Finding(path, "board", f"{_words(key)}: {said(differing)}", publish)
 
@@ -136,7 +144,7 @@ def _same(stored: Any, made: Any) -> bool:
 
 
 def find_boards(root: Path) -> list[Path]:
-    """Folders of published boards in a folder: those with records and numbers.
+    """Folders of published boards in a folder: those with records, and numbers or a page of them.
 
     Args:
         root: A board, or a folder of boards at any depth.
@@ -144,10 +152,11 @@ def find_boards(root: Path) -> list[Path]:
     Returns:
         The folders in a fixed order.
     """
+    found = {path.parent for name in (NUMBERS, *PAGES) for path in root.rglob(name)}
     return sorted(
-        path.parent
-        for path in root.rglob(NUMBERS)
-        if path.is_file() and (path.parent / "records").is_dir() and ASIDE not in path.parts
+        folder
+        for folder in found
+        if (folder / "records").is_dir() and ASIDE not in (folder / NUMBERS).parts
     )
 
 

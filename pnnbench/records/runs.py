@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from pnnbench.errors import UserError, did_you_mean
 from pnnbench.records.folders import find_records
 from pnnbench.records.index import workload_of
+from pnnbench.records.plain_json import read_json
 
 #: What a run may be called.
 ALLOWED = "SUITE/ROW/SEED, a run folder, or the beginning of a hash (4 digits or more)"
@@ -80,7 +80,7 @@ def list_runs(runs: Path) -> list[Run]:
         if path.name != "record.json":
             continue
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path, "")
             job = record["job"]
             run = Run(
                 path.parent,
@@ -92,7 +92,7 @@ def list_runs(runs: Path) -> list[Run]:
                 str(job["hash"]),
                 str(record["status"]),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, ValueError, ArithmeticError, KeyError, TypeError):
             continue
         found.append(run)
     return sorted(found, key=lambda r: (r.suite, r.workload, r.label, r.seed, r.hash))

@@ -49,7 +49,7 @@ def _unsealed(content: Any, where: str, again: str) -> dict[str, Any]:
     found = {key: value for key, value in content.items() if key != "checksum"}
     try:
         computed = _checksum(found)
-    except (UserError, ValueError) as error:  # infinite numbers, halves of characters
+    except (UserError, ValueError, RecursionError) as error:  # infinite, half of a character
         raise UserError(f"{where}: cannot be read ({error})", next_step=again) from None
     if content["checksum"] != computed:
         raise UserError(f"{where}: was changed: its checksum does not match", next_step=again)

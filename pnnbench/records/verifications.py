@@ -125,7 +125,8 @@ def badges_of(
 
     Returns:
         Those of `BADGES` that every record of the row has, by its checksum: one that no
-        verification names has ``"claimed"`` alone.
+        verification names has ``"claimed"`` alone. Who trains again trains one seed: a row whose
+        figures were not all recomputed is not ``"retrained"`` either.
     """
     known: dict[str, set[str]] = {}
     for one in verifications:
@@ -133,4 +134,6 @@ def badges_of(
             known.setdefault(seed["record"], set()).update(one["badges"])
     each = [known.get(record["checksum"], set()) | {BADGES[0]} for record in records]
     common = set.intersection(*each) if each else set()
+    if "recomputed" not in common:
+        common -= {"retrained"}
     return tuple(badge for badge in BADGES if badge in common)

@@ -88,6 +88,7 @@ def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
         pairs["parameters.sha256"] = (record["parameters"]["sha256"], given.sha256)
     elif given is not None:
         raise UserError(f"{name} is of a failed run, with {PARAMETERS} beside it")
+    require_tried(name, record["status"])
     kept = record.get("devices")
     files = {n for n in said.files if n.startswith(f"seed-{seed}/devices")}
     if kept is not None or files:
@@ -101,6 +102,24 @@ def _record(said: Submission, bundle: Bundle, seed: int) -> dict[str, Any]:
                 allowed=f"{ascii(claimed)[:100]}, as the submission says",
             )
     return record
+
+
+def require_tried(what: str, status: str) -> None:
+    """Refuses a run that was stopped: it counts as guessing nowhere, and could hide a bad seed.
+
+    Args:
+        what: The run, for the message.
+        status: The status of its record.
+
+    Raises:
+        UserError: If it was killed.
+    """
+    if status == "killed":
+        raise UserError(
+            f"{what} was stopped before its end",
+            allowed="a seed that finished, or failed by itself",
+            next_step="run its suite again, which goes on where it was stopped",
+        )
 
 
 def _refuse_copies(said: Submission) -> None:

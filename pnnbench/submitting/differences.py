@@ -236,6 +236,11 @@ def differences(
         found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
         found += _beside(field, other, cell, rounding)
     found += [Difference(f"cells[{i}]", place_of(cell), None) for i, cell in recorded.values()]
+    # Values of deployments stand in the order of the cells, and have no places of their own.
+    order = [place_of(cell) for cell in record["cells"]]
+    moved = [i for i, pair in enumerate(zip(order, places, strict=False)) if pair[0] != pair[1]]
+    if moved and len(order) == len(places):
+        found.append(Difference(f"cells[{moved[0]}], order", order[moved[0]], places[moved[0]]))
     found += _deployments(record, computed, agreement)
     own, measured = record.get("training_device"), computed.get("training_device")
     if own is None or measured is None:

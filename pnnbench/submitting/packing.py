@@ -23,6 +23,7 @@ from pnnbench.records.store import file_sha256
 from pnnbench.registry import SUITES, method_class, registered, workload_class
 from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, SEARCH
+from pnnbench.submitting.claimed import require_tried
 from pnnbench.submitting.conformance import check_method
 from pnnbench.submitting.rows import RowOfRuns
 from pnnbench.submitting.scaffold import NOBODY
@@ -153,7 +154,11 @@ def check_place(row: RowOfRuns, out: Path) -> None:
     Raises:
         UserError: If the folder is in that of the runs.
     """
-    if out.resolve().is_relative_to(row.home.resolve()):
+    there = out.resolve()
+    homes = [row.home.resolve()]
+    if homes[0].is_relative_to(row.among.resolve()):
+        homes.append(row.among.resolve())
+    if any(there.is_relative_to(home) for home in homes):
         raise UserError(
             f"{out} is in the folder of the runs, whose records would be there twice",
             allowed="a folder outside of it",
@@ -198,6 +203,7 @@ def pack_row(
     require_ours(first)
     for run in row.runs:
         check_seed("a seed of the row", run.record["job"]["seed"])
+        require_tried(f"seed {run.record['job']['seed']} of {row.label!r}", run.record["status"])
     if not any(run.finished for run in row.runs):
         error = first["error"]
         raise UserError(

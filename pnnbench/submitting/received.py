@@ -48,12 +48,14 @@ class Seed:
         record: Its record, whole and of status ok.
         job: The job that it should be of, from the registry.
         access: What its method is handed: as a registered one declares, else as is claimed.
+        knows: What a registered method knows of the tests; None for another one, which only claims.
     """
 
     number: int
     record: dict[str, Any]
     job: Job
     access: str
+    knows: tuple[str, ...] | None
 
 
 class Received:
@@ -101,7 +103,7 @@ class Received:
         if said.tier not in workload.tiers:
             raise unknown_name("tier", said.tier, workload.tiers, where=said.workload)
         config = workload.describe(said.tier)
-        access, entry, source = _method(said, record)
+        access, knows, entry, source = _method(said, record)
         severity, _ = workload.training_point
         in_situ = access != "in_silico"
         device = record["job"]["seeds"]["train_device"] if in_situ else number
@@ -124,7 +126,7 @@ class Received:
         )
         self._tensors(number, workload)
         self._copies.add(number, dict(workload.network.named_parameters()))
-        return Seed(number, record, job, access)
+        return Seed(number, record, job, access, knows)
 
     def _untrained(self, number: int, record: dict[str, Any]) -> Workload:
         """The workload of a seed, with its initial parameters, set up as its record says."""
@@ -212,10 +214,12 @@ def _devices(bundle: Bundle, number: int, record: Mapping[str, Any]) -> Measured
     return found
 
 
-def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEntry, Source]:
-    """What the method is handed, the row, and where its code comes from.
+def _method(
+    said: Submission, record: Mapping[str, Any]
+) -> tuple[str, tuple[str, ...] | None, MethodEntry, Source]:
+    """What the method is handed and knows, the row, and where its code comes from.
 
-    Of a method of this package all three come from the registry; of another one they are claimed.
+    Of a method of this package all four come from the registry; of another one they are claimed.
     """
     row, factor = said.row, float(record["job"]["epochs_factor"])
     if row.method in registered("methods"):
@@ -223,6 +227,7 @@ def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEnt
         params = method_parameters(cls, row.params, where="row.params")
         return (
             cls.access,
+            cls.told(),
             MethodEntry(row.method, row.label, params, factor),
             Source("pnnbench", ""),
         )
@@ -235,4 +240,4 @@ def _method(said: Submission, record: Mapping[str, Any]) -> tuple[str, MethodEnt
             allowed="the digest of the method's code",
         )
     entry = MethodEntry(row.method, row.label, dict(row.params), factor)
-    return said.card.access, entry, Source("", "", digest)
+    return said.card.access, None, entry, Source("", "", digest)

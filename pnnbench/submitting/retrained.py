@@ -22,6 +22,7 @@ from pnnbench.submitting.claimed import Claimed
 #: What training again came to, see `Retrained`.
 How = Literal[
     "same bits",
+    "same bits, other figures",
     "within the spread of seeds",
     "outside the spread of seeds",
     "no spread",
@@ -29,6 +30,9 @@ How = Literal[
 ]
 #: Share of the retrained scores that lie in the interval where the row is what it says.
 CONFIDENCE = 0.95
+#: Largest relative difference of two robust scores of the same tensors: what rounding may do to
+#: one. `pnnbench verify` compares every cell, and more closely.
+FIGURES = 0.002
 #: What decides the last bits of a training, in a record's provenance.
 _KIND = ("machine", "arithmetic", "threads", "versions")
 
@@ -40,7 +44,8 @@ class Retrained:
     Attributes:
         submission: What was handed in.
         seed: The seed.
-        how: ``"same bits"``, ``"within the spread of seeds"``, ``"outside the spread of seeds"``,
+        how: ``"same bits"``, ``"same bits, other figures"`` where the record has another score than
+            these tensors, ``"within the spread of seeds"``, ``"outside the spread of seeds"``,
             ``"no spread"`` where other bits have nothing to be compared with, or ``"failed"``.
         folder: Folder of the run.
         same_tensors: How many tensors have the same bits.
@@ -124,20 +129,33 @@ class Retrained:
         }
 
 
-def verdict(same_bits: bool, score: float | None, interval: tuple[float, float] | None) -> How:
+def verdict(
+    same_bits: bool,
+    score: float | None,
+    claimed: float | None,
+    interval: tuple[float, float] | None,
+) -> How:
     """Says what a comparison came to; see `Retrained.how`.
 
     Args:
         same_bits: Whether all tensors have the same bits.
         score: Robust score of the retrained seed.
+        claimed: That of the submission's record of this seed.
         interval: Where it lies with `CONFIDENCE` if the row is what it says.
     """
     if same_bits:
-        return "same bits"
+        return "same bits" if _alike(score, claimed) else "same bits, other figures"
     if score is None or interval is None:
         return "no spread"
     inside = interval[0] <= score <= interval[1]
     return "within the spread of seeds" if inside else "outside the spread of seeds"
+
+
+def _alike(score: float | None, claimed: float | None) -> bool:
+    """Whether two scores of the same tensors are one, but for what rounding may flip."""
+    if score is None or claimed is None:
+        return score is claimed
+    return math.isclose(score, claimed, rel_tol=FIGURES)
 
 
 def prediction_interval(scores: Sequence[float]) -> tuple[float, float] | None:

@@ -8,6 +8,7 @@ more seed of the row would lie.
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ from pnnbench.errors import UserError, check_range
 from pnnbench.leaderboard.best import robust_score
 from pnnbench.lookup import is_path, only
 from pnnbench.methods.base import TrainingMethod
-from pnnbench.records.store import is_finished, read_record, write_record
+from pnnbench.records.store import file_sha256, is_finished, read_record, write_record
 from pnnbench.registry import method_class, method_parameters, registered
 from pnnbench.running.cases import BoardCase, Trained
 from pnnbench.running.entries import MethodEntry
@@ -57,8 +58,12 @@ class RetrainedCase(BoardCase):
     """The grid of a board, and neither stages nor sharpness, with which nothing is compared."""
 
     def is_finished(self, folder: Path) -> bool:
-        """Whether it was trained and measured."""
-        return is_finished(folder / NAME)
+        """Whether it was trained and measured, and its tensors are still there."""
+        path = folder / NAME
+        if not is_finished(path):
+            return False
+        tensors, told = folder / PARAMETERS, read_record(path)["parameters"]["sha256"]
+        return tensors.is_file() and file_sha256(tensors) == told
 
     def watching(self, job: Job, method: TrainingMethod, folder: Path) -> list[pl.Callback]:
         """Nothing."""
@@ -99,7 +104,8 @@ def retrain(
 
     Args:
         path: The submission: a folder, or a zip.
-        seed: Which seed; None for the first that finished.
+        seed: Which seed; None for any that finished, of those that were begun here if there are:
+            which one it is cannot be known when a submission is packed.
         runs: Folder of all runs; the run goes into ``retrained`` in it.
         trust: Whether a method that is not one of pnnbench may run.
         root: Data folder; None for the default place.
@@ -114,7 +120,7 @@ def retrain(
     claimed = read_claimed(path)
     finished = {s: r for s, r in claimed.records.items() if r["status"] == "ok"}
     if seed is None and finished:
-        seed = min(finished)
+        seed = _any_of(finished, runs)
     if seed is None or seed not in finished:
         raise UserError(
             f"{path} has no finished seed" + ("" if seed is None else f" {seed}"),
@@ -129,7 +135,7 @@ def retrain(
         content = (folder / PARAMETERS).read_bytes()
         expected = job.make_workload(seed).tensors()
         tensors = read_tensors(content, expected, f"seed-{seed}/{PARAMETERS}")
-        place = runs / SUITE / f"seed-{seed}-{job.spec()['hash']}"
+        place = _place(runs, seed, job.spec()["hash"])
         run_jobs([job], [place], say=say, root=root, share=share, case=RetrainedCase())
     again = read_record(place / NAME)
     scores = [score for r in finished.values() if (score := robust_score(r)) is not None]
@@ -140,10 +146,20 @@ def retrain(
     if again["status"] == "ok":
         same, of, largest = compare(tensors, load_file(place / PARAMETERS))
         score = robust_score(again)
-        how = verdict(same == of, score, interval)
+        how = verdict(same == of, score, told, interval)
     return Retrained(
         claimed, seed, how, place, same, of, largest, told, score, interval, len(scores), other
     )
+
+
+def _place(runs: Path, seed: int, digest: str) -> Path:
+    return runs / SUITE / f"seed-{seed}-{digest}"
+
+
+def _any_of(finished: Mapping[int, Mapping[str, Any]], runs: Path) -> int:
+    """Any of some seeds; one that was begun here before where there is one."""
+    begun = [s for s, r in finished.items() if _place(runs, s, r["job"]["hash"]).is_dir()]
+    return secrets.choice(begun or list(finished))
 
 
 @contextmanager

@@ -41,10 +41,12 @@ class RowOfRuns:
     Attributes:
         home: Run folder of its suite.
         runs: One run a seed, ascending.
+        among: Folder of all runs in which it was looked for.
     """
 
     home: Path
     runs: tuple[RunOfRow, ...]
+    among: Path
 
     @property
     def first(self) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def find_row(name: str, runs: Path) -> RowOfRuns:
             next_step="name one of them so, or by a run of it",
         )
     (row,) = rows
-    return _read([run for run in known if _row(run) == row])
+    return _read([run for run in known if _row(run) == row], runs)
 
 
 def _row(run: Run) -> tuple[str, str, str, str]:
@@ -156,7 +158,7 @@ def _method(run: Run) -> str:
         return ""
 
 
-def _read(runs: Sequence[Run]) -> RowOfRuns:
+def _read(runs: Sequence[Run], among: Path) -> RowOfRuns:
     home = runs[0].folder.parent
     read = [RunOfRow(run.folder, read_record(run.folder / "record.json")) for run in runs]
     rows = read_index(home).get(board_of(read[0].record), {})
@@ -175,7 +177,7 @@ def _read(runs: Sequence[Run]) -> RowOfRuns:
                 next_step="run its suite again, whose index says which runs count",
             )
         by_seed[seed] = run
-    found = RowOfRuns(home, tuple(by_seed[seed] for seed in sorted(by_seed)))
+    found = RowOfRuns(home, tuple(by_seed[seed] for seed in sorted(by_seed)), among)
     _refuse_mixture(found)
     return found
 

@@ -321,9 +321,13 @@ def _secret(
 
 
 def _access(seed: Seed, record: Mapping[str, Any]) -> list[Difference]:
+    """What the method is handed and knows, where the registry says it."""
     told = record["provenance"].get("method")
-    recorded = told.get("access") if isinstance(told, dict) else None
-    return list(exact("provenance.method.access", recorded, seed.access))
+    recorded = told if isinstance(told, dict) else {}
+    found = list(exact("provenance.method.access", recorded.get("access"), seed.access))
+    if seed.knows is not None:
+        found += exact("provenance.method.knows", recorded.get("knows"), list(seed.knows))
+    return found
 
 
 def _buffers(workload: Workload, tensors: Mapping[str, Any]) -> list[Difference]:

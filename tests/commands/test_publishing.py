@@ -168,3 +168,28 @@ def test_a_board_that_cannot_be_shown_is_one_sentence(
     told = command("leaderboard", "runs", cwd=board.parent, status=2).err
     assert "the board of runs cannot be made: OverflowError: large" in told
     assert os.linesep + "  next:    pnnbench doctor runs" in told
+
+
+@pytest.mark.parametrize("held", ["notes", "another board", "another board's numbers"])
+def test_what_is_not_this_board_is_not_published_over(held: str, board: Path) -> None:
+    """Its files would be replaced, and those of records and pictures removed."""
+    other = board.parent / "other"
+    if held == "notes":
+        (other / "records").mkdir(parents=True)
+        (other / "records" / "notes.json").write_text("{}")
+        (other / "README.md").write_text("Mine.")
+    else:
+        shutil.copytree(board, other)
+        if held.endswith("numbers"):
+            numbers = json.loads((other / "leaderboard.json").read_text())
+            for row in numbers["rows"]:
+                row["suite"] = "theirs"
+            (other / "leaderboard.json").write_text(json.dumps(numbers))
+        else:
+            (other / "suite.json").write_text('{"suite": "theirs"}')
+    before = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    done = command("leaderboard", "runs", "--publish", "other", cwd=board.parent, status=2)
+    assert ("the board of theirs" if held != "notes" else "files that are of no board") in done.err
+    assert "leaderboards/mrr_mnist" in done.err
+    after = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
+    assert after == before

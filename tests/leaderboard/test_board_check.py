@@ -51,6 +51,14 @@ def board(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "board"))
 
 
+def test_pages_without_their_numbers_are_a_finding(board: Path) -> None:
+    (board / NUMBERS).rename(board / "leaderboard.md")
+    assert find_boards(board.parent) == [board]
+    (found,) = _found(board)
+    assert found.path == board / NUMBERS
+    assert "is missing" in found.message
+
+
 FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "score": (lambda row: row["robust"].update(mean=0.999), "robust/mean is 0.999"),
     "end": (lambda row: row["robust"].update(low=row["robust"]["low"] + 1e-4), "robust/low"),
@@ -61,6 +69,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "complete": (lambda row: row.update(complete=1.5), "complete"),
     "settings": (lambda row: row.update(epochs_factor=3), "epochs_factor is 3"),
     "knows": (lambda row: row.update(knows=["nothing"]), "knows"),
+    "badges": (lambda row: row.update(badges=["claimed", "retrained"]), "badges is ['claimed'"),
 }
 
 

@@ -15,6 +15,7 @@ from pnnbench import __version__
 from pnnbench.data.datamodule import DataModule
 from pnnbench.records.columns import layout, pack
 from pnnbench.records.store import SCHEMA, read_record, seal, write_record
+from pnnbench.registry import method_class
 from pnnbench.running.job_specs import Job
 from pnnbench.running.jobs import build, data_module
 from pnnbench.running.measuring import measure
@@ -115,6 +116,14 @@ def forge(folder: Path, change: Callable[[dict[str, Any]], object], seed: int = 
     reseal(folder)
 
 
+def fail(record: dict[str, Any], status: str = "diverged") -> None:
+    """Makes a record one of a failure."""
+    for part in ("clean", "cells", "sharpness", "training_device", "outcomes", "deployments",
+                 "headline", "earlier", "also", "not_finite", "parameters", "extra"):  # fmt: skip
+        record.pop(part, None)
+    record |= {"status": status, "error": {"type": "DivergedError", "message": "loss is nan"}}
+
+
 def exchange(folder: Path, content: bytes, seed: int = 1) -> None:
     """Puts other tensors in the place of a seed's, in record and checksums too."""
     (folder / f"seed-{seed}" / "parameters.safetensors").write_bytes(content)
@@ -140,6 +149,7 @@ def write_run(folder: Path, job: Job, train: Callable[[Workload, DataModule], No
         train: Changes the parameters of the workload.
     """
     workload, data = build(job), data_module(job)
+    cls = method_class(job.method.name)
     train(workload, data)
     workload.eval()
     images = data.train_tensors()[0][: job.config["tier"]["calibration_images"]]
@@ -156,7 +166,7 @@ def write_run(folder: Path, job: Job, train: Callable[[Workload, DataModule], No
         "job": job.spec(),
         "config": dict(job.config),
         "parameters": parameters,
-        "provenance": {"method": {"access": "in_silico"}},
+        "provenance": {"method": {"access": "in_silico", "knows": list(cls.told())}},
         **measured,
         "cost": {**cost, **measured["cost"]},
     }

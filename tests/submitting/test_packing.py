@@ -15,9 +15,11 @@ from pnnbench.errors import UserError
 from pnnbench.records.searches import NAME, read_search, write_sealed
 from pnnbench.records.store import read_record, write_record
 from pnnbench.submitting.bundle import Bundle
-from pnnbench.submitting.packing import _zip, pack_row, read_card
+from pnnbench.submitting.packing import _zip, check_place, pack_row, read_card
 from pnnbench.submitting.rows import find_row
 from pnnbench.submitting.submission import Card, read_submission
+
+from .packed import fail
 
 CARD = Card("Backpropagation", ("A. Author",), None, None, "MIT", "in_silico", "As is.")
 
@@ -39,14 +41,6 @@ def change(home: Path, seed: int, change: Callable[[dict[str, Any]], object]) ->
             write_record(path, record)
             return path.parent
     raise AssertionError(f"no seed {seed}")
-
-
-def fail(record: dict[str, Any]) -> None:
-    """Makes a record one of a failure."""
-    for part in ("clean", "cells", "sharpness", "training_device", "outcomes", "deployments",
-                 "headline", "earlier", "also", "not_finite", "parameters", "extra"):  # fmt: skip
-        record.pop(part, None)
-    record |= {"status": "diverged", "error": {"type": "DivergedError", "message": "loss is nan"}}
 
 
 def searched(home: Path, **changes: Any) -> None:
@@ -340,3 +334,17 @@ def test_a_card_of_wrong_values_is_refused_before_anything_is_measured(
         pack_row(find_row("BP", home), Card(**content), tmp_path, say=said.append)
     assert said == []
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+def test_what_is_packed_goes_nowhere_among_the_runs(home: Path, tmp_path: Path) -> None:
+    row = find_row("BP", home.parent)
+    for out in (home, home / "inner", home.parent, home.parent / "submissions"):
+        with pytest.raises(UserError, match="in the folder of the runs"):
+            check_place(row, out)
+    check_place(row, tmp_path / "submissions")
+
+
+def test_a_seed_that_was_stopped_is_not_handed_in(home: Path, tmp_path: Path) -> None:
+    change(home, 2, lambda record: fail(record, "killed"))
+    with pytest.raises(UserError, match="seed 2 of 'BP' was stopped before its end"):
+        pack_row(find_row("BP", home), CARD, tmp_path)

@@ -24,12 +24,13 @@ from pnnbench.records.verifications import badges_of, read_verification, write_v
 from pnnbench.running.finished import job_folder
 from pnnbench.running.jobs import run_suite
 from pnnbench.running.suites import load_suite
+from pnnbench.submitting.bundle import PARAMETERS
 from pnnbench.submitting.received import Received
 from pnnbench.submitting.retrained import compare, prediction_interval, verdict
 from pnnbench.submitting.retraining import NAME, retrain
 
 from .conftest import SUITE
-from .packed import exchange, forge, reseal, rewrite, write_submission, zipped
+from .packed import exchange, fail, forge, reseal, rewrite, write_submission, zipped
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,11 @@ def test_the_bits_come_out_again(submission: Path, trained: Path, tmp_path: Path
     path = tmp_path / "badge.json"
     write_verification(path, found.verification())
     records = [read_record(p) for p in sorted(submission.glob("seed-*/record.json"))]
-    assert badges_of(records, [read_verification(path)]) == ("claimed", "retrained")
+    told = read_verification(path)
+    assert told["badges"] == ["claimed", "retrained"]
+    assert badges_of(records, [told]) == ("claimed",)  # the figures of all seeds are claimed yet
+    recomputed = {**told, "badges": ["claimed", "recomputed"]}
+    assert badges_of(records, [told, recomputed]) == ("claimed", "recomputed", "retrained")
 
 
 def test_a_row_of_a_mixed_precision_is_received_and_trained_again(
@@ -104,6 +109,41 @@ def test_other_tensors_are_seen_and_the_score_decides(copy: Path, trained: Path)
     assert (forged.how, forged.badge) == ("outside the spread of seeds", None)
     assert forged.claimed == pytest.approx(0.99)
     assert forged.verification()["badges"] == ["claimed"]
+
+
+def test_the_right_tensors_bear_no_other_figures(copy: Path, trained: Path) -> None:
+    def perfect(record: dict[str, Any]) -> None:
+        for step in [record, *record.get("deployments", ())]:
+            values = step.get("values", ())
+            step.update({"values": [1.0] * len(values)} if values else {})
+        for cell in record["cells"]:
+            cell["value"] = 1.0
+
+    forge(copy, perfect, 2)
+    found = retrain(copy, 2, trained)
+    assert (found.how, found.badge) == ("same bits, other figures", None)
+    assert found.verification()["confirmed"] is False
+
+
+def test_which_seed_is_not_said_beforehand_but_one_that_was_begun_goes_on(
+    submission: Path, trained: Path
+) -> None:
+    retrain(submission, 2, trained)
+    assert retrain(submission, None, trained).seed == 2
+
+
+def test_tensors_that_are_gone_are_trained_again(copy: Path, trained: Path) -> None:
+    found = retrain(copy, 2, trained)
+    (found.folder / PARAMETERS).unlink()
+    assert retrain(copy, 2, trained).how == "same bits"
+
+
+def test_a_seed_that_was_stopped_is_not_received(copy: Path, trained: Path) -> None:
+    """It counts as guessing nowhere, and could hide one that came out badly."""
+    (copy / "seed-1" / PARAMETERS).unlink()
+    forge(copy, lambda record: fail(record, "killed"), 1)
+    with pytest.raises(UserError, match=r"seed-1/record\.json was stopped before its end"):
+        retrain(copy, 2, trained)
 
 
 def test_one_seed_has_no_spread(copy: Path, trained: Path) -> None:
@@ -186,8 +226,11 @@ def test_the_interval_holds_in_as_many_cases_as_it_says() -> None:
 def test_a_verdict_follows_from_bits_first(scores: list[float], score: float, same: bool) -> None:
     interval = prediction_interval(scores)
     assert (interval is None) == (len(scores) < 2)
-    told = verdict(same, score, interval)
+    told = verdict(same, score, score, interval)
     assert (told == "same bits") == same
     if not same:
         assert (told == "no spread") == (interval is None)
-    assert verdict(same, None, interval) in ("same bits", "no spread")
+    other = verdict(same, None, score, interval)
+    assert other == ("same bits, other figures" if same else "no spread")
+    assert verdict(True, None, None, interval) == "same bits"
+    assert verdict(True, 1.01 * score + 1e-9, score, interval) == "same bits, other figures"

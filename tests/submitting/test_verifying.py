@@ -87,6 +87,9 @@ FORGED: list[tuple[str, Callable[[Any], Any], str]] = [
     ("job.seeds.test_devices", lambda v: v[:1], "job.seeds.test_devices length"),
     ("job.seeds.init", lambda v: v + 1, "job.seeds.init"),
     ("provenance.method.access", lambda v: "in_situ", "provenance.method.access"),
+    ("provenance.method.knows", lambda v: ["one device"], "provenance.method.knows length"),
+    # Values of deployments stand in the order of the cells.
+    ("cells", lambda v: [*v[1:], v[0]], "cells[0], order"),
 ]
 
 
