@@ -33,7 +33,8 @@ SHARES = (
     "transfer",
 )
 """Figures that are the metric of a board, or differences of it."""
-RATIOS = ("lambda_max", "train_seconds", "gradient_evaluations", "hardware_queries")
+COUNTS = ("gradient_evaluations", "hardware_queries")
+RATIOS = ("lambda_max", "train_seconds", *COUNTS)
 """Positive figures, which are compared as ratios."""
 CORRELATION = "correlation"
 ON_AXES = ("cells", "drop", "change")

@@ -52,7 +52,8 @@ class Effects:
         df_seeds: Degrees of freedom of ``seeds``, shape (n,), at least 1.
         df_devices: Those of ``devices``, shape (n,), at least 1.
         known: Whether the variance of the mean is known at all: not from one seed, nor from one
-            device of many. Where a table has no devices, seeds are the only axis.
+            device of many, nor where all seeds have the very same difference
+            (`statistics.spreads`). Where a table has no devices, seeds are the only axis.
     """
 
     mean: Array
@@ -88,7 +89,8 @@ def _layouts(pairs: Sequence[Pair]) -> tuple[list[tuple[list[int], Array]], NDAr
             scale = max(float(np.abs(a.values).max()), float(np.abs(b.values).max()))
             values = np.where(np.abs(values) <= _ROUNDING * scale, 0.0, values)
             bare = None in a.devices and None in b.devices
-            known[k] = values.shape[0] > 1 and (values.shape[1] > 1 or bare)
+            enough = values.shape[0] > 1 and (values.shape[1] > 1 or bare)
+            known[k] = enough and st.spreads(values)
             shapes.setdefault(values.shape, []).append(k)
         found.append(values)
     return [(where, np.stack([found[k] for k in where])) for where in shapes.values()], known

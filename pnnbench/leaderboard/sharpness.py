@@ -122,13 +122,15 @@ def within(pairs: Pairs) -> dict[str, Any]:
 
     Returns:
         ``rho``, ``low`` and ``high`` at 95 %, and ``n`` jobs of rows with several; None for what
-        fewer than three seeds, or a figure that is one for all, do not give.
+        fewer than three seeds or rows, or a figure that is one for all, do not give.
     """
     left = pairs.left_over()
     rho = st.spearman(*left)
     result = {"rho": rho, "low": None, "high": None, "n": left.shape[1]}
     seeds = sorted(set(pairs.seeds))
-    if rho is None or len(seeds) < 3:
+    # With one row or two a correlation has few values, and those without a seed may be all alike.
+    several = {row for row in pairs.rows if pairs.rows.count(row) > 1}
+    if rho is None or len(seeds) < 3 or len(several) < 3:
         return result
     others = [pairs.without(seed).left_over() for seed in seeds]
     found = [(st.spearman(*each), each.shape[1]) for each in others]

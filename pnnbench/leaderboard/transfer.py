@@ -66,20 +66,26 @@ def device_figures(
 
     Returns:
         ``training_device``, ``fresh_devices`` and ``transfer`` as `Row` has them; empty if no
-        record measured its training device, the first alone if the grid lacks its severity.
+        record measured its training device, the first alone if the grid lacks its severity or no
+        seed has a value on all of its devices.
     """
     having = [i for i, record in enumerate(members) if "training_device" in record]
     if not having:
         return {}
     devices = [members[i]["training_device"] for i in having]
     values = np.array([device["value"] for device in devices], dtype=np.float64)
-    figures = {"training_device": st.one_way(values)}
+    measured = np.isfinite(values)
+    if not measured.any():
+        return {}
+    figures = {"training_device": st.one_way(values[measured])}
     for i, group in enumerate(grid.groups):
         same = math.isclose(group[1], devices[0]["severity"], rel_tol=1e-9)
         if group[0] == DEVICE_AXIS and same and grid.levels[group][1] == devices[0]["unit"]:
             fresh = stack[i][having]
-            figures["fresh_devices"] = st.crossed(fresh)
-            figures["transfer"] = st.crossed(fresh - values[:, None])
+            whole = measured & np.isfinite(fresh).all(axis=1)
+            if whole.any():
+                figures["fresh_devices"] = st.crossed(fresh[whole])
+                figures["transfer"] = st.crossed((fresh - values[:, None])[whole])
             break
     return figures
 

@@ -340,6 +340,7 @@ class DATInternal(DAT):
         layers = workload.layers()
         measured = self.measured_powers(workload, measurement)
         if self.states in ("separable", "both"):
+            workload.gradient_evaluations += 1  # all meshes once, each from what went into it
             for name, layer in layers.items():
                 yield self._separate(name, layer, measurement.fields[name].input, measured[name])
         if self.states in ("unitary", "both"):

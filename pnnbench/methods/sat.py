@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.laws import Law, LawOf, Rule
-from pnnbench.methods.pat import check_placement, measured_outputs
+from pnnbench.methods.pat import check_placement, in_situ_outputs
 from pnnbench.workloads.amounts import Amount, Scale, check_amount
 from pnnbench.workloads.base import Access, Batch, Workload
 
@@ -215,9 +215,5 @@ class SATInSitu(SAT):
     def outputs(
         self, workload: Workload, h: Tensor, parameters: Mapping[str, Tensor] | None
     ) -> Tensor:
-        """Outputs with the values of the hardware at replaced controls."""
-        controls = None
-        if parameters is not None:
-            controls = {n: parameters[n] for n in workload.controls() if n in parameters}
-        measurement = self.hardware.measure(h, controls)
-        return measured_outputs(workload, measurement, h, parameters, self.placement)
+        """Outputs with the values of the hardware at replaced parameters, digital ones too."""
+        return in_situ_outputs(workload, self.hardware, h, parameters, self.placement)

@@ -164,6 +164,7 @@ def run_job(
         trained = deployed(workload, build(job)).to(place)
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
+            "forward_evaluations": state.forward_evaluations,
             "hardware_queries": state.hardware_queries,
             "train_seconds": state.seconds,
             "train_cpu_seconds": state.cpu_seconds,

@@ -120,6 +120,7 @@ class RunState(pl.Callback):
         parts: What each part of the run was that finished an epoch: `part`, and under ``"epochs"``
             its first and its last epoch. A run that was never interrupted has one.
         gradient_evaluations: Passes recorded for differentiation over all parts of the run.
+        forward_evaluations: Passes that were not, neither on hardware.
         hardware_queries: Inputs measured on hardware over all parts of the run.
     """
 
@@ -133,17 +134,19 @@ class RunState(pl.Callback):
         self.peak_memory_bytes = 0
         self.parts: list[dict[str, Any]] = []
         self.gradient_evaluations = 0
+        self.forward_evaluations = 0
         self.hardware_queries = 0
         self._sum: Tensor | None = None
         self._batches = 0
         self._started = (0.0, 0.0)
-        self._before = (0, 0)
+        self._before = (0, 0, 0)
         self._earlier = 0  # parts before this one
 
     @staticmethod
-    def _counters(pl_module: pl.LightningModule) -> tuple[int, int]:
+    def _counters(pl_module: pl.LightningModule) -> tuple[int, int, int]:
         workload = cast(Workload, pl_module)
-        return workload.gradient_evaluations, workload.hardware_queries
+        counts = workload.gradient_evaluations, workload.forward_evaluations
+        return *counts, workload.hardware_queries
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock and an empty sum."""
@@ -174,9 +177,10 @@ class RunState(pl.Callback):
         self.seconds += ended[0] - self._started[0]
         self.cpu_seconds += ended[1] - self._started[1]
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory())
-        gradients, queries = self._counters(pl_module)
+        gradients, forward, queries = self._counters(pl_module)
         self.gradient_evaluations += gradients - self._before[0]
-        self.hardware_queries += queries - self._before[1]
+        self.forward_evaluations += forward - self._before[1]
+        self.hardware_queries += queries - self._before[2]
         mean = float(self._sum) / self._batches if self._sum is not None else math.nan
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss of epoch {trainer.current_epoch} is {mean}")
@@ -198,6 +202,7 @@ class RunState(pl.Callback):
             "peak_memory_bytes": self.peak_memory_bytes,
             "parts": [dict(part) for part in self.parts],
             "gradient_evaluations": self.gradient_evaluations,
+            "forward_evaluations": self.forward_evaluations,
             "hardware_queries": self.hardware_queries,
             **generator_state(),
         }
@@ -212,6 +217,7 @@ class RunState(pl.Callback):
         self.parts = [dict(part) for part in state_dict["parts"]]
         self._earlier = len(self.parts)
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
+        self.forward_evaluations = int(state_dict.get("forward_evaluations", 0))
         self.hardware_queries = int(state_dict["hardware_queries"])
         restore_generators(state_dict)
 

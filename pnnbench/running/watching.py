@@ -36,7 +36,8 @@ def untouched(workload: Workload) -> Iterator[None]:
         workload: The workload, in a Trainer.
     """
     modes = [(module, module.training) for module in workload.modules()]
-    counters = workload.gradient_evaluations, workload.hardware_queries
+    names = ("gradient_evaluations", "forward_evaluations", "hardware_queries")
+    counters = {name: getattr(workload, name) for name in names}
     generators = generator_state()
     try:
         with workload.extra_pass(), torch.no_grad():
@@ -45,7 +46,8 @@ def untouched(workload: Workload) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-        workload.gradient_evaluations, workload.hardware_queries = counters
+        for name, count in counters.items():
+            setattr(workload, name, count)
         restore_generators(generators)
 
 

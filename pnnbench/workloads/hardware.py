@@ -27,6 +27,7 @@ class Measurable(Protocol):
     """What the black box needs of a workload: network, layers, a pass that leaves no trace."""
 
     hardware_queries: int
+    forward_evaluations: int
 
     @property
     def network(self) -> nn.Module:
@@ -142,8 +143,8 @@ class Hardware:
             h: Inputs of the first physical layer (B, ...), as `Workload.prefix` gives them.
             controls: Settings of the controls for this pass under the names of
                 `Workload.controls`, cut to what the layer's drivers can set
-                (`PhysicalLayer.control_limits`); those left out, and None, are at their present
-                values.
+                (`PhysicalLayer.control_limits`), and values of digital parameters; those left out,
+                and None, are at their present values.
 
         Returns:
             Outputs and detector readings.
@@ -222,6 +223,7 @@ def _runner(
         fields = {name: keep(outputs, name) for name in layers} if internal else {}
         detectors = {name: partial(note, name) for name, x in layers.items() if x.detected}
         workload.hardware_queries += len(h)
+        simulated = workload.forward_evaluations
         try:
             with (
                 workload.extra_pass(),
@@ -231,6 +233,7 @@ def _runner(
             ):
                 result = workload.physical(h, _settable(controls, layers))
         finally:
+            workload.forward_evaluations = simulated
             for hook in hooks:
                 hook.remove()
         found = {n: LayerFields(inputs[n], outputs[n]) for n in outputs} if internal else None

@@ -19,11 +19,14 @@ class Passes(LightningSteps):
     Attributes:
         network: The network of physical and digital layers.
         gradient_evaluations: Passes through the network recorded for differentiation so far.
+        forward_evaluations: Passes in training mode that were not, but for those on hardware, which
+            `hardware_queries` counts.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.gradient_evaluations = 0
+        self.forward_evaluations = 0
 
     def _take(self, network: PhysicalNetwork) -> None:
         """Makes a network the workload's own."""
@@ -84,6 +87,8 @@ class Passes(LightningSteps):
         """
         if torch.is_grad_enabled():
             self.gradient_evaluations += 1
+        elif self.training:
+            self.forward_evaluations += 1
         if not parameters:
             return self.network.physical(h)
         return call_replaced(self._parts[1], parameters, h)

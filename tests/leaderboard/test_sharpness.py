@@ -78,7 +78,7 @@ def test_a_row_of_one_job_says_nothing_within() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "seeds", "low"), [(1, 3, None), (1, 4, True), (2, 2, None), (2, 3, True), (4, 1, None)]
+    ("rows", "seeds", "low"), [(1, 4, None), (2, 5, None), (3, 2, None), (3, 3, True), (4, 1, None)]
 )
 def test_few_rows_and_seeds_have_no_interval(rows: int, seeds: int, low: bool | None) -> None:
     pairs = drawn(np.random.default_rng(3), rows, seeds, 0.0, 0.0)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import copy
+import math
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +12,12 @@ from scipy import stats
 from pnnbench.errors import UserError
 from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
-from pnnbench.leaderboard.transfer import mean_cost, training_seconds, training_severity
+from pnnbench.leaderboard.transfer import (
+    device_figures,
+    mean_cost,
+    training_seconds,
+    training_severity,
+)
 from pnnbench.records.store import seal
 
 from ..record_factory import (
@@ -205,3 +213,23 @@ def test_json_has_the_figures_and_the_severity(records) -> None:
     assert row["transfer"]["high"] < 0
     assert row["time_ratio"]["reference"] == "BP"
     assert row["cost"]["forward_evaluations"] == 5620
+
+
+def test_a_device_without_a_value_takes_its_seed_out_and_nothing_else() -> None:
+    """Of a metric without a chance level a missing value is not a number."""
+
+    def figures(*lost: int) -> dict[str, Any]:
+        stack = np.array([[[0.5, 0.4, 0.6], [0.3, 0.2, 0.1]]])
+        for seed in lost:
+            stack[0, seed, 1] = math.nan
+        members = [
+            {"training_device": {"severity": 1.0, "unit": "x", "value": v}} for v in (0.7, 0.8)
+        ]
+        group = ("device", 1.0, ())
+        grid = SimpleNamespace(groups=(group,), levels={group: (1.0, "x")})
+        return device_figures(members, stack, grid)
+
+    assert figures()["transfer"].mean == pytest.approx(0.35 - 0.75)
+    assert figures(0)["fresh_devices"].mean == pytest.approx(0.2)
+    assert figures(0)["transfer"].mean == pytest.approx(0.2 - 0.8)
+    assert figures(0, 1).keys() == {"training_device"}

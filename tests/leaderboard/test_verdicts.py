@@ -46,7 +46,7 @@ def rings(gain: dict[str, float], seeds=SEEDS, **options) -> list[dict]:
     for label, by in gain.items():
         for seed in seeds:
             record = make_record(label, seed, sealed=False, **options)
-            rng = np.random.default_rng([seed, len(label)])
+            rng = np.random.default_rng([seed, *label.encode()])
             for cell in record["cells"]:
                 cell["value"] = 0.5 + by + 0.002 * float(rng.normal())
             record["clean"] = 0.5 + by + 0.01
@@ -281,7 +281,7 @@ def test_eigenvalues_at_points_that_say_little_are_not_compared(mark: dict, said
 
 def test_eigenvalues_are_compared_as_ratios() -> None:
     def spread(mean: float):
-        return lambda seed: {"lambda_max": mean * (1.0 + 0.02 * seed)}
+        return lambda seed: {"lambda_max": mean * (1.0 + 0.02 * seed + 0.001 * mean * seed**2)}
 
     def verdict(sat: float, bp: float) -> Decided:
         records = []
@@ -294,7 +294,7 @@ def test_eigenvalues_are_compared_as_ratios() -> None:
 
     found = verdict(0.01, 1.0)
     assert found.verdict == HOLDS
-    assert found.outcomes[0].bounds.mean == pytest.approx(0.01)
+    assert found.outcomes[0].bounds.mean == pytest.approx(0.01, rel=0.01)
     # Half of the published effect on the logarithmic scale is the square root of its ratio.
     half = (0.3 / 93.5) ** 0.5
     assert verdict(0.9 * half, 1.0).verdict == HOLDS

@@ -499,6 +499,13 @@ def test_the_extra_passes_leave_batch_norm_alone_and_are_counted() -> None:
     counts = [n for n in after if n.endswith("num_batches_tracked")]
     assert all(int(after[n]) == int(before[n]) + 1 for n in counts)
     assert workload.gradient_evaluations == 2
+    # Slopes along the environment are differences: one more pass, without a gradient.
+    assert workload.forward_evaluations == 1
+    alone = MRRDigits(0).train()
+    method = SATEnvironment(rho=0.0)
+    method.calls = 1
+    method.loss(alone, (X, Y))
+    assert (alone.gradient_evaluations, alone.forward_evaluations) == (1, 2)
 
 
 @pytest.mark.parametrize("method", [SATEnvironment, RandomEnvironment])

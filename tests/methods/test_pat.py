@@ -192,3 +192,27 @@ def test_sharpness_on_hardware_measures_at_both_points(cls: type[Workload], pert
 def test_an_unknown_placement_is_one_clear_error(make: type[TrainingMethod]) -> None:
     with pytest.raises(UserError, match="placement is 'middle'"):
         make(placement="middle")  # type: ignore[call-arg]
+
+
+@BOTH
+@pytest.mark.parametrize("placement", ["output", "read-out"])
+@pytest.mark.parametrize("perturb", ["controls", "all"])
+def test_in_the_worst_point_of_the_ball_the_device_is_measured_at_all_that_moved(
+    cls: type[Workload], placement: str, perturb: str
+) -> None:
+    method = SATInSitu(rho=f"0.3 {unit(cls)}", placement=placement, perturb=perturb)
+    workload = started(cls, method)
+    x = BATCH[0]
+    with workload.extra_pass():
+        first = workload.loss(method.outputs(workload, workload.prefix(x), None), BATCH)
+    moved = method.step_to_worst(workload, first, method.perturbed(workload))
+    method.hardware.start_step(7)
+    with workload.extra_pass():
+        found = method.outputs(workload, workload.prefix(x, moved), moved).detach()
+    with torch.no_grad():  # the device itself, set to what has moved
+        for name, p in {**workload.controls(), **workload.digital_parameters()}.items():
+            p.copy_(moved.get(name, p))
+    method.hardware.start_step(7)
+    with torch.no_grad(), workload.extra_pass():
+        expected = method.hardware.measure(workload.prefix(x)).outputs
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

@@ -69,6 +69,7 @@ def test_record_is_complete(done):
     assert [{key: c[key] for key in places[0]} for c in record["cells"]] == places
     # 256 images in batches of 32, one epoch, one gradient each: sharpness is not counted.
     assert record["cost"]["gradient_evaluations"] == 8
+    assert record["cost"]["forward_evaluations"] == 0
     assert record["extra"]["control_power_mw"] > 0
     assert record["config"]["layers"]["conv1"]["calibration"]["hwhm_nm"] == 0.0636
     assert read_record(job_folder(runs, job) / "record.json") == record

@@ -66,7 +66,11 @@ def test_training_is_the_same_to_the_bit_with_and_without_it(cls, rule, tmp_path
         np.random.seed(7)  # noqa: NPY002
         watching = [curve(), EarlyStages(tmp_path, method)] if watched else []
         state = fit(workload, method, data(), epochs=2, watching=watching)
-        counters = (workload.gradient_evaluations, workload.hardware_queries)
+        counters = (
+            workload.gradient_evaluations,
+            workload.forward_evaluations,
+            workload.hardware_queries,
+        )
         draw = [*torch.rand(3).tolist(), random.random(), np.random.random()]  # noqa: S311, NPY002
         found.append((state.losses, counters, draw, workload.network.state_dict()))
         assert all(module.training for module in workload.network.modules())

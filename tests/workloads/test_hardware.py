@@ -88,7 +88,7 @@ def test_it_counts_and_leaves_the_workload_alone(cls: type[Workload]) -> None:
         assert layer.operation is None
         assert layer.field_tap is None
         assert layer.read_out_tap is None
-    assert workload.gradient_evaluations == 0
+    assert workload.gradient_evaluations == workload.forward_evaluations == 0
 
 
 @BOTH

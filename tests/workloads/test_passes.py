@@ -13,15 +13,18 @@ from .training import assert_same, state
 IMAGES, LABELS = DataModule(load("digits")).train_tensors()
 
 
-def test_only_passes_for_differentiation_are_counted() -> None:
+def test_passes_are_counted_with_and_without_differentiation() -> None:
     workload = MRRDigits(0)
     x = IMAGES[:4]
     workload(x)
     workload.outputs_at(x, {})
     with torch.no_grad():
         workload(x)
+        workload(x)
+        workload.eval()(x)  # a look at it is no cost
+        workload.train()
     workload.hardware(Device.ideal()).measure(x)
-    assert workload.gradient_evaluations == 2
+    assert (workload.gradient_evaluations, workload.forward_evaluations) == (2, 2)
 
 
 def test_an_extra_pass_leaves_the_buffers() -> None:
