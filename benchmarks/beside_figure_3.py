@@ -25,6 +25,7 @@ from pnnbench.records.folders import read_records
 from pnnbench.records.index import read_index
 from pnnbench.records.store import write_whole
 from pnnbench.report import style
+from pnnbench.report.copies import known_copies
 from pnnbench.report.formatting import digits, is_share, metric_head, metric_title, plus_minus
 from pnnbench.report.looks import method_styles
 from pnnbench.script import run_script
@@ -32,11 +33,6 @@ from pnnbench.script import run_script
 LEVELS = (-0.25, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 """Temperatures less that of the training in degC."""
 AXIS = "temperature_fine"
-#: Fingerprint of the set, and of the set as targets of latent vectors, of the JPEG-coded copy.
-JPEG_CODED = (
-    "sha256:8b991ac21bc709ee2294298b2d1b568f87dc88370f8f5e6ea9fd694a02f7e765",
-    "sha256:4d16f25d1e8fd6fc27bb39b22c1271d1b9685dfcfe6121005cb482a1e3c57511",
-)
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def differences(panel: Panel, table: Table) -> list[str]:
     tier, layers = config["tier"], config["layers"]
     first = next(iter(layers.values()))["shape"]
     part = parsed(table.key["metric"])
-    coded = data["fingerprint"] in JPEG_CODED
+    coded = data["fingerprint"] in known_copies()
     warm = [cell for cell in record["cells"] if cell["axis"] == AXIS]
     devices = len({cell["device_seed"] for cell in warm} - {None})
     severity = {g.severity for g in table.groups if g.axis == AXIS}

@@ -23,10 +23,11 @@ from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
 from pnnbench.records.store import write_whole
-from pnnbench.registry import method_class, registered, workload_class
+from pnnbench.registry import SUITES, method_class, registered, workload_class
 from pnnbench.report.claims_text import escaped
 from pnnbench.report.claims_view import ClaimView, counts, views
 from pnnbench.report.comparing import rank
+from pnnbench.report.copies import copy_text
 from pnnbench.report.formatting import (
     correlation,
     correlation_ends,
@@ -177,9 +178,12 @@ def boards(folder: Path) -> str:
     lacking = [name for name in TITLES if name not in names]
     if lacking:
         which = "All boards" if len(lacking) == len(TITLES) else "These boards"
+        ready = [name for name in lacking if (SUITES / "search" / f"{name}.json").is_file()]
+        steps = [f"`pnnbench run {name}`" for name in ready]
+        steps += [f"`pnnbench tune {n}` and then `run {n}`" for n in lacking if n not in ready]
         parts.append(
-            f"{which} are still to be run under `{verdicts(folder)[0].protocol}`, each "
-            f"by one command: {', '.join(f'`pnnbench run {name}`' for name in lacking)}."
+            f"{which} are still to be run under `{verdicts(folder)[0].protocol}`, after "
+            f"`pnnbench data mnist --download` or `cifar10`: {', '.join(steps)}."
         )
     return "\n\n".join(parts)
 
@@ -211,6 +215,8 @@ def section(folder: Path, name: str) -> str:
         "",
         *_rows(table, rows),
     ]
+    if copied := copy_text(table):
+        lines += ["", f"{copied}."]
     if (folder / name / "pictures" / "degradation.png").is_file():
         lines += ["", f"![{_title(table)} under perturbation]({place}/pictures/degradation.png)"]
     predicted = _predicted(table)

@@ -13,6 +13,7 @@ from pnnbench.leaderboard.summary import places
 from pnnbench.report.also_text import figure_texts
 from pnnbench.report.blocks import order_texts, training_severity
 from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
+from pnnbench.report.copies import copy_text
 
 NOT_RANKED = (
     "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
@@ -106,7 +107,7 @@ def remarks(table: Table) -> list[str]:
 
 
 def table_notes(table: Table) -> list[str]:
-    """What the table is among others: its deployment, and which rows are left out.
+    """What the table is among others: deployment, data that are a copy, rows that are left out.
 
     Args:
         table: The table.
@@ -117,6 +118,8 @@ def table_notes(table: Table) -> list[str]:
     lines = []
     if table.key["deployment"] != FROZEN:
         lines.append(calibration_text(table))
+    if words := copy_text(table):
+        lines.append(words)
     if table.left_out:
         lines.append(
             f"Left out, as they know {phrase(table.without)}: {'; '.join(table.left_out)}; ranks "
