@@ -72,7 +72,7 @@ def publish(
             allowed="one suite in one published folder",
             next_step=f"pnnbench leaderboard runs/{names[0]} --publish {folder}",
         )
-    _require_board(folder, names[0])
+    _require_board(folder, names[0], sources)
     with drawing(sources, folder):
         pages = _pages(tables, draw)
         stale = _stale_pictures(sources, folder, pages)
@@ -87,35 +87,46 @@ def publish(
         )
 
 
-def _require_board(folder: Path, suite: str) -> None:
+def _require_board(folder: Path, suite: str, sources: Sequence[Path]) -> None:
     """Refuses a folder that holds something else, whose files would be replaced and removed.
 
     Raises:
-        UserError: If it is not empty and no board, or the board of another suite.
+        UserError: If it is a folder of runs, the board of another suite, or neither a board nor
+            empty.
     """
-    if not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir()):
+    from pnnbench.records.verifications import FOLDER
+
+    if not folder.is_dir():
         return
-    known = _suites_of(folder)
-    if known == {suite}:
-        return
-    held = f"the board of {', '.join(sorted(known))}" if known else "files that are of no board"
-    raise UserError(
-        f"{folder} holds {held}, which publishing {suite} would replace and remove",
-        allowed=f"a folder that is new or empty, or the board of {suite}",
-        next_step=f"pnnbench leaderboard runs/{suite} --publish leaderboards/{suite}",
-    )
+    held = ""
+    if any(folder.glob("*/record.json")):
+        held = "runs"
+    elif folder.resolve() in [source.resolve() for source in sources]:
+        return  # it is made again where it lies, whatever is damaged in it
+    elif known := _suites_of(folder) - {suite}:
+        held = f"the board of {', '.join(sorted(known))}"
+    elif not _suites_of(folder):
+        others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+        held = "files that are of no board" if set(others) - {FOLDER} else ""
+    if held:
+        raise UserError(
+            f"{folder} holds {held}, which publishing {suite} would replace or remove",
+            allowed=f"a folder that is new or empty, or the board of {suite}",
+            next_step=f"pnnbench leaderboard runs/{suite} --publish leaderboards/{suite}",
+        )
 
 
 def _suites_of(folder: Path) -> set[str]:
-    """Suites of the board in a folder, by what lies there: its index, else its numbers."""
+    """Suites of the board in a folder: by its index, else its numbers, else a record."""
     from pnnbench.leaderboard.board_check import NUMBERS
     from pnnbench.records.index import NAME
     from pnnbench.records.plain_json import read_json
+    from pnnbench.records.published import FOLDER
 
-    for name in (NAME, NUMBERS):
+    for path in (folder / NAME, folder / NUMBERS, *sorted((folder / FOLDER).glob("*.json"))):
         try:
-            told = read_json(folder / name, "")
-            return {str(row["suite"]) for row in told.get("rows", [told])}
+            told = read_json(path, "")
+            return {str(row["suite"]) for row in told.get("rows", [told.get("job", told)])}
         except (UserError, KeyError, TypeError, AttributeError):
             continue
     return set()

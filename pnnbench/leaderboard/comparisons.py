@@ -77,8 +77,8 @@ def _layouts(pairs: Sequence[Pair]) -> tuple[list[tuple[list[int], Array]], NDAr
 
     Returns:
         Places of the pairs and their differences, shape (n, n_seeds, n_devices), those that are
-        rounding being 0; and per pair whether the variance of its mean is known: without devices
-        seeds are enough.
+        rounding being 0; and per pair whether it has seeds and devices enough for a variance:
+        without devices seeds are enough.
     """
     known = np.zeros(len(pairs), dtype=bool)
     shapes: dict[tuple[int, ...], list[int]] = {}
@@ -89,8 +89,7 @@ def _layouts(pairs: Sequence[Pair]) -> tuple[list[tuple[list[int], Array]], NDAr
             scale = max(float(np.abs(a.values).max()), float(np.abs(b.values).max()))
             values = np.where(np.abs(values) <= _ROUNDING * scale, 0.0, values)
             bare = None in a.devices and None in b.devices
-            enough = values.shape[0] > 1 and (values.shape[1] > 1 or bare)
-            known[k] = enough and st.spreads(values)
+            known[k] = values.shape[0] > 1 and (values.shape[1] > 1 or bare)
             shapes.setdefault(values.shape, []).append(k)
         found.append(values)
     return [(where, np.stack([found[k] for k in where])) for where in shapes.values()], known
@@ -108,6 +107,7 @@ def effects(pairs: Sequence[Pair]) -> Effects:
     table, df = np.zeros((4, len(pairs))), np.ones((2, len(pairs)))
     layouts, known = _layouts(pairs)
     for where, values in layouts:
+        known[where] &= [st.spreads(each) for each in values]
         found = layout_effects(values)
         table[:, where] = [found.mean, found.seeds, found.devices, found.both]
         df[:, where] = [found.df_seeds, found.df_devices]

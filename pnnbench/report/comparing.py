@@ -107,7 +107,10 @@ def resolution_text(table: Table) -> str:
     if seen is None:
         return ""
     if seen.smallest is None:
-        return "nothing is told apart: the spread between seeds is not known from one seed"
+        return (
+            "nothing is told apart: of no pair the spread between seeds is known, from one seed or "
+            "from the very same difference at all of them"
+        )
     share = is_share(table.key["metric"])
     text = (
         f"smallest difference that shows with 80 % power: {amount(seen.smallest, share=share)} "

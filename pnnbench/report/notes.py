@@ -11,7 +11,7 @@ from pnnbench.leaderboard.model import Table
 from pnnbench.leaderboard.sharpness import AT_GUESSING, NO_MINIMUM, TRAINING_DEVICE
 from pnnbench.leaderboard.summary import places
 from pnnbench.report.also_text import figure_texts
-from pnnbench.report.blocks import order_texts, training_severity
+from pnnbench.report.blocks import has_forward, order_texts, training_severity
 from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
 from pnnbench.report.copies import copy_text
 
@@ -266,9 +266,10 @@ def footnote(table: Table) -> str:
             f"severity {training_severity(table)}; over seeds. Fresh devices: the test devices at "
             f"that severity; transfer: fresh minus training device, paired; both over {over}."
         )
-    more += (
-        " Gradients: gradient evaluations; queries: hardware queries in training and calibration"
-    )
+    more += " Gradients: gradient evaluations; "
+    if has_forward(table):
+        more += "forward: passes in training without a gradient; "
+    more += "queries: hardware queries in training and calibration"
     if table.reference is not None:
         more += (
             f"; time / {table.reference}: training time relative to {table.reference}, CPU time "

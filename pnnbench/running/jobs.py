@@ -164,11 +164,12 @@ def run_job(
         trained = deployed(workload, build(job)).to(place)
         cost = {
             "gradient_evaluations": state.gradient_evaluations,
-            "forward_evaluations": state.forward_evaluations,
             "hardware_queries": state.hardware_queries,
             "train_seconds": state.seconds,
             "train_cpu_seconds": state.cpu_seconds,
         }
+        if state.forward_evaluations is not None:
+            cost["forward_evaluations"] = state.forward_evaluations
         kept = {
             "config": dict(job.config),
             "cost": cost,

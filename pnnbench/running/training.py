@@ -120,7 +120,8 @@ class RunState(pl.Callback):
         parts: What each part of the run was that finished an epoch: `part`, and under ``"epochs"``
             its first and its last epoch. A run that was never interrupted has one.
         gradient_evaluations: Passes recorded for differentiation over all parts of the run.
-        forward_evaluations: Passes that were not, neither on hardware.
+        forward_evaluations: Passes that were not, neither on hardware; None where a part of the run
+            was made by a version that did not count them.
         hardware_queries: Inputs measured on hardware over all parts of the run.
     """
 
@@ -134,7 +135,7 @@ class RunState(pl.Callback):
         self.peak_memory_bytes = 0
         self.parts: list[dict[str, Any]] = []
         self.gradient_evaluations = 0
-        self.forward_evaluations = 0
+        self.forward_evaluations: int | None = 0
         self.hardware_queries = 0
         self._sum: Tensor | None = None
         self._batches = 0
@@ -179,7 +180,8 @@ class RunState(pl.Callback):
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory())
         gradients, forward, queries = self._counters(pl_module)
         self.gradient_evaluations += gradients - self._before[0]
-        self.forward_evaluations += forward - self._before[1]
+        if self.forward_evaluations is not None:
+            self.forward_evaluations += forward - self._before[1]
         self.hardware_queries += queries - self._before[2]
         mean = float(self._sum) / self._batches if self._sum is not None else math.nan
         if not math.isfinite(mean):
@@ -217,7 +219,7 @@ class RunState(pl.Callback):
         self.parts = [dict(part) for part in state_dict["parts"]]
         self._earlier = len(self.parts)
         self.gradient_evaluations = int(state_dict["gradient_evaluations"])
-        self.forward_evaluations = int(state_dict.get("forward_evaluations", 0))
+        self.forward_evaluations = state_dict.get("forward_evaluations")
         self.hardware_queries = int(state_dict["hardware_queries"])
         restore_generators(state_dict)
 

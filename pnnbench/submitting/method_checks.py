@@ -353,13 +353,12 @@ def check_counted(trial: Trial) -> None:
 
 @check("measures", "trains", "access-kept", kind="step")
 def check_measures(trial: Trial) -> None:
-    """A method in situ that takes its own steps simulates nothing that no cost counts."""
+    """A method in situ that takes its own steps measures, and simulates nothing."""
     simulated = trial.run.passes.simulated
     if trial.cls.access != "in_silico" and simulated:
         raise FaultError(
             f"step() makes {simulated} passes through the network that are neither measured nor "
-            "differentiated, which no cost counts; measure with self.hardware.measure, or declare "
-            "access = 'in_silico'."
+            "differentiated; measure with self.hardware.measure, or declare access = 'in_silico'."
         )
 
 

@@ -58,12 +58,15 @@ class RetrainedCase(BoardCase):
     """The grid of a board, and neither stages nor sharpness, with which nothing is compared."""
 
     def is_finished(self, folder: Path) -> bool:
-        """Whether it was trained and measured, and its tensors are still there."""
+        """Whether it was trained and measured; without its tensors the record goes."""
         path = folder / NAME
         if not is_finished(path):
             return False
         tensors, told = folder / PARAMETERS, read_record(path)["parameters"]["sha256"]
-        return tensors.is_file() and file_sha256(tensors) == told
+        if tensors.is_file() and file_sha256(tensors) == told:
+            return True
+        path.unlink()  # trained again, it may also be stopped
+        return False
 
     def watching(self, job: Job, method: TrainingMethod, folder: Path) -> list[pl.Callback]:
         """Nothing."""

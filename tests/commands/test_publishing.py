@@ -193,3 +193,26 @@ def test_what_is_not_this_board_is_not_published_over(held: str, board: Path) ->
     assert "leaderboards/mrr_mnist" in done.err
     after = {path: path.read_bytes() for path in other.rglob("*") if path.is_file()}
     assert after == before
+
+
+def test_a_damaged_board_is_made_again_as_doctor_says(board: Path) -> None:
+    for change in (Path.unlink, lambda path: path.write_text("{broken")):
+        change(board / "leaderboard.json")
+        told = command("doctor", "board", cwd=board.parent, status=1).out
+        step = "pnnbench leaderboard board --publish board"
+        assert step in told
+        command(*step.split()[1:], cwd=board.parent)
+        command("doctor", "board", cwd=board.parent)
+        (board / "leaderboard.json").unlink()
+        command("leaderboard", "runs", "--publish", "board", cwd=board.parent)
+
+
+def test_a_board_goes_beside_verifications_and_not_among_runs(board: Path) -> None:
+    made = board.parent / "made"
+    (made / "verifications").mkdir(parents=True)
+    command("leaderboard", "runs", "--publish", "made", cwd=board.parent)
+    runs = next(path.parents[1] for path in (board.parent / "runs").rglob("record.json"))
+    before = content(runs)
+    done = command("leaderboard", "runs", "--publish", str(runs), cwd=board.parent, status=2)
+    assert "holds runs" in done.err
+    assert content(runs) == before

@@ -88,6 +88,10 @@ def test_ties_of_a_metric_with_few_values_are_no_order(images: int, seeds: int, 
     assert ordered <= boards * 0.05 + 4 * math.sqrt(boards * 0.05 * 0.95) * 0.5
     one, other = (st.Scores((0, 1), (None,), np.array([[v], [v]])) for v in (0.5, 0.75))
     assert st.paired_difference(other, one) == st.Interval(0.25)
+    # How often one is better is counted, and needs no variance.
+    (wins,) = cmp.superiority([(other, one)], 1.0)
+    assert wins.share == wins.high == 1.0
+    assert wins.low is not None
     assert st.paired_difference(one, one) == st.Interval(0.0, 0.0, 0.0, ("seeds",))
 
 

@@ -299,7 +299,7 @@ def test_eigenvalues_are_compared_as_ratios() -> None:
     half = (0.3 / 93.5) ** 0.5
     assert verdict(0.9 * half, 1.0).verdict == HOLDS
     assert verdict(1.1 * half, 1.0).verdict == IN_PART
-    assert verdict(1.0, 1.0).verdict == NOT_SHOWN
+    assert verdict(1.001, 1.0).verdict == NOT_SHOWN
     assert verdict(2.0, 1.0).verdict == DOES_NOT_HOLD
 
 
@@ -472,3 +472,20 @@ def test_a_comparison_says_how_its_devices_were_deployed() -> None:
     assert [outcome.deployment for outcome in found] == [RECALIBRATED, ""]
     assert found[0].as_dict()["deployment"] == RECALIBRATED
     assert one(rings({"SAT": 0.1, "BP": 0.0}), CELLS).outcomes[0].deployment == ""
+
+
+def test_the_very_same_difference_at_all_seeds_decides_nothing() -> None:
+    def ratio(*factors: float) -> Decided:
+        records = []
+        for label, mean in (("SAT", 0.01), ("BP", 1.0)):
+            for seed, factor in zip(SEEDS, factors, strict=False):
+                record = make_mesh_record(label, seed, sealed=False)
+                other = factor if label == "BP" else 1.0
+                record["sharpness"] = {"lambda_max": mean * (1.0 + 0.02 * seed) * other}
+                records.append(seal(record))
+        return one(records, EIGENVALUE)
+
+    assert ratio(1.0, 1.1, 0.9).verdict == HOLDS
+    found = ratio(1.0, 1.0, 1.0)
+    assert found.verdict == NOT_MEASURED
+    assert "run more of them" in found.outcomes[0].reason
