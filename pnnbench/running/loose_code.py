@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from pnnbench.running.sources import is_loose
@@ -25,8 +26,8 @@ def code_digest(things: Iterable[Any]) -> str:
     """Digest of what some classes, functions and callable objects do.
 
     Followed are the functions and classes that loose code names, in this session or in files beside
-    it, and its constants. What is installed stands by its name. Of values that may change while the
-    code runs, such as lists, only the type counts.
+    it, its constants, tensors and arrays. What is installed stands by its name. Of lists and
+    mappings, which may change while the code runs, only the type counts.
 
     Args:
         things: The objects.
@@ -76,6 +77,8 @@ def _made(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
         yield from _parts((thing.func, thing.args, keywords), seen)
     elif isinstance(thing, Tensor):
         yield hashlib.sha256(repr(thing.detach().cpu().tolist()).encode()).hexdigest()
+    elif isinstance(thing, np.ndarray):
+        yield hashlib.sha256(repr(thing.tolist()).encode()).hexdigest()
     elif isinstance(thing, nn.Module):
         yield from _parts(type(thing), seen)
         yield from _plain_attributes(thing, seen)
@@ -89,7 +92,7 @@ def _made(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
 
 def _plain_attributes(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
     for name, value in sorted(getattr(thing, "__dict__", {}).items()):
-        if name != "training" and isinstance(value, _PLAIN):
+        if name != "training" and isinstance(value, (*_PLAIN, Tensor, np.ndarray)):
             yield name
             yield from _parts(value, seen)
 
@@ -106,7 +109,7 @@ def _of_function(function: Any, seen: dict[int, Any]) -> Iterator[str]:
             yield "nothing"
     for name in sorted(_names(function.__code__)):
         value = function.__globals__.get(name)
-        if isinstance(value, (*_PLAIN, tuple, FunctionType, type)):
+        if isinstance(value, (*_PLAIN, tuple, FunctionType, type, Tensor, np.ndarray)):
             yield name
             yield from _parts(value, seen)
 

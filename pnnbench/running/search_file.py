@@ -170,6 +170,8 @@ class SearchFile:
             self.refuse_changes(content, rows, anew=anew)
             if anew and content.get("rows", {}).keys() & rows.keys():
                 self._set_aside()
+                kept = rows.keys() | self._others(content, rows)
+                content["rows"] = {k: row for k, row in content["rows"].items() if k in kept}
             content.update(self._frame(content))
             for label, job in rows.items():
                 old = content["rows"].get(label)
@@ -241,7 +243,7 @@ class SearchFile:
         if not content:
             return
         differing = []
-        common = not anew or bool(content["rows"].keys() - rows.keys())
+        common = not anew or bool(self._others(content, rows))
         present = {} if anew else {k: content["rows"][k] for k in rows if k in content["rows"]}
         if common and content["rows"]:
             now = self._frame(content)
@@ -269,6 +271,10 @@ class SearchFile:
                 next_step=f"pnnbench tune {self.typed} --anew begins a new one and keeps this "
                 "record beside, or take back what was changed",
             )
+
+    def _others(self, content: Mapping[str, Any], rows: Mapping[str, Job]) -> set[str]:
+        """Rows of the record that the suite still has searched, beside those searched now."""
+        return set(content["rows"]) & set(searched_rows(self.suite)) - set(rows)
 
     def _set_aside(self) -> None:
         """Keeps the present file under the first free number."""

@@ -37,18 +37,26 @@ def find_rows(given: Sequence[str], labels: Sequence[str]) -> list[str]:
         The labels, in the order of the suite.
 
     Raises:
-        UserError: If there is no such row, or none is named.
+        UserError: If there is no such row, or none is named, or several are spelled alike and none
+            is named to the letter.
     """
-    known = {_spelling(label): label for label in labels}
+    known: dict[str, list[str]] = {}
+    for label in labels:
+        known.setdefault(_spelling(label), []).append(label)
     chosen: set[str] = set()
     for text in given:
         parts = text.split(",")
         while parts:
             # The longest run of parts that is a label: "BP, equal gradients" before "BP".
             for end in range(len(parts), 0, -1):
-                label = known.get(_spelling(",".join(parts[:end])))
-                if label is not None:
-                    chosen.add(label)
+                row = ",".join(parts[:end]).strip()
+                alike = [row] if row in labels else known.get(_spelling(row), [])
+                if len(alike) > 1:
+                    raise UserError(
+                        f"--only: {row!r} may be several rows", allowed="; ".join(alike)
+                    )
+                if alike:
+                    chosen.update(alike)
                     del parts[:end]
                     break
             else:

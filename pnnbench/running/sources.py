@@ -277,7 +277,7 @@ def _beside(folder: Path, name: str) -> Path | None:
     file, package = folder / f"{name}.py", folder / name
     if file.is_file():
         return file
-    return package if package.is_dir() and any(package.glob("*.py")) else None
+    return package if package.is_dir() and any(package.rglob("*.py")) else None
 
 
 def _data_file(folder: Path, name: str) -> Path | None:

@@ -225,7 +225,10 @@ class RunState(pl.Callback):
 
 
 class EpochCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` after each epoch.
+    """Writes ``last.ckpt`` after each epoch, after the last one when the training has ended.
+
+    A training that is gone on with past its last epoch runs no hook any more, so that what a method
+    does in ``on_train_end`` has to stand in the checkpoint.
 
     Args:
         folder: Where it goes.
@@ -236,6 +239,11 @@ class EpochCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves; Lightning runs checkpoint callbacks after all others."""
+        if trainer.current_epoch + 1 != trainer.max_epochs:
+            trainer.save_checkpoint(self.path)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves what all epochs and the methods' last hooks have made."""
         trainer.save_checkpoint(self.path)
 
 

@@ -226,12 +226,34 @@ def physical_network(
     places = {id(chosen[name]): layer.module for name, layer in made.items()}
     if id(whole) in places:
         whole = places[id(whole)]
+    own = vars(nn.Module()).keys()
     for parent in list(whole.modules()):
         for name, child in parent._modules.items():
             if child is not None and id(child) in places:
                 parent._modules[name] = places[id(child)]
+        for name, value in vars(parent).items():
+            if name not in own:
+                vars(parent)[name] = _exchanged(value, places, set())
     report.update((name, layer.report) for name, layer in made.items())
     return ConvertedNetwork(whole, list(report.values()))
+
+
+def _exchanged(value: Any, places: Mapping[int, nn.Module], seen: set[int]) -> Any:
+    """The same value with modules exchanged: in plain lists too a forward pass finds its layers."""
+    if isinstance(value, nn.Module):
+        return places.get(id(value), value)
+    if isinstance(value, (list, dict, tuple)) and id(value) not in seen:
+        seen.add(id(value))
+        keys = value if isinstance(value, dict) else range(len(value))
+        found = {key: _exchanged(value[key], places, seen) for key in keys}
+        changed = {key: new for key, new in found.items() if new is not value[key]}
+        if changed and isinstance(value, tuple):
+            return (
+                type(value)(*found.values()) if hasattr(value, "_fields") else tuple(found.values())
+            )
+        for key, new in changed.items():
+            value[key] = new  # type: ignore[index]
+    return value
 
 
 def copied(model: nn.Module) -> nn.Module:

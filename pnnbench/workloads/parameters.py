@@ -102,8 +102,17 @@ class Parameters(Passes):
         return units.pop() if len(units) == 1 else ""
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is kept of a trained workload: the tensors of the network by their names."""
-        return dict(self.network.state_dict())
+        """What is kept of a trained workload: the tensors of the network by their names.
+
+        One that has several names, of a layer that is used in several places or of tied weights, is
+        there under each of them, in memory of its own.
+        """
+        found: dict[str, Tensor] = {}
+        seen: set[int] = set()
+        for name, tensor in self.network.state_dict(keep_vars=True).items():
+            found[name] = tensor.detach().clone() if id(tensor) in seen else tensor.detach()
+            seen.add(id(tensor))
+        return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes `tensors` back.

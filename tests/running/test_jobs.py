@@ -216,6 +216,41 @@ def test_timeout_is_a_typed_record(tmp_path):
     assert records[0]["status"] == "timeout"
 
 
+def test_the_time_of_all_parts_counts_for_a_timeout(tmp_path, monkeypatch):
+    """Otherwise a row that is too slow is finished by typing the command again."""
+    seconds = iter(range(10_000))
+    monkeypatch.setattr(
+        "pnnbench.running.training.clock", lambda: (float(next(seconds)), 0.0), raising=True
+    )
+    loaded = suite(tmp_path, methods=[{"method": "bp", "epochs_factor": 4}], timeout_s=2.5)
+    for _ in range(3):
+        (record,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+        assert record["status"] == "timeout"
+
+
+def test_what_a_method_does_at_the_end_is_done_once(tmp_path, monkeypatch):
+    """A job that is stopped while it is measured goes on from behind the training's last hook."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "halving_method.py").write_text(
+        "import torch\n"
+        "from pnnbench.methods.bp import BP\n\n"
+        "class Halving(BP):\n"
+        "    def on_train_end(self, trainer, pl_module):\n"
+        "        with torch.no_grad():\n"
+        "            for control in pl_module.controls().values():\n"
+        "                control.mul_(0.5)\n"
+    )
+    loaded = suite(tmp_path, methods=["halving_method.Halving"])
+    (first,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    folder = job_folder(tmp_path / "runs", loaded.jobs[0])
+    before = load_file(folder / "parameters.safetensors")
+    (folder / "record.json").unlink()
+    (again,) = run_suite(loaded, tmp_path / "runs", say=nothing)
+    assert again["cells"] == first["cells"]
+    after = load_file(folder / "parameters.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
 def run_command(path, runs):
     """``pnnbench run`` of a suite in a process of its own."""
     quiet = ("--wandb", "disabled", "--pictures", "false")

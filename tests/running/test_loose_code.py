@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -88,6 +89,16 @@ def closed(factor: float) -> Callable[[float], float]:
     return lambda x: factor * x
 
 
+class Weighted:
+    """A loss with weights of classes."""
+
+    def __init__(self, weight: Any) -> None:
+        self.weight = weight
+
+    def __call__(self, x: Any) -> Any:
+        return self.weight * x
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -99,6 +110,8 @@ def closed(factor: float) -> Callable[[float], float]:
         ),
         (functools.partial(closed, factor=1.0), functools.partial(closed, factor=2.0)),
         (torch.relu, torch.sigmoid),
+        (Weighted(torch.ones(3)), Weighted(torch.tensor([1.0, 1.0, 2.0]))),
+        (Weighted(np.ones(3)), Weighted(np.array([1.0, 1.0, 2.0]))),
         (lambda x, power=2: x**power, lambda x, power=3: x**power),
         (None, closed(1.0)),
     ],
@@ -118,3 +131,21 @@ def test_what_is_installed_stands_by_its_name_and_every_process_says_the_same() 
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == code_digest([BP, session()])
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+@pytest.mark.usefixtures("ours")
+def test_tensors_and_arrays_of_the_session_count(
+    make: Callable[[list[float]], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss(x: Any) -> Any:
+        return CLASS_WEIGHTS * x
+
+    digests = []
+    for weights in ([1.0, 5.0], [1.0, 5.0], [1.0, 50.0]):
+        monkeypatch.setitem(globals(), "CLASS_WEIGHTS", make(weights))
+        digests.append(code_digest([loss]))
+    assert digests[0] == digests[1] != digests[2]
+
+
+CLASS_WEIGHTS: Any = None

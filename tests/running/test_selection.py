@@ -105,3 +105,13 @@ def test_the_time_of_a_job_follows_finished_ones(tmp_path: Path) -> None:
         "cost": {"train_seconds": 3.0, "evaluate_seconds": 2.0, "sharpness_seconds": 1.0},
     }
     assert estimate(job, [record]) == pytest.approx(6.0)
+
+
+def test_a_label_to_the_letter_comes_first_and_one_that_may_be_several_is_refused() -> None:
+    labels = ["BP", "rho -1", "rho 1", "SAT A", "sat a"]
+    for label in labels:
+        assert find_rows([label], labels) == [label]
+    assert find_rows(["rho -1,bp"], labels) == ["BP", "rho -1"]
+    with pytest.raises(UserError, match="'Sat A' may be several rows") as error:
+        find_rows(["Sat A"], labels)
+    assert error.value.allowed == "SAT A; sat a"

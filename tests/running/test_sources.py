@@ -172,3 +172,19 @@ def test_dependencies_of_this_package_are_no_third_party() -> None:
     known = sources._infrastructure()
     assert {"torch", "lightning", "numpy", "sklearn", "yaml", "os"} <= known
     assert "pnnbench" not in known
+
+
+def test_a_package_without_files_at_its_top_counts(place: Path) -> None:
+    number = next(NUMBERS)
+    deep = place / f"helpers{number}" / "math"
+    deep.mkdir(parents=True)
+    (deep / "ops.py").write_text("def f(x):\n    return x\n")
+    (place / f"method{number}.py").write_text(
+        "from pnnbench.methods.bp import BP\n"
+        f"from helpers{number}.math.ops import f\n\nclass Mine(BP):\n    pass\n"
+    )
+
+    def digest() -> str:
+        return source_of([load(f"method{number}")]).sha256
+
+    assert changes(digest, deep / "ops.py", "def f(x):\n    return 2 * x\n")

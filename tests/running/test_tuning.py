@@ -412,3 +412,17 @@ def test_the_budget_of_the_protocol_is_that_of_the_design() -> None:
         "devices": 20,
         "test_images": 1000,
     }
+
+
+def test_rows_that_are_gone_keep_no_search_from_beginning_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, near(0.1))
+    bp, nat = ({"method": m, "label": m, "tune": True} for m in ("bp", "nat"))
+    before = searched(opened(tmp_path, bp, nat))
+    with pytest.raises(UserError, match="trials 6 -> 16"):
+        opened(tmp_path, bp, budget=Budget())
+    again = opened(tmp_path, bp, budget=Budget(), anew=True)
+    assert list(again.content["rows"]) == ["bp"]
+    assert again.content["budget"]["trials"] == 16
+    assert read_search(tmp_path / "own.tuning.1.json") == before

@@ -9,12 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pnnbench.errors import UserError
 from pnnbench.platforms.mzi import MZIMesh
 from pnnbench.platforms.mzi_layers import MZILinear
+from pnnbench.running.rebuilding import save_parameters
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.convert import TIERS, physical, physical_network
 from pnnbench.workloads.freespace import FreeSpaceWorkload
@@ -210,3 +212,66 @@ def test_resnet18_is_trained_and_measured_on_rings(tmp_path: Path) -> None:
     cells = [c for c in workload.perturbation_grid("smoke") if c.axis == "device"][:2]
     readings = measure_grid(workload, x, y, cells)
     assert all(r.error is None and 0.0 <= r.value <= 1.0 for r in readings)
+
+
+class Kept(nn.Module):
+    """Layers in plain containers beside their names, as some networks keep them."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        layers = [nn.Linear(64, 32), nn.Linear(32, 10)]
+        for i, layer in enumerate(layers):
+            self.add_module(f"fc{i}", layer)
+        self.kind = kind
+        self.kept: Any = {
+            "list": layers,
+            "tuple": tuple(layers),
+            "dict": {"first": layers[0], "more": [layers[1]]},
+        }[kind]
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, second = (
+            (self.kept["first"], self.kept["more"][0]) if self.kind == "dict" else self.kept
+        )
+        return second(torch.relu(first(x.flatten(1))))
+
+
+@pytest.mark.parametrize("kind", ["list", "tuple", "dict"])
+def test_layers_in_plain_containers_are_physical_too(kind: str) -> None:
+    network = Kept(kind)
+    workload = physical(network, "mrr")
+    x = images(4)[0]
+    ideal = workload(x)
+    torch.testing.assert_close(ideal, network(x), rtol=1e-3, atol=1e-3)
+    device = workload.training_device(0)
+    with torch.no_grad(), workload.operating(device):
+        assert float((workload(x) - ideal).abs().max()) > 0.1
+    assert all(type(layer) is nn.Linear for layer in network.children())
+
+
+class Tied(nn.Module):
+    """A layer under two names, and two with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(64, 64), nn.Linear(64, 64)
+        self.again = self.a
+        self.c, self.out = nn.Linear(64, 64), nn.Linear(64, 10)
+        self.c.weight = self.b.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.relu(self.again(torch.relu(self.a(x.flatten(1)))))
+        return self.out(torch.relu(self.c(torch.relu(self.b(h)))))
+
+
+def test_what_has_two_names_is_saved_and_read(tmp_path: Path) -> None:
+    workload = physical(Tied(), "mrr")
+    kept = save_parameters(workload, tmp_path / "parameters.safetensors")
+    assert kept["file"] == "parameters.safetensors"
+    other = physical(Tied(), "mrr")
+    other.load_tensors(load_file(tmp_path / "parameters.safetensors"))
+    x = images(4)[0]
+    assert torch.equal(other.eval()(x), workload.eval()(x))
+    network: Any = other.network.model
+    assert network.again is network.a
+    assert network.c.weight is network.b.weight
