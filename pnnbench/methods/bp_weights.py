@@ -85,15 +85,18 @@ class BPWeights(TrainingMethod):
         """Optimiser of the weights, where the Trainer has put the network and in its precision.
 
         Raises:
-            UserError: If gradients of complex weights are to be clipped by value.
+            UserError: If gradients of complex weights are to be clipped by value, or scaled.
         """
         layers, trainer = workload.layers(), workload.trainer
         by_value = trainer.gradient_clip_algorithm == "value"
-        if (
-            by_value
-            and trainer.gradient_clip_val
-            and any(w.is_complex() for w in self.weights.values())
-        ):
+        complex_ = any(w.is_complex() for w in self.weights.values())
+        if complex_ and trainer.precision == "16-mixed":  # not implemented in torch
+            raise UserError(
+                "gradients of complex weights cannot be scaled, as 16-mixed does",
+                allowed="32-true or bf16-mixed",
+                next_step="--precision bf16-mixed",
+            )
+        if by_value and trainer.gradient_clip_val and complex_:
             raise UserError(
                 "gradients of complex weights cannot be clipped by value",
                 next_step="Trainer(gradient_clip_algorithm='norm')",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pnnbench.accelerator import without_autocast
 from pnnbench.errors import UserError, check_count, check_pair, check_range
 from pnnbench.platforms.propagation import (
     FixedOptics,
@@ -190,11 +191,12 @@ class Imaging(_Combined):
         return self.matrix.shape[0] > 1
 
     def forward(self, amplitude: Tensor) -> Tensor:
-        """Complex fields (B, n, n) from real amplitudes (B, m, m)."""
+        """Complex fields (B, n, n) from real amplitudes (B, m, m), in the matrix's precision."""
         parts = [amplitude.to(self.matrix.dtype)]
-        if self.folded:
-            parts = [part for half in _even_odd(parts[0], 1) for part in _even_odd(half, 2)]
-        out = torch.bmm(torch.stack(parts).flatten(2), self.matrix)
+        with without_autocast(amplitude.device):
+            if self.folded:
+                parts = [part for half in _even_odd(parts[0], 1) for part in _even_odd(half, 2)]
+            out = torch.bmm(torch.stack(parts).flatten(2), self.matrix)
         side = self.n // 2 if self.folded else self.n
         fields = torch.view_as_complex(out.view(len(parts), -1, side, side, 2))
         if not self.folded:

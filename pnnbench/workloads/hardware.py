@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pnnbench.accelerator import without_autocast
 from pnnbench.errors import UserError
 from pnnbench.platforms.base import (
     Condition,
@@ -40,6 +41,10 @@ class Measurable(Protocol):
 
     def extra_pass(self) -> AbstractContextManager[None]:
         """Context in which a forward pass leaves buffers as they are."""
+        ...
+
+    def in_precision(self, x: Tensor) -> Tensor:
+        """Inputs in the precision of the network."""
         ...
 
     def physical(self, h: Tensor, parameters: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -230,8 +235,9 @@ def _runner(
                 as_hardware(network),
                 operate(network, [condition], noise, auto_range=True),
                 tapped(network, fields=fields, read_outs=detectors),
+                without_autocast(h.device),  # a device has no shorter numbers than it has
             ):
-                result = workload.physical(h, _settable(controls, layers))
+                result = workload.physical(workload.in_precision(h), _settable(controls, layers))
         finally:
             workload.forward_evaluations = simulated
             for hook in hooks:

@@ -230,6 +230,7 @@ class Generation(Workload):
             self.method.deploy(self)  # some train weights, and the controls follow when asked
         with torch.no_grad(), self.extra_pass():
             made = self.network(latents)
+        self.forward_evaluations += 1
         judge = self.judge.train().requires_grad_(True)
         with torch.enable_grad(), without_autocast(real.device):
             hinge_loss(judge(real), judge(made.to(real))).backward()

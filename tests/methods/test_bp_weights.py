@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from pnnbench.data import DataModule, load
+from pnnbench.errors import UserError
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.running.training import fit
 from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mzi import MZIDigits
 
 DATA = DataModule(load("digits"), batch_size=32, limit_train=128)
 X, Y = DATA.train_tensors()
@@ -93,3 +98,15 @@ def test_the_state_is_restored_in_place() -> None:
     assert (again.weights["fc1"] == 0.25).all()
     assert again.calls == 9
     assert all(a is b for a, b in zip(again.trained_parameters(workload), objects, strict=True))
+
+
+def test_gradients_of_complex_weights_are_not_scaled() -> None:
+    """Which torch does for no complex tensor; on a CPU Lightning takes another precision."""
+    workload, method = MZIDigits(0), BPWeights()
+    method.attach(workload)
+    trainer: Any = SimpleNamespace(
+        precision="16-mixed", gradient_clip_algorithm=None, gradient_clip_val=None
+    )
+    workload._trainer = trainer
+    with pytest.raises(UserError, match="complex weights cannot be scaled"):
+        method.configure_optimizers(workload)

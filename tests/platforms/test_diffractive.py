@@ -574,3 +574,12 @@ def test_a_stack_has_gradients_where_there_is_no_light() -> None:
 def test_a_dtype_that_is_not_complex_is_refused() -> None:
     with pytest.raises(UserError, match=r"dtype is torch\.float32"):
         made(dtype=torch.float32)
+
+
+def test_a_mixed_precision_shortens_no_imaging() -> None:
+    plane = Plane(8, 8.0)
+    imaging = Imaging([plane.gap(1.0)], plane.n, 4)
+    amplitude = torch.rand(2, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = imaging(amplitude)
+    assert torch.equal(mixed, imaging(amplitude))

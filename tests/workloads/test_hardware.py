@@ -327,3 +327,18 @@ def test_settings_for_one_pass_are_cut_to_the_range_of_the_drivers(
         found = measured(asked, part=part)
         assert torch.equal(found, measured(set_to, part=part))
         assert not torch.equal(found, measured(0.9 * set_to + 0.01, part=part))
+
+
+@BOTH
+def test_a_mixed_precision_of_the_training_shortens_nothing_that_is_measured(
+    cls: type[Workload],
+) -> None:
+    workload = cls(0)
+    h = workload.prefix(IMAGES[:8]).detach()
+    found = []
+    for mixed in (False, True):
+        box = workload.hardware(workload.training_device(0))
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            found.append(box.measure(h))
+    assert torch.equal(found[0].outputs, found[1].outputs)
+    assert found[1].outputs.dtype == torch.float32
