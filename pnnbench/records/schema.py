@@ -84,7 +84,7 @@ _PROVENANCE = open_shape(
             {
                 **_PLACE_OF_WORK,
                 "environment": open_shape({}, checks.unit),
-                "evaluation": open_shape({}, checks.number),
+                "evaluation": open_shape({"plain_because": list_of(checks.text)}, checks.number),
             }
         ),
         "threads": checks.count,
