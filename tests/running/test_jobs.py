@@ -14,8 +14,10 @@ from safetensors.torch import load_file
 
 from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
+from pnnbench.evaluation import quick
 from pnnbench.leaderboard.ranking import build
 from pnnbench.methods.bp import BP
+from pnnbench.platforms import conv_op
 from pnnbench.platforms.mrr import MRREnvironment
 from pnnbench.records.folders import read_records
 from pnnbench.records.index import read_index
@@ -214,6 +216,20 @@ def test_the_share_of_a_job_grows_with_epochs_and_cells(tmp_path):
 def test_timeout_is_a_typed_record(tmp_path):
     records = run_suite(suite(tmp_path, timeout_s=1e-6), tmp_path / "runs", say=nothing)
     assert records[0]["status"] == "timeout"
+
+
+def test_a_record_says_why_its_grid_was_computed_the_plain_way(tmp_path, monkeypatch):
+    """As on a machine without a compiler, and where rounding adds up to more than is allowed."""
+    monkeypatch.setattr(quick, "WORTHWHILE", 1)
+    monkeypatch.setenv("PNNBENCH_COMPILE", "0")
+    conv_op._library.cache_clear()
+    try:
+        (record,) = run_suite(suite(tmp_path), tmp_path / "runs", say=nothing)
+    finally:
+        conv_op._library.cache_clear()
+    assert record["status"] == "ok", record["error"]
+    told = record["provenance"]["arithmetic"]["evaluation"]["plain_because"]
+    assert told == ["PNNBENCH_COMPILE=0 switches it off"]
 
 
 def test_the_time_of_all_parts_counts_for_a_timeout(tmp_path, monkeypatch):
