@@ -98,14 +98,14 @@ def _require_board(folder: Path, suite: str, sources: Sequence[Path]) -> None:
 
     if not folder.is_dir():
         return
-    held = ""
+    held, known = "", _suites_of(folder)
     if any(folder.glob("*/record.json")):
         held = "runs"
     elif folder.resolve() in [source.resolve() for source in sources]:
         return  # it is made again where it lies, whatever is damaged in it
-    elif known := _suites_of(folder) - {suite}:
-        held = f"the board of {', '.join(sorted(known))}"
-    elif not _suites_of(folder):
+    elif known - {suite}:
+        held = f"the board of {', '.join(sorted(known - {suite}))}"
+    elif not known:
         others = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
         held = "files that are of no board" if set(others) - {FOLDER} else ""
     if held:

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pnnbench.leaderboard.board_check import LARGEST, NUMBERS, is_current, republish
+from pnnbench.leaderboard.board_check import LARGEST, NUMBERS, PAGES, is_current, republish
 from pnnbench.leaderboard.model import Table
 from pnnbench.records import index, parameters, published, searches, verifications
 from pnnbench.records.findings import Finding
@@ -24,9 +24,9 @@ from pnnbench.report.reading import board_page
 from pnnbench.report.text import render_markdown
 from pnnbench.report.text_check import compare, read_text
 
-PAGE = "index.html"
 PICTURES = "pictures"
-_TEXTS = ("README.md", "leaderboard.md")
+_TABLE, PAGE = PAGES
+_TEXTS = ("README.md", _TABLE)
 _TOP = {PAGE, NUMBERS, "protocol.md", index.NAME, searches.NAME, *_TEXTS}
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -47,7 +47,7 @@ def check_pages(folder: Path, tables: Sequence[Table]) -> Iterator[Finding]:
     there = dict(_pictures(folder / PICTURES))
     shown = _shown(folder / PAGE, there)
     try:
-        made = {"README.md": board_page(tables), "leaderboard.md": render_markdown(tables)}
+        made = {"README.md": board_page(tables), _TABLE: render_markdown(tables)}
         made[PAGE] = render_html(tables, {name: there[name] for name in shown})
     except Exception as error:  # figures that are no figures raise whatever they like
         words = f"cannot be made again ({type(error).__name__}: {error!s:.100})"
