@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pnnbench.leaderboard.claims import ALONE, CORRELATION, Claims, Comparison
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, NOT_SHOWN, VERDICTS, Decided, Outcome
+from pnnbench.report.comparing import amount
 from pnnbench.report.formatting import NONE, metric_head
 
 _FIGURES = {
@@ -245,9 +246,11 @@ def _seen(outcome: Outcome) -> str:
     if outcome.by_guessing or outcome.test.rule == "at_most":
         return ""
     seen = outcome.bounds.seen
-    text = f"a factor of {_factor(seen)}" if outcome.test.ratio else f"{seen:.1f} points"
-    if not outcome.test.ratio and not outcome.test.percent:
-        text = f"{seen:.2g}"
+    if outcome.test.ratio:
+        text = f"a factor of {_factor(seen)}"
+    else:
+        percent = outcome.test.percent
+        text = amount(seen / 100 if percent else seen, share=percent)
     if outcome.test.rule == "keeps":  # held against the margin, not against nothing
         return f"{text} from the margin"
     return text + ("; half of the published effect is excluded" if outcome.excluded else "")
