@@ -274,7 +274,9 @@ def _settings(table: Table, row: Row) -> str:
     """Whether the settings of a row were searched, and at which tier if it is another one."""
     found = next((told for told in table.tuning if told.method == row.method), None)
     if found is not None and found.like is not None:
-        return escaped(f"as {found.like}")
+        if found.tuned:
+            return escaped(", ".join((f"as {found.like}", *(f"own {name}" for name in found.own))))
+        return "not searched"
     if found is None or not found.tuned:
         return "not searched"
     return "searched" if found.tier == table.key["tier"] else f"searched at tier `{found.tier}`"

@@ -116,7 +116,7 @@ def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]
     from dataclasses import replace
 
     from pnnbench.leaderboard.joining import SIGN
-    from pnnbench.leaderboard.tuning import row_tuning
+    from pnnbench.leaderboard.tuning import Ran, row_tuning
     from pnnbench.records.searches import find_search, read_search
 
     found: dict[str, dict[str, Any] | None] = {}
@@ -130,7 +130,7 @@ def with_tuning(tables: Sequence[Table], sources: Sequence[Path]) -> list[Table]
             search = found[name]
             if search is not None and _same_board(search, table):
                 fitting.append(search)
-        rows = {row.method: row.params for row in table.rows}
+        rows = {row.method: Ran(row.name, row.params, row.epochs_factor) for row in table.rows}
         told = row_tuning(fitting, rows) if fitting else ()
         made.append(replace(table, tuning=told) if told else table)
     return made

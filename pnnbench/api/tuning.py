@@ -9,7 +9,7 @@ from typing import Any
 
 from pnnbench.accelerator import check_accelerator
 from pnnbench.api.folders import writable
-from pnnbench.errors import check_texts
+from pnnbench.errors import check_count, check_texts
 from pnnbench.leaderboard.tuning import row_tuning
 from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, no_share
@@ -105,9 +105,9 @@ def prepare(
         rows = {label: rows[label] for label in find_rows(only, list(rows))}
     full = PROTOCOL_BUDGET
     budget = Budget(
-        trials or full.trials,
-        full.finalists if finalists is None else finalists,
-        full.more_seeds if more_seeds is None else more_seeds,
+        full.trials if trials is None else check_count("trials", trials),
+        full.finalists if finalists is None else check_count("finalists", finalists),
+        full.more_seeds if more_seeds is None else check_count("more_seeds", more_seeds, low=0),
         devices=checked.search.devices or full.devices,
     )
     folder = writable("--runs", Path(runs))

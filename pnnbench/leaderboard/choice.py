@@ -40,7 +40,7 @@ def kind(record: Record) -> bytes:
     return kind_of(record["job"])
 
 
-def _age(record: Record) -> tuple[str, str]:
+def age(record: Record) -> tuple[str, str]:
     """Sort key, newest last; the hash decides between equal times."""
     return (str(record["provenance"].get("finished", "")), record["job"]["hash"])
 
@@ -73,7 +73,7 @@ def choose(records: Sequence[Record], current: Current | None = None) -> Chosen:
         last = counted(mine, asked)
         older += [r for r in mine if all(r is not k for k in last)]
         by_seed: dict[int, list[Record]] = {}
-        for record in sorted(last, key=_age):
+        for record in sorted(last, key=age):
             by_seed.setdefault(record["job"]["seed"], []).append(record)
         for seed, devices in sorted(by_seed.items()):
             bad = [record for record in devices if record["status"] != "ok"]
@@ -105,11 +105,11 @@ def counted(records: Sequence[Record], asked: Mapping[int, Jobs] | None) -> list
     if not records:
         return []
     tried = [r for r in records if r["status"] != "killed"] or records
-    newest = kind(max(tried, key=_age))
+    newest = kind(max(tried, key=age))
     kept = [r for r in records if kind(r) == newest]
     last: dict[tuple[int, int | None], Record] = {}
     # A failure never takes the place of a finished job of the same kind.
-    for record in sorted(kept, key=lambda r: (r["status"] == "ok", _age(r))):
+    for record in sorted(kept, key=lambda r: (r["status"] == "ok", age(r))):
         last[_repetition(record)] = record
     return list(last.values())
 

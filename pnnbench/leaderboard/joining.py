@@ -13,6 +13,9 @@ Place = tuple[str, str, str]
 """Protocol, workload and tier."""
 Rows = dict[str, list[Record]]
 """Row label to the jobs that count."""
+Likeness = tuple[bytes, tuple[int, ...]]
+"""Kind of the jobs of a row, and the training devices that it has at each seed; none for one that
+is the seed's own."""
 
 SIGN = " + "
 """Between the names of joined suites."""
@@ -24,10 +27,9 @@ def join(
     """Makes one board of the boards that measure the same.
 
     These have protocol, workload, tier, revision, data, devices and axes in common, and something
-    finished. Rows
-    with the same settings are one row, with the seeds of all suites and the label of the first;
-    rows with the same label and other settings get the name of their suite in parentheses. A figure
-    of a row changes only where the row gains seeds.
+    finished. Rows with the same settings and training devices are one row, with the seeds of all
+    suites and the label of the first; rows with the same label and others get the name of their
+    suite in parentheses. A figure of a row changes only where the row gains seeds.
 
     Args:
         records: Records as ``read_records`` returns them, of several suites.
@@ -89,13 +91,16 @@ def _rows(records: Sequence[Record], index: Current | None) -> Rows:
 def _joined(
     name: str, suites: Mapping[str, Rows], asked: Mapping[str, Current | None]
 ) -> tuple[list[Record], Current]:
-    """The records of some suites under one name, each job once, and what the board consists of."""
-    kinds: dict[str, set[bytes]] = {}
+    """The records of some suites under one name, and what the board consists of.
+
+    A job stands once in each row that has it.
+    """
+    kinds: dict[str, set[Likeness]] = {}
     for rows in suites.values():
         for label, mine in rows.items():
-            kinds.setdefault(label, set()).update(map(kind, mine))
-    shown: dict[bytes, str] = {}
-    found: dict[str, Record] = {}
+            kinds.setdefault(label, set()).add(_likeness(mine))
+    shown: dict[Likeness, str] = {}
+    found: dict[tuple[str, str], Record] = {}
     jobs: dict[str, dict[int, Jobs]] = {}
     for suite, rows in sorted(suites.items()):
         index = asked[suite] or {}
@@ -105,17 +110,27 @@ def _joined(
             known = kinds.get(label, set())
             name_of_row = label if len(known) == bool(mine) else own
             if mine:
-                name_of_row = shown.setdefault(kind(mine[0]), name_of_row)
+                name_of_row = shown.setdefault(_likeness(mine), name_of_row)
             row = jobs.setdefault(name_of_row, {})
             for seed, names in (index.get(label) or _seeds(mine)).items():
                 row[seed] = tuple(dict.fromkeys((*hashes(row.get(seed, ())), *hashes(names))))
             for record in mine:
                 job = record["job"]
-                other = found.get(job["hash"])
+                place = name_of_row, job["hash"]
+                other = found.get(place)
                 if other is None or (other["status"] != "ok" and record["status"] == "ok"):
                     method = {**job["method"], "label": name_of_row}
-                    found[job["hash"]] = {**record, "job": {**job, "suite": name, "method": method}}
+                    found[place] = {**record, "job": {**job, "suite": name, "method": method}}
     return list(found.values()), jobs
+
+
+def _likeness(records: Sequence[Record]) -> Likeness:
+    """What rows that become one have in common."""
+    jobs = [record["job"] for record in records]
+    pairs = [(job["seed"], job["seeds"]["train_device"]) for job in jobs]
+    own = all(device in (seed, None) for seed, device in pairs)
+    devices = {device for _, device in pairs if device is not None}
+    return kind(records[0]), () if own else tuple(sorted(devices))
 
 
 def _seeds(records: Sequence[Record]) -> dict[int, Jobs]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from pnnbench.leaderboard.beside import Columns, columns, figures_beside, stacked
-from pnnbench.leaderboard.choice import Board, Chosen, Current, choose
+from pnnbench.leaderboard.choice import Board, Chosen, Current, age, choose
 from pnnbench.leaderboard.deployments import FROZEN, deployment_names, deployment_of, headline_of
 from pnnbench.leaderboard.earlier import small_part, stages
 from pnnbench.leaderboard.grid import Grid, Record, read_grid, require_equal, revision_of
@@ -82,19 +82,36 @@ def build(
         for record in members:
             if record["status"] == "ok":
                 tables.setdefault(canonical(_key(record)), []).append(record)
-        failed: dict[int, list[Record]] = {}
-        for record in members:
-            if record["status"] != "ok":
-                failed.setdefault(revision_of(record), []).append(record)
+        failed = [record for record in members if record["status"] != "ok"]
         for done in tables.values():
-            bad = failed.pop(revision_of(done[0]), [])
+            bad = [record for record in failed if _table_of(record, tables) is done]
             result += _tables(_key(done[0]), [*done, *bad], wanted, claimed)
-        for revision, bad in failed.items():
+        alone: dict[int, list[Record]] = {}
+        for record in failed:
+            if _table_of(record, tables) is None:
+                alone.setdefault(revision_of(record), []).append(record)
+        for revision, bad in alone.items():
             nothing = {"data": "none", "fingerprint": "none", "metric": "none"}
             nothing["revision"] = str(revision)
             result += _tables(dict(zip(_COARSE, key, strict=True)) | nothing, bad, wanted, claimed)
     # Deployments of one board keep their order: the headline first.
     return sorted(result, key=lambda t: tuple(v for k, v in t.key.items() if k != "deployment"))
+
+
+def _table_of(failure: Record, tables: Mapping[bytes, list[Record]]) -> list[Record] | None:
+    """The finished jobs of one board that a failure stands beside; None where there are none.
+
+    A job that failed early does not say what it read. Jobs of one content read the same; a row
+    without a finished job stands beside the newest ones.
+    """
+    alike = [done for done in tables.values() if revision_of(done[0]) == revision_of(failure)]
+    if "data" in failure and "metric" in failure:
+        own = tables.get(canonical(_key(failure)))
+        if own is not None:
+            return own
+    content = failure["job"]["content"]
+    same = [done for done in alike if any(r["job"]["content"] == content for r in done)]
+    return max(same or alike, key=lambda done: max(map(age, done)), default=None)
 
 
 def rows(records: Sequence[Record], *, current: Mapping[Board, Current] | None = None) -> list[Row]:
@@ -122,7 +139,8 @@ def without(table: Table, names: Sequence[str]) -> Table:
 
     Returns:
         The table of the other rows, with ranks, ties, correlations and provenance of their own; no
-        figure of a row changes. The table itself if no row is left out.
+        figure of a row changes, nor its badges or what its search says. The table itself if no row
+        is left out.
 
     Raises:
         UserError: As `build`.
@@ -142,7 +160,7 @@ def without(table: Table, names: Sequence[str]) -> Table:
     # Training times stay relative to the row they were, shown or not.
     before = {row.method: row for row in table.rows}
     rows = tuple(
-        replace(row, reference=old.reference, time_ratio=old.time_ratio)
+        replace(row, reference=old.reference, time_ratio=old.time_ratio, badges=old.badges)
         for row in made.rows
         for old in (before[row.method],)
     )
@@ -155,6 +173,7 @@ def without(table: Table, names: Sequence[str]) -> Table:
         left_out=gone,
         claims=claims,
         claimed=table.claimed,
+        tuning=tuple(told for told in table.tuning if told.method not in gone),
     )
 
 

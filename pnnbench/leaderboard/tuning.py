@@ -131,8 +131,9 @@ class RowTuning:
         deviates: Whether the search had another budget or length than the protocol's.
         tier: Tier of its trials; empty where the row is not tuned.
         devices: Validation devices that settings were chosen on; 0 where the row is not tuned.
-        applied: Whether the row was run with the settings that were chosen. A row that is like
-            another one may fix some itself.
+        applied: Whether the row was run as it was searched: the method, its choices, its length
+            and the settings that were chosen. A row that is like another one may fix some itself.
+        own: Names of the settings that a row that is like another one has of its own.
     """
 
     method: str
@@ -146,6 +147,7 @@ class RowTuning:
     applied: bool = True
     tier: str = ""
     devices: int = 0
+    own: tuple[str, ...] = ()
 
     @property
     def tuned(self) -> bool:
@@ -164,6 +166,7 @@ class RowTuning:
             "settings_tried": self.tried,
             **({"like": self.like} if self.like is not None else {}),
             **({"chosen": dict(self.chosen), "rule": self.rule} if self.chosen else {}),
+            **({"own": list(self.own)} if self.own else {}),
             **({} if self.applied else {"applied": False}),
             **({"edge": dict(self.edge)} if self.edge else {}),
             **(
@@ -175,14 +178,36 @@ class RowTuning:
         }
 
 
-def row_tuning(
-    searches: Sequence[Search], rows: Mapping[str, Mapping[str, Any] | None]
-) -> tuple[RowTuning, ...]:
+@dataclass(frozen=True)
+class Ran:
+    """How a row of a board was run.
+
+    Attributes:
+        name: Its method.
+        params: All hyper-parameters.
+        epochs_factor: Its length, in multiples of the tier's.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    epochs_factor: float = 1.0
+
+    def searched(self, definition: Mapping[str, Any], settings: Mapping[str, float]) -> bool:
+        """Whether this is what a search tried: its definition at some settings."""
+        asked = {**definition["fixed"], **settings}
+        return (
+            self.name == definition["method"]
+            and self.epochs_factor == definition["epochs_factor"]
+            and all(name in self.params and self.params[name] == asked[name] for name in asked)
+        )
+
+
+def row_tuning(searches: Sequence[Search], rows: Mapping[str, Ran | None]) -> tuple[RowTuning, ...]:
     """What searches say of the rows of a board.
 
     Args:
         searches: Their records, one for each suite that the board is of.
-        rows: Label of each row -> its hyper-parameters, None where they do not matter. A row of a
+        rows: Label of each row -> how it was run, None where that does not matter. A row of a
             board of several suites may have the name of its suite behind its label.
 
     Returns:
@@ -191,15 +216,15 @@ def row_tuning(
     return tuple(_of_row(searches, label, params) for label, params in rows.items())
 
 
-def _of_row(searches: Sequence[Search], label: str, params: Mapping[str, Any] | None) -> RowTuning:
+def _of_row(searches: Sequence[Search], label: str, ran: Ran | None) -> RowTuning:
     for search in searches:
         own = label.removesuffix(f" ({search['suite']})")
         if own in search["rows"] or own in search["like"]:
-            return _found(search, label, own, params)
+            return _found(search, label, own, ran)
     return RowTuning(label)
 
 
-def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | None) -> RowTuning:
+def _found(search: Search, label: str, own: str, ran: Ran | None) -> RowTuning:
     like = search["like"].get(own)
     row = search["rows"].get(own if like is None else like)
     if row is None:
@@ -217,6 +242,14 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
         )
     chosen = row.get("chosen", {})
     settings = chosen.get("params", {})
+    mine: tuple[str, ...] = ()
+    applied = True
+    if ran is not None and like is None:
+        applied = ran.searched(row["definition"], settings)
+    elif ran is not None:
+        taken = [name for name in settings if name in ran.params]
+        mine = tuple(name for name in taken if ran.params[name] != settings[name])
+        applied = not taken or len(mine) < len(taken)
     return RowTuning(
         label,
         settings_tried(row),
@@ -226,11 +259,10 @@ def _found(search: Search, label: str, own: str, params: Mapping[str, Any] | Non
         row["definition"]["rule"],
         chosen.get("edge", {}),
         search["deviates"],
-        params is None
-        or like is not None
-        or all(params.get(name) == value for name, value in settings.items()),
+        applied,
         search["tier"],
         search["budget"]["devices"],
+        mine,
     )
 
 

@@ -30,7 +30,7 @@ def render_table(claims: Claims, decided: Sequence[Decided], width: int = WIDTH)
         lines.append(_wrapped(f"{view.number:2d}  {view.verdict}: {view.claim}", "    ", width))
         lines.append(_wrapped(f"    published: {view.published}", "      ", width))
         if view.reason:
-            lines.append(_wrapped(f"    waiting: {view.reason}", "      ", width))
+            lines.append(_wrapped(f"    {view.lead}: {view.reason}", "      ", width))
         lines += [
             _wrapped(f"    {line}", "      ", width)
             for test in view.tests

@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pnnbench.leaderboard.claims import ALONE, CORRELATION, Claims, Comparison
-from pnnbench.leaderboard.verdicts import NOT_MEASURED, NOT_SHOWN, VERDICTS, Decided, Outcome
+from pnnbench.leaderboard.verdicts import (
+    NOT_MEASURED,
+    NOT_SHOWN,
+    NOT_TESTABLE,
+    VERDICTS,
+    Decided,
+    Outcome,
+)
 from pnnbench.report.comparing import amount
 from pnnbench.report.formatting import NONE, metric_head
 
@@ -82,6 +89,13 @@ class ClaimView:
     verdict: str
     reason: str
     tests: tuple[ComparisonView, ...]
+
+    @property
+    def lead(self) -> str:
+        """What stands before the reason: whether something is still to come."""
+        verdicts = [test.verdict for test in self.tests] or [self.verdict]
+        waiting = any(verdict.endswith(NOT_MEASURED) for verdict in verdicts)
+        return "waiting" if waiting else NOT_TESTABLE
 
 
 def views(decided: Sequence[Decided]) -> list[ClaimView]:

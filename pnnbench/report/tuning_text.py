@@ -25,12 +25,14 @@ def edge_text(row: RowTuning) -> str:
 
 def state_text(row: RowTuning) -> str:
     """Whether a row is tuned, and what must be known of it."""
-    if row.like is not None:
-        return f"as {row.like}" if row.chosen else f"as {row.like}, not chosen yet"
     if not row.chosen:
+        if row.like is not None:
+            return f"as {row.like}, not chosen yet"
         return "not chosen yet" if row.tried else "not tuned"
     if not row.applied:
-        return "run at other settings than the search chose"
+        return "not run as it was searched, or at other settings than the search chose"
+    if row.like is not None:
+        return f"as {row.like}" + "".join(f", own {name}" for name in row.own)
     parts = [settings_text(row)]
     if row.rule != "robust score":
         parts.append(f"chosen on its {row.rule}")

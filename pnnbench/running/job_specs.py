@@ -163,6 +163,7 @@ def make_jobs(
     devices: Sequence[int] = (),
     setup: Setup = PLAIN,
     precision: str = SINGLE,
+    searching: bool = False,
 ) -> tuple[Job, ...]:
     """Expands workloads x methods x seeds to jobs, and rows in situ by their training devices.
 
@@ -180,6 +181,7 @@ def make_jobs(
             is the seed's own.
         setup: What is set on each workload.
         precision: Precision of the training.
+        searching: Whether settings are searched, so that rows that are alike need not stay so.
 
     Returns:
         The jobs, seeds outermost.
@@ -219,20 +221,27 @@ def make_jobs(
         for entry in entries
         for device in (in_situ.get(entry.label) or (None,))
     )
-    _refuse_repeated_rows(where, jobs)
+    _refuse_repeated_rows(where, jobs, searching)
     return jobs
 
 
-def _refuse_repeated_rows(where: str, jobs: Sequence[Job]) -> None:
+def _refuse_repeated_rows(where: str, jobs: Sequence[Job], searching: bool) -> None:
     rows: dict[str, Job] = {}
     for job in jobs:
         other = rows.setdefault(job.spec()["hash"], job)
-        if other is not job:
-            raise UserError(
-                f"{where}: the rows {other.method.label!r} and {job.method.label!r} are the same "
-                "method with the same settings",
-                next_step="change a setting of one, or remove it",
-            )
+        pair = (other.method, job.method)
+        if other is job or (searching and any(entry.tune or entry.like for entry in pair)):
+            continue
+        step = "change a setting of one, or remove it"
+        if any(entry.tune and not entry.tuned for entry in pair):
+            step += f"; or search those that are marked so: pnnbench tune {where}"
+        elif any(entry.tuned for entry in pair):
+            step = "remove one: what the search chose is what the other one has"
+        raise UserError(
+            f"{where}: the rows {pair[0].label!r} and {pair[1].label!r} are the same method with "
+            "the same settings",
+            next_step=step,
+        )
 
 
 def _method_source(entry: MethodEntry) -> Source:

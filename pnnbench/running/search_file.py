@@ -154,6 +154,7 @@ class SearchFile:
         self.folder = runs / suite.name / TRIALS
         self.copy = runs / suite.name / NAME
         self.content: dict[str, Any] = {}
+        self._opened: dict[str, dict[str, Any]] = {}
 
     def open(self, rows: Mapping[str, Job], *, anew: bool = False) -> None:
         """Reads the record, or begins it: spaces and points stand in it before the first trial.
@@ -178,18 +179,34 @@ class SearchFile:
                 if old is None or anew:
                     content["rows"][label] = self._new_row(job, old)
 
-        self.update(begin)
+        self._opened = {}
+        self._update(begin, anew=anew)
+        self._opened = {label: _begun(self.content, label) for label in rows}
 
     def update(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Reads the record again, changes it and writes it, while no other process does.
 
         Args:
             change: Changes the content in place.
+
+        Raises:
+            UserError: If another process has begun a row anew that is searched here, as another
+                search. What has been trained stays in the folder of the trials.
         """
+        self._update(change)
+
+    def _update(self, change: Callable[[dict[str, Any]], None], *, anew: bool = False) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # Beside the record, which runs in several folders may share.
         with FileLock(self.path.with_name(f".{self.path.name}.lock")):
-            content = read_search(self.path) if self.path.is_file() else {}
+            content = self._read(anew=anew)
+            for label, begun in self._opened.items():
+                if _begun(content, label) != begun:
+                    raise UserError(
+                        f"{self.path}: another process has begun the search of {label!r} anew, and "
+                        "what this one trains is not of it",
+                        next_step=f"pnnbench tune {self.typed} goes on with the new search",
+                    )
             before = json.dumps(content, sort_keys=True)
             change(content)
             for row in content["rows"].values():
@@ -201,6 +218,16 @@ class SearchFile:
                 write_sealed(self.path, content)
             self.content = content
             write_sealed(self.copy, content)
+
+    def _read(self, *, anew: bool) -> dict[str, Any]:
+        """The record; nothing where there is none, or what there is cannot be read and is left."""
+        try:
+            return read_search(self.path) if self.path.is_file() else {}
+        except UserError:
+            if not anew:
+                raise
+            self._set_aside()
+            return {}
 
     def _frame(self, content: Mapping[str, Any]) -> dict[str, Any]:
         """What stands above the rows."""
@@ -293,6 +320,15 @@ class SearchFile:
             **({"tried_before": before} if before else {}),
             "trials": [],
         }
+
+
+def _begun(content: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """What a row's trials belong to: another one of these is another search."""
+    row = content.get("rows", {}).get(label, {})
+    return {
+        "budget": content.get("budget"),
+        **{key: row.get(key) for key in ("definition", "points_sha256")},
+    }
 
 
 def searched(entry: MethodEntry, entries: Mapping[str, MethodEntry]) -> str:

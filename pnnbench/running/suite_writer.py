@@ -32,7 +32,7 @@ def write_tuned(path: Path, chosen: Mapping[str, Mapping[str, float]]) -> bool:
         UserError: If the file is laid out so that this cannot be done safely, or has no such row to
             write into; it is left as it is.
     """
-    text = path.read_text(encoding="utf-8")
+    text = path.read_bytes().decode("utf-8")  # with the ends of lines that it has
     new = with_tuned(text, chosen)
     expected = yaml.safe_load(text)
     written = set()
@@ -60,6 +60,7 @@ def write_tuned(path: Path, chosen: Mapping[str, Mapping[str, float]]) -> bool:
 def with_tuned(text: str, chosen: Mapping[str, Mapping[str, float]]) -> str:
     """The text of a suite file with settings under ``tuned`` of some rows."""
     root = yaml.compose(text, Loader=yaml.SafeLoader)
+    ending = "\r\n" if "\r\n" in text else "\n"
     rows = _values(root).get("methods")
     edits: list[tuple[int, int, str]] = []
     for row in rows.value if isinstance(rows, yaml.SequenceNode) else []:
@@ -78,10 +79,10 @@ def with_tuned(text: str, chosen: Mapping[str, Mapping[str, float]]) -> str:
             comma = "" if text[end - 1] == "," else ","
             edits.append((end, end, f"{comma} tuned: {flow}"))
         else:  # a line of its own below that of the method
-            end = text.find("\n", keys["method"].end_mark.index)
+            end = text.find(ending, keys["method"].end_mark.index)
             end = len(text) if end < 0 else end
             indent = " " * row.start_mark.column
-            edits.append((end, end, f"\n{indent}tuned: {flow}"))
+            edits.append((end, end, f"{ending}{indent}tuned: {flow}"))
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text

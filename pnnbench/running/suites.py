@@ -182,6 +182,7 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
         devices=devices,
         setup=_setup(where, path.parent, text),
         precision=check_precision(text.get("precision", SINGLE), f"{where}: precision"),
+        searching=searching,
     )
     description = str(text.get("description", ""))
     return Suite(

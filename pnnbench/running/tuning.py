@@ -99,14 +99,16 @@ def missing(label: str, row: Mapping[str, Any], search: SearchFile) -> list[Want
 def best_of(
     row: Mapping[str, Any], search: SearchFile, rule: Rule
 ) -> tuple[int, dict[str, float]] | None:
-    """The finalist with the best mean over its seeds, and its means by rule.
+    """The point with the best mean over its seeds, of all that were finalists; its means by rule.
 
     Returns:
         Number of the point, and per rule the mean over the seeds; None if no trial could be
         trained.
     """
     better = search.content["metric"]["higher_is_better"]
-    numbers = sorted(finalists(row, search.budget.finalists, higher_is_better=better))
+    tried = {t["point"] for t in row["trials"] if t["round"] == "final"}
+    # Those that lucky points beyond the edge have displaced since have their seeds all the same.
+    numbers = sorted({*finalists(row, search.budget.finalists, higher_is_better=better), *tried})
     if not numbers:
         return None
     failed = [trial["status"] != "ok" for trial in row["trials"]]

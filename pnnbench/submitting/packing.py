@@ -345,8 +345,7 @@ def _search_of(row: RowOfRuns) -> Path | None:
 
 def _settings_tried(search: Path, record: dict[str, Any]) -> int:
     """Settings that were tried for the row: its trials, those beyond an edge, earlier searches."""
-    method = record["job"]["method"]
-    (found,) = row_tuning([read_search(search)], {method["label"]: method["params"]})
+    (found,) = row_tuning([read_search(search)], {record["job"]["method"]["label"]: None})
     return found.tried
 
 

@@ -55,6 +55,26 @@ def test_what_may_not_be_compared_never_shares_a_table(options: dict) -> None:
     assert all(len(row.seeds) == 3 for table in tables for row in table.rows)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_failure_stands_beside_the_jobs_that_read_the_same_data(indexed: bool) -> None:
+    seeds = (0, 1, 2)
+    new = [make_record("BP", s) for s in seeds] + [make_record("SAT", s) for s in (0, 1)]
+    bad = make_failure("SAT", 2)
+    early = {key: value for key, value in bad.items() if key not in ("data", "metric", "checksum")}
+    old = [make_record("BP", s, fingerprint="sha256:" + "aa" * 32) for s in seeds]
+    index = {label: {s: make_record(label, s)["job"]["hash"] for s in seeds} for label in METHODS}
+    current = {BOARD: index} if indexed else None
+    for failure in (bad, seal(early)):
+        (alone,) = ranking.build([*new, failure], current=current)
+        found = ranking.build([*old, *new, failure], current=current)
+        assert len(found) == 2
+        (table,) = (t for t in found if t.key == alone.key)
+        assert [r.as_dict() for r in table.rows] == [r.as_dict() for r in alone.rows]
+        (row,) = (r for r in table.rows if r.method == "SAT")
+        assert not row.complete
+        assert [f["seed"] for f in row.failed] == [2]
+
+
 def test_another_metric_makes_another_table_and_lower_can_be_better() -> None:
     def as_error(r: dict) -> None:
         r["metric"] = {"name": "mse", "higher_is_better": False}

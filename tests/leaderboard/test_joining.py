@@ -10,7 +10,8 @@ from pnnbench.leaderboard.joining import join
 from pnnbench.leaderboard.ranking import build
 from pnnbench.records.index import Index
 
-from ..record_factory import make_record, make_suite
+from ..record_factory import make_mesh_record, make_record, make_suite
+from .test_training_devices import on_device
 
 METHODS = ("BP", "NAT", "SAT")
 
@@ -47,6 +48,20 @@ def test_the_same_job_counts_once_whatever_it_is_called() -> None:
     found = rows([*board, *own])
     assert set(found) == {"Backpropagation", "NAT", "SAT"}
     assert found["Backpropagation"].seeds == (0, 1, 2, 3)
+
+
+def test_rows_on_other_training_devices_are_two_rows() -> None:
+    seeds = (0, 5)
+    own = [make_mesh_record("PAT", seed, suite="a") for seed in seeds]
+    three = [
+        on_device(make_mesh_record("PAT", seed, suite="b", sealed=False), device, 0.03 * device)
+        for seed in seeds
+        for device in (0, 1, 2)
+    ]
+    alone = {row.robust for records in (own, three) for t in build(records) for row in t.rows}
+    found = rows([*own, *three])
+    assert set(found) == {"PAT (a)", "PAT (b)"}
+    assert {row.robust for row in found.values()} == alone
 
 
 def test_one_label_with_other_settings_is_two_rows() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -9,6 +11,7 @@ from pnnbench.leaderboard import ranking
 from pnnbench.leaderboard import statistics as st
 from pnnbench.leaderboard.grid import curve_areas, read_grid
 from pnnbench.leaderboard.score import device_scores, worst_mean
+from pnnbench.leaderboard.tuning import RowTuning
 
 from ..record_factory import (
     METHODS,
@@ -440,6 +443,18 @@ def test_times_stay_relative_to_a_row_that_is_left_out() -> None:
     before = next(row for row in whole.rows if row.method == "PAT")
     assert figures_of(kept) == figures_of(before)
     assert (kept.reference, kept.time_ratio) == ("NAT", before.time_ratio)
+
+
+def test_badges_and_searches_stay_with_the_rows_that_are_left() -> None:
+    (whole, _) = ranking.build(make_later_suite())
+    rows = tuple(dataclasses.replace(row, badges=("claimed",)) for row in whole.rows)
+    told = tuple(RowTuning(row.method, 16) for row in rows)
+    gone = ("gaussian on controls",)
+    kept = ranking.without(dataclasses.replace(whole, rows=rows, tuning=told), gone)
+    left = {row.method for row in kept.rows}
+    assert left < {row.method for row in rows}
+    assert {row.badges for row in kept.rows} == {("claimed",)}
+    assert [t.method for t in kept.tuning] == [t.method for t in told if t.method in left]
 
 
 def test_a_table_whose_rows_know_nothing_or_do_not_say_stays_as_it_is(table) -> None:

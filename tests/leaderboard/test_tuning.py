@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from typing import Any
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pnnbench.leaderboard.tuning import chances, curve, order, row_tuning, worth
+from pnnbench.leaderboard.tuning import Ran, chances, curve, order, row_tuning, worth
 from pnnbench.records.search_schema import TEST
 
+#: How the row of `search` is run that has its settings.
+BP = Ran("bp", {"lr": 0.2, "lr_digital": 0.03, "optimizer": "adam"})
 SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]), min_size=1, max_size=6)
 
 
@@ -81,7 +84,13 @@ def search(**row: Any) -> dict[str, Any]:
     ]
     chosen = {"params": {"lr": 0.2}, "edge": {"lr": "high"}, "rule": "robust score"}
     content = {
-        "definition": {"rule": "robust score", "revision": 3},
+        "definition": {
+            "rule": "robust score",
+            "revision": 3,
+            "method": "bp",
+            "fixed": {"lr_digital": 0.03},
+            "epochs_factor": 1.0,
+        },
         "points": [t["params"] for t in trials],
         "trials": trials,
         "chosen": chosen,
@@ -100,7 +109,7 @@ def search(**row: Any) -> dict[str, Any]:
 
 
 def test_a_board_says_of_each_row_whether_and_how_it_was_tuned() -> None:
-    rows = {"BP": {"lr": 0.2}, "BP, more": {"lr": 0.2}, "NAT": {"lr": 0.1}}
+    rows = {"BP": BP, "BP, more": Ran("bp", {"lr": 0.2}, 2.0), "NAT": Ran("nat", {"lr": 0.1})}
     bp, more, nat = row_tuning([search()], rows)
     assert bp.tuned
     assert bp.tried == 3 + 7
@@ -112,16 +121,40 @@ def test_a_board_says_of_each_row_whether_and_how_it_was_tuned() -> None:
     assert nat.tried == 0
 
 
-def test_a_row_at_other_settings_than_the_search_chose_is_not_tuned() -> None:
-    (bp,) = row_tuning([search()], {"BP": {"lr": 0.3}})
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"params": {**BP.params, "lr": 0.3}},
+        {"params": {**BP.params, "lr_digital": 7.0}},
+        {"name": "sat"},
+        {"epochs_factor": 2.0},
+    ],
+)
+def test_a_row_that_was_not_run_as_it_was_searched_is_not_tuned(changed: dict) -> None:
+    (bp,) = row_tuning([search()], {"BP": dataclasses.replace(BP, **changed)})
     assert bp.chosen
     assert not bp.tuned
     assert bp.as_dict()["applied"] is False
 
 
+def test_a_row_like_another_one_names_the_settings_that_it_has_of_its_own() -> None:
+    record = search()
+    record["rows"]["BP"]["chosen"]["params"] = {"lr": 0.2, "rho": 0.1, "else": 3.0}
+
+    def like(**params: float) -> Any:
+        (found,) = row_tuning([record], {"BP, more": Ran("bp", params)})
+        return found
+
+    assert (like(lr=0.2, rho=0.1).own, like(lr=0.2, rho=0.1).tuned) == ((), True)
+    some = like(lr=0.2, rho=0.5)
+    assert (some.own, some.tuned, some.as_dict()["own"]) == (("rho",), True, ["rho"])
+    assert not like(lr=999.0, rho=0.5).tuned
+    assert like(sigma=1.0).tuned  # it has none of them
+
+
 def test_a_row_of_a_joined_board_finds_its_search_by_the_name_of_its_suite() -> None:
     other = {**search(), "suite": "t", "rows": {}, "like": {}}
-    (found,) = row_tuning([other, search()], {"BP (s)": {"lr": 0.2}})
+    (found,) = row_tuning([other, search()], {"BP (s)": BP})
     assert found.method == "BP (s)"
     assert found.tuned
 
@@ -130,7 +163,7 @@ def test_a_search_that_goes_on_has_no_curve() -> None:
     half = search()
     half["rows"]["BP"]["trials"].pop()
     half["rows"]["BP"].pop("chosen")
-    (bp,) = row_tuning([half], {"BP": {"lr": 0.2}})
+    (bp,) = row_tuning([half], {"BP": BP})
     assert bp.curve == ()
     assert not bp.tuned
     assert not math.isnan(bp.tried)
@@ -157,5 +190,5 @@ def test_the_curve_does_not_choose_a_failed_trial() -> None:
     }
     record = search()
     record = {**record, "rows": {"A": row}, "metric": {"name": "mse", "higher_is_better": False}}
-    (found,) = row_tuning([record], {"A": {}})
+    (found,) = row_tuning([record], {"A": None})
     assert found.curve[-1].mean == 0.08

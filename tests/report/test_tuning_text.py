@@ -48,7 +48,12 @@ def test_the_block_has_untuned_four_and_sixteen(table: Any) -> None:
     ("more", "said"),
     [
         ({"edge": {"lr": "high"}}, "lr 0.2; edge: lr at the upper end"),
-        ({"applied": False}, "run at other settings than the search chose"),
+        (
+            {"applied": False},
+            "not run as it was searched, or at other settings than the search chose",
+        ),
+        ({"like": "SAT", "own": ("rho",)}, "as SAT, own rho"),
+        ({"like": "SAT", "chosen": {}}, "as SAT, not chosen yet"),
         ({"rule": "own device"}, "lr 0.2; chosen on its own device"),
         (
             {"deviates": True, "tier": "search", "devices": 4},

@@ -55,6 +55,15 @@ def test_only_the_settings_change(tmp_path: Path) -> None:
     assert path.read_text() == new
 
 
+def test_the_ends_of_lines_stay(tmp_path: Path) -> None:
+    chosen = {"BP": {"lr": 0.012}, "NAT": {"lr": 1e-05}, "Pruning": {"lr": 0.3, "strength": 2.0}}
+    for ending in ("\n", "\r\n"):
+        path = tmp_path / "s.yaml"
+        path.write_bytes(TEXT.replace("\n", ending).encode())
+        assert write_tuned(path, chosen)
+        assert path.read_bytes().decode() == with_tuned(TEXT, chosen).replace("\n", ending)
+
+
 @pytest.mark.parametrize("spelling", ["BP", "bp", "BP_WEIGHTS", "pnnbench.methods.bp.BP"])
 def test_a_row_without_a_label_is_found_by_any_spelling_of_its_method(
     spelling: str, tmp_path: Path

@@ -276,6 +276,91 @@ def test_two_processes_add_to_one_file(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("row", "budget"), [({"epochs_factor": 2}, SMALL), ({}, Budget(2, 1, 1, 0))]
+)
+def test_what_one_process_trains_is_not_of_a_search_that_another_began_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any], budget: Budget
+) -> None:
+    first = {"method": "bp", "label": "BP", "tune": True}
+    one = opened(tmp_path, first)
+    rows = searched_rows(one.suite)
+    fake(monkeypatch, near(0.1))
+    begun = tuning.run_jobs
+    written: list[bytes] = []
+
+    def run_jobs(jobs: Sequence[Any], folders: Sequence[Path], **kw: Any) -> None:
+        begun(jobs[:1], folders[:1], **kw)
+        opened(tmp_path, {**first, **row}, budget=budget, anew=True)
+        written.append(one.path.read_bytes())
+        begun(jobs[1:], folders[1:], **kw)
+
+    monkeypatch.setattr(tuning, "run_jobs", run_jobs)
+    with pytest.raises(UserError, match="another process has begun the search of 'BP' anew"):
+        tune(one, rows, say=lambda line: None)
+    assert one.path.read_bytes() == written[0]
+    assert read_search(one.path)["rows"]["BP"]["trials"] == []
+
+
+def test_a_record_that_cannot_be_read_is_kept_beside_and_begun_anew_when_asked(
+    tmp_path: Path,
+) -> None:
+    search = opened(tmp_path)
+    bad = search.path.read_bytes().replace(b'"deviates": true', b'"deviates": false')
+    search.path.write_bytes(bad)
+    with pytest.raises(UserError, match=r"(?s)its checksum does not match.*--anew"):
+        opened(tmp_path)
+    again = opened(tmp_path, anew=True)
+    assert read_search(again.path)["rows"]["BP"]["trials"] == []
+    assert (tmp_path / "own.tuning.1.json").read_bytes() == bad
+
+
+def test_lucky_points_beyond_an_edge_displace_no_winner_of_several_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beyond reaches more with its first seed alone."""
+    budget = Budget(16, 2, 2, 4)
+    single = {trial_seed(i) for i in range(16, 20)}
+
+    def score(params: Mapping[str, Any], seed: int) -> float:
+        if seed in single:
+            return 0.9
+        value = params["lr"] / (1.0 + params["lr"])
+        return value if params["lr"] <= 3.0 else 0.2
+
+    fake(monkeypatch, score)
+    row = searched(opened(tmp_path, budget=budget))["rows"]["BP"]
+    winner = row["beyond"]["winner"]
+    tried = {t["point"] for t in row["trials"] if t["round"] == "final"}
+    assert len(tried) == 2 + 2
+    assert row["chosen"]["point"] == winner
+    assert row["chosen"]["value"] > 0.5
+
+
+def test_a_searched_row_beside_the_same_at_its_defaults(tmp_path: Path) -> None:
+    def rows(**more: Any) -> list[Any]:
+        return [
+            {"method": "bp", "label": "BP", "tune": True, **more},
+            {"method": "bp", "label": "BP, untuned"},
+        ]
+
+    path = tmp_path / "own.yaml"
+
+    def load(methods: list[Any], **kw: Any) -> Any:
+        suite = {"suite": "own", "protocol": "pnnbench-2", "seeds": [0], "tier": "smoke"}
+        path.write_text(yaml.safe_dump({**suite, "workloads": ["mrr-digits"], "methods": methods}))
+        return load_suite(path, **kw)
+
+    assert len(load(rows(), searching=True).jobs) == 2
+    assert len(load(rows(tuned={"lr": 0.3})).jobs) == 2
+    with pytest.raises(UserError, match=r"(?s)same method with the same settings.*pnnbench tune"):
+        load(rows())
+    with pytest.raises(UserError, match="what the search chose is what the other one has"):
+        load(rows(tuned={"lr": 0.1}))
+    with pytest.raises(UserError, match="same method with the same settings"):
+        load([{"method": "bp", "label": "A"}, {"method": "bp", "label": "B"}], searching=True)
+
+
+@pytest.mark.parametrize(
     ("row", "budget", "said"),
     [
         ({"tune": ["lr", "lr_digital"]}, SMALL, "space of lr_digital none -> 0.0001 to 0.3"),
