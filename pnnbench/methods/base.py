@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -196,8 +198,8 @@ class TrainingMethod(pl.Callback):
         """Checks that the method can train a workload, before any work is done.
 
         Raises:
-            UserError: If it cannot, if an amount has another unit than the workload, or if there is
-                nothing to train.
+            UserError: If it cannot, if an amount has another unit than the workload, if two layers
+                share a control, or if there is nothing to train.
         """
         if not self.supports(workload):
             raise UserError(
@@ -206,6 +208,14 @@ class TrainingMethod(pl.Callback):
             )
         for name in self.amounts:
             self.amount(name, workload)
+        controls = workload.controls()
+        last = {id(p): name for name, p in controls.items()}
+        tied = [f"{n} and {last[id(p)]}" for n, p in controls.items() if last[id(p)] != n]
+        if tied:
+            raise UserError(
+                f"{'; '.join(tied)} are one parameter: it would be counted and moved twice",
+                allowed="controls of their own in each layer, or one layer that is used twice",
+            )
         if not any(p.requires_grad for p in workload.network.parameters()):
             raise UserError(
                 f"every parameter of {type(workload).__name__} is frozen: nothing to train",
@@ -325,6 +335,8 @@ class TrainingMethod(pl.Callback):
             )
         if stage == "fit":
             check_options(trainer, type(self).__name__, takes_steps=self.takes_steps())
+            if trainer.precision == "64-true":  # before a checkpoint is read, not after it
+                pl_module.double()
             self.attach(pl_module)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -335,8 +347,11 @@ class TrainingMethod(pl.Callback):
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Lets go of the workload when training is interrupted or fails."""
+        """Keeps what is trained, and lets go of the workload, when training stops or fails."""
         if isinstance(pl_module, Workload):
+            if pl_module.method is self:
+                with suppress(UserError, RuntimeError):  # what stopped the training is told
+                    self.deploy(pl_module)
             self.detach(pl_module)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -368,8 +383,9 @@ class TrainingMethod(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Refuses the checkpoint of another method; see `pnnbench.methods.checkpoints`."""
-        check_resumed(self, checkpoint)
+        """Refuses to go on from another method's; see `pnnbench.methods.checkpoints`."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            check_resumed(self, checkpoint)
 
     def state_dict(self) -> dict[str, Any]:
         """State of the method for the checkpoint: tensors and plain values only."""

@@ -48,15 +48,17 @@ class BPWeights(TrainingMethod):
         """Checks too that every layer can be programmed, or is frozen as a whole.
 
         Raises:
-            UserError: If only some controls of a layer are frozen; see also the base class.
+            UserError: If only some of what programming sets in a layer is frozen; see also the base
+                class.
         """
         super().check(workload)
         for name, layer in workload.layers().items():
-            frozen = [n for n in layer.control_names if not getattr(layer, n).requires_grad]
-            if frozen and len(frozen) < len(layer.control_names):
+            names = (*layer.control_names, *layer.programmed_too)
+            frozen = [n for n in names if not getattr(layer, n).requires_grad]
+            if frozen and any(getattr(layer, n).requires_grad for n in layer.control_names):
                 raise UserError(
                     f"layer {name!r} cannot be programmed with {', '.join(frozen)} frozen",
-                    allowed=f"all of {', '.join(layer.control_names)} frozen, or none",
+                    allowed=f"all of {', '.join(names)} frozen, or none",
                     next_step="take a method that trains the controls themselves, such as bp",
                 )
 
@@ -151,5 +153,5 @@ class BPWeights(TrainingMethod):
         """Restores the weights in place, so that the optimiser keeps its parameters."""
         super().load_state_dict(state_dict)
         with torch.no_grad():
-            for name, value in state_dict["weights"].items():
-                self.weights[name].copy_(value)
+            for name, weight in self.weights.items():  # none where nothing is trained
+                weight.copy_(state_dict["weights"][name])

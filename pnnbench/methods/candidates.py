@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.draws import Draws
 from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.workloads.base import Access, Batch, Workload
 
@@ -42,6 +44,14 @@ class CandidateMethod(TrainingMethod):
     laws: ClassVar[Mapping[str, LawOf]] = MappingProxyType(
         {"lr_digital": Law(1e-3, 1.0, most=100.0, on_request=True)}
     )
+
+    _draws: Draws
+    _drawn_at: int | None = None
+
+    def attach(self, workload: Workload) -> None:
+        """Starts with draws of its own."""
+        super().attach(workload)
+        self._drawn_at = None
 
     def make_optimizer(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Step sizes that follow the schedule."""
@@ -76,15 +86,21 @@ class CandidateMethod(TrainingMethod):
             The loss, infinite where it is not a number, and the settings as far as the hardware
             allows them.
         """
+        if self._drawn_at != self.calls:  # another batch
+            self._draws, self._drawn_at = Draws(workload), self.calls
+            again: AbstractContextManager[None] = nullcontext()
+        else:
+            again = self._draws.again()
         trained = self.trained(workload)
         before = {name: trained[name].detach().clone() for name in values}
         try:
             for name, value in values.items():
                 trained[name].copy_(value)
             workload.project_controls()
-            with workload.extra_pass():
-                h = workload.prefix(batch[0])
-            outputs = self.hardware.measure(h).outputs
+            with again:  # settings of one batch are compared: all passes drop the same
+                with workload.extra_pass():
+                    h = workload.prefix(batch[0])
+                outputs = self.hardware.measure(h).outputs
             reached = {name: trained[name].detach().clone() for name in values}
         finally:
             for name, value in before.items():

@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from pnnbench.accelerator import optimizer_to, without_autocast
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.draws import Draws
 from pnnbench.methods.laws import Law, LawOf, Rule
 from pnnbench.methods.pat import check_placement, straight_through
 from pnnbench.methods.sepn import SEPNs
+from pnnbench.methods.trainer_options import accumulated_batches
 from pnnbench.platforms.base import PhysicalLayer, Tap, derive_seed, tapped
 from pnnbench.workloads.amounts import Amount
 from pnnbench.workloads.base import Access, Batch, Workload
@@ -122,12 +124,13 @@ class DAT(TrainingMethod):
         super().attach(workload)
         self._batches = None
         self.sepns = nn.ModuleDict()
+        dtype = next(workload.network.parameters()).dtype
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("sepn", self.seed))
             for name, layer in workload.layers().items():
                 ports = int(layer.n_fields or 0)
                 made = SEPNs(ports, self.count, SIZES[self.size], self.batch_norm)
-                self.sepns[name.replace(".", "/")] = made
+                self.sepns[name.replace(".", "/")] = made.to(dtype)
         self._optimizer = torch.optim.Adam(self.sepns.parameters(), lr=self.lr_sepn)
 
     def configure_optimizers(self, workload: Workload) -> dict[str, Any]:
@@ -138,7 +141,7 @@ class DAT(TrainingMethod):
         """
         steps = self.total_steps(workload, "first_phase, a share of the training,")
         trainer = workload.trainer
-        self._batches = steps * trainer.accumulate_grad_batches
+        self._batches = steps * accumulated_batches(trainer)
         if trainer.max_epochs is not None and trainer.max_epochs > 0:
             # The last batches of an epoch may be less than a step accumulates.
             batches = int(trainer.num_training_batches) * trainer.max_epochs
@@ -230,10 +233,20 @@ class DAT(TrainingMethod):
     def loss(self, workload: Workload, batch: Batch) -> Tensor:
         """Task loss at fused states; the SEPNs learn from the same measurement before."""
         h = workload.prefix(batch[0])
-        measurement = self.hardware.measure(h)
+        draws = Draws(workload)  # all passes of a batch drop the same
+        with draws.again():
+            measurement = self.hardware.measure(h)
+        several = [name for name, uses in measurement.uses.items() if len(uses) > 1]
+        if several:
+            raise UserError(
+                f"{type(self).__name__} fuses the one reading of each layer, and "
+                f"{', '.join(several)} are used several times in a pass",
+                next_step="pat, nat-in-situ or sat-in-situ take the uses one by one",
+            )
         first = self.in_first_phase
         if first or self.keep_learning:
-            self.train_sepns(workload, h.detach(), measurement)
+            with draws.again():
+                self.train_sepns(workload, h.detach(), measurement)
         measured = self.measured_powers(workload, measurement)
         simulated: dict[str, Tensor] = {}
         fusing = {name: partial(fuse, measured=powers) for name, powers in measured.items()}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pnnbench.errors import UserError, check_range
 from pnnbench.methods.base import Knowledge, TrainingMethod
+from pnnbench.methods.draws import Draws
 from pnnbench.methods.laws import Law, LawOf
 from pnnbench.methods.positions import (
     ALL,
@@ -282,11 +283,13 @@ class SATEnvironment(AgainstEnvironment, SAT):
         with workload.extra_pass() if moves_prefix else nullcontext():
             h = workload.prefix(batch[0])
         shifted, nominal = {}, 0.0
+        draws = Draws(workload)  # the losses that are compared are of one function
         if group or self.measures:
-            with torch.set_grad_enabled(bool(group)), workload.extra_pass():
+            with torch.set_grad_enabled(bool(group)), workload.extra_pass(), draws.again():
                 first = workload.loss(workload.physical(h if moves_prefix else h.detach()), batch)
             shifted, nominal = self.step_to_worst(workload, first, group), float(first.detach())
-        rise = self.rise(workload, h, batch, probe, nominal)
+        with draws.again():
+            rise = self.rise(workload, h, batch, probe, nominal)
         if moves_prefix:
             h = workload.prefix(batch[0], shifted)
         worst = self.environment(workload, self.adversarial(probe, rise))

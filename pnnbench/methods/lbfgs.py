@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
-from pnnbench.accelerator import device_of
 from pnnbench.errors import check_count, check_range
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.draws import Draws
 from pnnbench.methods.laws import Law, LawOf
 from pnnbench.workloads.base import Batch, Workload
-
-
-class _Draws:
-    """What a network draws in a pass, such as dropout, to be drawn once more.
-
-    A line search compares values of one function: with other draws in each pass it finds none that
-    is lower, and stands still.
-
-    Args:
-        device: Where the network is.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._gpus = [device] if device.type == "cuda" else []
-        self._states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, self._gpus)]
-
-    @contextmanager
-    def again(self) -> Iterator[None]:
-        """Context in which the same is drawn as from when this was made."""
-        with torch.random.fork_rng(devices=self._gpus):
-            torch.set_rng_state(self._states[0])
-            for gpu, state in zip(self._gpus, self._states[1:], strict=True):
-                torch.cuda.set_rng_state(state, gpu)
-            yield
 
 
 class LBFGS(TrainingMethod):
@@ -47,6 +23,7 @@ class LBFGS(TrainingMethod):
     Each batch gets a few quasi-Newton iterations with a line search that meets the strong Wolfe
     conditions. Differences of gradients between batches are no curvature, so that the memory
     starts anew with each batch: batches should be large. Every evaluation of the loss is counted.
+    What the search asks for beyond the range of the hardware is the setting at its edge.
 
     Args:
         iterations: Quasi-Newton iterations for each batch, 1 to 1,000.
@@ -83,17 +60,23 @@ class LBFGS(TrainingMethod):
         optimizer = cast(torch.optim.LBFGS, workload.optimizers())
         optimizer.state.clear()
         first = True
-        draws = _Draws(device_of(workload.network))
+        draws = Draws(workload)
+        controls = workload.controls(trainable=True)
 
         def closure() -> Tensor:
             nonlocal first
             optimizer.zero_grad()
+            asked = {name: p.detach().clone() for name, p in controls.items()}
+            workload.project_controls()
             with ExitStack() as again:
                 if not first:
                     again.enter_context(workload.extra_pass())
                     again.enter_context(draws.again())
                 loss = workload.loss(workload(batch[0]), batch)
                 loss.backward()
+            for name, p in controls.items():  # beyond the range nothing changes any more
+                if p.grad is not None:
+                    p.grad.masked_fill_(p.detach() != asked[name], 0.0)
             first = False
             return loss
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.methods.draws import Draws
 from pnnbench.methods.laws import Rule
 from pnnbench.platforms.base import tapped
 from pnnbench.workloads.amounts import Amount
@@ -72,8 +73,10 @@ def in_situ_outputs(
     controls: Mapping[str, Tensor] | None,
     placement: str,
 ) -> Tensor:
-    """Measures a batch; see `measured_outputs`."""
-    return measured_outputs(workload, hardware.measure(h, controls), h, controls, placement)
+    """Measures a batch; see `measured_outputs`. Both passes draw the same, such as dropout."""
+    with Draws(workload).again():
+        measurement = hardware.measure(h, controls)
+    return measured_outputs(workload, measurement, h, controls, placement)
 
 
 class PAT(TrainingMethod):

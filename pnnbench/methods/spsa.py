@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import ClassVar
@@ -65,7 +66,7 @@ class SPSA(CandidateMethod):
         controls = workload.controls()
         far = self.amount("distance", workload)
         slopes = {name: torch.zeros_like(p) for name, p in trained.items()}
-        total = 0.0
+        total, pairs = 0.0, 0
         for _ in range(self.directions):
             moves = {
                 name: (far if name in controls else self.distance_digital)
@@ -78,10 +79,15 @@ class SPSA(CandidateMethod):
             down, below = self.measured_loss(
                 workload, batch, {n: p.detach() - moves[n] for n, p in trained.items()}
             )
+            if not math.isfinite(up) or not math.isfinite(down):
+                continue  # a reading that is no number says nothing of the slope
+            pairs += 1
             for name, slope in slopes.items():  # at the edge of its range a control moves less
                 moved = above[name] - below[name]
                 slope += torch.where(moved == 0.0, 0.0, (up - down) / moved)
             total += up + down
-        linear = sum((p * slopes[name] / self.directions).sum() for name, p in trained.items())
+        if not pairs:
+            total = math.nan
+        linear = sum((p * slopes[name] / max(1, pairs)).sum() for name, p in trained.items())
         assert isinstance(linear, Tensor)  # noqa: S101 - `check` has seen something to train
-        return linear - linear.detach() + total / (2 * self.directions)
+        return linear - linear.detach() + total / (2 * max(1, pairs))

@@ -108,6 +108,18 @@ def _check_own_steps(trainer: pl.Trainer, method: str, callbacks: list[pl.Callba
         )
 
 
+def accumulated_batches(trainer: pl.Trainer) -> int:
+    """Batches of which an optimiser step has the gradients.
+
+    Args:
+        trainer: Asks for one number of them; a callback that does sets it when an epoch starts.
+    """
+    schedulers = (
+        c for c in cast(Any, trainer).callbacks if isinstance(c, GradientAccumulationScheduler)
+    )
+    return next((c.scheduling[0] for c in schedulers), int(trainer.accumulate_grad_batches))
+
+
 def total_steps(workload: pl.LightningModule, why: str) -> int:
     """Number of optimiser steps of the whole training, at least 1.
 
@@ -131,7 +143,12 @@ def total_steps(workload: pl.LightningModule, why: str) -> int:
             "the accumulation of gradients changes between epochs",
             next_step="Trainer(accumulate_grad_batches=...) without the callback",
         )
-    steps = float(trainer.estimated_stepping_batches)
+    present = trainer.accumulate_grad_batches
+    try:
+        trainer.accumulate_grad_batches = accumulated_batches(trainer)
+        steps = float(trainer.estimated_stepping_batches)
+    finally:
+        trainer.accumulate_grad_batches = present
     if not math.isfinite(steps) or steps < 0:
         raise UserError(
             f"{why} needs the number of training steps: max_epochs is {trainer.max_epochs}, "

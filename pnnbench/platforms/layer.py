@@ -28,6 +28,8 @@ class PhysicalLayer(ReadOut):
 
     #: Names of the parameters that the hardware lets one set.
     control_names: ClassVar[tuple[str, ...]]
+    #: Names of the digital parameters that `program` sets beside them.
+    programmed_too: ClassVar[tuple[str, ...]] = ()
     #: Unit of those parameters.
     control_unit: ClassVar[str]
     #: Unit of the offsets that `random_offsets` draws.

@@ -126,6 +126,7 @@ class MZIMatrix(ProductLayer):
         bias: Digital bias (outputs,), or None.
     """
 
+    programmed_too: ClassVar[tuple[str, ...]] = ("gain",)
     control_names: ClassVar[tuple[str, ...]] = (
         *("u_theta", "u_phi", "u_gamma", "s_theta"),
         *("v_theta", "v_phi", "v_gamma"),

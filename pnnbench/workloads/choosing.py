@@ -142,6 +142,9 @@ def _obstacle(
     others = [n for n in owners[id(weight)] if n != name]
     if others:
         return f"it shares its weight with {others[0]!r}"
+    others = [n for n in owners.get(id(module.bias), []) if n != name]
+    if others:
+        return f"it shares its bias with {others[0]!r}"
     if weight.dtype not in (torch.float32, torch.float64):
         return f"controls are not kept in {weight.dtype}"
     if not torch.isfinite(weight).all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,10 +61,10 @@ class ConvertedNetwork(PhysicalNetwork):
     """A user's network, some of whose layers are physical.
 
     What lies before the first physical layer is split off where that can be read from the network,
-    in a plain `torch.nn.Sequential`; else the whole network is the physical part. Inputs are taken
-    in the precision of the physical layers. Both parts work on copies of what they are given, so
-    that a network which changes its inputs in place neither changes a data set nor the inputs of a
-    second pass.
+    in a plain `torch.nn.Sequential` that keeps one row an image there; else the whole network is
+    the physical part. Inputs are taken in the precision of the physical layers. Both parts work on
+    copies of what they are given, so that a network which changes its inputs in place neither
+    changes a data set nor the inputs of a second pass.
 
     Args:
         model: The network, batch first, with one tensor as its output.
@@ -87,10 +87,14 @@ class ConvertedNetwork(PhysicalNetwork):
         """Digital layers before the first physical one, where they can be told apart."""
         if x.is_floating_point():
             x = x.to(next(iter(physical_layers(self.model).values())).like.dtype)
+        given = x
         if self._before:
             x = x.clone()
         for module in self._steps()[: self._before]:
             x = module(x)
+        if len(x) != len(given):  # images would no longer be told apart
+            self._before = 0
+            return given
         return x
 
     def physical(self, h: Tensor) -> Tensor:
@@ -214,7 +218,7 @@ def physical_network(
 
     Raises:
         UserError: If an argument is unknown, nothing becomes physical, a module that is named
-            cannot, or a weight is out of the platform's range.
+            cannot, a weight is out of the platform's range, or parameters are kept in plain lists.
     """
     kinds = kinds_of(platform, options)
     if scale is not None and scale not in SCALES:
@@ -234,8 +238,45 @@ def physical_network(
         for name, value in vars(parent).items():
             if name not in own:
                 vars(parent)[name] = _exchanged(value, places, set())
+    _refuse_kept_parameters(whole, {id(m.weight): name for name, m in chosen.items()})
     report.update((name, layer.report) for name, layer in made.items())
     return ConvertedNetwork(whole, list(report.values()))
+
+
+def _refuse_kept_parameters(model: nn.Module, weights: Mapping[int, str]) -> None:
+    """Refuses parameters in plain lists: no pass at other parameters would find them there.
+
+    Raises:
+        UserError: If there are any, the weight of a layer that has become physical among them.
+    """
+    for name, module in model.named_modules():
+        if type(module).__module__.partition(".")[0] == "torch":  # which look after their own
+            continue
+        own = vars(nn.Module()).keys()
+        for attribute, value in vars(module).items():
+            if attribute in own:
+                continue
+            for parameter in _kept(value, set()):
+                where = f"{name}.{attribute}" if name else attribute
+                layer = weights.get(id(parameter))
+                what = "a parameter" if layer is None else f"the weight of the layer {layer!r}"
+                raise UserError(
+                    f"the network keeps {what} in {where}, a {type(value).__name__}, where it is "
+                    "not replaced",
+                    allowed="parameters that are attributes of a module, or in a "
+                    "torch.nn.ParameterList",
+                    next_step="keep the module in its place, or take nn.ParameterList",
+                )
+
+
+def _kept(value: Any, seen: set[int]) -> Iterator[nn.Parameter]:
+    """Parameters in plain lists, tuples and mappings."""
+    if isinstance(value, nn.Parameter):
+        yield value
+    elif isinstance(value, (list, dict, tuple)) and id(value) not in seen:
+        seen.add(id(value))
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _kept(item, seen)
 
 
 def _exchanged(value: Any, places: Mapping[int, nn.Module], seen: set[int]) -> Any:

@@ -263,6 +263,7 @@ class Generation(Workload):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the discriminator's optimiser, and where the latent vectors are."""
+        super().on_save_checkpoint(checkpoint)
         checkpoint["judge"] = {
             "optimizer": self._optimizer.state_dict(),
             "seed": self._latent_seed,

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import torchmetrics
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from pnnbench.errors import UserError
 from pnnbench.workloads.classification import Batch
@@ -133,8 +134,7 @@ class LightningSteps(pl.LightningModule):
             steps.increment_ready()
             steps.increment_completed()
         for config in trainer.lr_scheduler_configs:
-            if config.interval == "step" or trainer.is_last_batch:
-                cast(Any, config.scheduler).step()
+            _step_schedule(config, trainer)
         self.after_step()
         return loss.reshape(())
 
@@ -166,9 +166,17 @@ class LightningSteps(pl.LightningModule):
         counts = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
         enough = self._last_inputs is not None and len(self._last_inputs) > 1
         if enough and counts and not any(bool(count) for count in counts):
+            modes = [(module, module.training) for module in self.network.modules()]
             self.calibrate(cast(Tensor, self._last_inputs))
             for count in counts:
                 count.zero_()  # so that they are gathered anew when the parameters have moved on
+            for module, training in modes:
+                module.training = training
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Puts what has been trained so far into the controls, which the checkpoint holds."""
+        if self.method is not None:
+            self.method.deploy(self)
 
     def on_validation_epoch_start(self) -> None:
         """Puts what has been trained so far into the controls, and starts an empty metric."""
@@ -229,6 +237,28 @@ class LightningSteps(pl.LightningModule):
                 next_step="give the Trainer one: Trainer(callbacks=[BP()])",
             )
         return self.method
+
+
+def _step_schedule(config: Any, trainer: pl.Trainer) -> None:
+    """Steps a schedule after a step of the method, as often as Lightning would.
+
+    Raises:
+        UserError: If it follows a metric.
+    """
+    if isinstance(config.scheduler, ReduceLROnPlateau):
+        raise UserError(
+            f"{type(config.scheduler).__name__} follows a metric, and the method takes its steps "
+            "itself",
+            allowed="a schedule over steps or epochs",
+        )
+    if config.interval == "step":
+        count = trainer.fit_loop.epoch_loop.batch_idx + 1
+    elif trainer.is_last_batch:
+        count = trainer.current_epoch + 1
+    else:
+        return
+    if count % config.frequency == 0:
+        config.scheduler.step()
 
 
 # Lightning asks for it at each step; here it is written down.

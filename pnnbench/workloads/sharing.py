@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,14 +23,28 @@ _Hook = Callable[[nn.Module, Any, Tensor], Tensor]
 
 
 def can_check(model: nn.Module) -> bool:
-    """Whether a network is as it is measured: in evaluation, and nothing hooked or hidden.
+    """Whether a network is as it is measured: in evaluation, and without hooks of this package.
 
-    Batch-norm statistics are taken through hooks, from the whole batch.
+    Batch-norm statistics are taken through these, from the whole batch. Hooks of somebody else are
+    part of the network.
     """
     return not any(
-        m.training or "forward" in vars(m) or m._forward_hooks or m._forward_pre_hooks
-        for m in model.modules()
+        m.training or any(map(_ours, (vars(m).get("forward"), *_hooks(m)))) for m in model.modules()
     )
+
+
+def _hooks(module: nn.Module) -> Iterator[Any]:
+    yield from module._forward_hooks.values()
+    yield from module._forward_pre_hooks.values()
+
+
+def _ours(function: Any) -> bool:
+    """Whether a function is of this package, bound or with some arguments given."""
+    while isinstance(function, partial):
+        function = function.func
+    function = getattr(function, "__func__", function)
+    kind = getattr(function, "__module__", None) or type(function).__module__
+    return str(kind).partition(".")[0] == __name__.partition(".")[0]
 
 
 @torch.no_grad()

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from pnnbench.data import DataModule, load
 from pnnbench.errors import UserError
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.running.training import fit
+from pnnbench.workloads.convert import physical
 from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -98,6 +100,19 @@ def test_the_state_is_restored_in_place() -> None:
     assert (again.weights["fc1"] == 0.25).all()
     assert again.calls == 9
     assert all(a is b for a, b in zip(again.trained_parameters(workload), objects, strict=True))
+
+
+def test_what_programming_sets_cannot_be_frozen_alone() -> None:
+    workload = physical(nn.Linear(64, 10), "mzi", data="digits")
+    (layer,) = workload.layers().values()
+    layer.gain.requires_grad_(False)
+    with pytest.raises(UserError, match="cannot be programmed with gain frozen"):
+        BPWeights().attach(workload)
+    for name in layer.control_names:
+        getattr(layer, name).requires_grad_(False)
+    method = BPWeights()
+    method.attach(workload)
+    assert method.weights == {}
 
 
 def test_gradients_of_complex_weights_are_not_scaled() -> None:

@@ -69,6 +69,32 @@ def test_a_loss_that_is_no_number_is_never_the_lowest(monkeypatch: Any) -> None:
     assert method.measured_loss(workload, data().train_tensors(), {})[0] == math.inf
 
 
+def test_a_pair_with_a_reading_that_is_no_number_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workload, method = MRRDigits(0).train(), SPSA(directions=2)
+    method.attach(workload)
+    batch, trained = data().train_tensors(), list(workload.controls().values())
+    loss = type(workload).loss
+
+    def slopes(*bad: int) -> Tensor:
+        calls = iter(range(4))
+
+        def read(*args: Any) -> Tensor:
+            return torch.tensor(math.nan) if next(calls) in bad else loss(*args)
+
+        monkeypatch.setattr(type(workload), "loss", read)
+        method.calls = 1
+        method.hardware.start_step(1)
+        found = method.loss(workload, batch)
+        assert math.isnan(float(found)) == (len(bad) == 4)
+        return torch.cat([g.flatten() for g in torch.autograd.grad(found, trained)])
+
+    both, first, last = slopes(), slopes(2), slopes(1)
+    torch.testing.assert_close(both, 0.5 * (first + last))
+    assert float(slopes(0, 1, 2, 3).abs().max()) == 0.0
+
+
 def test_the_estimate_of_simultaneous_perturbation_follows_the_gradient() -> None:
     workload = MZIDigits(0).train()
     method = SPSA(directions=300, distance=0.02, distance_digital=0.005)

@@ -5,8 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from pnnbench.data import DataModule
 from pnnbench.methods.lbfgs import LBFGS
+from pnnbench.workloads.base import Batch
 from pnnbench.workloads.convert import physical
+from pnnbench.workloads.freespace import FreeSpaceDigits
 
 from ..workloads.networks_of_users import images
 
@@ -24,6 +27,41 @@ class Drops(nn.Module):
         dropped = self.drop(x.flatten(1))
         self.seen.append(dropped.detach().clone())
         return self.layer(dropped)
+
+
+def test_what_lies_beyond_the_range_is_judged_at_its_edge() -> None:
+    """What a step keeps is what its line search has accepted."""
+    torch.manual_seed(0)
+    workload, method = FreeSpaceDigits(0).train(), LBFGS(iterations=6, lr=1.0)
+    judged: list[float] = []
+    outside: list[float] = []
+    loss = workload.loss
+
+    def noted(outputs: Tensor, batch: Batch) -> Tensor:
+        outside.append(max(float(p.abs().max()) for p in workload.controls().values()))
+        found = loss(outputs, batch)
+        judged.append(float(found.detach()))
+        return found
+
+    method.attach(workload)
+    optimizer = method.make_optimizer([{"params": list(workload.network.parameters())}])
+    workload.optimizers = lambda *args: optimizer  # type: ignore[method-assign]
+    workload.loss = noted  # type: ignore[method-assign]
+    batch = DataModule("digits", limit_train=64).train_tensors()
+    clamped = 0
+    for _ in range(12):
+        judged.clear()
+        method.step(workload, batch)
+        asked = [p.detach().clone() for p in workload.controls().values()]
+        method.after_step(workload)
+        clamped += any(
+            not torch.equal(p, a) for p, a in zip(workload.controls().values(), asked, strict=True)
+        )
+        with workload.extra_pass(), torch.no_grad():
+            kept = float(loss(workload(batch[0]), batch))
+        assert min(abs(kept - found) for found in judged) <= 1e-5 * max(1.0, kept)
+    assert max(outside) <= 1.0
+    assert clamped  # it has asked for what lies beyond
 
 
 def test_all_passes_of_a_step_draw_the_same_and_steps_draw_anew() -> None:

@@ -31,6 +31,7 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.methods.bp import BP
 from pnnbench.methods.bp_weights import BPWeights
 from pnnbench.methods.checkpoints import KEY
+from pnnbench.methods.dat import DAT
 from pnnbench.methods.evolution import Evolution
 from pnnbench.methods.lbfgs import LBFGS
 from pnnbench.methods.pat import PAT
@@ -257,6 +258,119 @@ def test_a_run_goes_on_from_the_middle_of_an_epoch_to_the_same_bits(
         assert trainer.global_step == method.calls == 10
         for a, b in zip(whole.parameters(), again.parameters(), strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("weights_only", [False, True])
+def test_a_checkpoint_within_an_epoch_holds_what_is_trained(
+    weights_only: bool, tmp_path: Path
+) -> None:
+    """Weights that are trained in the place of the controls are programmed first."""
+    kept = ModelCheckpoint(
+        tmp_path, every_n_train_steps=3, save_top_k=-1, save_weights_only=weights_only
+    )
+    trained: list[dict[str, Tensor]] = []
+
+    class Notes(pl.Callback):
+        def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+            trained.append({name: w.detach().clone() for name, w in method.weights.items()})
+
+    method, workload = BPWeights(), MRRDigits(0)
+    trainer_of(method, Notes(), kept, enable_checkpointing=True).fit(workload, datamodule=data())
+    for step in (3, 6, 9):
+        (path,) = tmp_path.glob(f"*step={step}.ckpt")
+        read = MRRDigits(7)
+        read.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+        for name, layer in read.layers().items():
+            torch.testing.assert_close(
+                layer.ideal_weight(), trained[step - 1][name], atol=1e-4, rtol=0
+            )
+
+
+def test_what_stops_a_training_leaves_what_was_trained() -> None:
+    class Stops(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+            if trainer.global_step == 3:
+                weights.update({name: w.detach().clone() for name, w in method.weights.items()})
+                raise RuntimeError("stopped")
+
+    weights: dict[str, Tensor] = {}
+    method, workload = BPWeights(), MRRDigits(0)
+    with pytest.raises(RuntimeError, match="stopped"):
+        trainer_of(method, Stops()).fit(workload, datamodule=data())
+    for name, layer in workload.layers().items():
+        torch.testing.assert_close(layer.ideal_weight(), weights[name], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", [BPWeights, BP, small, PAT])
+def test_a_checkpoint_is_tested_with_whatever_method_stands_there(
+    method: Callable[[], TrainingMethod], tmp_path: Path
+) -> None:
+    kept = ModelCheckpoint(tmp_path)
+    workload = MRRDigits(0)
+    trainer_of(BPWeights(), kept, enable_checkpointing=True).fit(workload, datamodule=data())
+    trainer = trainer_of(method())
+    options = {"datamodule": data(), "ckpt_path": kept.best_model_path, "weights_only": True}
+    (found,) = trainer.test(MRRDigits(7), verbose=False, **options)
+    (expected,) = trainer_of().test(workload, datamodule=data(), verbose=False)
+    assert found == expected
+
+
+def test_a_network_trains_on_after_a_method_without_a_digital_pass() -> None:
+    workload = MRRDigits(0)
+    trainer_of(small()).fit(workload, datamodule=data())
+    modes = {module.training for module in workload.modules()}
+    assert len(modes) == 1
+    before = int(workload.network.norm1.num_batches_tracked)
+    trainer_of(BP(), limit_val_batches=0).fit(workload, datamodule=data())
+    assert int(workload.network.norm1.num_batches_tracked) == before + 10
+
+
+@pytest.mark.parametrize("method", [BP, Evolution])
+def test_schedules_are_stepped_as_often_as_they_ask(method: type[TrainingMethod]) -> None:
+    class Scheduled(method):  # type: ignore[misc, valid-type]
+        def configure_optimizers(self, workload: Workload) -> Any:
+            optimizer = super().configure_optimizers(workload)["optimizer"]
+            schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+            config = {"scheduler": schedule, "interval": "step", "frequency": 3}
+            return {"optimizer": optimizer, "lr_scheduler": config}
+
+    few = {"population": 2, "parents": 1} if method is Evolution else {}
+    trainer = trainer_of(made := Scheduled(**few), max_epochs=2)
+    workload = MRRDigits(0)
+    trainer.fit(workload, datamodule=data())
+    # Five batches an epoch: after the third of each.
+    rate = trainer.optimizers[0].param_groups[0]["lr"]
+    assert rate == pytest.approx(made.amount("lr", workload) / 4)
+
+
+def test_a_schedule_that_follows_a_metric_is_refused_for_own_steps() -> None:
+    class Plateau(Evolution):
+        def configure_optimizers(self, workload: Workload) -> Any:
+            optimizer = super().configure_optimizers(workload)["optimizer"]
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {
+                "optimizer": optimizer,
+                "lr_scheduler": {"scheduler": schedule, "monitor": "validation_loss"},
+            }
+
+    with pytest.raises(UserError, match="ReduceLROnPlateau follows a metric"):
+        trainer_of(Plateau(population=2, parents=1)).fit(MRRDigits(0), datamodule=data())
+
+
+@pytest.mark.parametrize("method", [BP, lambda: DAT(count=1, size="4k"), BPWeights])
+def test_a_run_in_double_precision_goes_on_to_the_same_bits(
+    method: Callable[[], TrainingMethod], tmp_path: Path
+) -> None:
+    whole = MZIDigits(0)
+    kept = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1)
+    flags: dict[str, Any] = {"precision": "64-true", "enable_checkpointing": True}
+    trainer_of(method(), kept, **flags).fit(whole, datamodule=data())
+    (path,) = tmp_path.glob("*step=3.ckpt")
+    again = MZIDigits(7)
+    trainer = trainer_of(method(), precision="64-true")
+    trainer.fit(again, datamodule=data(), ckpt_path=str(path), weights_only=True)
+    for a, b in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_rates_of_own_steps_follow_the_schedule() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch import Tensor
 
 from pnnbench.data import DataModule, load
@@ -74,6 +75,7 @@ def run(
         ({"max_epochs": 2, "limit_train_batches": 0.4}, 4),
         ({"max_epochs": 2, "limit_train_batches": 3}, 6),
         ({"max_epochs": 2, "accumulate_grad_batches": 3}, 4),
+        ({"max_epochs": 4, "callbacks": [GradientAccumulationScheduler({0: 5})]}, 4),
         ({"max_epochs": 2, "overfit_batches": 2}, 4),
         ({"max_epochs": 2, "overfit_batches": 0.4}, 4),
         ({"max_epochs": 2, "reload_dataloaders_every_n_epochs": 1}, 10),

@@ -46,12 +46,21 @@ class Noisy(nn.Module):
         return self.layer(x.flatten(1) + torch.randn(()))
 
 
+def hooked() -> nn.Module:
+    """Somebody's own hook on a digital module, and a forward of their own, are of the network."""
+    network = Mixes()
+    network.act = nn.Identity()
+    network.act.register_forward_hook(lambda module, inputs, out: None)
+    network.act.forward = torch.nn.functional.relu
+    return network
+
+
 def unstored() -> nn.Module:
     norm = nn.BatchNorm1d(16, track_running_stats=False)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), norm, nn.Linear(16, 10))
 
 
-@pytest.mark.parametrize("make", [Mixes, Columns, lambda: Columns(True), unstored])
+@pytest.mark.parametrize("make", [Mixes, Columns, lambda: Columns(True), unstored, hooked])
 @pytest.mark.parametrize("count", [1, 2])
 @torch.no_grad()
 def test_a_network_whose_images_depend_on_each_other_is_refused(make: Any, count: int) -> None:

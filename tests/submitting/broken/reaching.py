@@ -82,6 +82,15 @@ class StepsUncounted(Steps):
         return super().step(workload, batch)
 
 
+class ForwardUncounted(Steps):
+    """Tries other settings past the counter, without a gradient."""
+
+    def step(self, workload: Workload, batch: Batch) -> Any:
+        with torch.no_grad(), workload.extra_pass():
+            workload.network(batch[0])
+        return super().step(workload, batch)
+
+
 class PretendsInSitu(Plain):
     """Says that it needs hardware, and measures nothing."""
 
@@ -167,6 +176,7 @@ FAULTS: list[tuple[type[Any], str, str]] = [
     (StepsOnTestDevice, "step", "is a test device"),
     (Uncounted, "counted", "workload(x)"),
     (StepsUncounted, "counted", "16 passes were recorded for differentiation and 8 counted"),
+    (ForwardUncounted, "counted", "8 passes were made without a gradient and 0 counted"),
     (PretendsInSitu, "access-kept", "no measurement was counted"),
     (Blind, "access-kept", "no measurement was counted"),
     (Simulates, "measures", "makes 8 passes through the network that are neither measured nor"),

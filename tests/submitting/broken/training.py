@@ -62,7 +62,7 @@ class NeverPrograms(BPWeights):
     def __init__(self) -> None:
         super().__init__()
 
-    def on_train_epoch_end(self, *args: Any) -> None:
+    def deploy(self, workload: Workload) -> None:
         pass
 
 
