@@ -103,6 +103,7 @@ class Arrays:
         validation_inputs: The set's own validation split, shape (V, ...); None where it has none,
             and what is held out comes from the end of the training set.
         validation_targets: Shape (V, ...).
+        ordered: Whether the test part keeps an order of which the first are no fair sample.
         fingerprint: ``"sha256:..."`` over the arrays with their shapes and data types.
 
     Raises:
@@ -118,6 +119,7 @@ class Arrays:
     validation_inputs: Tensor | None = None
     validation_targets: Tensor | None = None
     own: InitVar[bool] = field(default=False, kw_only=True)
+    ordered: bool = field(default=False, kw_only=True)
     fingerprint: str = field(init=False)
 
     def __post_init__(self, own: bool) -> None:
@@ -179,7 +181,22 @@ class Arrays:
             order = permutation(len(getattr(self, f"{part}_targets")), MIXING_SEED, stream)
             for kind in ("inputs", "targets"):
                 moved[f"{part}_{kind}"] = getattr(self, f"{part}_{kind}")[order]
-        return replace(self, **moved, own=True)
+        return replace(self, **moved, own=True, ordered=False)
+
+    def some_tests(self, count: int | None) -> tuple[Tensor, Tensor]:
+        """Test inputs and targets: all, or so many.
+
+        Args:
+            count: How many, at most; None for all.
+
+        Returns:
+            The first ones; of a set that is ordered a sample, always the same.
+        """
+        total = len(self.test_targets)
+        if not self.ordered or count is None or count >= total:
+            return self.test_inputs[:count], self.test_targets[:count]
+        drawn = permutation(total, MIXING_SEED, self._parts().index("test"))[:count]
+        return self.test_inputs[drawn], self.test_targets[drawn]
 
     def _parts(self) -> tuple[str, ...]:
         return ("train", "test") if self.validation_inputs is None else (

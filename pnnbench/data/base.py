@@ -40,6 +40,8 @@ class DataSet:
             1 / ``n_classes``; if not, it is the share of the most frequent one.
         mixed: Whether `load` gives each part in an order of which any head or tail is a fair
             sample, so that it stays; if not, `read` mixes the parts, always in the same way.
+        ordered: Whether the parts keep the order of their publishers although it is none; of a
+            part of the tests a sample is taken then, see `Arrays.some_tests`.
         copies: Whether copies of other contents go by its name, such as one coded with loss; the
             records of one are not wrong where another is at hand.
         takes: What stands behind the name and a colon, such as ``PATH``; nothing for most sets.
@@ -50,7 +52,8 @@ class DataSet:
     input_shape: tuple[int, ...] = cast(Any, _Read())
     n_classes: int | None = cast(Any, _Read())
     balanced: ClassVar[bool] = False
-    mixed: ClassVar[bool] = False
+    mixed: bool = False
+    ordered: ClassVar[bool] = False
     copies: bool = False
     takes: ClassVar[str] = ""
     argument: str = ""
@@ -147,7 +150,7 @@ class DataSet:
                     f"the data set {self.name!r} states {name} = {stated!r}, and loads {loaded!r}",
                     next_step=f"state {name} = {loaded!r}, or leave it away: it is read then",
                 )
-        return found if self.mixed else found.mixed()
+        return found if self.mixed or self.ordered else found.mixed()
 
     def _stated(self, name: str) -> Any:
         """What the class or the object states of an attribute; `_UNSTATED` where it is read."""

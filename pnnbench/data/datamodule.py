@@ -117,7 +117,7 @@ class DataModule(pl.LightningDataModule):
             validation split, all of it if it is smaller; of a set that has none, the last training
             inputs.
         limit_train: Use only the first so many of the remaining training inputs; None for all.
-        limit_test: Use only the first so many test inputs; None for all.
+        limit_test: Use only so many test inputs, see `Arrays.some_tests`; None for all.
         eval_batch_size: Inputs per validation and test batch, at least 1.
         num_workers: Worker processes of the loaders; the batches do not depend on it. 0 is
             fastest for sets in memory.
@@ -323,10 +323,7 @@ class DataModule(pl.LightningDataModule):
             parts = {
                 "train": tuple(part[: self.limit_train] for part in train),
                 "validation": held_out,
-                "test": (
-                    arrays.test_inputs[: self.limit_test],
-                    arrays.test_targets[: self.limit_test],
-                ),
+                "test": arrays.some_tests(self.limit_test),
             }
             # Bytes are cropped in a fraction of the time of floats.
             small = (

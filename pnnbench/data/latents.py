@@ -46,7 +46,6 @@ class Latents(DataSet):
     """
 
     takes = "SET,NUMBER"
-    mixed = True
     n_classes = None
 
     def __init__(self, argument: str = "") -> None:
@@ -59,6 +58,7 @@ class Latents(DataSet):
         self.size = int(number) if argument else 0
         self.images = resolve_data(inner) if argument else None
         self.copies = self.images is not None and self.images.copies
+        self.mixed = self.images is not None and not self.images.ordered  # as they are read
         self.name = f"latents-{self.size}-{self.images.name}" if self.images else "latents"
         self.input_shape = (self.size,)
 

@@ -28,13 +28,16 @@ FILES = (
 class IDXSet(DownloadedSet):
     """A set in the format of MNIST: 10 balanced classes of 28 x 28 grey images in four IDX files.
 
-    60,000 training and 10,000 test images.
+    60,000 training and 10,000 test images, in the order of their publishers, which is no random
+    one: a linear read-out of random features that errs on 7.5 % of the tests of MNIST errs on 9.9 %
+    of the first 2,000, on 5.1 % of the last 5,000, and on 6.4 % of the last 5,000 training images,
+    which are held out.
     """
 
     input_shape = (1, 28, 28)
     n_classes = 10
     balanced = True
-    mixed = True
+    ordered = True
     files_called: ClassVar[str] = "the four IDX files"
 
     @property
@@ -71,6 +74,7 @@ class IDXSet(DownloadedSet):
                 idx.read_label_file(paths[3]),
                 n_classes=self.n_classes,
                 own=True,
+                ordered=True,
             )
 
 

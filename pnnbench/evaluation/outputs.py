@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
+from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.task_loss import task_loss
 from pnnbench.workloads.accuracy import top1
@@ -73,7 +74,7 @@ class OutputLoss:
 
     def metric(self, scale: float) -> float:
         """The workload's metric of the outputs times a number."""
-        metric = Handing(self.workload.metric())
+        metric = Handing(self.workload.metric(), self.workload.metric_name)
         for outputs, (x, y) in zip(self.chunks, self.parts, strict=True):
             metric.update((outputs * scale).cpu(), y.cpu(), x.cpu())
         return metric.compute()
@@ -90,9 +91,13 @@ def require_free_scale(loss: OutputLoss, name: str) -> None:
         name: Name of the metric.
 
     Raises:
-        LeftOutError: If the metric changes with the scale of the outputs.
+        LeftOutError: If the metric changes with the scale of the outputs, or cannot be had of so
+            few images.
     """
-    here = loss.metric(1.0)
+    try:
+        here = loss.metric(1.0)
+    except UserError as error:
+        raise LeftOutError(f"no scale of the outputs can be looked for: {error.what}") from error
     for scale in (0.5, 2.0):
         there = loss.metric(scale)
         if there != here and not (math.isnan(there) and math.isnan(here)):
@@ -131,7 +136,7 @@ def require_class_labels(
     """
     if not classifies(outputs, labels):
         raise LeftOutError(f"{type(workload).__name__} does not classify")
-    metric = Handing(workload.metric())
+    metric = Handing(workload.metric(), workload.metric_name)
     metric.update(outputs, labels, images)
     lost = int((~torch.isfinite(outputs).all(1)).sum())
     if lost:

@@ -140,10 +140,13 @@ class QuickPass:
         if not self._on:
             return self.network.physical(h)
         try:
-            with fusing(once, h):
+            with fusing(once, h) as fused:
                 quick = self.network.physical(h)
         except Exception as error:
             return self._refused(h, f"{type(error).__name__}: {error}")
+        if not fused:  # a network of other blocks: this was the plain pass
+            self._on = False
+            return quick
         self._ways.batches += 1
         if not self._compared:
             return self._checked(quick, self.network.physical(h))

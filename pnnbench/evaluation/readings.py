@@ -53,7 +53,9 @@ class Meter:
     """One metric on its way through the images, on the workload's device until it is read."""
 
     def __init__(self, workload: Workload) -> None:
-        self.handing = Handing(workload.metric().to(device_of(workload.network)))
+        self.handing = Handing(
+            workload.metric().to(device_of(workload.network)), workload.metric_name
+        )
         self.metric = self.handing.metric
         self._not_finite: list[Tensor] = []
         self.images = 0

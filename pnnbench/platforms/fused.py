@@ -17,21 +17,27 @@ from torch import Tensor, nn
 from pnnbench.platforms import conv_op
 from pnnbench.platforms.mrr import MRRConv2d
 
-#: What all conditions are shown, and the same once for each condition, while blocks are fused.
-_SHOWN: ContextVar[tuple[Tensor, Tensor] | None] = ContextVar("shown", default=None)
+#: What all conditions are shown, the same once for each condition, and the blocks that were fused.
+_SHOWN: ContextVar[tuple[Tensor, Tensor, list[nn.Module]] | None] = ContextVar(
+    "shown", default=None
+)
 
 
 @contextmanager
-def fusing(once: Tensor, repeated: Tensor) -> Iterator[None]:
+def fusing(once: Tensor, repeated: Tensor) -> Iterator[list[nn.Module]]:
     """Context in which blocks that can be are computed in one pass.
 
     Args:
         once: Inputs (B, ...) that all conditions are shown.
         repeated: The same for the network (C * B, ...), condition after condition.
+
+    Yields:
+        The convolutions of the blocks that were, so far.
     """
-    token = _SHOWN.set((once, repeated))
+    fused: list[nn.Module] = []
+    token = _SHOWN.set((once, repeated, fused))
     try:
-        yield
+        yield fused
     finally:
         _SHOWN.reset(token)
 
@@ -76,7 +82,7 @@ def pooled_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | None:
         shift = shift + conv.bias * scale
     if norm.bias is not None:
         shift = shift + norm.bias
-    once, repeated = shown
+    once, repeated, fused = shown
     blocks = once[None] if x is repeated else conv.blocks(x, op.count)
     noise, gain = None, 0.0
     share = conv.calibration.noise_of_sum(conv.current[0].numel())
@@ -93,6 +99,7 @@ def pooled_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor | None:
         noise=noise,
         gain=gain,
     )
+    fused.append(conv)
     return y.flatten(0, 1)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -224,16 +225,13 @@ def _tensor(
         lines: Where elements have no numbers, the line of each.
     """
     shape = [1 + max(axis) for axis in zip(*cells, strict=True)]
-    missing = (
-        [place for place in np.ndindex(*shape) if place not in cells]
-        if (math.prod(shape) != len(cells))
-        else []
-    )
-    if missing:
-        line = f", in line {lines[missing[0][0]]}" if lines else ""
+    missing = (place for place in np.ndindex(*shape) if place not in cells)
+    first = next(missing) if math.prod(shape) != len(cells) else None
+    if first is not None:
+        line = f", in line {lines[first[0]]}" if lines else ""
         raise UserError(
             f"{where}: {len(cells)} of {math.prod(shape)} elements are there; the first that is "
-            f"missing is {_at(missing[0])}{line}",
+            f"missing is {_at(first)}{line}",
             allowed="all of them, or none",
         )
     values = torch.empty(shape, dtype=torch.float64)
@@ -244,9 +242,11 @@ def _tensor(
 
 def _read_npz(name: str, content: bytes) -> Found:
     try:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise ValueError("not a zip archive, as several arrays in one file are")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"{name}: is no npz file of plain arrays: {error}") from None
     names = arrays.pop(DEVICES, None)
     if names is None or names.ndim != 1 or names.dtype.kind != "U":

@@ -33,18 +33,19 @@ def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
         root: Data folder; None for the default place.
 
     Raises:
-        UserError: If a data set that was brought is not there, or has other contents now.
+        UserError: If the data set is not there, or has other contents than it had.
     """
     tier = record["config"]["tier"]
-    brought = brought_data(record)
-    if brought is not None:
-        found, told = brought.arrays(root).fingerprint, record["data"]["fingerprint"]
-        if found != told:
-            raise UserError(
-                f"the data set {brought.name!r} has other contents now: {found}", allowed=told
-            )
+    data_set = brought_data(record) or resolve_data(_own_class(record).data)
+    found, told = data_set.arrays(root).fingerprint, record["data"]["fingerprint"]
+    if found != told:
+        raise UserError(
+            f"the data set {data_set.name!r} has other contents than those of the record: {found}",
+            allowed=told,
+            next_step="give the copy that it was measured on (PNNBENCH_DATA, docs/data.md)",
+        )
     return DataModule(
-        brought or resolve_data(_own_class(record).data),
+        data_set,
         batch_size=tier["batch_size"],
         holdout=tier.get("validation_images", 0),
         limit_train=tier["train_images"],

@@ -91,7 +91,7 @@ class ValidationCurve(pl.Callback):
 
     def _measured(self, workload: Workload) -> tuple[float, float]:
         device = next(workload.network.parameters()).device
-        metric, total = Handing(workload.metric().to(device)), 0.0
+        metric, total = Handing(workload.metric().to(device), workload.metric_name), 0.0
         parts = zip(
             self.images.split(self.batch_size), self.labels.split(self.batch_size), strict=True
         )

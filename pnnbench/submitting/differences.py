@@ -114,10 +114,13 @@ class Agreement:
         largest: Largest difference so far: of an accuracy absolute, else relative; infinite where
             only one side has a value.
         allowed: Largest allowed one of a value so far.
+        terms: Size of the terms of which a value is a difference, such as a distance that is near
+            0; rounding is relative to them.
     """
 
     images: int | None
     rounding: float
+    terms: float = 0.0
     largest: float = 0.0
     allowed: float = 0.0
     _parts: dict[str, list[tuple[float, int]]] = dataclasses.field(default_factory=dict)
@@ -149,7 +152,7 @@ class Agreement:
             return
         apart = recorded - computed
         if self.images is None:
-            size = abs(computed) or 1.0
+            size = max(abs(computed), self.terms) or 1.0
             limit = relative_limit(self.rounding)
             signed, flips = apart / size, 0
         else:
@@ -217,11 +220,15 @@ def differences(
             else exact("metric", record["metric"], computed["metric"])
         ),
     ]
-    agreement = Agreement(computed["data"]["n_test"] if accuracy else None, rounding)
+    images = computed["data"]["n_test"]
+    metric = computed["metric"]
+    # The spread of the real features alone is less than the distance of one image for all.
+    terms = float(metric.get("chance", 0.0)) if metric["name"].startswith("fid-") else 0.0
+    agreement = Agreement(images if accuracy else None, rounding, terms)
     found += agreement.compare(
         "clean", record["clean"], computed["clean"], computed.get("also", {})
     )
-    found += _beside("clean", record, computed, rounding)
+    found += _beside("clean", record, computed, rounding, images)
     places = [place_of(cell) for cell in computed["cells"]]
     recorded = {repr(place_of(cell)): (i, cell) for i, cell in enumerate(record["cells"])}
     for place, cell in zip(places, computed["cells"], strict=True):
@@ -234,14 +241,14 @@ def differences(
         also = cell.get("also", {})
         found += agreement.compare(field, other["value"], cell["value"], also, part)
         found += exact(f"{field}.counts", other.get("counts", True), cell["counts"])
-        found += _beside(field, other, cell, rounding)
+        found += _beside(field, other, cell, rounding, images)
     found += [Difference(f"cells[{i}]", place_of(cell), None) for i, cell in recorded.values()]
     # Values of deployments stand in the order of the cells, and have no places of their own.
     order = [place_of(cell) for cell in record["cells"]]
     moved = [i for i, pair in enumerate(zip(order, places, strict=False)) if pair[0] != pair[1]]
     if moved and len(order) == len(places):
         found.append(Difference(f"cells[{moved[0]}], order", order[moved[0]], places[moved[0]]))
-    found += _deployments(record, computed, agreement)
+    found += _deployments(record, computed, agreement, images)
     own, measured = record.get("training_device"), computed.get("training_device")
     if own is None or measured is None:
         found += exact("training_device", own, measured)
@@ -251,7 +258,7 @@ def differences(
             found += exact(f"training_device.{key}", own[key], measured[key])
         also = measured.get("also", {})
         found += agreement.compare("training_device.value", own["value"], measured["value"], also)
-        found += _beside("training_device", own, measured, rounding)
+        found += _beside("training_device", own, measured, rounding, images)
     found += agreement.whole()
     found += _sharpness(record["sharpness"], computed["sharpness"])
     found += _extra(record.get("extra", {}), computed.get("extra", {}))
@@ -272,8 +279,20 @@ def place_of(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "nominal": str(cell.get("nominal", 0.0)), "source": cell.get("source", "")}
 
 
+#: First word of a figure beside the metric -> size of the terms of which it is a difference: means
+#: of a kernel of about 1, a ratio of such, ten logarithms.
+_TERMS = {"kid": 1.0, "ssim": 1.0, "psnr": 10.0}
+#: Figures that are shares of the images, of which rounding may move some across.
+_SHARES = ("precision", "recall")
+_ACROSS = 2
+
+
 def _beside(
-    field: str, recorded: Mapping[str, Any], computed: Mapping[str, Any], rounding: float
+    field: str,
+    recorded: Mapping[str, Any],
+    computed: Mapping[str, Any],
+    rounding: float,
+    images: int,
 ) -> Iterator[Difference]:
     """Images whose outputs are not finite, and the figures beside the metric."""
     dark = (recorded.get("not_finite", 0), computed.get("not_finite", 0))
@@ -281,17 +300,20 @@ def _beside(
     told = recorded.get("also", {})
     own = {k: v for k, v in computed.get("also", {}).items() if k != UNDECIDED}
     for key in dict.fromkeys([*own, *told]):
-        limit = relative_limit(rounding)
-        yield from _near(f"{field}.also.{key}", told.get(key), own.get(key), limit)
+        limit, word = relative_limit(rounding), key.replace("_", "-").partition("-")[0]
+        least = limit * _TERMS.get(word, 0.0) + (word in _SHARES) * _ACROSS / images
+        yield from _near(f"{field}.also.{key}", told.get(key), own.get(key), limit, least)
 
 
-def _near(field: str, recorded: Any, computed: Any, relative: float) -> Iterator[Difference]:
-    """Compares two numbers relative to the computed one."""
+def _near(
+    field: str, recorded: Any, computed: Any, relative: float, least: float = 0.0
+) -> Iterator[Difference]:
+    """Compares two numbers relative to the computed one, beyond what may differ in any case."""
     if not _is_number(recorded) or not _is_number(computed):
         if recorded != computed:
             yield Difference(field, recorded, computed)
         return
-    allowed = relative * abs(computed)
+    allowed = max(relative * abs(computed), least)
     if abs(recorded - computed) > allowed:
         yield Difference(field, recorded, computed, allowed)
 
@@ -301,7 +323,7 @@ def _is_number(value: Any) -> TypeGuard[float]:
 
 
 def _deployments(
-    record: Mapping[str, Any], computed: Mapping[str, Any], agreement: Agreement
+    record: Mapping[str, Any], computed: Mapping[str, Any], agreement: Agreement, images: int
 ) -> Iterator[Difference]:
     yield from exact("headline", record.get("headline"), computed.get("headline"))
     own, measured = record.get("deployments", []), computed.get("deployments", [])
@@ -321,7 +343,8 @@ def _deployments(
             yield from agreement.compare(f"{field}.values[{k}]", a, b, also[k], part)
         beside = one.get("also", [{}] * len(one["values"]))
         for k, (a, b) in enumerate(zip(beside, also, strict=False)):
-            yield from _beside(f"{field}.values[{k}]", {"also": a}, {"also": b}, agreement.rounding)
+            where = f"{field}.values[{k}]"
+            yield from _beside(where, {"also": a}, {"also": b}, agreement.rounding, images)
 
 
 def _sharpness(recorded: Mapping[str, Any], computed: Mapping[str, Any]) -> Iterator[Difference]:

@@ -238,7 +238,9 @@ def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> int:
         network: Module with batch norms, physical layers, or neither; inside `operate` on the
             device that is calibrated.
         images: Training images (N, ...), N at least 2.
-        batch_size: Images per batch, at least 1; it changes nothing but the rounding.
+        batch_size: Images per batch, at least 1; on the ideal device it changes nothing but the
+            rounding. A device that is measured has other noise, and ranges its detectors to each
+            batch.
 
     Returns:
         Inputs that went through the network: N for each call of a norm, and for the last pass.

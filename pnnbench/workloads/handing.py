@@ -5,7 +5,9 @@ what its ``update`` takes, in that order; without it outputs and targets. ``whol
 one call of ``update`` with all images of a cell; without it ``update`` is called batch by batch.
 
 A metric may give several figures, as a ``torchmetrics.MetricCollection`` does: ``compute`` returns
-a mapping. The first is the metric by which a board is sorted, the others stand beside it.
+a mapping. The one with the workload's ``metric_name`` is the metric by which a board is sorted, the
+others stand beside it. Without one of that name it is the first; a collection, which sorts its
+names, has to have one.
 """
 
 from __future__ import annotations
@@ -49,10 +51,14 @@ class Handing:
 
     Args:
         metric: A fresh metric.
+        name: Name of the figure by which a board is sorted.
     """
 
-    def __init__(self, metric: torchmetrics.Metric | torchmetrics.MetricCollection) -> None:
+    def __init__(
+        self, metric: torchmetrics.Metric | torchmetrics.MetricCollection, name: str
+    ) -> None:
         self.metric = metric
+        self.name = name
         self.needs = needs_of(metric)
         self._whole = bool(getattr(metric, "whole", False))
         self._kept: list[tuple[Tensor, ...]] = []
@@ -67,15 +73,25 @@ class Handing:
             self.metric.update(*chosen)
 
     def figures(self) -> tuple[float, dict[str, float]]:
-        """The metric over all images that were added, and the figures beside it by name."""
+        """The metric over all images that were added, and the figures beside it by name.
+
+        Raises:
+            UserError: If a collection has no figure of the metric's name.
+        """
         if self._kept:
             self.metric.update(*(torch.cat(parts) for parts in zip(*self._kept, strict=True)))
             self._kept = []
         found = self.metric.compute()
         if not isinstance(found, Mapping):
             return float(found), {}
-        first, *others = ((str(name), float(value)) for name, value in found.items())
-        return first[1], dict(others)
+        figures = {str(name): float(value) for name, value in found.items()}
+        sorts = self.name if self.name in figures else next(iter(figures))
+        if sorts != self.name and isinstance(self.metric, torchmetrics.MetricCollection):
+            raise UserError(
+                f"the metric gives {', '.join(figures)}, and metric_name is {self.name!r}",
+                allowed="a collection with a metric of that name",
+            )
+        return figures.pop(sorts), figures
 
     def compute(self) -> float:
         """The metric over all images that were added."""

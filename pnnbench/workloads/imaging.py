@@ -68,6 +68,19 @@ class Reconstruction:
         """Refuses what are no square images."""
         image_shape(self, data_set)
 
+    def check_ready(self) -> None:
+        """Refuses pixels that are not in [0, 1], which no output of the decoder reaches."""
+        inputs = self.data_set.arrays().train_inputs
+        if inputs.dtype == torch.uint8:
+            return
+        low, high = float(inputs.real.min()), float(inputs.real.max())
+        if inputs.is_complex() or low < 0.0 or high > 1.0:
+            raise UserError(
+                f"inputs of {self.data_set.name!r} are {inputs.dtype} from {low:g} to {high:g}",
+                allowed="images in [0, 1], or uint8",
+                next_step="leave out what normalises them, or divide by the largest value",
+            )
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared error of outputs (B, C, H, W) against the inputs."""
         return F.mse_loss(outputs, batch[0])

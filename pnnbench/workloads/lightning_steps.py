@@ -183,11 +183,11 @@ class LightningSteps(pl.LightningModule):
         if self.method is not None:
             self.method.deploy(self)
             self._gather()
-        self._measured = (Handing(self.metric().to(self.device)),)
+        self._measured = (Handing(self.metric().to(self.device), self.metric_name),)
 
     def on_test_epoch_start(self) -> None:
         """Starts an empty metric."""
-        self._measured = (Handing(self.metric().to(self.device)),)
+        self._measured = (Handing(self.metric().to(self.device), self.metric_name),)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of the ideal device on held-out images."""

@@ -161,8 +161,10 @@ class Operated(Parameters):
     ) -> None:
         """Gathers batch-norm statistics and read-out full scales on one device.
 
-        Both are those of one pass of the final parameters over all images, however they are cut
-        into batches, so that no method's training noise stays in them.
+        Both are those of one pass of the final parameters over all images, so that no method's
+        training noise stays in them. On the ideal device it does not matter how the images are cut
+        into batches; on another one each batch has its own noise, and the detectors range
+        themselves to it.
 
         Args:
             images: Training images (N, ...), N at least 2.

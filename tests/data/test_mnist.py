@@ -15,7 +15,7 @@ import pytest
 import torch
 import torchvision
 
-from pnnbench.data import fetch, load
+from pnnbench.data import DataModule, fetch, load, resolve_data
 from pnnbench.data.arrays import Arrays
 from pnnbench.data.downloaded import data_root
 from pnnbench.data.manifest import manifest
@@ -330,3 +330,46 @@ def test_missing_sets_say_what_to_do(name: str, tmp_path: Path):
     told = name.casefold().replace("_", "-")
     assert f"pnnbench data {told} --download" in str(caught.value)
     assert "train-images-idx3-ubyte.gz" in str(caught.value)
+
+
+def test_the_first_tests_are_harder_than_the_last_and_a_sample_is_taken(mnist: Arrays) -> None:
+    """The figures that `IDXSet` quotes."""
+    draws = torch.Generator().manual_seed(0)
+    weights = torch.randn(784, 600, generator=draws) / 28
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(images.flatten(1).float() / 255 @ weights)
+        return torch.cat([hidden, torch.ones(len(images), 1)], 1)
+
+    chosen = torch.randperm(55_000, generator=draws)[:12_000]
+    x = features(mnist.train_inputs[chosen])
+    y = torch.nn.functional.one_hot(mnist.train_targets[chosen], 10).float()
+    read_out = torch.linalg.solve(x.T @ x + 0.1 * torch.eye(601), x.T @ y)
+
+    def error(images: torch.Tensor, labels: torch.Tensor) -> float:
+        return float(((features(images) @ read_out).argmax(1) != labels).float().mean())
+
+    tests = mnist.test_inputs, mnist.test_targets
+    whole = error(*tests)
+    assert whole == pytest.approx(0.075, abs=0.002)
+    assert error(*(part[:2000] for part in tests)) == pytest.approx(0.099, abs=0.003)
+    assert error(*(part[5000:] for part in tests)) == pytest.approx(0.051, abs=0.003)
+    held_out = mnist.train_inputs[55_000:], mnist.train_targets[55_000:]
+    assert error(*held_out) == pytest.approx(0.064, abs=0.003)
+
+    some = mnist.some_tests(2000)
+    assert error(*some) == pytest.approx(whole, abs=0.012)  # two standard errors of 2,000 images
+    assert all(torch.equal(a, b[:1000]) for a, b in zip(mnist.some_tests(1000), some, strict=True))
+    for count in (None, 10_000, 20_000):
+        assert torch.equal(mnist.some_tests(count)[0], mnist.test_inputs)
+    module = DataModule(mnist, limit_test=2000)
+    assert torch.equal(module.test_tensors()[1], some[1])
+
+
+def test_latent_vectors_meet_the_images_in_mixed_order(mnist_root: Path, mnist: Arrays) -> None:
+    """Halves of them are compared, as of a set in random order."""
+    found = resolve_data("latents:mnist,4").read(mnist_root)
+    same = (found.test_targets[:500].flatten(1) == mnist.test_inputs[:500].flatten(1)).all(1)
+    assert int(same.sum()) < 10
+    assert not found.ordered
+    assert found.test_targets.sum() == mnist.test_inputs.sum()

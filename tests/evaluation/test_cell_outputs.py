@@ -53,7 +53,7 @@ def test_their_metric_is_that_of_the_harness(autoencoder, deployment) -> None:
     before = state(workload)
     outputs = cell_outputs(workload, images, WARM, calibration)
     same(before, state(workload))
-    metric = Handing(workload.metric())
+    metric = Handing(workload.metric(), workload.metric_name)
     metric.update(outputs, targets, images)
     (value,) = evaluate_grid(workload, images, targets, [WARM], calibration=calibration)
     assert metric.compute() == pytest.approx(value, rel=1e-5)

@@ -11,6 +11,7 @@ from hypothesis import strategies as hs
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import LeftOutError, NotFiniteError
 from pnnbench.evaluation.outputs import (
     GUESSING_SHARE,
@@ -27,6 +28,8 @@ from pnnbench.workloads.accuracy import Accuracy
 
 class Task:
     """A network that hands its inputs through, with any loss and metric."""
+
+    metric_name = "accuracy"
 
     def __init__(self, loss=F.cross_entropy, metric=Accuracy):
         self.network = nn.Identity()
@@ -99,6 +102,13 @@ def test_scale_is_free_where_the_metric_does_not_follow_it():
 
     with pytest.raises(LeftOutError, match="mse changes with the scale"):
         require_free_scale(over(outputs, labels, onehot_mse, Squares), "mse")
+
+    class Needy(Squares):
+        def compute(self):
+            raise UserError("10 images are too few")
+
+    with pytest.raises(LeftOutError, match="10 images are too few"):
+        require_free_scale(over(outputs, labels, onehot_mse, Needy), "mse")
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)

@@ -20,6 +20,7 @@ from pnnbench.running.training import fit
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
 from pnnbench.workloads.mrr import MRRMNIST, MRRDigits
+from pnnbench.workloads.mrr_images import MRRDigitsResNet
 from pnnbench.workloads.mzi import MZIDigits
 
 pytestmark = pytest.mark.skipif(bool(conv_op.missing()), reason="no C compiler")
@@ -244,6 +245,8 @@ def test_only_images_in_doubt_are_computed_again(
     assert same(found, plain_readings)
     assert 0.0 < ways.largest <= quick.TOLERANCE
     # 40, 40, 40 and 10 images of a device's 19 cells: the first batch whole, then those in doubt.
+    # Before all of them two images, which see that every layer is reached.
+    assert plain.pop(0) == 2
     assert plain == [40 * 19, 3 * 19, 3 * 19, 2 * 19] * 2
 
 
@@ -256,7 +259,10 @@ def test_a_difference_in_an_image_in_doubt_ends_it_for_the_whole_batch(
     wrong = [1.0, 1.01]  # the faster way, in the first batch and in the second
 
     def physical(h: Tensor) -> Tensor:
-        fast = fused._SHOWN.get() is not None
+        shown = fused._SHOWN.get()
+        fast = shown is not None
+        if shown is not None:
+            shown[2].append(trained)
         asked.append(-len(h) if fast else len(h))
         return h.flatten(1)[:, :10] * (wrong.pop(0) if fast else 1.0)
 
@@ -292,3 +298,23 @@ def test_double_precision_is_computed_in_the_plain_way(
     x, y = test_set
     _, ways = measured(workload, (x.double(), y), [dataclasses.replace(cells[0])])
     assert ways.largest == 0.0
+
+
+def test_a_network_of_other_blocks_is_computed_once_and_nothing_is_said_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workload, data = MRRDigitsResNet(0), DataModule(DIGITS, limit_train=64, limit_test=40)
+    workload.calibrate(data.train_tensors()[0])
+    cells = [c for c in workload.perturbation_grid("smoke") if c.axis == "device"][:3]
+    passes: list[int] = []
+    physical = workload.network.physical
+    monkeypatch.setattr(
+        workload.network, "physical", lambda h: (passes.append(len(h)), physical(h))[1]
+    )
+    plain, _ = measured(workload, data.test_tensors(), cells)
+    once, passes[:] = list(passes), []
+    monkeypatch.setattr(quick, "WORTHWHILE", 1)
+    found, ways = measured(workload, data.test_tensors(), cells)
+    assert same(found, plain)
+    assert passes == once
+    assert ways.as_dict() == {}

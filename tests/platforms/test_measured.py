@@ -250,6 +250,7 @@ RING = nn.Sequential(MRRLinear(8, 8))
         (["device,element,bias", "a,0,1", "a,1,1", "a,2,1"], r"3 elements[\s\S]*a bank of 4 x 4"),
         (["device,element,bias", "a,0,1", "a,2,1"], r"2 of 3 elements[\s\S]*missing is 1"),
         (["device,row,column,bias", "a,0,0,1", "a,1,1,1"], r"missing is row 0, column 1"),
+        (["device,row,column,bias", "a,0,0,1", "a,999999,999999,1"], r"2 of 10{12} elements"),
         (["device,element,bias", "a,0,nan"], r"line 2, column 'bias': 'nan' is no finite"),
         (["device,element,bias", "a,0,big"], r"'big' is no finite number"),
         (["device,element,bias", "a,x,1"], r"column 'element' is 'x'[\s\S]*whole number"),
@@ -288,6 +289,24 @@ def saved(folder: Path, **arrays: Any) -> Path:
     return path
 
 
+def single(folder: Path) -> Path:
+    """One array, under the name of an archive of several."""
+    with (path := folder / "a.npz").open("wb") as file:
+        np.save(file, np.zeros((2, 16)))
+    return path
+
+
+def damaged(folder: Path) -> Path:
+    """Packed arrays of which some bytes are wrong."""
+    path = folder / "a.npz"
+    np.savez_compressed(path, devices=NAMES, bias=np.random.default_rng(0).normal(size=(2, 400)))
+    content = bytearray(path.read_bytes())
+    for place in range(600, 1200, 7):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    return path
+
+
 NAMES = np.array(["a", "b"])
 
 
@@ -297,6 +316,8 @@ NAMES = np.array(["a", "b"])
         (lambda f: f / "none.csv", "cannot be read"),
         (lambda f: written(f, "x", name="a.txt"), r"\.csv or \.npz"),
         (lambda f: written(f, "x", name="a.npz"), "is no npz file"),
+        (lambda f: damaged(f), "is no npz file"),
+        (lambda f: single(f), "not a zip archive"),
         (lambda f: saved(f, bias=np.zeros((2, 16))), "'devices' is missing"),
         (lambda f: saved(f, devices=NAMES), "no array holds a measurement"),
         (lambda f: saved(f, devices=NAMES, bias=np.zeros((3, 16))), "of 2 devices"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pnnbench.submitting.differences import Agreement, exact
+from pnnbench.submitting.differences import Agreement, Difference, _beside, exact
 from pnnbench.submitting.rounding import (
     MARGIN,
     UNDECIDED,
@@ -84,6 +85,35 @@ def test_a_shift_of_all_cells_in_one_direction_is_seen() -> None:
     assert differing(Agreement(None, 1e-4), *up) == ["cells together, in one direction"]
     assert differing(Agreement(None, 1e-4), *both) == []
     assert differing(Agreement(None, 1e-4), (0.51, 0.5, 0))[0] == "0"
+
+
+def test_a_distance_near_zero_is_the_difference_of_large_terms() -> None:
+    near = (1e-5, -1e-5, 0)
+    assert "0" in differing(Agreement(None, 1e-5), near)
+    assert differing(Agreement(None, 1e-5, terms=100.0), near) == []
+    assert "0" in differing(Agreement(None, 1e-5, terms=100.0), (1.0, -1.0, 0))
+
+
+@pytest.mark.parametrize(
+    ("name", "here", "near", "far"),
+    [
+        ("precision-efficientnet", 0.1, 0.1 + 2 / 360, 0.1 + 3 / 360),
+        ("recall-efficientnet", 0.0, 1 / 360, 3 / 360),
+        ("kid-efficientnet", 1e-6, -1e-6, 0.1),
+        ("ssim", 0.0, 1e-5, 0.01),
+        ("psnr_db", 0.001, 0.0012, 0.2),
+        ("else", 0.0, 0.0, 1e-9),
+    ],
+)
+def test_figures_beside_the_metric_move_by_what_rounding_makes_of_their_terms(
+    name: str, here: float, near: float, far: float
+) -> None:
+    def told(value: float) -> list[Difference]:
+        pair = ({"also": {name: value}}, {"also": {name: here}})
+        return list(_beside("clean", *pair, 1e-5, 360))
+
+    assert told(here) == told(near) == []
+    assert [d.field for d in told(far)] == [f"clean.also.{name}"]
 
 
 def test_what_counts_is_not_paid_for_by_what_does_not() -> None:

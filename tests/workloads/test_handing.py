@@ -33,7 +33,7 @@ class Noted(torchmetrics.Metric):
 
 
 def handed(metric: Noted, size: int) -> list[tuple[Tensor, ...]]:
-    handing = Handing(metric)
+    handing = Handing(metric, "calls")
     for parts in zip(*(t.split(size) for t in (OUTPUTS, TARGETS, INPUTS)), strict=True):
         handing.update(*parts)
     assert handing.compute() == len(metric.calls)
@@ -63,7 +63,7 @@ def test_a_metric_is_handed_what_it_declares(
 @pytest.mark.parametrize("needs", ["images", (), ("outputs", "outputs"), ("outputs", "labels")])
 def test_needs_that_are_none_are_told(needs: Any) -> None:
     with pytest.raises(UserError, match=r"needs of the metric Noted is .*\n.*outputs, targets, in"):
-        Handing(Noted(needs=needs))
+        Handing(Noted(needs=needs), "calls")
 
 
 def test_metrics_of_the_library_need_outputs_and_targets() -> None:
@@ -80,7 +80,7 @@ def test_metrics_of_the_library_need_outputs_and_targets() -> None:
 def test_the_first_of_several_figures_is_the_metric() -> None:
     inputs = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     outputs = (inputs + 0.1).clamp(0, 1)
-    handing = Handing(Reconstruction(side=8))
+    handing = Handing(Reconstruction(side=8), "mse")
     for a, b in zip(outputs.split(4), inputs.split(4), strict=True):
         handing.update(a, torch.zeros(len(a)), b)
     value, also = handing.figures()
@@ -90,6 +90,22 @@ def test_the_first_of_several_figures_is_the_metric() -> None:
 
 
 def test_one_figure_has_nothing_beside_it() -> None:
-    handing = Handing(torchmetrics.MeanSquaredError())
+    handing = Handing(torchmetrics.MeanSquaredError(), "mse")
     handing.update(torch.ones(3), torch.zeros(3), torch.zeros(3))
     assert handing.figures() == (1.0, {})
+
+
+def test_the_metric_of_a_collection_is_the_one_of_its_name() -> None:
+    """A collection sorts its names."""
+
+    def made(name: str) -> Handing:
+        errors = {"r2": torchmetrics.R2Score(), "mae": torchmetrics.MeanAbsoluteError()}
+        handing = Handing(torchmetrics.MetricCollection(errors), name)
+        handing.update(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 2.0, 3.0]), INPUTS)
+        return handing
+
+    value, also = made("r2").figures()
+    assert value == pytest.approx(0.5)
+    assert also == {"mae": pytest.approx(1 / 3)}
+    with pytest.raises(UserError, match="the metric gives mae, r2, and metric_name is 'mse'"):
+        made("mse").figures()

@@ -372,3 +372,25 @@ def test_a_suite_with_missing_weights_is_refused_as_a_whole(
     with pytest.raises(UserError, match="are not there; looked in"):
         pnnbench.run(tmp_path / "missing.yaml", tmp_path / "runs")
     assert not list((tmp_path / "runs").rglob("record.json"))
+
+
+@pytest.mark.parametrize("low", [-1.0, 0.0])
+def test_images_beyond_what_the_decoder_reaches_are_refused(low: float) -> None:
+    found = load("digits")
+
+    class Normalised(DataSet):
+        mixed = True
+
+        def load(self, root: Any = None, download: bool = False) -> Arrays:
+            train, test = (
+                low + (1.0 - low) * part.float() / 255
+                for part in (found.train_inputs, found.test_inputs)
+            )
+            return Arrays("own", train, found.train_targets, test, found.test_targets, 10)
+
+    workload = MRRDigitsAutoencoder(0, data=Normalised())
+    if low == 0.0:
+        workload.check_ready()
+        return
+    with pytest.raises(UserError, match=r"are torch\.float32 from -1 to 1"):
+        workload.check_ready()
