@@ -116,12 +116,12 @@ def data(options: Any) -> int:
     data_set = resolve_data(check_data(options.name))
     if options.download:
         data_set.fetch(options.root)
-    arrays = data_set.arrays(options.root)
+    arrays, originals = data_set.arrays(options.root), data_set.originals(options.root)
     found = {
         "name": arrays.name,
         "n_train": len(arrays.train_targets),
         "n_test": len(arrays.test_targets),
-        "n_test_seen": arrays.seen,
+        "n_test_seen": originals.seen,
         "input_shape": list(arrays.input_shape),
         "n_classes": arrays.n_classes,
         "fingerprint": arrays.fingerprint,
@@ -135,7 +135,7 @@ def data(options: Any) -> int:
             + (f"{arrays.n_classes} classes" if arrays.n_classes else "real targets")
             + f", {arrays.fingerprint}"
         )
-        for line in arrays.remarks():
+        for line in originals.remarks():
             out(line)
     return 0
 

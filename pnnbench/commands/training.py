@@ -43,7 +43,7 @@ def _run_suite(suite: Suite, options: Any, *, elsewhere: bool = True) -> list[di
             _show(job, record, folder, options, console.say)
             console.advance()
 
-        remarks = (job.data_set.arrays(options.data).remarks() for job in suite.jobs)
+        remarks = (job.data_set.originals(options.data).remarks() for job in suite.jobs)
         for line in [*adopted.lines(), *dict.fromkeys(itertools.chain.from_iterable(remarks))]:
             console.say(line)
         records = run_suite(

@@ -159,6 +159,14 @@ class DataSet:
             return _UNSTATED
         return tuple(found) if isinstance(found, (list, tuple)) else found
 
+    def originals(self, root: str | Path | None = None) -> Arrays:
+        """The arrays of which some may be in training and in the tests; here those of `arrays`.
+
+        Args:
+            root: As for `arrays`.
+        """
+        return self.arrays(root)
+
     def constant_score(self) -> float:
         """What one answer for all inputs reaches, learnt from the training targets.
 

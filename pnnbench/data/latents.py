@@ -108,6 +108,10 @@ class Latents(DataSet):
         held_out = pairs[2] if len(pairs) > 2 else (None, None)
         return Arrays(self.name, *pairs[0], *pairs[1], None, *held_out, own=True)
 
+    def originals(self, root: str | Path | None = None) -> Arrays:
+        """The images: vectors are never the same."""
+        return self._images().arrays(root)
+
     def _images(self) -> DataSet:
         if self.images is None:
             raise UserError("latents has no images", allowed="latents:SET,NUMBER")

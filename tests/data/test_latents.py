@@ -95,3 +95,19 @@ def test_sets_without_images_of_8_bits_are_refused() -> None:
     with pytest.raises(UserError) as refused:
         made.read()
     assert refused.value.allowed == "uint8 images (N, C, H, W)"
+
+
+def test_images_that_are_in_training_and_tests_are_told() -> None:
+    class Repeats(DataSet):
+        """All tests are training images."""
+
+        def load(self, root: Any = None, download: bool = False) -> Arrays:
+            x = torch.arange(20 * 16, dtype=torch.uint8).view(20, 1, 4, 4)
+            return Arrays("repeats", x, torch.arange(20) % 2, x[:5], torch.arange(5) % 2, 2)
+
+    found = Latents()
+    found.images, found.size = Repeats(), 3
+    assert found.originals().remarks() == [
+        "data 'repeats': 5 of 5 test inputs are training inputs too"
+    ]
+    assert resolve_data("latents:digits,4").originals().remarks() == []
