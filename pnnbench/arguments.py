@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from pnnbench.errors import NO_VALUE, UserError, did_you_mean, fold, unknown_name
@@ -371,7 +373,16 @@ def _flag(command: Command, word: str, rest: list[str]) -> str:
                 f"{given} needs a value", allowed=argument.kind.allowed, next_step=next_step
             )
         value = rest.pop(0)
-    return f"{argument.name}={{{key}: {value}}}" if dot else f"{argument.name}={value}"
+    return f"{argument.name}={{{key}: {_in_mapping(value)}}}" if dot else f"{argument.name}={value}"
+
+
+def _in_mapping(value: str) -> str:
+    """A value as it has to stand in a mapping: what is a text by itself is one there too."""
+    try:
+        whole = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError):  # told where it is read
+        return value
+    return json.dumps(whole, ensure_ascii=False) if isinstance(whole, str) else value
 
 
 def _is_value(kind: Kind, rest: Sequence[str]) -> bool:

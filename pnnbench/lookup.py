@@ -6,6 +6,7 @@ by somebody else: there the door is narrower, see `only` and `received`.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 from pnnbench.errors import UserError, failure_text, fold, unknown_name
@@ -202,6 +204,7 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
         if here not in sys.path:  # the installed command does not search the working folder
             sys.path.append(here)
         module = importlib.import_module(module_name)
+        was_edited(module)  # notes what it was imported from
     except Exception as error:  # whatever somebody's own file raises
         module_name = points[name].module if name in points else module_name
         raise _import_failure(
@@ -216,6 +219,28 @@ def resolve(kind: str, name: str, *, where: str = "") -> type[Any]:
         ]
         raise unknown_name("class", class_name, classes, where=f"{prefix}{module_name}")
     return found
+
+
+#: File of a module -> the module, and the digest of the file when it was first looked at.
+_IMPORTED: dict[str, tuple[ModuleType, str]] = {}
+
+
+def was_edited(module: ModuleType) -> bool:
+    """Whether the file of a module that is imported is another one than when first looked at.
+
+    Args:
+        module: The module.
+    """
+    place = getattr(module, "__file__", None)
+    try:
+        digest = hashlib.sha256(Path(str(place)).read_bytes()).hexdigest()
+    except OSError:  # none, or one that is gone
+        return False
+    known, before = _IMPORTED.setdefault(str(place), (module, digest))
+    if known is not module:  # imported again
+        _IMPORTED[str(place)] = (module, digest)
+        return False
+    return before != digest
 
 
 def proper_name(kind: str, cls: type) -> str:

@@ -24,7 +24,6 @@ from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
 from pnnbench.records.store import write_whole
 from pnnbench.registry import SUITES, method_class, registered, workload_class
-from pnnbench.report.claims_text import escaped
 from pnnbench.report.claims_view import ClaimView, counts, views
 from pnnbench.report.comparing import rank
 from pnnbench.report.copies import copy_text
@@ -34,6 +33,7 @@ from pnnbench.report.formatting import (
     count,
     curvature_unit,
     eigenvalue,
+    escaped,
     is_share,
     metric_title,
     number,

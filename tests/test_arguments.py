@@ -59,6 +59,15 @@ def test_flags_in_any_spelling() -> None:
 def test_hyper_parameters_one_by_one_or_together() -> None:
     found = parsed("train", "x", "--params", "{rho: 1}", "--params.lr", "0.3 rad")
     assert found.params == [{"rho": 1}, {"lr": "0.3 rad"}]
+    for value, read in (
+        ("rotation_deg,shift_x_px", "rotation_deg,shift_x_px"),
+        ("{a: 1, b: 2}", {"a": 1, "b": 2}),
+        ("[1, 2]", [1, 2]),
+        ("true", True),
+        ("'1'", "1"),
+        ("0.5", 0.5),
+    ):
+        assert parsed("train", "x", "--params.kind", value).params == [{"kind": read}]
 
 
 @given(first=hs.integers(0, 9), last=hs.integers(0, 9))

@@ -28,7 +28,7 @@ from pnnbench.running.entries import MethodEntry
 from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import NothingMeasuredError, measure, require_measured
 from pnnbench.running.provenance import git_state, versions
-from pnnbench.running.rebuilding import load_parameters, own_device
+from pnnbench.running.rebuilding import load_parameters, own_device, require_contents
 from pnnbench.running.training import DivergedError
 from pnnbench.workloads.base import Workload
 
@@ -67,7 +67,8 @@ def evaluate(
         sharpness: Whether the Hessian of the loss is measured too, which takes longer.
         accelerator: Where it is measured, in single precision: ``"cpu"``, ``"cuda"`` or
             ``"auto"``, see `pnnbench.train`; None for where the network is, and is afterwards.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
         say: Told in lines how far it is.
         trust: As for `pnnbench.load_network`.
 
@@ -76,7 +77,8 @@ def evaluate(
         run does not stand among those that somebody has.
 
     Raises:
-        UserError: If a name or value is wrong, data are missing, or nothing could be measured.
+        UserError: If a name or value is wrong, data are missing or others than those of a run's
+            record, or nothing could be measured.
     """
     given = _given(network, trust)
     workload, seed = given.workload, given.seed
@@ -89,6 +91,8 @@ def evaluate(
     images = given.data
     if images is None or tier != given.tier or root is not None:
         images = data_of(workload, tier, seed=seed, root=root)
+    if given.fingerprint is not None:
+        require_contents(workload.data_set.name, images.arrays.fingerprint, given.fingerprint)
     config = workload.describe(tier)
     tested = _devices(config["test_devices"], devices)
     config["test_devices"] = tested
@@ -102,8 +106,10 @@ def evaluate(
         config,
         images.arrays.fingerprint,
         {},
+        train_device=given.train_device,
         data=workload.brought,
     )
+    modes = [(module, module.training) for module in workload.modules()]
     started = datetime.now(UTC)
     try:
         workload.to(place)
@@ -121,6 +127,8 @@ def evaluate(
         raise UserError(f"{job.title()}: {error}") from None
     finally:
         workload.to(before)
+        for module, training in modes:
+            module.training = training
     tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
     record = seal(
         {
@@ -161,6 +169,8 @@ class _Given:
         device: The device that a method in situ has trained on; None for the ideal one.
         data: Its data, where they have been read.
         cost: What the training took.
+        fingerprint: That of the data that it was measured on before; None if it was not.
+        train_device: Number of the training device; None for that of the seed.
     """
 
     workload: Workload
@@ -171,6 +181,8 @@ class _Given:
     device: Device | None = None
     data: DataModule | None = None
     cost: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict.fromkeys(_COST, 0))
+    fingerprint: str | None = None
+    train_device: int | None = None
 
 
 def _given(network: Workload | TrainedNetwork | str | Path, trust: bool) -> _Given:
@@ -216,6 +228,8 @@ def _given(network: Workload | TrainedNetwork | str | Path, trust: bool) -> _Giv
         job["tier"],
         job["seed"],
         device,
+        fingerprint=record["data"]["fingerprint"],
+        train_device=job["seeds"]["train_device"],
         cost={name: record["cost"][name] for name in _COST},
     )
 

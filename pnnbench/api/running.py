@@ -44,7 +44,8 @@ def run(
         precision: Precision of the training, ``"32"``, ``"bf16-mixed"`` or, on a GPU,
             ``"16-mixed"``; None for that of the suite. What is measured is measured in single
             precision.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
         say: Told in lines what goes on, ``print`` for example; None for silence.
 
     Returns:
@@ -57,11 +58,11 @@ def run(
     check_accelerator(accelerator)
     told = say or (lambda line: None)
     data = None if root is None else str(root)
-    folder = writable("runs", Path(runs))
     whole = load_suite(suite_path(suite), root=data)
     chosen, skipped = supported(
         select(whole, only=only, seeds=seeds, add=add, precision=precision, root=data)
     )
+    folder = writable("runs", Path(runs))
     for line in skipped:
         told(line)
     run_suite(chosen, folder, say=told, root=data, elsewhere=adopt, accelerator=accelerator)

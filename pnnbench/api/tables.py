@@ -23,13 +23,13 @@ def board_folders(given: Sequence[str | Path] = ()) -> list[Path]:
         given: Folders, or names of boards that come with the project; none for what is at hand.
 
     Returns:
-        What was given; without it ``runs/``, else the boards in ``leaderboards/``, else those that
-        come with the project. Boards of older protocols lie a folder deeper and are shown where
-        they are named.
+        What was given; without it ``runs/`` unless it is empty, else the boards in
+        ``leaderboards/``, else those that come with the project. Boards of older protocols lie a
+        folder deeper and are shown where they are named.
     """
     if given:
         return [_folder(g) for g in given]
-    if Path("runs").is_dir():
+    if Path("runs").is_dir() and any(Path("runs").iterdir()):
         return [Path("runs")]
     for home in (Path("leaderboards"), BOARDS):
         boards = sorted(folder.parent for folder in home.glob("*/records"))

@@ -106,7 +106,8 @@ def train(
         accelerator: Where it is trained: ``"cpu"``, ``"cuda"``, or ``"auto"``, the CPU unless the
             workload gains from a GPU and there is one. The trained network stays there.
         precision: ``"32"``, ``"bf16-mixed"`` or, on a GPU, ``"16-mixed"``.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
         folder: Where the state is kept after each epoch, so that the same call goes on after an
             interruption; None keeps nothing. It belongs to one training.
         report: Called after each epoch with epochs done, epochs in all and the mean loss.
@@ -302,7 +303,8 @@ def data_of(
         workload: The workload.
         tier: Name of the tier.
         seed: Seed of their order.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
 
     Returns:
         The data module.

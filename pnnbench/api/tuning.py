@@ -129,7 +129,8 @@ def perform(
     Args:
         prepared: The search, opened.
         say: Told what goes on.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
         finished: Called after each trial.
         share: Told which share of the present trial is done.
         accelerator: Where the trials run; see `tune`.
@@ -184,7 +185,8 @@ def tune(
         anew: Whether a new search is begun; the record of the old one is kept beside.
         accelerator: As `pnnbench.run` has it.
         precision: As `pnnbench.run` has it.
-        root: Data folder; None for the default place.
+        root: Data folder; None for where the set was read before, else the default place. A
+            set is read once in a process.
         say: Told in lines what goes on; None for silence.
 
     Returns:

@@ -5,13 +5,16 @@ Without a kind an overview, for which no class is imported; of one kind all that
 
 from __future__ import annotations
 
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pnnbench.api import names
 from pnnbench.commands.output import out, out_json, width
+from pnnbench.errors import failure_text
+from pnnbench.lookup import KINDS
 from pnnbench.records.schema import TIERS
 from pnnbench.registry import (
     SUITES,
@@ -21,6 +24,7 @@ from pnnbench.registry import (
     resolve,
     workload_class,
 )
+from pnnbench.report.visible import visible
 
 #: Width of the column of names.
 _NAME = 24
@@ -34,13 +38,24 @@ def _summary(cls: type[Any]) -> str:
     return next(iter((cls.__doc__ or "").strip().splitlines()), "")
 
 
+def _loaded(kind: str, load: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """What is registered, by name; what cannot be loaded is told and left out."""
+    for name in registered(kind):
+        try:
+            found = load(name)
+        except Exception as error:  # of somebody else's package
+            text = " ".join(failure_text(error).split())
+            sys.stderr.write(visible(f"{KINDS[kind]} {name!r} is left out: {text}\n"))
+            continue
+        yield name, found
+
+
 def _methods(runs: Path) -> list[Entry]:
     from pnnbench.running.space import laws_in_words
 
-    workloads = {name: workload_class(name)() for name in registered("workloads")}
+    workloads = dict(_loaded("workloads", lambda name: workload_class(name)()))
     found = []
-    for name in registered("methods"):
-        cls = method_class(name)
+    for name, cls in _loaded("methods", method_class):
         supported = [n for n, workload in workloads.items() if cls.supports(workload)]
         found.append(
             {
@@ -61,17 +76,15 @@ def _methods(runs: Path) -> list[Entry]:
 
 def _platforms(runs: Path) -> list[Entry]:
     found = []
-    for name, point in registered("platforms").items():
-        cls = point.load()
+    for name, cls in _loaded("platforms", lambda name: resolve("platforms", name)):
         found.append({"name": name, "summary": _summary(cls), "unit": cls.control_unit})
     return found
 
 
 def _workloads(runs: Path) -> list[Entry]:
     found = []
-    for name in registered("workloads"):
-        cls = workload_class(name)
-        workload = cls()
+    for name, workload in _loaded("workloads", lambda name: workload_class(name)()):
+        cls = type(workload)
         layers, scale = workload.layers().values(), workload.control_scale
         found.append(
             {
@@ -91,8 +104,7 @@ def _workloads(runs: Path) -> list[Entry]:
 
 def _data(runs: Path) -> list[Entry]:
     found = []
-    for name in registered("data"):
-        cls = resolve("data", name)
+    for name, cls in _loaded("data", lambda name: resolve("data", name)):
         argument = getattr(cls, "takes", "")
         shown = f"{name}:{argument}" if argument else name
         found.append({"name": name, "summary": _summary(cls), "check": f"pnnbench data {shown}"})

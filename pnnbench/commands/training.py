@@ -191,7 +191,7 @@ def _dry_run(suite: Suite, options: Any) -> int:
             {"workload": job.board[2], "row": job.method.label, "epochs": job.epochs}
             | {"to_run": [], "finished": [], "seconds_each": estimate(job, records)},
         )
-        here = find_finished(job, runs) is not None
+        here = find_finished(job, runs, elsewhere=options.adopt) is not None
         row["finished" if here else "to_run"].append(job.seed)
     jobs, unknown, seconds = 0, 0, 0.0
     lines = [["workload", "row", "epochs", "seeds to run", "finished", "time"]]
@@ -277,7 +277,8 @@ def train(options: Any) -> int:
     found = standing(record, baseline_of(record, others))
     following = _next_command(record, settings, Path(options.runs))
     if options.format == "json":
-        figures = {key: record[key] for key in ("clean", "metric", "sharpness", "cost")}
+        keys = ("clean", "metric", "sharpness", "extra", "gaps", "cost")
+        figures = {key: record[key] for key in keys if key in record}
         job = {"run": str(folder), "hash": record["job"]["hash"], "status": "ok"}
         out_json({**job, **figures, **found, "next": following})
         return 0

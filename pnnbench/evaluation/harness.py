@@ -40,7 +40,6 @@ from pnnbench.platforms.base import (
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.calibration import calibrated_apart
 from pnnbench.workloads.grid import FROZEN, OFFSET_CALIBRATED, SHOT_AXIS, Cell, Law, shot_cell
-from pnnbench.workloads.reached import check_reached
 
 #: Cells measured in one pass.
 CELLS_PER_BATCH = 10
@@ -148,7 +147,7 @@ def measure_grid(
 
     Raises:
         UserError: If a size is out of range, or devices would change nothing of what a physical
-            layer does; see `check_reached`.
+            layer does; see `Workload.check_reached`.
     """
     device = device_of(workload.network)
     if batch_size is None:
@@ -158,7 +157,7 @@ def measure_grid(
         check_range("cells_per_batch", cells_per_batch, low=1, high=1e9)
     workload.eval()
     images, labels = images.to(device), labels.to(device)
-    check_reached(workload, images)
+    workload.check_reached(images)
     features = torch.cat([workload.prefix(x) for x in images.split(2000)])
     ideal = {name: layer.transfer() for name, layer in workload.layers().items()}
     known = None if calibration is None else workload.prefix(calibration)

@@ -60,6 +60,10 @@ class _Recorder(nn.Module):
         self.workload = workload
         self.inputs = torch.empty(0)
 
+    def train(self, mode: bool = True) -> _Recorder:
+        """Leaves the modes as they are: PyHessian asks for evaluation, which deploys a network."""
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         self.inputs = x
         return self.workload(x)

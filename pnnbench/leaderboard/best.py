@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pnnbench.leaderboard.deployments import headline_of
 from pnnbench.leaderboard.grid import Record, read_grid
+from pnnbench.records.index import board_of
 
 #: How the best job of a row is found; stands in the index of published parameters.
 RULE = (
@@ -57,10 +58,9 @@ def best_jobs(records: Sequence[Record]) -> list[Best]:
     rows: dict[tuple[str, ...], list[Best]] = {}
     for record in records:
         if record["status"] == "ok":
-            job = record["job"]
-            key = (job["suite"], record["protocol"], job["workload"], job["tier"])
+            label = record["job"]["method"]["label"]
             found = Best(record, robust_score(record))
-            rows.setdefault((*key, job["method"]["label"]), []).append(found)
+            rows.setdefault((*board_of(record), label), []).append(found)
     return [min(jobs, key=_order) for _, jobs in sorted(rows.items())]
 
 

@@ -98,6 +98,7 @@ class TrainingMethod(pl.Callback):
         self._seed = 0
         self.train_device: int | None = None
         self.calls = 0
+        self._looked = False
         self.schedule = "cosine"
 
     @property
@@ -310,6 +311,7 @@ class TrainingMethod(pl.Callback):
         self.check(workload)
         workload.method = self
         self.calls = 0
+        self._looked = False
         self._hardware = None
         if self.access != "in_silico":
             number = self.seed if self.train_device is None else self.train_device
@@ -365,7 +367,14 @@ class TrainingMethod(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Counts the calls of `loss` or ``step``; the noise of the hardware follows the count."""
+        """Counts the calls of `loss` or ``step``; the noise of the hardware follows the count.
+
+        Raises:
+            UserError: If devices would change nothing of what a physical layer does.
+        """
+        if not self._looked and isinstance(pl_module, Workload):
+            pl_module.check_reached(batch[0])
+            self._looked = True
         self.calls += 1
         if self._hardware is not None:
             self._hardware.start_step(self.calls)

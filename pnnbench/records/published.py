@@ -2,8 +2,9 @@
 
 ``records/HASH.json`` for every job of the board, and ``records/HASH/`` with parameters and outcomes
 for one seed of each row, the smallest that finished: enough to measure a new figure on every
-published row, or to draw its pictures. The tensors of the other seeds stay in the run folder, but
-for the parameters of each row's best (`pnnbench.records.parameters`).
+published row, or to draw its pictures. A file of measured devices stands with every record of it.
+The tensors of the other seeds stay in the run folder, but for the parameters of each row's best
+(`pnnbench.records.parameters`).
 `pnnbench leaderboard runs/SUITE --publish leaderboards/SUITE` does it.
 
 Sizes on mrr-mnist (61,470 rings, 10,000 test images, 281 cells), in parentheses deflated as git
@@ -24,6 +25,8 @@ from pnnbench.records.placing import Part
 from pnnbench.records.store import beside, file_problem, record_bytes
 
 FOLDER = "records"
+#: Kinds of the files that stand with records: tensors, and measured devices.
+_PUBLISHED = (".safetensors", ".csv", ".npz")
 #: Files of tensors that one seed of each row has with it.
 TENSORS = ("parameters", "outcomes")
 #: Most that the tensors of one board take, in bytes: a repository is cloned by everybody.
@@ -89,16 +92,20 @@ def record_files(
         for source, part in sources.items():
             target = beside(targets[record["job"]["hash"]], record, part)
             files[target] = source.read_bytes()
-    for _, record in placed:
+    for read, record in placed:
         path = targets[record["job"]["hash"]]
         files[path] = record_bytes(path, record)
+        if (
+            "devices" in record and file_problem(read, record, "devices") is None
+        ):  # small, as CSV is
+            files[beside(path, record, "devices")] = beside(read, record, "devices").read_bytes()
     stale = []
     for old in sorted(folder.glob("*.json")):
         beside_it = sorted(old.with_suffix("").rglob("*"))
         if old not in files:
             stale += [old, *(path for path in beside_it if not path.is_dir())]
         else:
-            stale += [p for p in beside_it if p.suffix == ".safetensors" and p not in files]
+            stale += [p for p in beside_it if p.suffix in _PUBLISHED and p not in files]
     return Part({str(p.relative_to(board)): d for p, d in files.items()}, stale), left_out
 
 

@@ -218,7 +218,7 @@ _FINISHED_ONLY: dict[str, Check] = {
             {
                 "name": checks.text,
                 "images": checks.count,  # unlabelled, per device
-                "queries": checks.count,  # inputs measured per device
+                "queries": checks.count,  # inputs that a device measures in each environment
                 "values": list_of(checks.number_or_gap),  # in the order of the cells
             },
             {

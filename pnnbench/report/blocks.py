@@ -125,7 +125,7 @@ def cost_title(table: Table) -> str:
         parts.append(f"training device, fresh devices of the same severity ({severity})")
     parts.append("training cost")
     if table.key["deployment"] != FROZEN:
-        parts.append("queries of the deployment per device")
+        parts.append("queries of the deployment per device and environment")
     parts += [EXTRA_WORDS[name] for name in extras(table)]
     words = ", ".join(parts)
     return words[0].upper() + words[1:]

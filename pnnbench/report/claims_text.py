@@ -10,6 +10,7 @@ from typing import Any
 from pnnbench.leaderboard.claims import Claims
 from pnnbench.leaderboard.verdicts import Decided
 from pnnbench.report.claims_view import ClaimView, ComparisonView, counts, heading, views
+from pnnbench.report.formatting import escaped
 from pnnbench.report.text import NARROWEST, WIDTH
 
 
@@ -141,11 +142,3 @@ def _section(view: ClaimView) -> list[str]:
         texts = [f"{escaped(test.rows)} ({board})", *map(escaped, cells), escaped(verdict)]
         lines.append(f"| {' | '.join(texts)} |")
     return lines
-
-
-def escaped(text: str) -> str:
-    """Escapes what Markdown would read as marks."""
-    text = text.replace("\\", "\\\\").replace("\n", " ")
-    for mark in "|*_<>`[]":
-        text = text.replace(mark, "\\" + mark)
-    return text

@@ -91,6 +91,8 @@ def ties(table: Table) -> list[str]:
             lines.append(f"{rank(row)} {row.method}: told apart only from {'; '.join(others)}")
     if unknown:
         lines.append(f"not told apart from any row: {'; '.join(unknown)}")
+    if len(lines) == 1:
+        lines.append("every row is told apart from every other")
     return lines
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from pnnbench.leaderboard.grid import is_share as is_share
 from pnnbench.leaderboard.statistics import Interval
@@ -124,13 +125,36 @@ def ends(
     if least is not None:
         low = max(low, least)
     if not share:
-        return f"{_short(low, sign)} to {_short(high, sign)}"
+        shown = number(low if interval.mean is None else interval.mean).replace("−", "-")
+        texts = around(shown, low, high, lambda end, used: digits(end, used, sign=sign), 3)
+        return " to ".join(t if "e" in t else t.replace("-", "−") for t in texts)
     return f"{number(low, share=True, sign=sign)} to {number(high, share=True, sign=sign)}"
 
 
-def _short(value: float, sign: bool = False) -> str:
-    text = digits(value, 3, sign=sign)
-    return text.replace("-", "−") if "e" not in text else text
+#: Digits beyond which no more are added to the ends of an interval.
+_MOST_DIGITS = 8
+
+
+def around(
+    shown: str, low: float, high: float, write: Callable[[float, int], str], count: int
+) -> tuple[str, str]:
+    """Writes the ends of an interval with as few digits as leave the mean inside, as it is printed.
+
+    Args:
+        shown: The mean as it is printed, a number.
+        low: Lower end.
+        high: Upper end.
+        write: (end, significant digits) -> text, a number.
+        count: Significant digits, unless more are needed.
+
+    Returns:
+        Both texts.
+    """
+    for used in range(count, _MOST_DIGITS + 1):
+        first, last = write(low, used), write(high, used)
+        if float(first) <= float(shown) <= float(last):
+            return first, last
+    return write(low, count), write(high, count)
 
 
 def eigenvalue(interval: Interval) -> str:
@@ -146,7 +170,9 @@ def eigenvalue(interval: Interval) -> str:
         return NONE
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.3g}"
-    return f"{interval.mean:.3g} ({interval.low:.2g} to {interval.high:.2g})"
+    text = f"{interval.mean:.3g}"
+    low, high = around(text, interval.low, interval.high, lambda end, used: f"{end:.{used}g}", 2)
+    return f"{text} ({low} to {high})"
 
 
 _FURTHER = {
@@ -232,3 +258,11 @@ def correlation_ends(low: float | None, high: float | None) -> str:
         Such as ``"−0.96 to +0.20"``; empty where it is not known.
     """
     return "" if low is None or high is None else f"{correlation(low)} to {correlation(high)}"
+
+
+def escaped(text: str) -> str:
+    """Escapes what Markdown would read as marks, references to characters among them."""
+    text = text.replace("\\", "\\\\").replace("\n", " ").replace("&", "&amp;")
+    for mark in "|*_<>`[]~":
+        text = text.replace(mark, "\\" + mark)
+    return text

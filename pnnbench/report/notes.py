@@ -140,13 +140,13 @@ def calibration_text(table: Table) -> str:
     Returns:
         A sentence without a full stop.
     """
-    text = f"Deployment {table.key['deployment']}: a step on each test device before the tests"
+    text = f"Deployment {table.key['deployment']}: a step on each test device before its tests"
     parts = []
     for name, words in (("images", "images"), ("queries", "hardware queries")):
         found = sorted({row.calibration[name] for row in table.rows if name in row.calibration})
         if found:
             parts.append(f"{' to '.join(f'{n:g}' for n in {found[0]: 0, found[-1]: 0})} {words}")
-    return f"{text}, with {' and '.join(parts)} a device" if parts else text
+    return f"{text}, with {' and '.join(parts)} a device and environment" if parts else text
 
 
 def notes(table: Table) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from pnnbench.leaderboard.deployments import FROZEN, deployment_of, headline_of
 from pnnbench.records.figure_names import heads
 from pnnbench.report.blocks import unit_text
-from pnnbench.report.formatting import curvature_unit, is_share, number
+from pnnbench.report.formatting import around, curvature_unit, is_share, number
 from pnnbench.report.text import WIDTH
 
 #: Figure of the sharpness -> what it is, and unit; ``{u}`` is that of the controls, ``{c}`` that of
@@ -113,7 +113,7 @@ def sharpness_text(sharpness: Mapping[str, Any], control_unit: str, width: int =
         text = f"{value:.4g}"
         low, high = sharpness.get(f"{name}_low"), sharpness.get(f"{name}_high")
         if low is not None and high is not None:
-            text += f" ({low:.2g} to {high:.2g})"
+            text += " ({} to {})".format(*around(text, low, high, lambda x, n: f"{x:.{n}g}", 2))
         if sharpness.get(f"{name}_at_bound"):
             text += " (end of its range)"
         lines.append([name, text, of.format(u=unit, c=per), meaning])

@@ -12,6 +12,7 @@ from typing import Any
 
 from pnnbench.leaderboard.model import Table
 from pnnbench.report.blocks import Block, lay_out
+from pnnbench.report.formatting import escaped
 from pnnbench.report.notes import footnote, heading, remarks
 from pnnbench.report.tuning_text import NOTE, tuning_blocks
 from pnnbench.report.visible import visible
@@ -205,24 +206,17 @@ def render_markdown(tables: Sequence[Table]) -> str:
         return "No records.\n"
     texts = []
     for table in tables:
-        lines = [f"### {_escape(heading(table))}", ""]
+        lines = [f"### {escaped(heading(table))}", ""]
         for block in (*lay_out(table), *tuning_blocks(table)):
             if block.title:
-                lines += [f"**{_escape(block.title)}**", ""]
-            lines.append("| " + " | ".join(map(_escape, block.columns)) + " |")
+                lines += [f"**{escaped(block.title)}**", ""]
+            lines.append("| " + " | ".join(map(escaped, block.columns)) + " |")
             sides = [":---" if k == block.method else "---:" for k in range(len(block.columns))]
             lines.append("| " + " | ".join(sides) + " |")
-            lines += ["| " + " | ".join(map(_escape, line)) + " |" for line in block.lines]
+            lines += ["| " + " | ".join(map(escaped, line)) + " |" for line in block.lines]
             lines.append("")
         notes = [*remarks(table), *([NOTE] if table.tuning else [])]
-        lines.extend(f"- {_escape(note)}" for note in notes)
-        lines.extend(["", _escape(footnote(table))])
+        lines.extend(f"- {escaped(note)}" for note in notes)
+        lines.extend(["", escaped(footnote(table))])
         texts.append("\n".join(lines))
     return visible("\n\n".join(texts) + "\n")
-
-
-def _escape(text: str) -> str:
-    text = text.replace("\\", "\\\\").replace("\n", " ")
-    for mark in "|*_<>`[]":
-        text = text.replace(mark, "\\" + mark)
-    return text

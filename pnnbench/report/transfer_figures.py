@@ -180,7 +180,7 @@ def cost(table: Table) -> Figure | None:
             table,
             sample(table),
             f"devices at severity {training_severity(table)}",
-            f"{table.reference} trains in {seconds:.3g} s" if seconds else "",
+            f"{table.reference} trains in {seconds:.3g} s, CPU time on a CPU" if seconds else "",
             "times of several devices, no comparison of methods" if places_texts(table) else "",
         ),
     )

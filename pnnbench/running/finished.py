@@ -116,19 +116,24 @@ def adopt(
     return Taken(tuple(taken), tuple(refused))
 
 
-def find_finished(job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS) -> Path | None:
+def find_finished(
+    job: Job, runs: Path, boards: Path = PUBLISHED_BOARDS, *, elsewhere: bool = True
+) -> Path | None:
     """Finds the finished record of a job: in its own folder, in another suite's, published.
 
     Args:
         job: The job.
         runs: Folder of all runs.
         boards: Folder of published boards.
+        elsewhere: Whether to look beyond the job's own folder.
 
     Returns:
         The record; None if there is none.
     """
     own = job_folder(runs, job) / "record.json"
-    return own if is_finished(own) else _found_elsewhere(job.spec(), runs, boards)[0]
+    if is_finished(own):
+        return own
+    return _found_elsewhere(job.spec(), runs, boards)[0] if elsewhere else None
 
 
 def _is_of(record: dict[str, Any], spec: dict[str, Any]) -> bool:

@@ -155,6 +155,9 @@ def changed_between(parts: Sequence[Mapping[str, Any]]) -> list[str]:
 def git_state() -> dict[str, Any]:
     """Commit of the source tree and whether the package differs from it; empty outside of git.
 
+    A repository that does not hold the package's own files, such as one with an environment in it
+    that it ignores, is another project's.
+
     Read once, when the first job of the process starts: that is the code it runs.
     """
     here = Path(__file__).resolve().parents[1]
@@ -173,6 +176,7 @@ def git_state() -> dict[str, Any]:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = git("rev-parse", "HEAD")
-    if commit is None:
+    if commit is None or git("ls-files", "--error-unmatch", "--", "__init__.py") is None:
         return {}
-    return {"commit": commit, "modified": bool(git("status", "--porcelain", "--", "."))}
+    status = git("status", "--porcelain", "--", ".")
+    return {"commit": commit, **({} if status is None else {"modified": bool(status)})}

@@ -37,13 +37,8 @@ def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
     """
     tier = record["config"]["tier"]
     data_set = brought_data(record) or resolve_data(_own_class(record).data)
-    found, told = data_set.arrays(root).fingerprint, record["data"]["fingerprint"]
-    if found != told:
-        raise UserError(
-            f"the data set {data_set.name!r} has other contents than those of the record: {found}",
-            allowed=told,
-            next_step="give the copy that it was measured on (PNNBENCH_DATA, docs/data.md)",
-        )
+    told = record["data"]["fingerprint"]
+    require_contents(data_set.name, data_set.arrays(root).fingerprint, told)
     return DataModule(
         data_set,
         batch_size=tier["batch_size"],
@@ -52,6 +47,25 @@ def data_of(record: dict[str, Any], root: str | None = None) -> DataModule:
         limit_test=tier["test_images"],
         root=root,
     )
+
+
+def require_contents(name: str, found: str, told: str) -> None:
+    """Refuses other data than those of a record.
+
+    Args:
+        name: Name of the data set.
+        found: Fingerprint of what is there.
+        told: Fingerprint in the record.
+
+    Raises:
+        UserError: If they differ.
+    """
+    if found != told:
+        raise UserError(
+            f"the data set {name!r} has other contents than those of the record: {found}",
+            allowed=told,
+            next_step="give the copy that it was measured on (PNNBENCH_DATA, docs/data.md)",
+        )
 
 
 def brought_data(record: dict[str, Any]) -> DataSet | None:
@@ -141,10 +155,14 @@ def load_parameters(path: Path, record: dict[str, Any]) -> Workload:
             next_step=f"pnnbench doctor {path.parent}",
         )
     folder = path.parent
-    for part in {"devices"} & record.keys():
-        problem = file_problem(folder / "record.json", record, part)
-        if problem is not None:
-            raise UserError(problem, next_step=f"pnnbench doctor {folder}")
+    if "devices" in record:
+        published = folder.parent / "records" / record["job"]["hash"]  # of a board's best rows
+        problems = {
+            f: file_problem(f / "record.json", record, "devices") for f in (folder, published)
+        }
+        if all(problems.values()):
+            raise UserError(str(problems[folder]), next_step=f"pnnbench doctor {folder}")
+        folder = next(f for f, problem in problems.items() if problem is None)
     workload = untrained(record, setup_of(folder, record))
     try:
         workload.load_tensors(load_file(path))

@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 from pnnbench import __version__
+from pnnbench.errors import UserError
+from pnnbench.lookup import was_edited
 
 OWN = "pnnbench"
 #: Folders that hold results or tools, never sources.
@@ -81,12 +83,31 @@ def source_of(classes: Iterable[type], opened: Sequence[Path] = ()) -> Source:
             for other in _tops_of(distribution):
                 files |= _package_files(other)
         else:
-            files |= _loose_files(top, opened)
+            loose = _loose_files(top, opened)
+            _refuse_edited(loose.values())
+            files |= loose
     digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     joined = ", ".join(names), ", ".join(names.values())
     return Source(*joined, digest.hexdigest(), tuple(sorted(files)))
+
+
+def _refuse_edited(files: Iterable[Path]) -> None:
+    """Refuses files that were edited after they had been imported: what runs is the old code.
+
+    Raises:
+        UserError: If one was, as far as it was looked at before.
+    """
+    wanted = set(files)
+    for module in list(sys.modules.values()):
+        place = getattr(module, "__file__", None)
+        if isinstance(place, str) and Path(place) in wanted and was_edited(module):
+            raise UserError(
+                f"{place} was edited after it had been imported: what runs here is still the old "
+                "code",
+                next_step="begin a new session (a notebook: restart its kernel)",
+            )
 
 
 def is_loose(module: str) -> bool:

@@ -53,7 +53,7 @@ def write_tuned(path: Path, chosen: Mapping[str, Mapping[str, float]]) -> bool:
         )
     if new == text:
         return False
-    write_whole(path, new.encode("utf-8"))
+    write_whole(path.resolve(), new.encode("utf-8"))  # and not in the place of a link to it
     return True
 
 

@@ -30,7 +30,6 @@ from pnnbench.records.store import write_whole
 from pnnbench.running.lean import make_lean
 from pnnbench.running.resources import clock, peak_memory
 from pnnbench.workloads.base import Workload
-from pnnbench.workloads.reached import IMAGES, check_reached
 
 #: Called with (epochs done, epochs in all, mean training loss of the epoch).
 Report = Callable[[int, int, float], None]
@@ -378,7 +377,6 @@ def fit(
         UserError: If devices would change nothing of what a physical layer does.
         KeyboardInterrupt: If the user interrupts; Lightning alone would end the process.
     """
-    check_reached(workload, data.train_tensors(slice(max(IMAGES)))[0])
     workload.train()  # a calibrated workload comes in evaluation mode, which Lightning would keep
     state = RunState(report) if state is None else state
     # A diverged run ends before the method's hooks.

@@ -26,7 +26,8 @@ class Passes:
     Attributes:
         recorded: Those recorded for differentiation.
         simulated: Those not recorded, and made neither on hardware nor by the workload itself:
-            `Workload.calibrate`, which every training ends with, and `Workload.prepared`.
+            `Workload.calibrate`, which every training ends with, `Workload.prepared`, and
+            `Workload.check_reached`, with which it begins.
     """
 
     recorded: int = 0
@@ -64,7 +65,7 @@ def counted_passes(workload: Workload) -> Iterator[Passes]:
 
         setattr(workload, name, calling)
 
-    of_workload = ("calibrate", "prepared")
+    of_workload = ("calibrate", "prepared", "check_reached")
     for name in of_workload:
         uncounted(name)
     cls.physical = counting

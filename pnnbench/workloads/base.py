@@ -26,9 +26,11 @@ from pnnbench.workloads.grid import (
     of_source,
     part_of_grid,
 )
+from pnnbench.workloads.handing import Handing
 from pnnbench.workloads.lightning_steps import Access as Access
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.operated import Operated
+from pnnbench.workloads.reached import check_reached
 from pnnbench.workloads.regression import Regression as Regression
 from pnnbench.workloads.tiers import Tier as Tier
 from pnnbench.workloads.tiers import find_tier
@@ -134,11 +136,20 @@ class Workload(Operated):
             data_set: What was brought.
         """
 
+    def check_reached(self, x: Tensor) -> None:
+        """Raises a UserError if devices would change nothing; see `reached.check_reached`.
+
+        Args:
+            x: Inputs (N, ...).
+        """
+        check_reached(self, x)
+
     def check_ready(self) -> None:
-        """Raises a UserError if something that its metric needs is missing; here nothing is.
+        """Raises a UserError if its metric cannot be had, or something that it needs is missing.
 
         Asked before a suite, a search or a training begins.
         """
+        Handing(self.metric(), self.metric_name)
 
     @property
     def axes(self) -> tuple[str, ...]:

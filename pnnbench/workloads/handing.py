@@ -12,7 +12,8 @@ names, has to have one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 import torch
 import torchmetrics
@@ -52,6 +53,9 @@ class Handing:
     Args:
         metric: A fresh metric.
         name: Name of the figure by which a board is sorted.
+
+    Raises:
+        UserError: If it is a collection without that one, or see `needs_of`.
     """
 
     def __init__(
@@ -59,6 +63,10 @@ class Handing:
     ) -> None:
         self.metric = metric
         self.name = name
+        if isinstance(metric, torchmetrics.MetricCollection):
+            names = [str(given) for given, _ in metric.items()]
+            if name not in names:
+                self._refuse(names)
         self.needs = needs_of(metric)
         self._whole = bool(getattr(metric, "whole", False))
         self._kept: list[tuple[Tensor, ...]] = []
@@ -87,11 +95,14 @@ class Handing:
         figures = {str(name): float(value) for name, value in found.items()}
         sorts = self.name if self.name in figures else next(iter(figures))
         if sorts != self.name and isinstance(self.metric, torchmetrics.MetricCollection):
-            raise UserError(
-                f"the metric gives {', '.join(figures)}, and metric_name is {self.name!r}",
-                allowed="a collection with a metric of that name",
-            )
+            self._refuse(figures)
         return figures.pop(sorts), figures
+
+    def _refuse(self, figures: Iterable[str]) -> NoReturn:
+        raise UserError(
+            f"the metric gives {', '.join(figures)}, and metric_name is {self.name!r}",
+            allowed="a collection with a metric of that name",
+        )
 
     def compute(self) -> float:
         """The metric over all images that were added."""

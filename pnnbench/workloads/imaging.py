@@ -70,6 +70,7 @@ class Reconstruction:
 
     def check_ready(self) -> None:
         """Refuses pixels that are not in [0, 1], which no output of the decoder reaches."""
+        cast(Any, super()).check_ready()
         inputs = self.data_set.arrays().train_inputs
         if inputs.dtype == torch.uint8:
             return

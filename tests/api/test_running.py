@@ -83,3 +83,12 @@ def test_a_suite_of_an_installed_package_is_not_searched(
         pnnbench.tune("quickstart", tmp_path / "runs")
     assert "quickstart is a suite of the installed package" in str(error.value)
     assert "pnnbench tune ./quickstart.yaml" in str(error.value)
+
+
+def test_a_mistyped_suite_makes_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pnnbench.UserError, match="quikstart"):
+        pnnbench.run("quikstart")
+    assert not (tmp_path / "runs").exists()
+    (tmp_path / "runs").mkdir()
+    assert len(pnnbench.load_leaderboard().rows) > 10  # what ships: there is nothing of one's own

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,3 +50,23 @@ def test_one_kind_has_all_that_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_kind_alone(tmp_path: Path, kind: str) -> None:
     assert command("list", kind, cwd=tmp_path).out.strip()
+
+
+def test_what_cannot_be_loaded_takes_nothing_else_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pnnbench.commands import listing
+
+    known = listing.registered
+
+    def registered(kind: str) -> dict[str, Any]:
+        broken = EntryPoint(f"broken-{kind}", "nowhere_at_all:Thing", f"pnnbench.{kind}")
+        return {**known(kind), broken.name: broken}
+
+    monkeypatch.setattr(listing, "registered", registered)
+    monkeypatch.setattr("pnnbench.lookup.registered", registered)
+    for kind in ("methods", "platforms", "workloads", "data"):
+        done = command("list", kind, cwd=tmp_path)
+        assert all(name in done.out for name in known(kind))
+        assert "is left out: " in done.err
+        assert f"broken-{kind}" in done.err

@@ -172,3 +172,13 @@ def test_on_a_training_device_the_figures_are_those_of_that_device(row):
         top = lanczos(hessian.product, hessian.size, seed=1).top[0]
     assert there["gradient_norm"] == pytest.approx(float(gradient.norm()), rel=1e-4)
     assert there["lambda_max"] == pytest.approx(float(top), rel=5e-3)
+
+
+def test_the_check_is_of_the_model_that_was_measured() -> None:
+    """PyHessian asks for evaluation mode, in which a stack is the deployed one."""
+    data = DataModule("digits", limit_train=12)
+    x, y = data.train_tensors()
+    workload = DiffractiveDigits(0)
+    workload.calibrate(x)
+    found = measure_sharpness(workload, x, y, seed=0, devices=[], check=True)
+    assert found["lambda_max_pyhessian"] == pytest.approx(found["lambda_max"], rel=1e-2)

@@ -9,6 +9,7 @@ from pnnbench.records.doctor import examine
 from pnnbench.records.folders import read_placed, read_records
 from pnnbench.records.placing import place
 from pnnbench.records.published import Placed, record_files, with_tensors
+from pnnbench.records.store import file_sha256, read_record, write_record
 
 from ..record_factory import changed, make_failure, make_record, write_job
 
@@ -93,3 +94,23 @@ def test_tensors_take_no_more_than_the_room_and_rows_of_the_claims_come_first(
         assert {path.name for path in board.iterdir() if path.is_dir()} == names
         assert read_records(board) == read_records(tmp_path / "runs")
         assert examine(board)[0] == []
+
+
+def test_measured_devices_stand_with_every_record(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        path = write_job(tmp_path / "runs", make_record("SAT", seed))
+        file = path.parent / "devices.csv"
+        file.write_text("device,bias\na,0.1\n")
+        record = {k: v for k, v in read_record(path).items() if k != "checksum"}
+        record["devices"] = {"file": file.name, "sha256": file_sha256(file)}
+        write_record(path, record)
+    board = tmp_path / "board" / "records"
+    placed = read_placed(tmp_path / "runs")
+    publish(placed, board.parent)
+    names = [record["job"]["hash"] for _, record in placed]
+    for name in names:
+        assert (board / name / "devices.csv").read_text() == "device,bias\na,0.1\n"
+    publish(read_placed(board), board.parent)  # from where it stands
+    assert all((board / name / "devices.csv").is_file() for name in names)
+    publish(placed[:1], board.parent)
+    assert not (board / names[1]).exists()

@@ -56,6 +56,21 @@ def test_ties_say_each_pair_once_and_truly(table) -> None:
     assert said == {row.method for row in table.rows if row.tied_with}
 
 
+def test_an_order_of_all_rows_is_said(table) -> None:
+    apart = tuple(replace(pair, separated=True) for pair in table.comparisons)
+    rows = tuple(
+        replace(row, tied_with=(), rank_low=i, rank_high=i) for i, row in enumerate(table.rows, 1)
+    )
+    known = replace(table, comparisons=apart, rows=rows)
+    assert comparing.ties(known)[1:] == ["every row is told apart from every other"]
+    page = render([known], "html")
+    assert "every row is told apart from every other" in page.lower()
+    assert "No order of any two rows is known" not in page
+    none = tuple(replace(pair, separated=False) for pair in table.comparisons)
+    page = render([replace(table, comparisons=none)], "html")
+    assert "No order of any two rows is known" in page
+
+
 def test_resolution_is_written_with_what_a_point_takes(table) -> None:
     seen = Resolution(pairs=15, smallest=0.0823, baseline=0.123, point={20: 34, 50: None})
     shown = comparing.resolution_text(replace(table, resolution=seen))

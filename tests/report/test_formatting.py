@@ -31,3 +31,26 @@ def test_an_interval_does_not_say_that_an_error_may_be_below_nothing() -> None:
     assert formatting.ends(wide, least=formatting.least_of("mse")) == "0 to 0.049"
     assert formatting.ends(wide, least=formatting.least_of("kid")) == "−0.007 to 0.049"
     assert formatting.ends(wide, least=formatting.least_of("a figure of a user")) != "0 to 0.049"
+
+
+def test_a_mean_is_inside_its_interval_as_it_is_printed() -> None:
+    assert formatting.eigenvalue(Interval(1.064, 1.056, 1.072)) == "1.06 (1.06 to 1.07)"
+    assert formatting.eigenvalue(Interval(0.0409, 0.00076, 2.2)) == "0.0409 (0.00076 to 2.2)"
+    assert formatting.ends(Interval(23.489, 23.47, 23.505)) == "23.47 to 23.5"
+    assert formatting.ends(Interval(-23.489, -23.505, -23.47)) == "−23.5 to −23.47"
+    assert formatting.ends(Interval(0.5, 0.4, 0.6)) == "0.4 to 0.6"
+    # A figure that does not lie between them keeps them short.
+    assert formatting.around("5", 1.0, 2.0, lambda x, n: f"{x:.{n}g}", 2) == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("a|b*c", "a\\|b\\*c"),
+        ("B&#80;", "B&amp;#80;"),
+        ("~~adaptive~~", "\\~\\~adaptive\\~\\~"),
+        ("a\\b", "a\\\\b"),
+    ],
+)
+def test_marks_of_markdown_are_escaped(label: str, text: str) -> None:
+    assert formatting.escaped(label) == text

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pnnbench import __version__
+from pnnbench import __version__, lookup
+from pnnbench.errors import UserError
 from pnnbench.methods.sat import SAT
 from pnnbench.running import sources
 from pnnbench.running.sources import files_opened, source_of
@@ -32,7 +33,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def load(name: str) -> type:
-    """Imports the class ``Mine`` of a module as if for the first time."""
+    """Imports the class ``Mine`` of a module as if for the first time, in a session of its own."""
+    lookup._IMPORTED.clear()
     for known in [m for m in sys.modules if m.partition(".")[0] == name.partition(".")[0]]:
         del sys.modules[known]
     importlib.invalidate_caches()
@@ -188,3 +190,36 @@ def test_a_package_without_files_at_its_top_counts(place: Path) -> None:
         return source_of([load(f"method{number}")]).sha256
 
     assert changes(digest, deep / "ops.py", "def f(x):\n    return 2 * x\n")
+
+
+@pytest.mark.parametrize("edited", ["mine", "helper"])
+def test_code_that_was_edited_after_its_import_does_not_run_under_the_new_digest(
+    place: Path, edited: str
+) -> None:
+    number = next(NUMBERS)
+    files = {name: place / f"{name}{number}.py" for name in ("mine", "helper")}
+    files["helper"].write_text("SCALE = 1\n")
+    text = f"from pnnbench.methods.bp import BP\nimport helper{number}\nclass Mine(BP):\n    pass\n"
+    files["mine"].write_text(text)
+    first = load(f"mine{number}")
+    before = source_of([first]).sha256
+    old = files[edited].read_text()
+    files[edited].write_text(old + "MORE = 1\n")
+    with pytest.raises(UserError, match=rf"{edited}{number}.py was edited after it had been imp"):
+        source_of([first])
+    files[edited].write_text(old)
+    assert source_of([first]).sha256 == before
+    files[edited].write_text(old + "MORE = 1\n")
+    for name in files:
+        sys.modules.pop(f"{name}{number}", None)
+    assert source_of([importlib.import_module(f"mine{number}").Mine]).sha256 != before
+
+
+def test_an_edit_between_the_name_and_the_run_is_seen(place: Path) -> None:
+    number = next(NUMBERS)
+    file = place / f"named{number}.py"
+    file.write_text("from pnnbench.methods.bp import BP\nclass Mine(BP):\n    pass\n")
+    found = lookup.resolve("methods", f"named{number}.Mine")
+    file.write_text(file.read_text() + "MORE = 1\n")
+    with pytest.raises(UserError, match="was edited after it had been imported"):
+        source_of([found])

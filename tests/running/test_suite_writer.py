@@ -55,6 +55,14 @@ def test_only_the_settings_change(tmp_path: Path) -> None:
     assert path.read_text() == new
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (real := tmp_path / "real.yaml").write_text(TEXT)
+    (link := tmp_path / "s.yaml").symlink_to(real)
+    assert write_tuned(link, {"BP": {"lr": 0.012}})
+    assert link.is_symlink()
+    assert "tuned: {lr: 0.012}" in real.read_text()
+
+
 def test_the_ends_of_lines_stay(tmp_path: Path) -> None:
     chosen = {"BP": {"lr": 0.012}, "NAT": {"lr": 1e-05}, "Pruning": {"lr": 0.3, "strength": 2.0}}
     for ending in ("\n", "\r\n"):
