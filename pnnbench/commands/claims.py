@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pnnbench.api.tables import tables_of
+from pnnbench.api.tables import board_folders, tables_of
 from pnnbench.commands.boards import say_page
 from pnnbench.commands.output import out, width, writable
 from pnnbench.registry import BOARDS
@@ -20,7 +20,8 @@ def claims(options: Any) -> int:
     read = read_claims()
     if options.publish:
         writable("--publish", Path(options.publish))
-    sources = [Path(g) for g in options.records] or committed(read.boards)
+    given = options.records
+    sources = board_folders(given) if given else committed(read.boards)
     decided = decide(read, tables_of(sources) if sources else [], read_reproduced())
     if options.format == "table":
         out(claims_text.render_table(read, decided, width()))

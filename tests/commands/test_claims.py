@@ -61,3 +61,8 @@ def test_the_committed_page_is_what_the_records_say(tmp_path: Path) -> None:
             f"{name}: pnnbench claims --publish leaderboards"
         )
     assert len(verdicts(done.out)) == len(read_claims().claims)
+
+
+def test_a_board_may_be_named_as_its_suite(tmp_path: Path) -> None:
+    shown = command("claims", "mzi_mnist", cwd=tmp_path).out
+    assert "mzi_mnist" in shown
