@@ -257,7 +257,7 @@ class ControlHessian:
 
             def count(t: Tensor) -> Tensor:
                 sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-                return t
+                return t.detach()  # a saved output would keep the graph that it is an output of
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
                 self._graph(self.at, x, y, create_graph=True)

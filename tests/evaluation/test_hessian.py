@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from pnnbench.evaluation import hessian as of_hessian
 from pnnbench.evaluation.hessian import CHUNK, ControlHessian, deployed, fitting_chunk
 from pnnbench.evaluation.lanczos import lanczos
 from pnnbench.evaluation.pyhessian_engine import pyhessian_eigenvalue
+from pnnbench.workloads.mrr import MRRDigits
 from pnnbench.workloads.mrr_images import MRRDigitsResNet
 from pnnbench.workloads.mzi import MZIDigits
 
@@ -192,3 +195,27 @@ def test_a_chunk_is_large_where_the_weights_take_most_of_the_memory():
             for n in (chunk, CHUNK)
         ]
     torch.testing.assert_close(*products, rtol=1e-4, atol=1e-6)
+
+
+def test_no_graph_outlives_its_hessian() -> None:
+    """One graph of each job is a process that grows until it is ended."""
+
+    def alive() -> int:
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    workload = MRRDigits(0).eval()
+    x, y = DataModule("digits", limit_train=8).train_tensors()
+
+    def products() -> None:
+        with deployed(workload, None, digital=True):
+            hessian = ControlHessian(workload, x, y, chunk=4)
+            hessian.product(torch.ones(hessian.size, dtype=torch.float64))
+            assert hessian.graph_bytes() > 0
+            fitting_chunk(workload, x, y)
+
+    products()
+    before = alive()
+    for _ in range(3):
+        products()
+    assert alive() == before
