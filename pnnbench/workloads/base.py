@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.data.augmentation import Augmentation, check_augmentation
-from pnnbench.errors import UserError, kind_word, line_of
+from pnnbench.errors import UserError, kind_word, line_of, own_code
 from pnnbench.platforms.base import derive_seed
 from pnnbench.platforms.products import ConvProduct
 from pnnbench.workloads.axes import check_axes, further_cells
@@ -149,7 +149,8 @@ class Workload(Operated):
 
         Asked before a suite, a search or a training begins.
         """
-        Handing(self.metric(), self.metric_name)
+        with own_code(f"the metric of {type(self).__name__} cannot be had"):
+            Handing(self.metric(), self.metric_name)
 
     @property
     def axes(self) -> tuple[str, ...]:

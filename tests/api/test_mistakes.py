@@ -210,7 +210,7 @@ class Misspelt(MRRDigits):
 
 def test_a_metric_that_fails_is_told_with_its_place() -> None:
     text = told(lambda: pnnbench.evaluate(BadMetric(), tier="smoke", devices=1))
-    assert "nothing could be measured" in text
+    assert "the metric of BadMetric cannot be had" in text
     assert "in metric: return self.no_such_metric" in text
     assert "test_mistakes.py, line" in text
 

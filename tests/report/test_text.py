@@ -428,7 +428,7 @@ def test_page_shows_device_and_cost_of_a_mesh() -> None:
         "Gradient evaluations",
         "Forward passes",
         "Hardware queries",
-        "Training time",
+        "Training time CPU time on a CPU",
         "Time / BP",
     ]
     row = next(row for row in tables[0].rows if row.method == "PAT")
