@@ -101,7 +101,7 @@ def test_without_records_it_says_how_to_get_some(
     done = command("leaderboard", cwd=tmp_path, status=2)
     assert "pnnbench run quickstart" in done.err
     (tmp_path / "runs").mkdir()
-    assert "no records in runs" in command("leaderboard", cwd=tmp_path, status=2).err
+    assert "nothing is in runs/" in command("leaderboard", cwd=tmp_path, status=2).err
 
 
 def test_without_leaves_out_the_rows_that_know_and_ranks_the_others(ran: Ran) -> None:
@@ -178,7 +178,7 @@ def test_without_runs_the_committed_boards_are_shown_and_older_ones_where_named(
 
     commit("pnnbench-1/mrr_mnist", "pnnbench-1")
     told = command("leaderboard", cwd=tmp_path, status=2).err
-    assert "neither runs/ nor a board in leaderboards/ is here" in told
+    assert "nothing is in runs/, and no board in leaderboards/ is here" in told
     named = command("leaderboard", "leaderboards/pnnbench-1/mrr_mnist", cwd=tmp_path).out
     assert "protocol pnnbench-1" in named
     commit("mrr_mnist", "pnnbench-2")
