@@ -94,7 +94,8 @@ def leaderboard(options: Any) -> int:
     sources = board_folders(options.records)
     if not sources:
         raise UserError(
-            "no records: nothing is in runs/, and no board in leaderboards/ is here", next_step=_FIRST_RUN
+            "no records: nothing is in runs/, and no board in leaderboards/ is here",
+            next_step=_FIRST_RUN,
         )
     if options.join and options.publish:
         raise UserError(
