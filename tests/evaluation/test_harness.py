@@ -230,7 +230,7 @@ def test_what_lies_before_the_first_physical_layer_is_computed_once(
     network: Any = workload.network
     evaluate_grid(workload, *images, cells, batch_size=40, cells_per_batch=3)
     assert network.prefix_images == N + 2  # two before, which see that every layer is reached
-    assert network.physical_images == N * len(cells)
+    assert network.physical_images == N * len(cells) + 2
 
 
 def test_the_same_point_on_two_axes_has_the_same_value(

@@ -345,6 +345,7 @@ def test_an_edited_method_of_ones_own_is_a_new_job(tmp_path, monkeypatch):
     (tmp_path / "edited_method.py").write_text(source)
     before = suite(tmp_path, methods=["edited_method.Mine", "bp"])
     (tmp_path / "edited_method.py").write_text(source + "# changed\n")
+    del sys.modules["edited_method"]  # as in another session
     after = suite(tmp_path, methods=["edited_method.Mine", "bp"])
     assert before.jobs[0].spec()["hash"] != after.jobs[0].spec()["hash"]
     assert before.jobs[1].spec()["hash"] == after.jobs[1].spec()["hash"]
