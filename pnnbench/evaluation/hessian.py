@@ -253,15 +253,16 @@ class ControlHessian:
         """Memory that the gradient graph of one chunk holds, counted tensor by tensor."""
         if self._graph_bytes is None:
             x, y = next(self.chunks())
-            sizes: dict[int, int] = {}
+            held: list[Tensor] = []  # until all are counted: no memory is there twice
 
             def count(t: Tensor) -> Tensor:
-                sizes[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
-                return t.detach()  # a saved output would keep the graph that it is an output of
+                held.append(t.detach())
+                return held[-1]  # a saved output would keep the graph that it is an output of
 
             with torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
                 self._graph(self.at, x, y, create_graph=True)
-            self._graph_bytes = sum(sizes.values())
+            storages = (t.untyped_storage() for t in held)
+            self._graph_bytes = sum({s.data_ptr(): s.nbytes() for s in storages}.values())
         return self._graph_bytes
 
     def release(self) -> None:
