@@ -31,6 +31,7 @@ from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.rebuilding import load_parameters, own_device, require_contents
 from pnnbench.running.training import DivergedError
 from pnnbench.workloads.base import Workload
+from pnnbench.workloads.networks import modes_kept
 
 #: Suite of what is measured here, and the protocol by which.
 SUITE, PROTOCOL = "evaluate", "pnnbench-2"
@@ -109,26 +110,24 @@ def evaluate(
         train_device=given.train_device,
         data=workload.brought,
     )
-    modes = [(module, module.training) for module in workload.modules()]
     started = datetime.now(UTC)
     try:
         workload.to(place)
-        measured = measure(
-            job,
-            workload,
-            images,
-            say or (lambda line: None),
-            device=given.device,
-            devices=tested,
-            sharp=sharpness,
-        )
+        with modes_kept(workload):
+            measured = measure(
+                job,
+                workload,
+                images,
+                say or (lambda line: None),
+                device=given.device,
+                devices=tested,
+                sharp=sharpness,
+            )
         require_measured(measured)
     except (DivergedError, NothingMeasuredError) as error:
         raise UserError(f"{job.title()}: {error}") from None
     finally:
         workload.to(before)
-        for module, training in modes:
-            module.training = training
     tensors = {k: v.contiguous() for k, v in workload.tensors().items()}
     record = seal(
         {

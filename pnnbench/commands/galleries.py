@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pnnbench.commands.output import aside
 from pnnbench.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def galleries(
         kept = {f"{prefix}{name}": home / folder.name / f"{prefix}{name}.svg" for name in NAMES}
         kept = {name: path for name, path in kept.items() if again and path.is_file()}
         if kept and len(chosen) < len(table.chosen.finished):
-            _say("pictures of outputs stay: not all networks that they show are here")
+            aside("pictures of outputs stay: not all networks that they show are here")
             drawn |= kept
         elif chosen:
             try:
                 drawn |= _board(chosen, folder, prefix, root)
             except UserError as error:  # the data are not here, or the networks are other ones
                 said = "pictures of outputs stay" if kept else "no pictures of outputs"
-                _say(f"{said}: {error.what}")
+                aside(f"{said}: {error.what}")
                 drawn |= kept
     return drawn
 
@@ -113,8 +113,4 @@ def _board(
         for path, record in chosen
     ]
     tensors = data.train_tensors(), data.test_tensors()
-    return draw_galleries(trained, *tensors, folder, prefix, _say)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    return draw_galleries(trained, *tensors, folder, prefix, aside)

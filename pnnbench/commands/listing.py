@@ -5,14 +5,13 @@ Without a kind an overview, for which no class is imported; of one kind all that
 
 from __future__ import annotations
 
-import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pnnbench.api import names
-from pnnbench.commands.output import out, out_json, width
+from pnnbench.commands.output import aside, out, out_json, width
 from pnnbench.errors import failure_text
 from pnnbench.lookup import KINDS
 from pnnbench.records.schema import TIERS
@@ -24,7 +23,6 @@ from pnnbench.registry import (
     resolve,
     workload_class,
 )
-from pnnbench.report.visible import visible
 
 #: Width of the column of names.
 _NAME = 24
@@ -45,7 +43,7 @@ def _loaded(kind: str, load: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
             found = load(name)
         except Exception as error:  # of somebody else's package
             text = " ".join(failure_text(error).split())
-            sys.stderr.write(visible(f"{KINDS[kind]} {name!r} is left out: {text}\n"))
+            aside(f"{KINDS[kind]} {name!r} is left out: {text}")
             continue
         yield name, found
 

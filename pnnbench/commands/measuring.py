@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 from pnnbench.accelerator import check_accelerator, choose
 from pnnbench.api.locating import locate
 from pnnbench.commands.finished import control_unit, data_of, door, draw, finished
-from pnnbench.commands.output import out, out_json, width
+from pnnbench.commands.output import aside, out, out_json, width
 from pnnbench.console import Console
-from pnnbench.report.visible import visible
 
 
 def evaluate(options: Any) -> int:
@@ -85,11 +83,6 @@ def sharpness(options: Any) -> int:
     return 0
 
 
-def _aside(line: str) -> None:
-    """Tells what is no result, beside those."""
-    sys.stderr.write(visible(line) + "\n")
-
-
 def plot(options: Any) -> int:
     """``pnnbench plot``."""
     from pnnbench.records.folders import find_records
@@ -99,7 +92,7 @@ def plot(options: Any) -> int:
     if (folder / "record.json").is_file() or not find_records(folder):
         folder, record = finished(options.run, options.runs)
         with door(options):
-            paths = draw(folder, record, options.data, _aside)
+            paths = draw(folder, record, options.data, aside)
     else:
         from pnnbench.api.tables import tables_of
         from pnnbench.commands.galleries import galleries

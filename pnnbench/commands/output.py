@@ -22,6 +22,11 @@ def out(text: str) -> None:
     sys.stdout.flush()
 
 
+def aside(text: str) -> None:
+    """Tells on standard error what is no result, with nothing that a terminal obeys."""
+    sys.stderr.write(visible(text) + "\n")
+
+
 def out_json(value: Any) -> None:
     """Prints a value as JSON."""
     out(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False, default=str))

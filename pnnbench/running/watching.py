@@ -19,6 +19,7 @@ from pnnbench.records.store import write_whole
 from pnnbench.running.training import generator_state, restore_generators
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.handing import Handing
+from pnnbench.workloads.networks import modes_kept
 
 #: Images of the validation curve, at most.
 CURVE_IMAGES = 500
@@ -35,17 +36,14 @@ def untouched(workload: Workload) -> Iterator[None]:
     Args:
         workload: The workload, in a Trainer.
     """
-    modes = [(module, module.training) for module in workload.modules()]
     names = ("gradient_evaluations", "forward_evaluations", "hardware_queries")
     counters = {name: getattr(workload, name) for name in names}
     generators = generator_state()
     try:
-        with workload.extra_pass(), torch.no_grad():
+        with modes_kept(workload), workload.extra_pass(), torch.no_grad():
             workload.eval()
             yield
     finally:
-        for module, training in modes:
-            module.training = training
         for name, count in counters.items():
             setattr(workload, name, count)
         restore_generators(generators)

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from pnnbench.errors import UserError
 from pnnbench.workloads.classification import Batch
 from pnnbench.workloads.handing import Handing
-from pnnbench.workloads.networks import PhysicalNetwork
+from pnnbench.workloads.networks import PhysicalNetwork, modes_kept
 
 #: What a method may touch: the digital model only, hardware outputs, or intermediate fields too.
 Access = Literal["in_silico", "in_situ", "in_situ_internal"]
@@ -166,12 +166,10 @@ class LightningSteps(pl.LightningModule):
         counts = [m.num_batches_tracked for m in norms if m.num_batches_tracked is not None]
         enough = self._last_inputs is not None and len(self._last_inputs) > 1
         if enough and counts and not any(bool(count) for count in counts):
-            modes = [(module, module.training) for module in self.network.modules()]
-            self.calibrate(cast(Tensor, self._last_inputs))
+            with modes_kept(self.network):
+                self.calibrate(cast(Tensor, self._last_inputs))
             for count in counts:
                 count.zero_()  # so that they are gathered anew when the parameters have moved on
-            for module, training in modes:
-                module.training = training
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Puts what has been trained so far into the controls, which the checkpoint holds."""

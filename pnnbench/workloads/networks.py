@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +36,21 @@ def norm_block(norm: nn.Module, x: Tensor) -> Tensor:
     """Batch norm, ReLU and 2 x 2 pooling; (B, C, H, W) -> (B, C, H // 2, W // 2)."""
     fused = norm_pool(norm, x)
     return max_pool_2x2(F.relu(norm(x))) if fused is None else fused
+
+
+@contextmanager
+def modes_kept(module: nn.Module) -> Iterator[None]:
+    """Context after which each module is in training or in evaluation as it was.
+
+    Args:
+        module: The outermost one.
+    """
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def conv_block(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pnnbench.accelerator import device_of
 from pnnbench.errors import UserError
 from pnnbench.platforms.layer import PhysicalLayer, physical_layers
+from pnnbench.workloads.networks import modes_kept
 from pnnbench.workloads.passes import Passes
 
 #: Images of the passes that look, few first: a layer may see some images only.
@@ -41,7 +42,7 @@ def check_reached(workload: Passes, x: Tensor) -> None:
         for count, training in dict.fromkeys(passes):
             try:
                 _pass(workload, layers, x[:count], training, early, reached)
-            except Exception:
+            except Exception:  # whatever somebody's network raises: the next pass tells it
                 return
             if early or len(reached) == len(layers):
                 break
@@ -106,13 +107,10 @@ def _noted(layers: Mapping[str, PhysicalLayer], called: set[str]) -> Iterator[No
 def _as_it_was(workload: Passes) -> Iterator[None]:
     """Context after which modes, buffers and generators are as they were."""
     device = device_of(workload.network)
-    modes = [(module, module.training) for module in workload.network.modules()]
-    with ExitStack() as contexts:
-        contexts.enter_context(workload.extra_pass())
-        gpus = [device] if device.type == "cuda" else []
-        contexts.enter_context(torch.random.fork_rng(devices=gpus))
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training
+    gpus = [device] if device.type == "cuda" else []
+    with (
+        workload.extra_pass(),
+        torch.random.fork_rng(devices=gpus),
+        modes_kept(workload.network),
+    ):
+        yield
