@@ -179,8 +179,8 @@ def _dry_run(suite: Suite, options: Any) -> int:
     """Says what would run, what is finished and how long the rest takes."""
     from pnnbench.commands.standing import comparable
     from pnnbench.report.run_text import aligned
+    from pnnbench.running.estimates import estimate
     from pnnbench.running.finished import find_finished
-    from pnnbench.running.selection import estimate
 
     runs = Path(options.runs)
     records = comparable(runs, {(job.board[2], job.tier) for job in suite.jobs})

@@ -97,7 +97,7 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
     from pnnbench.commands.standing import comparable
     from pnnbench.records.searches import read_search
     from pnnbench.report.run_text import aligned
-    from pnnbench.running.selection import estimate
+    from pnnbench.running.estimates import estimate_trial
     from pnnbench.running.space import space_of
 
     content = read_search(search.path) if search.path.is_file() else {}
@@ -112,7 +112,9 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
         settled = {"chosen", "failed"} & known.get(label, {}).keys()
         left = 0 if settled else max(0, each - len(trials))
         seconds = [trial["seconds"] for trial in trials]
-        one = sum(seconds) / len(seconds) if seconds else estimate(job, records)
+        one = (
+            sum(seconds) / len(seconds) if seconds else estimate_trial(job, records, search.budget)
+        )
         found.append(
             {
                 "row": label,

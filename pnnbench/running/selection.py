@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pnnbench.accelerator import check_precision
 from pnnbench.errors import UserError, check_kind, check_texts, did_you_mean, fold
-from pnnbench.records.index import workload_of
 from pnnbench.records.next_steps import suite_word
 from pnnbench.registry import (
     method_class,
@@ -243,26 +242,3 @@ def _check(job: Job, workload: Workload) -> None:
         raise UserError(
             f"{job.method.label}: {error.what}", allowed=error.allowed, next_step=error.next_step
         ) from None
-
-
-def estimate(job: Job, records: Sequence[Mapping[str, Any]]) -> float | None:
-    """Estimates how long a job takes, from finished ones of the same workload and tier.
-
-    Args:
-        job: The job.
-        records: Finished records.
-
-    Returns:
-        Seconds: the mean of those with the same method, their training scaled to the job's
-        epochs; None where there is none.
-    """
-    found = []
-    for record in records:
-        theirs, cost = record["job"], record["cost"]
-        same = (workload_of(theirs), theirs["tier"], theirs["method"]["name"])
-        if same != (job.board[2], job.tier, job.method.name):
-            continue
-        train = cost["train_seconds"] * job.method.epochs_factor / theirs["epochs_factor"]
-        rest = cost.get("evaluate_seconds", 0.0) + cost.get("sharpness_seconds", 0.0)
-        found.append(train + rest)
-    return sum(found) / len(found) if found else None

@@ -68,11 +68,11 @@ def validation_cells(workload: Workload, tier: str, devices: Sequence[int]) -> l
         The cells, each condition on every device; where the ideal one stands for all, once.
     """
     conditions = dict.fromkeys(
-        dataclasses.replace(cell, device_seed=None) for cell in _counted(workload, tier)
+        dataclasses.replace(cell, device_seed=None) for cell in counted_cells(workload, tier)
     )
     with_devices = {
         dataclasses.replace(cell, device_seed=None)
-        for cell in _counted(workload, tier)
+        for cell in counted_cells(workload, tier)
         if cell.device_seed is not None
     }
     return [
@@ -82,7 +82,16 @@ def validation_cells(workload: Workload, tier: str, devices: Sequence[int]) -> l
     ]
 
 
-def _counted(workload: Workload, tier: str) -> list[Cell]:
+def counted_cells(workload: Workload, tier: str) -> list[Cell]:
+    """The conditions that count in the headline, on the test devices.
+
+    Args:
+        workload: The workload.
+        tier: Name of the tier.
+
+    Raises:
+        UserError: If none does.
+    """
     found = [c for c in workload.cells(tier) if c.counts_when(workload.headline)]
     if not found:
         raise UserError(
@@ -201,7 +210,7 @@ class TrialCase:
         say("test grid")
         count = max(job.test_images, workload.least_images)
         images_t, labels_t = (part[:count] for part in data.test_tensors())
-        cells = _counted(workload, job.tier)
+        cells = counted_cells(workload, job.tier)
         test = scored(workload, images_t, labels_t, cells, training, telling(1))
         return {
             "metric": {

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pnnbench.errors import UserError
-from pnnbench.running.selection import estimate, find_rows, labels_of, select, supported
+from pnnbench.running.selection import find_rows, labels_of, select, supported
 from pnnbench.running.suites import Suite, load_suite
 
 LABELS = ["BP", "BP, equal gradients", "SAT", "SAT, adaptive"]
@@ -93,18 +93,6 @@ def test_what_cannot_be_trained_is_left_out_and_what_has_another_unit_refused(
     wrong = {"method": "sat", "label": "mine", "params": {"rho": "1 mA"}}
     with pytest.raises(UserError, match=r"mine: rho is '1\.0 mA' on mzi-digits"):
         supported(suite(tmp_path, wrong))
-
-
-def test_the_time_of_a_job_follows_finished_ones(tmp_path: Path) -> None:
-    (job, *_) = suite(tmp_path, "bp").jobs
-    assert estimate(job, []) is None
-    record = {
-        "status": "ok",
-        "job": job.spec(),
-        "config": dict(job.config),
-        "cost": {"train_seconds": 3.0, "evaluate_seconds": 2.0, "sharpness_seconds": 1.0},
-    }
-    assert estimate(job, [record]) == pytest.approx(6.0)
 
 
 def test_a_label_to_the_letter_comes_first_and_one_that_may_be_several_is_refused() -> None:
