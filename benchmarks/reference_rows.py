@@ -6,10 +6,12 @@ and after each deployment step that the workload declares. A level counts where 
 rows lies between 20 and 90 percent; of an error, which has no percents, where between 10 and 90
 percent are left of what the clean networks have over guessing. The levels and these figures stand
 beside each other in the workload's module. Printed: a line for each axis and level, BP / NAT in
-percent or as the metric has it, the mean over seeds, signs and devices.
+percent or as the metric has it, the mean over seeds, signs and devices; last the mean of all that
+counts but device errors alone.
 
 Usage: python benchmarks/reference_rows.py WORKLOAD [--tier quick] [--epochs N] [--images N]
     [--seeds 100 101] [--devices 6] [--tests 2000] [--bp lr="0.043 mA"] [--nat sigma="0.5 HWHM"]
+    [--assembled 0.05]
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ from torch import Tensor
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import evaluate_clean, measure_grid
+from pnnbench.leaderboard.grid import DEVICE_AXIS
 from pnnbench.registry import method_class, method_parameters, workload_class
 from pnnbench.running.training import fit
 from pnnbench.script import run_script
-from pnnbench.seeds import FIRST_VALIDATION_DEVICE
+from pnnbench.seeds import FIRST_VALIDATION_DEVICE, validation_devices
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import FIRST_TEST_DEVICE, FROZEN, OFFSET_CALIBRATED, Cell
 
@@ -43,12 +46,24 @@ COUNTED = (0.2, 0.9)
 LEFT = (0.1, 0.9)
 #: Axis, level without its sign, deployment -> row -> values.
 CLEAN = ("clean", 0.0, "")
+#: Axis of the mean of all counted cells but those of the axis of device errors.
+ENVIRONMENTS = "environments"
 Found = dict[tuple[str, float, str], dict[str, list[float]]]
 
 
-def validation_cells(workload: Workload, tier: str, devices: int) -> list[Cell]:
-    """The grid of a tier with validation devices in the place of the first test devices."""
-    return [
+def validation_cells(
+    workload: Workload, tier: str, devices: int, assembled: float | None
+) -> list[Cell]:
+    """The grid of a tier with validation devices in the place of the first test devices.
+
+    Args:
+        workload: The workload.
+        tier: Name of the tier.
+        devices: How many of them.
+        assembled: Severity of the devices that meet what counts beside device errors alone, 0 for
+            the ideal one; None for what the grid says.
+    """
+    cells = [
         cell
         if cell.device_seed is None
         else dataclasses.replace(
@@ -57,6 +72,21 @@ def validation_cells(workload: Workload, tier: str, devices: int) -> list[Cell]:
         for cell in workload.perturbation_grid(tier)
         if cell.device_seed is None or cell.device_seed < FIRST_TEST_DEVICE + devices
     ]
+    if assembled is None:
+        return cells
+    seeds = validation_devices(devices) if assembled else [None]
+    places = dict.fromkeys(
+        dataclasses.replace(cell, severity=assembled, device_seed=None)
+        for cell in cells
+        if is_environment(cell)
+    )
+    met = [dataclasses.replace(cell, device_seed=seed) for cell in places for seed in seeds]
+    return [cell for cell in cells if not is_environment(cell)] + met
+
+
+def is_environment(cell: Cell) -> bool:
+    """Whether a cell counts and is not one of device errors alone."""
+    return cell.counts and cell.axis != DEVICE_AXIS
 
 
 def measure(
@@ -93,7 +123,7 @@ def row(args: argparse.Namespace, name: str, params: dict[str, Any], found: Foun
         training, _ = data.train_tensors(slice(tier.calibration_images))
         workload.calibrate(training)
         images, labels = (part[: args.tests] for part in data.validation_tensors())
-        cells = validation_cells(workload, args.tier, args.devices)
+        cells = validation_cells(workload, args.tier, args.devices, args.assembled)
         clean = evaluate_clean(workload, images, labels)
         found.setdefault(CLEAN, {}).setdefault(name, []).append(clean)
         print(f"{name} seed {seed}: clean {clean:.4g}", flush=True)
@@ -101,6 +131,9 @@ def row(args: argparse.Namespace, name: str, params: dict[str, Any], found: Foun
             for cell, value in zip(cells, values, strict=True):
                 key = (cell.axis, abs(cell.level) if args.fold else cell.level, deployment)
                 found.setdefault(key, {}).setdefault(name, []).append(value)
+                if is_environment(cell):
+                    every = found.setdefault((ENVIRONMENTS, 0.0, deployment), {})
+                    every.setdefault(name, []).append(value)
 
 
 def told_apart(value: float, clean: float, cls: type[Workload]) -> bool:
@@ -147,6 +180,9 @@ def main() -> None:
     parser.add_argument("--bp", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--nat", nargs="*", default=[], metavar="NAME=VALUE")
     parser.add_argument("--fold", action="store_true", help="take both signs of a level together")
+    parser.add_argument(
+        "--assembled", type=float, help="severity of the devices that meet the environments"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     found: Found = {}
@@ -154,8 +190,14 @@ def main() -> None:
         row(args, name, pairs(getattr(args, name.lower())), found)
     _, clean = mean_of(found.pop(CLEAN))
     cls = workload_class(args.workload)
-    for (axis, level, deployment), rows in sorted(found.items()):
+    for (axis, level, deployment), rows in sorted(
+        found.items(), key=lambda item: (item[0][0] == ENVIRONMENTS, item[0])
+    ):
         means, mean = mean_of(rows)
+        if axis == ENVIRONMENTS:
+            values = " / ".join(f"{value:.4f}" for value in means)
+            print(f"{deployment:18} {axis}, mean of what counts: {values}")
+            continue
         told = "counts" if told_apart(mean, clean, cls) else ""
         share = cls.higher_is_better
         figures = "/".join(f"{100 * v:.0f}" if share else f"{v:.4g}" for v in means)

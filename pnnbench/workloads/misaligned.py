@@ -91,7 +91,8 @@ class MisalignmentGrid:
         joint: Rotation with a shift along y, all signs, each displaced by the level: what counts.
             ``inside_shown`` and ``beyond_shown`` are not used.
         assembled: Counted environments are met by devices of this severity, set up with errors of
-            their own. Environments that are shown only are met by the ideal device.
+            their own; at 0 by the ideal device, once for all of them. Environments that are shown
+            only are met by the ideal device.
     """
 
     shape: tuple[int, int]
@@ -170,6 +171,6 @@ class MisalignmentGrid:
         counts: bool,
     ) -> list[Cell]:
         """Environments, met by assembled devices where they count, else by the ideal one."""
-        if counts:
+        if counts and self.assembled > 0.0:
             return environment_axis(axis, unit, points, self.assembled, devices)
-        return environment_axis(axis, unit, points, 0.0, [None], counts=False)
+        return environment_axis(axis, unit, points, 0.0, [None], counts=counts)

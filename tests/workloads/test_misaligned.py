@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -83,3 +84,15 @@ def test_what_counts_is_met_by_devices_and_what_is_shown_by_the_ideal_one() -> N
 
 def test_the_axes_name_every_parameter_once() -> None:
     assert [field for field, _ in ALONE.values()] == list(FIELDS)
+
+
+def test_environments_of_grids_without_assembly_are_met_by_the_ideal_device_and_count() -> None:
+    ideal = dataclasses.replace(GRID, assembled=0.0)
+
+    def places(grid: MisalignmentGrid) -> list[tuple[object, ...]]:
+        cells = [*grid.inside([7, 8]), *grid.beyond([7, 8])]
+        return list(dict.fromkeys((c.axis, c.level, c.environment, c.counts) for c in cells))
+
+    cells = [*ideal.inside([7, 8]), *ideal.beyond([7, 8])]
+    assert {(c.severity, c.device_seed) for c in cells} == {(0.0, None)}
+    assert [(c.axis, c.level, c.environment, c.counts) for c in cells] == places(GRID)
