@@ -37,7 +37,7 @@ def test_plot_of_a_suite_shows_the_rows_side_by_side(runs: Path) -> None:
 def test_the_page_embeds_them_and_records_alone_have_none(runs: Path, tmp_path: Path) -> None:
     tables = build(read_records(runs))
     page = write_board(tables, tmp_path / "with", "disabled", tmp_path, runs=[runs])
-    assert 'alt="confusions"' in page.read_text(encoding="utf-8")
+    assert "(confusions: tiny, mzi-digits, seed 0)" in page.read_text(encoding="utf-8")
     bare = tmp_path / "bare"
     for path in runs.glob("*/record.json"):
         (bare / path.parent.name).mkdir(parents=True)
