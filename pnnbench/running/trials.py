@@ -205,7 +205,12 @@ class TrialCase:
         validation = scored(workload, images, labels, cells, training, telling(0))
         own: float | None = validation["clean"]  # without errors of devices all are the ideal one
         if workload.training_point[0] > 0.0 and workload.has_training_device(job.device):
-            own = measure_training_device(workload, images, labels, job.device)["value"]
+            try:
+                own = measure_training_device(workload, images, labels, job.device)["value"]
+            except NotFiniteError:  # as a cell of the grid: it counts as guessing
+                metric = {"higher_is_better": workload.higher_is_better, "chance": workload.chance}
+                known = {key: value for key, value in metric.items() if value is not None}
+                own = guess_or(None, guessing(known, [validation["score"], validation["clean"]]))
         validation["own_device"] = own
         say("test grid")
         count = max(job.test_images, workload.least_images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -34,6 +34,7 @@ from pnnbench.seeds import (
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.grid import test_devices as seeds_of_test_devices
 from pnnbench.workloads.mrr import MRRDigits
+from pnnbench.workloads.mrr_images import MRRDigitsAutoencoder
 
 from ..record_factory import make_record
 
@@ -154,6 +155,31 @@ def test_a_trial_that_diverges_stands_and_counts_as_guessing(tmp_path: Path) -> 
     assert found[TEST]["score"] == 0.1
     with pytest.raises(UserError, match="chance level"):
         result_of(record, None)
+
+
+class Burnt(MRRDigitsAutoencoder):
+    """An encoder whose training devices, far off, give what the decoder makes nothing finite of."""
+
+    training_severity: ClassVar[float] = 900.0
+
+    def __init__(self, init_seed: int = 0) -> None:
+        super().__init__(init_seed)
+        cast(torch.nn.Module, self.network.decoder).register_forward_pre_hook(self._burn)
+
+    @staticmethod
+    def _burn(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        (latent,) = inputs
+        return (torch.where(latent.abs() > 1e3, torch.inf, latent),)
+
+
+def test_a_training_device_without_a_finite_value_counts_as_guessing(tmp_path: Path) -> None:
+    job, folder = trial(tmp_path, "bp", f"{__name__}.Burnt"), tmp_path / "t"
+    run_jobs([job], [folder], say=lambda line: None, case=TrialCase())
+    record = read_trial(folder)
+    assert record is not None
+    assert record["status"] == "ok", record["error"]
+    found, chance = record["validation"], record["metric"]["chance"]
+    assert found["own_device"] == max(chance, found["score"], found["clean"])
 
 
 def test_a_cell_that_breaks_ends_the_trial_and_counts_as_nothing() -> None:
