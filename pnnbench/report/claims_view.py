@@ -41,6 +41,8 @@ _AXES = {
     "phase": "phase errors",
     "weight_error": "weight errors",
 }
+#: Axes whose levels are amounts, without a sign, and what stands before them.
+_AMOUNTS = {"device": "severity ", "coupler": "", "phase": "", "weight_error": ""}
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,17 @@ def _figure(test: Comparison) -> str:
     if test.axes:
         words = [_AXES.get(axis, axis.replace("_", " ")) for axis in test.axes]
         text += f" under {' and '.join(words)}"
-        levels = ", ".join(f"{level:+g}".replace("-", "−") for level in test.levels)
-        text += f" at {levels}" if levels else ""
+        text += _at(test)
     return text
+
+
+def _at(test: Comparison) -> str:
+    """Levels of a comparison, where it names some: offsets with their sign, amounts without."""
+    if not test.levels:
+        return ""
+    if test.axes[0] in _AMOUNTS:
+        return f" at {_AMOUNTS[test.axes[0]]}{', '.join(f'{level:g}' for level in test.levels)}"
+    return " at " + ", ".join(f"{level:+g}".replace("-", "−") for level in test.levels)
 
 
 def _rule(test: Comparison) -> str:

@@ -94,6 +94,26 @@ def test_what_keeps_neither_within_its_margin_nor_beyond_says_what_would_have_be
     assert views((one(99.0),))[0].tests[0].seen == ""
 
 
+@pytest.mark.parametrize(
+    ("axis", "levels", "words"),
+    [
+        ("temperature_fine", (-0.25, 0.25), "temperature at −0.25, +0.25"),
+        ("rotation", (-1.0,), "rotation at −1"),
+        ("device", (1.0,), "device errors at severity 1"),
+        ("phase", (0.2, 0.25), "phase errors at 0.2, 0.25"),
+        ("device", (), "device errors"),
+    ],
+)
+def test_offsets_have_a_sign_and_amounts_have_none(
+    axis: str, levels: tuple[float, ...], words: str
+) -> None:
+    test = Comparison(MESH, "cells", "higher", "SAT", "BP", axes=(axis,), levels=levels)
+    claim = Claim(1, "SAT is above BP", "text", tests=(test,))
+    claims = dataclasses.replace(CLAIMS, claims=(claim,))
+    (view,) = views(decide(claims, [], Found({}, {})))
+    assert view.tests[0].figure == f"accuracy under {words}: higher"
+
+
 def test_every_claim_is_counted_once(decided) -> None:
     assert sum(counts(decided).values()) == len(decided)
     assert counts(decided)["not measured yet"] == 2
