@@ -49,6 +49,7 @@ QUICKSTART = "quickstart"
 #: Board to its heading, in the order of the README; other boards follow by name.
 TITLES = {
     "mrr_mnist": "Microrings",
+    "mrr_mnist_radius": "Radius of SAT on microrings",
     "mzi_mnist": "Interferometer meshes",
     "freespace_mnist": "Free space",
     "diffractive_mnist": "Diffraction",

@@ -9,7 +9,7 @@ from pnnbench.accelerator import check_accelerator
 from pnnbench.api.folders import writable
 from pnnbench.api.results import Results, results_of
 from pnnbench.running.jobs import run_suite
-from pnnbench.running.selection import select, supported
+from pnnbench.running.selection import not_searched, select, supported
 from pnnbench.running.suites import load_suite, suite_path
 
 
@@ -63,7 +63,7 @@ def run(
         select(whole, only=only, seeds=seeds, add=add, precision=precision, root=data)
     )
     folder = writable("runs", Path(runs))
-    for line in skipped:
+    for line in [*skipped, *not_searched(chosen)]:
         told(line)
     run_suite(chosen, folder, say=told, root=data, elsewhere=adopt, accelerator=accelerator)
     return results_of([folder / chosen.name])

@@ -128,7 +128,7 @@ def run(options: Any) -> int:
 
     path = suite_path(options.suite)
     whole = load_suite(path, root=options.data)
-    from pnnbench.running.selection import select, supported
+    from pnnbench.running.selection import not_searched, select, supported
 
     suite, skipped = supported(
         select(
@@ -141,7 +141,7 @@ def run(options: Any) -> int:
         )
     )
     with Console() as console:
-        for line in skipped:
+        for line in [*skipped, *not_searched(suite)]:
             console.say(line)
     if options.dry_run:
         return _dry_run(suite, options)

@@ -229,6 +229,23 @@ def supported(suite: Suite) -> tuple[Suite, list[str]]:
     return dataclasses.replace(suite, jobs=tuple(jobs)), lines
 
 
+def not_searched(suite: Suite) -> list[str]:
+    """Says which rows are to be searched and have no settings yet.
+
+    Args:
+        suite: The suite.
+
+    Returns:
+        One line that names them and the command that searches them; none where there is none.
+    """
+    rows = {job.method.label: job.method for job in suite.jobs}
+    missing = [label for label, row in rows.items() if row.tune and not row.tuned]
+    if not missing:
+        return []
+    command = shlex.join(["pnnbench", "tune", suite_word(suite.name)])
+    return [f"not searched yet, at defaults: {'; '.join(missing)} ({command} searches them)"]
+
+
 def _one_each(jobs: Sequence[Job]) -> list[Job]:
     """One job of each workload and data set."""
     return list({job.board[2]: job for job in reversed(jobs)}.values())

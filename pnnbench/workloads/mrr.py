@@ -217,6 +217,16 @@ class MRRMNIST(MRRWorkload):
     data: ClassVar[str] = "mnist"
     tiers: ClassVar[Mapping[str, Tier]] = {
         **MNIST_TIERS,
+        # What settings are searched on where a search at the standard tier would take too long.
+        "search": Tier(
+            epochs=4,
+            batch_size=64,
+            n_devices=5,
+            train_images=18_000,
+            test_images=1_000,
+            sharpness_images=1_000,
+            validation_images=1_000,
+        ),
         "standard": Tier(epochs=12, batch_size=64, n_devices=20, validation_images=5000),
         "paper": Tier(epochs=20, batch_size=64, n_devices=100, validation_images=5000),
     }

@@ -31,7 +31,7 @@ def test_there_are_twenty_claims_and_a_rule_for_each_verdict() -> None:
     assert [claim.number for claim in CLAIMS.claims] == list(range(1, 21))
     assert set(CLAIMS.verdicts) == set(VERDICTS)
     waiting = {claim.number for claim in CLAIMS.claims if claim.waits_for}
-    assert waiting == {18, 20}
+    assert waiting == {20}
 
 
 def test_the_family_has_all_tests_and_the_level_shares_the_error() -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pnnbench.errors import UserError
-from pnnbench.running.selection import find_rows, labels_of, select, supported
+from pnnbench.running.selection import find_rows, labels_of, not_searched, select, supported
 from pnnbench.running.suites import Suite, load_suite
 
 LABELS = ["BP", "BP, equal gradients", "SAT", "SAT, adaptive"]
@@ -103,3 +103,14 @@ def test_a_label_to_the_letter_comes_first_and_one_that_may_be_several_is_refuse
     with pytest.raises(UserError, match="'Sat A' may be several rows") as error:
         find_rows(["Sat A"], labels)
     assert error.value.allowed == "SAT A; sat a"
+
+
+def test_rows_that_are_to_be_searched_are_named_until_they_are(tmp_path: Path) -> None:
+    rows = [
+        {"method": "bp", "label": "BP"},
+        {"method": "nat", "label": "NAT", "tune": True},
+        {"method": "sat", "label": "SAT", "tune": True, "tuned": {"lr": 0.1, "rho": 0.1}},
+    ]
+    (line,) = not_searched(suite(tmp_path, *rows))
+    assert line == "not searched yet, at defaults: NAT (pnnbench tune some.yaml searches them)"
+    assert not_searched(suite(tmp_path, rows[0], rows[2])) == []
