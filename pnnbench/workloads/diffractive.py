@@ -67,10 +67,9 @@ SEVERITIES, SEVERITIES_SHOWN = (0.5, 0.75, 1.0), (0.25, 1.5)
 ASSEMBLED = 0.05
 #: With masks of 4 um they are met by the ideal device, which stands for all: 20 devices would take
 #: 20 times as long and change nothing. The mean of what counts but device errors alone, BP / NAT:
-#: 0.5478 / 0.6180 on the ideal device, 0.5493 / 0.6185 on four of severity 0.05, over which the
-#: score spreads by 0.0006 / 0.0016; at severity 1 accuracies spread by 0.21 / 0.25. Measured again
-#: by `benchmarks/reference_rows.py diffractive-mnist --tier standard --images 6400 --epochs 2
-#: --seeds 100 --devices 4 --tests 400` with `--assembled 0` and `0.05`.
+#: 0.5478 / 0.6180 on the ideal device, 0.5493 / 0.6185 on four of severity 0.05. Measured again by
+#: `benchmarks/reference_rows.py diffractive-mnist --tier standard --images 6400 --epochs 2 --seeds
+#: 100 --devices 4 --tests 400` with `--assembled 0` and `0.05`.
 IDEAL = 0.0
 #: Distances of the published set-up in mm: image to lens, lens to first mask, between masks, last
 #: mask to lens, lens to detectors; and the focal length of both lenses.
