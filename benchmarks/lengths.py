@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pnnbench.errors import UserError
+from pnnbench.leaderboard.grid import Record
 from pnnbench.leaderboard.model import Row
 from pnnbench.leaderboard.ranking import build
 from pnnbench.leaderboard.statistics import Interval, paired_difference
@@ -99,6 +100,32 @@ def report(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page(records: Sequence[Record], where: str) -> str:
+    """The report of one suite of lengths with its title.
+
+    Args:
+        records: Its records.
+        where: Where they lie, for messages.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        UserError: If they are of several boards, or a row is missing.
+    """
+    tables = [table for table in build(records) if table.headline]
+    if len(tables) != 1:
+        raise UserError(f"{where} has {len(tables)} boards", allowed="one suite of lengths")
+    rows = [row for row in tables[0].rows if row.complete]
+    key = tables[0].key
+    seeds = sorted({len(row.seeds) for row in rows})
+    return (
+        f"# {key['workload']}, {key['tier']}: is the suite long enough?\n\n"
+        f"Protocol {key['protocol']}, revision {key['revision']}; {seeds[0]} seeds. "
+        f"Written by `python benchmarks/lengths.py runs/{key['suite']}`.\n\n{report(rows)}"
+    )
+
+
 def main() -> None:
     """Prints the report, and keeps it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -106,17 +133,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for records and report")
     args = parser.parse_args()
     placed = read_placed(args.runs)
-    tables = [table for table in build([record for _, record in placed]) if table.headline]
-    if len(tables) != 1:
-        raise UserError(f"{args.runs} has {len(tables)} boards", allowed="one suite of lengths")
-    rows = [row for row in tables[0].rows if row.complete]
-    key = tables[0].key
-    seeds = sorted({len(row.seeds) for row in rows})
-    text = (
-        f"# {key['workload']}, {key['tier']}: is the suite long enough?\n\n"
-        f"Protocol {key['protocol']}, revision {key['revision']}; {seeds[0]} seeds. "
-        f"Written by `python benchmarks/lengths.py runs/{key['suite']}`.\n\n{report(rows)}"
-    )
+    text = page([record for _, record in placed], str(args.runs))
     print(text)
     if args.keep is not None:
         for _, record in placed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from choice import Choice, T, levels, tiers
+from choice import Choice, T, levels, longer, tiers
 
 from pnnbench.methods import pruning
 from pnnbench.platforms import diffractive as diffractive_layer
@@ -197,6 +197,11 @@ def meshes() -> list[Choice]:
             "as published",
             T + "workloads/test_mzi.py::test_training_and_sharpness_devices_are_within_the_grid",
         ),
+        Choice(
+            "Length",
+            tiers("mzi-mnist", "epochs") + " epochs on mzi-mnist",
+            longer("mzi_mnist", "settings from before the searches"),
+        ),
     ]
 
 
@@ -278,6 +283,11 @@ def free_space() -> list[Choice]:
             "a figure of the record",
             "where it is near 1 the measured slope says what is known beforehand: outwards",
             T + "methods/test_environment.py::test_the_share_of_rising_slopes_is_counted_and_kept",
+        ),
+        Choice(
+            "Length",
+            tiers("freespace-mnist", "epochs") + " epochs on freespace-mnist",
+            longer("freespace_mnist", "the settings that were searched"),
         ),
     ]
 
