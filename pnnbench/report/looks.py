@@ -57,6 +57,7 @@ _FAMILIES = {
     "sat rotation": ("#D55E00", "H"),
     "sat shift": ("#D55E00", "H"),
     "sat scale": ("#D55E00", "H"),
+    "sat alpha": ("#D55E00", ">"),
     "sat": ("#D55E00", "D"),
     "random misalignment in turns same law as sat": ("#56B4E9", "*"),
     "random misalignment in turns": ("#56B4E9", "d"),
@@ -107,6 +108,10 @@ _KNOWN_VARIANTS = {
     "as printed": 0,
     "by the sign": 1,
     "published code": 5,
+    "sat alpha 0.01": 0,
+    "sat alpha 0.1": 1,
+    "sat alpha 1": 2,
+    "sat alpha 10": 3,
 }
 
 
