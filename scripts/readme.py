@@ -22,6 +22,7 @@ from pnnbench.leaderboard.grid import guessing
 from pnnbench.leaderboard.model import Row, Table
 from pnnbench.leaderboard.statistics import Interval
 from pnnbench.leaderboard.verdicts import NOT_MEASURED, Decided, decide
+from pnnbench.records.searches import read_search
 from pnnbench.records.store import write_whole
 from pnnbench.registry import SUITES, method_class, registered, workload_class
 from pnnbench.report.claims_view import ClaimView, counts, views
@@ -179,7 +180,7 @@ def boards(folder: Path) -> str:
     lacking = [name for name in TITLES if name not in names]
     if lacking:
         which = "All boards" if len(lacking) == len(TITLES) else "These boards"
-        ready = [name for name in lacking if (SUITES / "search" / f"{name}.json").is_file()]
+        ready = [name for name in lacking if searched(SUITES / "search" / f"{name}.json")]
         steps = [f"`pnnbench run {name}`" for name in ready]
         steps += [f"`pnnbench tune {n}` and then `run {n}`" for n in lacking if n not in ready]
         parts.append(
@@ -187,6 +188,13 @@ def boards(folder: Path) -> str:
             f"`pnnbench data mnist --download` or `cifar10`: {', '.join(steps)}."
         )
     return "\n\n".join(parts)
+
+
+def searched(record: Path) -> bool:
+    """Whether the search of a suite is at its end, not begun or in the middle."""
+    return record.is_file() and all(
+        {"chosen", "failed"} & row.keys() for row in read_search(record)["rows"].values()
+    )
 
 
 def section(folder: Path, name: str) -> str:
