@@ -349,6 +349,15 @@ def masks() -> list[Choice]:
             "see the rows beside the constants; with masks of 4 um the ideal device stands for "
             "all: those of severity 0.05 change what environments cost by 0.2 points at most, and "
             "take 20 times as long",
+            T + "workloads/test_diffractive.py::test_the_grid_goes_both_ways_in_every_misalignment",
+        ),
+        Choice(
+            "Training range",
+            f"{diffractive.TRAINING_SHARE:g} of the range of the tests: "
+            f"{mnist.misalignments.end:g} um on diffractive-mnist, {digits.misalignments.end:g} "
+            "um on "
+            "diffractive-digits",
+            "no level is its end; what lies beyond is an axis of its own",
             T + "workloads/test_diffractive.py::"
             "test_training_covers_half_of_the_tests_and_no_level_is_its_end",
         ),
