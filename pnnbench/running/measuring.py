@@ -114,6 +114,15 @@ def measure_job_spectrum(
     return control_spectrum(workload, *sample, seed=0, device=device).as_dict()
 
 
+def metric_entry(workload: Workload) -> dict[str, Any]:
+    """What records of every kind say of the metric: name, direction and chance level, if any."""
+    return {
+        "name": workload.metric_name,
+        "higher_is_better": workload.higher_is_better,
+        **({} if workload.chance is None else {"chance": workload.chance}),
+    }
+
+
 def measure_training_device(
     workload: Workload, images: Tensor, labels: Tensor, number: int
 ) -> dict[str, Any]:
@@ -295,11 +304,7 @@ def measure(
             "n_train": data.n_train,
             "n_test": len(images),
         },
-        "metric": {
-            "name": workload.metric_name,
-            "higher_is_better": workload.higher_is_better,
-            **({} if workload.chance is None else {"chance": workload.chance}),
-        },
+        "metric": metric_entry(workload),
         **clean.as_dict("clean"),
         "cells": [
             {**cell.as_dict(), **reading.as_dict(), "counts": cell.counts}

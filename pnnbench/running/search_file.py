@@ -22,6 +22,7 @@ from pnnbench.records.store import write_whole
 from pnnbench.registry import IN_SOURCES, SUITES, method_class
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.job_specs import PROTOCOLS, Job
+from pnnbench.running.measuring import metric_entry
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.space import draw_points, points_hash, space_of
 from pnnbench.running.suites import Suite
@@ -240,11 +241,7 @@ class SearchFile:
             "protocol": job.protocol,
             "workload": job.board[2],
             "tier": job.tier,
-            "metric": {
-                "name": workload.metric_name,
-                "higher_is_better": workload.higher_is_better,
-                **({} if workload.chance is None else {"chance": workload.chance}),
-            },
+            "metric": metric_entry(workload),
             "budget": self.budget.as_dict(),
             "deviates": self.budget != PROTOCOL_BUDGET or self.suite.search.tier is not None,
             "like": {e.label: searched(e, entries) for e in entries.values() if e.like},

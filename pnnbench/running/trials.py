@@ -25,7 +25,7 @@ from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
 from pnnbench.running.cases import Trained
 from pnnbench.running.job_specs import Job
-from pnnbench.running.measuring import Share, measure_training_device
+from pnnbench.running.measuring import Share, measure_training_device, metric_entry
 from pnnbench.running.resources import clock, peak_memory, spent
 from pnnbench.running.training import DivergedError
 from pnnbench.seeds import validation_devices
@@ -136,10 +136,7 @@ def scored(
     broken = [r.error for r in readings if r.error and not isinstance(r.error, NotFiniteError)]
     if broken:
         raise broken[0]
-    metric: dict[str, Any] = {"higher_is_better": workload.higher_is_better}
-    if workload.chance is not None:
-        metric["chance"] = workload.chance
-    guess = guessing(metric, [reading.value for reading in readings])
+    guess = guessing(metric_entry(workload), [reading.value for reading in readings])
     grid = arrange(
         [
             {**cell.as_dict(), "counts": True, "value": reading.value}
@@ -208,9 +205,8 @@ class TrialCase:
             try:
                 own = measure_training_device(workload, images, labels, job.device)["value"]
             except NotFiniteError:  # as a cell of the grid: it counts as guessing
-                metric = {"higher_is_better": workload.higher_is_better, "chance": workload.chance}
-                known = {key: value for key, value in metric.items() if value is not None}
-                own = guess_or(None, guessing(known, [validation["score"], validation["clean"]]))
+                beside = [validation["score"], validation["clean"]]
+                own = guess_or(None, guessing(metric_entry(workload), beside))
         validation["own_device"] = own
         say("test grid")
         count = max(job.test_images, workload.least_images)
@@ -218,11 +214,7 @@ class TrialCase:
         cells = counted_cells(workload, job.tier)
         test = scored(workload, images_t, labels_t, cells, training, telling(1))
         return {
-            "metric": {
-                "name": workload.metric_name,
-                "higher_is_better": workload.higher_is_better,
-                **({} if workload.chance is None else {"chance": workload.chance}),
-            },
+            "metric": metric_entry(workload),
             "validation": {**validation, "images": len(images), "devices": len(devices)},
             TEST: {**test, "images": len(images_t)},
             "cost": {
