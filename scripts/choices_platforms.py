@@ -200,7 +200,7 @@ def meshes() -> list[Choice]:
         Choice(
             "Length",
             tiers("mzi-mnist", "epochs") + " epochs on mzi-mnist",
-            longer("mzi_mnist", "settings from before the searches"),
+            longer("mzi_mnist"),
         ),
     ]
 
@@ -287,7 +287,7 @@ def free_space() -> list[Choice]:
         Choice(
             "Length",
             tiers("freespace-mnist", "epochs") + " epochs on freespace-mnist",
-            longer("freespace_mnist", "the settings that were searched"),
+            longer("freespace_mnist"),
         ),
     ]
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+from choice import longer
+
 from pnnbench.api.tables import tables_of
 from pnnbench.errors import UserError
 from pnnbench.leaderboard.claims import Claims, read_claims, read_reproduced
@@ -228,8 +230,12 @@ def section(folder: Path, name: str) -> str:
         lines += ["", f"{copied}."]
     if (folder / name / "pictures" / "degradation.png").is_file():
         lines += ["", f"![{_title(table)} under perturbation]({place}/pictures/degradation.png)"]
-    predicted = _predicted(table)
-    return "\n".join([*lines, *(["", predicted] if predicted else [])])
+    predicted, lengthened = _predicted(table), longer(name, above="")
+    if predicted:
+        lines += ["", predicted]
+    if lengthened:
+        lines += ["", f"Is the run long enough? {lengthened}, with plain intervals."]
+    return "\n".join(lines)
 
 
 def shown(table: Table, claimed: Collection[str]) -> list[Row]:

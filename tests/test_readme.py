@@ -181,3 +181,12 @@ def test_a_changed_record_changes_the_text(script: ModuleType, folder: Path) -> 
     script.board.cache_clear()
     script.verdicts.cache_clear()
     assert script.boards(folder) != before
+
+
+def test_a_board_says_what_twice_its_length_changes(script: ModuleType, folder: Path) -> None:
+    told = script.boards(folder)
+    assert "Is the run long enough? [From once to twice the epochs, of 3 pairs" in told
+    assert "](benchmarks/lengths/mzi_mnist/README.md), at settings from before the search" in told
+    (folder / "mzi_mnist").rename(folder / "a_board_without")
+    script.board.cache_clear()
+    assert "long enough" not in script.boards(folder)
