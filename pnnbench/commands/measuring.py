@@ -18,7 +18,6 @@ def evaluate(options: Any) -> int:
     check_accelerator(options.accelerator, "--accelerator")
     found = locate(options.run, options.runs)
     record, parameters = found.record, found.parameters
-    from pnnbench.leaderboard.deployments import FROZEN
     from pnnbench.report.run_text import cells_csv, cells_text
     from pnnbench.running.rebuilding import load_parameters
     from pnnbench.running.resources import keep_memory
@@ -31,7 +30,8 @@ def evaluate(options: Any) -> int:
     workload.to(choose(options.accelerator, gains=workload.gains_from_gpu))
     with Console(1) as console:
         result = remeasure(record, workload, data, console.say, console.share)
-    measured = {**record, "clean": result["clean"], "cells": result["cells"]}
+    parts = ("clean", "cells", "deployments")
+    measured = {**record, **{part: result[part] for part in parts if part in result}}
     if options.format == "json":
         # A value that only one side has is no number.
         shown = result["difference"] if math.isfinite(result["difference"]) else None
@@ -39,7 +39,7 @@ def evaluate(options: Any) -> int:
     elif options.format == "csv":
         out(cells_csv(measured, record))
     else:
-        out(cells_text(measured, width(), FROZEN))  # of which alone the cells are measured again
+        out(cells_text(measured, width()))
         verdict = "agrees" if result["within"] else "DIFFERS"
         out(
             f"largest difference from the record: {result['difference']:.3g}, "

@@ -10,7 +10,12 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from pnnbench.leaderboard.deployments import FROZEN, deployment_of, headline_of
+from pnnbench.leaderboard.deployments import (
+    FROZEN,
+    deployment_names,
+    deployment_of,
+    headline_of,
+)
 from pnnbench.records.figure_names import heads
 from pnnbench.report.blocks import unit_text
 from pnnbench.report.formatting import around, curvature_unit, is_share, number
@@ -226,28 +231,32 @@ def _mean_beside(points: Sequence[_Point], name: str) -> float | None:
 
 
 def cells_csv(measured: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """Renders the grid of a run as CSV, one line per cell.
+    """Renders the grid of a run as CSV, one line per cell and deployment.
 
     Args:
         measured: The record with the cells that were measured now.
         record: The record as it was.
 
     Returns:
-        Columns for axis, level, unit, severity, device seed, environment, value and recorded value.
+        Columns for deployment, axis, level, unit, severity, device seed, environment, value and
+        recorded value.
     """
 
     def place(cell: Mapping[str, Any]) -> tuple[Any, ...]:
         environment = tuple(sorted(cell["environment"].items()))
         return (cell["axis"], cell["severity"], environment, cell["device_seed"])
 
-    recorded = {place(cell): cell.get("value") for cell in record["cells"]}
     fields = sorted({name for cell in measured["cells"] for name in cell["environment"]})
-    columns = ["axis", "level", "unit", "severity", "device_seed", *fields, "value", "recorded"]
+    columns = ["deployment", "axis", "level", "unit", "severity", "device_seed", *fields]
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer = csv.DictWriter(stream, [*columns, "value", "recorded"], lineterminator="\n")
     writer.writeheader()
     writer.writerow({"axis": "clean", "value": measured["clean"], "recorded": record["clean"]})
-    for cell in measured["cells"]:
-        line = {key: value for key, value in cell.items() if key in columns}
-        writer.writerow({**line, **cell["environment"], "recorded": recorded.get(place(cell))})
+    for name in sorted(deployment_names([measured]), key=lambda name: name != FROZEN):
+        recorded = _points(record, name) if name in deployment_names([record]) else []
+        told = {place(point.cell): point.value for point in recorded}
+        for cell, value, _, _ in _points(measured, name):
+            line = {key: cell[key] for key in columns if key in cell}
+            figures = {"deployment": name, "value": value, "recorded": told.get(place(cell))}
+            writer.writerow({**line, **cell["environment"], **figures})
     return stream.getvalue()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pnnbench.data.datamodule import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
+from pnnbench.leaderboard.deployments import deployment_of
+from pnnbench.running.deploying import measure_deployments
 from pnnbench.submitting.differences import Agreement
 from pnnbench.submitting.rounding import UNDECIDED, count_undecided, output_rounding
 from pnnbench.workloads.base import Workload
@@ -20,7 +22,7 @@ def remeasure(
     say: Callable[[str], None],
     share: Callable[[float], None] | None = None,
 ) -> dict[str, Any]:
-    """Measures clean metric and grid again and compares with a record.
+    """Measures clean metric and grid again, under each deployment, and compares with a record.
 
     Args:
         record: A record of status ok.
@@ -30,8 +32,9 @@ def remeasure(
         share: Told which share of the grid is done.
 
     Returns:
-        ``clean``, ``cells`` (values, None where there is none), ``difference`` (largest over clean
-        and cells, infinite where only one side has a value; of a metric that is no share of images
+        ``clean``, ``cells`` (values, None where there is none), ``deployments`` (the steps on each
+        device, with their values in the order of the cells), ``difference`` (largest over all of
+        these, infinite where only one side has a value; of a metric that is no share of images
         relative to the value), ``tolerance`` (the largest that rounding allows anywhere) and
         ``within``: no value is further off than it may be, nor are all of them in one direction.
 
@@ -42,41 +45,71 @@ def remeasure(
     rounding = output_rounding(workload, images)
     accuracy = count_undecided(workload, rounding)
     cells = job_cells(workload, record["job"]["tier"], images)
-    recorded = {_identity(cell): cell["value"] for cell in record["cells"]}
-    if {_identity(cell.as_dict()) for cell in cells} != recorded.keys():
+    places = [_identity(cell) for cell in record["cells"]]
+    if {_identity(cell.as_dict()) for cell in cells} != set(places):
         raise UserError(
             "the record's grid is not the workload's grid at this version",
             next_step="run the suite again with this version of pnnbench",
         )
     clean = measure_clean(workload, images, labels)
+    passes = 2 if workload.offset_calibration_images else 1
 
-    def progress(done: int, total: int) -> None:
-        if done % 50 == 0 or done == total:
-            say(f"grid {done}/{total} cells")
-        if share is not None:
-            share(done / total)
+    def telling(done_before: int, what: str) -> Callable[[int, int], None]:
+        def progress(done: int, total: int) -> None:
+            if done % 50 == 0 or done == total:
+                say(f"{what} {done}/{total} cells")
+            if share is not None:
+                share((done_before + done / total) / passes)
 
-    readings = measure_grid(workload, images, labels, cells, progress=progress)
+        return progress
+
+    readings = measure_grid(workload, images, labels, cells, progress=telling(0, "grid"))
+    steps, _ = measure_deployments(workload, data, cells, telling(1, "calibrated grid"))
     measured = [
         {**c.as_dict(), "value": r.value, "also": dict(r.also)}
         for c, r in zip(cells, readings, strict=True)
     ]
     agreement = Agreement(len(images) if accuracy else None, rounding)
     found = list(agreement.compare("clean", record["clean"], clean.value, clean.also))
+
+    def compare(field: str, told: Sequence[float | None], own: Sequence[Any]) -> None:
+        """Compares values in the order of the record with values and figures of the grid."""
+        recorded = dict(zip(places, told, strict=True))
+        for cell, (value, also) in zip(measured, own, strict=True):
+            found.extend(agreement.compare(field, recorded[_identity(cell)], value, also))
+
+    told = [cell["value"] for cell in record["cells"]]
+    compare("cells", told, [(cell["value"], cell["also"]) for cell in measured])
+    nothing = [None] * len(cells)
+    named = {step["name"]: step for step in [*record.get("deployments", []), *steps]}
+    again = {step["name"]: step for step in steps}
+    for name in named:  # one that only one side has differs in every cell
+        step = again.get(name, {})
+        also = step.get("also", [{}] * len(cells))
+        own = list(zip(step.get("values", nothing), also, strict=True))
+        compare(name, deployment_of(record, name).get("values", nothing), own)
+        _without_undecided(step, also)
     for cell in measured:
-        also = cell["also"]
-        found += agreement.compare("cells", recorded[_identity(cell)], cell["value"], also)
-        also.pop(UNDECIDED, None)
-        if not also:
+        cell["also"].pop(UNDECIDED, None)
+        if not cell["also"]:
             del cell["also"]
     found += agreement.whole()
     return {
         "clean": clean.value,
         "cells": measured,
+        **({"deployments": steps} if steps else {}),
         "difference": agreement.largest,
         "tolerance": agreement.allowed,
         "within": not found,
     }
+
+
+def _without_undecided(step: dict[str, Any], also: Sequence[dict[str, float]]) -> None:
+    """Leaves the images that rounding may flip out of what a deployment has beside its values."""
+    for figures in also:
+        figures.pop(UNDECIDED, None)
+    if not any(also):
+        step.pop("also", None)
 
 
 def _identity(cell: dict[str, Any]) -> tuple[Any, ...]:

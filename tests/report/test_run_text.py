@@ -93,6 +93,21 @@ def test_cells_as_csv_stand_beside_the_recorded_ones() -> None:
         assert float(line["value"]) == 0.5
         assert float(line["recorded"]) == cell["value"]
         assert float(line["temperature_degc"]) == cell["environment"]["temperature_degc"]
+        assert line["deployment"] == "frozen"
+
+
+def test_cells_as_csv_have_a_line_for_each_deployment() -> None:
+    record = make_record()
+    count = len(record["cells"])
+    steps = [{"name": "calibrated", "values": [0.25] * count, "counts": [False] * count}]
+    measured = {**record, "deployments": steps}
+    lines = list(csv.DictReader(io.StringIO(cells_csv(measured, {**measured, "headline": "x"}))))
+    assert [line["deployment"] for line in lines] == ["", *["frozen"] * count] + [
+        "calibrated"
+    ] * count
+    assert {(line["value"], line["recorded"]) for line in lines[1 + count :]} == {("0.25", "0.25")}
+    lines = list(csv.DictReader(io.StringIO(cells_csv(measured, record))))
+    assert {(line["value"], line["recorded"]) for line in lines[1 + count :]} == {("0.25", "")}
 
 
 def test_a_gap_reads() -> None:

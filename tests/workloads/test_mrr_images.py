@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,13 @@ def test_records_are_read_and_measured_again(done: tuple[Suite, Path], name: str
     assert (step["name"], len(step["values"])) == (OFFSET_CALIBRATED, len(record["cells"]))
     assert step["values"] != [cell["value"] for cell in record["cells"]]
     assert step["queries"] % step["images"] == 0
+    (found,) = again["deployments"]
+    assert found == step
+    claimed = copy.deepcopy(record)
+    claimed["deployments"][0]["values"][0] += 0.5 * record["clean"]
+    assert not remeasure(claimed, workload, data, lambda line: None)["within"]
+    del claimed["deployments"]
+    assert remeasure(claimed, workload, data, lambda line: None)["difference"] == math.inf
     assert {key.split("-")[0] for key in step["also"][0]} == ALSO[name]
     assert len(record["curves"]["validation_metric"]) == 1
     assert record["curves"]["validation_metric"][0] is not None
