@@ -55,8 +55,8 @@ def longer(suite: str, above: str = "../") -> str:
         above: The repository as seen from the page that the link stands on.
 
     Returns:
-        The last sentence of the suite's report, and at which settings its rows were run; empty where
-        no run of it is committed.
+        The last sentence of the suite's report, and at which settings its rows were run; empty
+        where no run of it is committed.
     """
     folder = ROOT / LENGTHS / suite
     if not (folder / "README.md").is_file():
