@@ -136,6 +136,8 @@ def _obstacle(
         return "nn.TransformerEncoderLayer reads its weight by itself"
     if module._forward_hooks or module._forward_pre_hooks:
         return "it has hooks, such as those of a weight norm"
+    if "forward" in vars(module):
+        return "it has a forward of its own"
     weight = module.weight
     if not isinstance(weight, nn.Parameter) or nn.parameter.is_lazy(weight):
         return "its weight is no parameter yet, or none at all"

@@ -17,7 +17,12 @@ from pnnbench.platforms.freespace import Layout
 from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
-from pnnbench.workloads.converted import ConvertedNetwork, copied, physical_network
+from pnnbench.workloads.converted import (
+    ConvertedNetwork,
+    copied,
+    knowing_physical,
+    physical_network,
+)
 from pnnbench.workloads.freespace import FreeSpaceWorkload, misalignments
 from pnnbench.workloads.layer_kinds import common_layout, kinds_of
 from pnnbench.workloads.mrr import MRRWorkload
@@ -84,7 +89,8 @@ class _OfTheUser:
         if own is not None:
             return own(outputs, batch[1])
         if has_training_step(self.network.model):
-            return step_loss(self.network.model, outputs, batch)
+            with knowing_physical(self.network.model):
+                return step_loss(self.network.model, outputs, batch)
         return usual_loss(outputs, batch[1])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.layer import PhysicalLayer, physical_layers
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
 from pnnbench.workloads.layer_kinds import Kinds, kinds_of
+from pnnbench.workloads.likeness import check_likeness
 from pnnbench.workloads.networks import PhysicalNetwork
 from pnnbench.workloads.sharing import can_check, check_sharing
 
@@ -69,19 +71,35 @@ class ConvertedNetwork(PhysicalNetwork):
     Args:
         model: The network, batch first, with one tensor as its output.
         report: What became of each module.
+        original: A copy of the network before, with which it is compared once; None for none.
 
     Attributes:
         model: The network.
         report: What became of each module that has parameters.
     """
 
-    def __init__(self, model: nn.Module, report: Sequence[LayerReport]) -> None:
+    _original: nn.Module | None
+
+    def __init__(
+        self,
+        model: nn.Module,
+        report: Sequence[LayerReport],
+        original: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.report = tuple(report)
+        vars(self)["_original"] = original  # past torch's look at modules: no part of the network
         self._before = _digital_start(model)
         self._checked = False
         self._shares = False
+
+    def check_outputs(self, x: Tensor) -> None:
+        """Refuses a network that looks at the kinds of its layers; see `check_likeness`."""
+        if self._original is not None:
+            names = [line.name for line in self.report if line.became]
+            check_likeness(self.model, self, self._original, names, x)
+            vars(self)["_original"] = None
 
     def prefix(self, x: Tensor) -> Tensor:
         """Digital layers before the first physical one, where they can be told apart."""
@@ -107,10 +125,8 @@ class ConvertedNetwork(PhysicalNetwork):
         """
         layers = physical_layers(self.model)
         if not self._shares and any(_operations(layers)) and can_check(self.model):
-            try:
+            with knowing_physical(self.model):
                 check_sharing(self.model, self._run, h)
-            except AttributeError as error:
-                raise _unknown_attribute(error, self.model) or error from None
             self._shares = True
         for layer in layers.values():
             layer.start_pass(len(h))
@@ -120,9 +136,8 @@ class ConvertedNetwork(PhysicalNetwork):
                 x.register_forward_pre_hook(_batch_first(n, len(h))) for n, x in layers.items()
             ]
         try:
-            outputs = self._run(h)
-        except AttributeError as error:
-            raise _unknown_attribute(error, self.model) or error from None
+            with knowing_physical(self.model):
+                outputs = self._run(h)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -153,8 +168,8 @@ def _operations(layers: Mapping[str, PhysicalLayer]) -> list[Any]:
 
 def _digital_start(model: nn.Module) -> int:
     """How many children of a plain sequence lie before the first that holds a physical layer."""
-    # A hook of the sequence itself would not be called for a part of it.
-    hooked = model._forward_hooks or model._forward_pre_hooks
+    # A hook or a forward of the sequence itself would not be called for a part of it.
+    hooked = model._forward_hooks or model._forward_pre_hooks or "forward" in vars(model)
     steps = list(model._modules.values())
     if type(model) is not nn.Sequential or hooked or len(set(steps)) < len(steps):
         return 0
@@ -172,6 +187,22 @@ def _batch_first(name: str, batch: int) -> Callable[[nn.Module, tuple[Any, ...]]
             )
 
     return check
+
+
+@contextmanager
+def knowing_physical(model: nn.Module) -> Iterator[None]:
+    """Context in which a network that looks into a layer which is physical is told so.
+
+    Args:
+        model: The network.
+
+    Raises:
+        UserError: Where it reads what such a layer does not have.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        raise _unknown_attribute(error, model) or error from None
 
 
 def _unknown_attribute(error: AttributeError, model: nn.Module) -> UserError | None:
@@ -240,7 +271,7 @@ def physical_network(
                 vars(parent)[name] = _exchanged(value, places, set())
     _refuse_kept_parameters(whole, {id(m.weight): name for name, m in chosen.items()})
     report.update((name, layer.report) for name, layer in made.items())
-    return ConvertedNetwork(whole, list(report.values()))
+    return ConvertedNetwork(whole, list(report.values()), copied(model))
 
 
 def _refuse_kept_parameters(model: nn.Module, weights: Mapping[int, str]) -> None:

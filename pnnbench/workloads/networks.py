@@ -119,6 +119,15 @@ class PhysicalNetwork(nn.Module):
             next_step="write a workload with a network for these inputs",
         )
 
+    def check_outputs(self, x: Tensor) -> None:
+        """Raises a UserError if the network is not the function that it was made from.
+
+        Here nothing is known of another one.
+
+        Args:
+            x: Inputs (N, ...); the network is in evaluation.
+        """
+
     def prefix(self, x: Tensor) -> Tensor:
         """Digital layers before the first physical one; the identity by default."""
         return x

@@ -1,12 +1,14 @@
-"""Whether the physical layers of a network are those that its passes go through."""
+"""Whether a network can be measured: its passes go through its layers, image by image."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from pnnbench.errors import UserError
 from pnnbench.platforms.layer import PhysicalLayer, physical_layers
 from pnnbench.workloads.networks import modes_kept
 from pnnbench.workloads.passes import Passes
+from pnnbench.workloads.sharing import check_companions
 
 #: Images of the passes that look, few first: a layer may see some images only.
 IMAGES = (2, 256)
@@ -22,7 +25,7 @@ IMAGES = (2, 256)
 
 @torch.no_grad()
 def check_reached(workload: Passes, x: Tensor) -> None:
-    """Refuses a network in which devices would change nothing of what a layer does.
+    """Refuses a network in which devices would change nothing of what a layer does, or images mix.
 
     A device is met in the physical part alone, by the layers that are called there. One that is
     called in training only, such as a head beside the one that is scored, is let be. What a pass
@@ -33,7 +36,8 @@ def check_reached(workload: Passes, x: Tensor) -> None:
         x: Inputs (N, ...), of which the first are taken.
 
     Raises:
-        UserError: If a physical layer is called in the part before the physical one, or never.
+        UserError: If a physical layer is called in the part before the physical one, or never; if
+            an image's outputs depend on the rest of its batch; as `PhysicalNetwork.check_outputs`.
     """
     layers = physical_layers(workload.network)
     early, reached = set[str](), set[str]()
@@ -59,6 +63,15 @@ def check_reached(workload: Passes, x: Tensor) -> None:
             "function that was kept in an attribute and belongs to another copy of the network",
             next_step="call the layer in forward, or leave it digital with modules=",
         )
+    with _as_it_was(workload):
+        network, x = workload.network.eval(), workload.in_precision(x)
+        try:
+            check_companions(network, network, x)
+            network.check_outputs(x)
+        except UserError:
+            raise
+        except Exception:  # as above
+            return
 
 
 def _named(names: set[str]) -> str:
@@ -108,9 +121,14 @@ def _as_it_was(workload: Passes) -> Iterator[None]:
     """Context after which modes, buffers and generators are as they were."""
     device = device_of(workload.network)
     gpus = [device] if device.type == "cuda" else []
-    with (
-        workload.extra_pass(),
-        torch.random.fork_rng(devices=gpus),
-        modes_kept(workload.network),
-    ):
-        yield
+    others = random.getstate(), np.random.get_state()  # noqa: NPY002 - what somebody's network draws
+    try:
+        with (
+            workload.extra_pass(),
+            torch.random.fork_rng(devices=gpus),
+            modes_kept(workload.network),
+        ):
+            yield
+    finally:
+        random.setstate(others[0])
+        np.random.set_state(others[1])  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Whether several devices can share a batch of a user's network."""
+"""Whether images, and several devices, can share a batch of a user's network."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def check_sharing(model: nn.Module, run: Callable[[Tensor], Any], h: Tensor) -> 
     """
     x = h[:IMAGES]
     with ExitStack() as contexts:
-        contexts.enter_context(_apart(model))
+        contexts.enter_context(apart(model))
         contexts.enter_context(hold_transfer(model))
 
         def outputs(inputs: Tensor, hook: _Hook | None = None) -> Any:
@@ -79,9 +79,44 @@ def check_sharing(model: nn.Module, run: Callable[[Tensor], Any], h: Tensor) -> 
     bound = _TOLERANCE * float(expected.abs().max())
     if together.shape == expected.shape and float((together - expected).abs().max()) <= bound:
         return
-    raise UserError(
-        "outputs of the network for one image depend on what else is in its batch: several devices "
-        "share a batch, and their figures would mix",
+    raise _mixing("several devices share a batch, and their figures would mix")
+
+
+@torch.no_grad()
+def check_companions(model: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> None:
+    """Refuses a network in which an image's outputs depend on the other images of its batch.
+
+    The first images are computed beside the next ones and beside others, in batches of one size, so
+    that rounding is the same. A network with random outputs is not judged.
+
+    Args:
+        model: The network, in evaluation; it stays as it is.
+        run: Computes its outputs from its inputs.
+        x: Inputs (N, ...); with fewer than three times `IMAGES` nothing is looked at.
+
+    Raises:
+        UserError: If the outputs of the first images differ.
+    """
+    if len(x) < 3 * IMAGES:
+        return
+    first, *others = x[: 3 * IMAGES].split(IMAGES)
+    with apart(model):
+        for layer in physical_layers(model).values():
+            layer.start_pass(2 * IMAGES)
+        found = [run(torch.cat([first, other])) for other in (*others, others[0])]
+    if not all(isinstance(outputs, Tensor) for outputs in found):
+        return
+    beside, beside_others, again = (outputs[:IMAGES] for outputs in found)
+    if not torch.equal(beside, again):
+        return
+    bound = _TOLERANCE * float(beside.abs().max())
+    if float((beside - beside_others).abs().max()) > bound:
+        raise _mixing("figures would follow the size of the batches")
+
+
+def _mixing(why: str) -> UserError:
+    return UserError(
+        f"outputs of the network for one image depend on what else is in its batch: {why}",
         allowed="networks in which every image is computed by itself, with the batch in the first "
         "dimension of every physical layer",
         next_step="put the batch first (batch_first=True), take no statistics over it in "
@@ -90,7 +125,7 @@ def check_sharing(model: nn.Module, run: Callable[[Tensor], Any], h: Tensor) -> 
 
 
 @contextmanager
-def _apart(model: nn.Module) -> Iterator[None]:
+def apart(model: nn.Module) -> Iterator[None]:
     """Context in which no layer is operated, overridden or read out by anything else."""
     names = ("operation", "field_tap", "read_out_tap", "_recorded_peak")
     layers = physical_layers(model).values()

@@ -5,15 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.platforms.layer import physical_layers
 from pnnbench.workloads.regression import squared_error
 
+#: Attributes of a module that hold its hooks.
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: (outputs, targets) -> mean loss over the batch, a scalar.
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -52,10 +56,10 @@ def check_training_step(model: nn.Module) -> None:
 def step_loss(model: nn.Module, outputs: Tensor, batch: Any) -> Tensor:
     """The loss of a LightningModule's own `training_step` on given outputs.
 
-    Its forward answers with the outputs, and what it logs is not kept. The outputs are those for
-    the inputs as they are in the batch: what the step does to inputs before it calls its forward,
-    such as augmentation, is not used, and a step whose forward gets other values than those of the
-    batch is refused.
+    Its forward answers with the outputs, which hooks of its own have passed already, and what it
+    logs is not kept. The outputs are those for the inputs as they are in the batch: what the step
+    does to inputs before it calls its forward, such as augmentation, is not used, and a step whose
+    forward gets other values than those of the batch is refused. The number of the batch is 0.
 
     Args:
         model: The LightningModule.
@@ -67,13 +71,14 @@ def step_loss(model: nn.Module, outputs: Tensor, batch: Any) -> Tensor:
 
     Raises:
         UserError: If the step does not call its forward once, calls it with other inputs than the
-            batch's, needs a Trainer, or gives no loss.
+            batch's, needs a Trainer, the epoch or the step, reads controls, or gives no loss.
     """
     step: Any = model.training_step
     name = type(model).__name__
+    own = _copied(batch)  # which the step may change in place
     with _answering(model, outputs) as calls:
         try:
-            found = step(*[batch, 0][: _takes(step)])
+            found = step(*[own, 0][: _takes(step)])
         except RuntimeError as error:
             if "not attached to a" not in str(error):
                 raise
@@ -87,7 +92,40 @@ def step_loss(model: nn.Module, outputs: Tensor, batch: Any) -> Tensor:
     loss = found.get("loss") if isinstance(found, dict) else found
     if not isinstance(loss, Tensor):
         raise _ask(f"training_step of {name} gives {type(found).__name__}, no loss")
+    if _reads_controls(loss, outputs, model):
+        raise _ask(
+            f"training_step of {name} reads parameters of layers that are physical, which are "
+            "controls and no weights"
+        )
     return loss
+
+
+def _copied(batch: Any) -> Any:
+    """A batch of the same kind whose tensors are copies."""
+    if isinstance(batch, Tensor):
+        return batch.clone()
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*map(_copied, batch))
+    return type(batch)(map(_copied, batch)) if isinstance(batch, (list, tuple)) else batch
+
+
+def _reads_controls(loss: Tensor, outputs: Tensor, model: nn.Module) -> bool:
+    """Whether a loss depends on controls of physical layers by another way than the outputs."""
+    leaves, seen, behind = set[int](), {outputs.grad_fn}, [loss.grad_fn]
+    while behind:
+        node: Any = behind.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if (leaf := getattr(node, "variable", None)) is not None:
+            leaves.add(id(leaf))
+        behind += [following for following, _ in node.next_functions]
+    if not leaves:
+        return False
+    layers = physical_layers(model).values()
+    return any(
+        id(getattr(layer, name)) in leaves for layer in layers for name in layer.control_names
+    )
 
 
 def _takes(step: Callable[..., Any]) -> int:
@@ -108,8 +146,6 @@ def _of_the_batch(given: Sequence[Any], batch: Any) -> bool:
     if len(tensors) != 1:
         return False
     (one,) = tensors
-    if one is inputs:
-        return True
     if one.numel() != inputs.numel() or not (one.dtype == inputs.dtype or one.is_floating_point()):
         return False
     return torch.equal(one.flatten(), inputs.to(one).flatten())
@@ -124,7 +160,7 @@ def _ask(what: str) -> UserError:
 
 @contextmanager
 def _answering(model: nn.Module, outputs: Tensor) -> Iterator[list[list[Any]]]:
-    """Context in which forward gives the outputs and logging does nothing.
+    """Context in which forward gives the outputs, without hooks, and logging does nothing.
 
     Yields:
         The arguments of each call of forward.
@@ -139,12 +175,31 @@ def _answering(model: nn.Module, outputs: Tensor) -> Iterator[list[list[Any]]]:
         return None
 
     # Attributes of the object hide those of its class until they are deleted.
-    hiding = {"forward": answer, "log": nothing, "log_dict": nothing, "print": nothing}
+    hiding: dict[str, Any] = {"forward": answer, "log": nothing, "log_dict": nothing}
+    hiding |= {"print": nothing} | {name: type(vars(model)[name])() for name in _HOOKS}
     kept = {name: vars(model)[name] for name in hiding if name in vars(model)}
     vars(model).update(hiding)
+    cls = type(model)
+    object.__setattr__(model, "__class__", _timeless(cast(Any, cls)))
     try:
         yield calls
     finally:
+        object.__setattr__(model, "__class__", cls)
         for name in hiding:
             del vars(model)[name]
         vars(model).update(kept)
+
+
+@lru_cache(maxsize=64)
+def _timeless(cls: type[nn.Module]) -> type[nn.Module]:
+    """A class of modules that do not tell how far the training is: a loss is one function."""
+
+    def refusing(name: str) -> property:
+        def refuse(model: nn.Module) -> int:
+            raise _ask(f"training_step of {cls.__name__} asks for {name}, with which it changes")
+
+        return property(refuse)
+
+    hidden = {name: refusing(name) for name in ("current_epoch", "global_step")}
+    named: dict[str, Any] = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
+    return type(cls.__name__, (cls,), {**named, **hidden})

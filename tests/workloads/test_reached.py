@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -134,6 +136,30 @@ def test_a_network_is_left_as_it_was(training: bool) -> None:
         assert torch.equal(value, before[name])
     counted = (workload.gradient_evaluations, workload.forward_evaluations)
     assert counted == (0, 0)
+
+
+class Skipping(nn.Module):
+    """Leaves a layer out of a training pass now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = x.flatten(1)
+        drawn = random.random() + np.random.rand()  # noqa: NPY002, S311
+        return self.b(h if self.training and drawn < 1.0 else self.a(h))
+
+
+def test_generators_of_all_kinds_go_on_where_they_were() -> None:
+    workload = physical(Skipping(), "mrr").train()
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    drawn = random.random(), np.random.rand()  # noqa: NPY002, S311
+    random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    check_reached(workload, X)
+    assert (random.random(), np.random.rand()) == drawn  # noqa: NPY002, S311
 
 
 def test_what_a_pass_raises_is_left_to_the_pass() -> None:

@@ -6,8 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pnnbench.data import DataModule
 from pnnbench.errors import UserError
+from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import Condition, Device, hold_transfer, operate
+from pnnbench.running.training import fit
+from pnnbench.workloads.convert import physical
 from pnnbench.workloads.converted import physical_network
 
 from .networks_of_users import images, made
@@ -87,3 +91,33 @@ def test_others_are_measured_and_left_as_they_are(make: Any) -> None:
         before = [(m.operation, m.weight_override, len(m._forward_hooks)) for m in layers]
         network(x.repeat(2, 1, 1, 1))
         assert before == [(m.operation, m.weight_override, len(m._forward_hooks)) for m in layers]
+
+
+class _Alone(nn.Module):
+    """A network in a module, so that nothing of it is split off."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x)
+
+
+class _Centred(nn.Module):
+    """Takes the mean of the batch away."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("first", [_Centred, lambda: nn.BatchNorm1d(64, track_running_stats=False)])
+def test_images_that_mix_before_the_first_physical_layer_are_refused(
+    first: Any, wrapped: bool
+) -> None:
+    model: nn.Module = nn.Sequential(nn.Flatten(), first(), nn.Linear(64, 10))
+    workload = physical(_Alone(model) if wrapped else model, "mrr", data="digits")
+    data = DataModule("digits", limit_train=32, limit_test=20)
+    with pytest.raises(UserError, match="figures would follow the size of the batches"):
+        fit(workload, BP(), data, epochs=1)

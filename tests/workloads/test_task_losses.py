@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pnnbench.errors import UserError
+from pnnbench.workloads.convert import physical
 from pnnbench.workloads.task_losses import (
     check_training_step,
     has_training_step,
@@ -92,6 +93,44 @@ class Guided(Classifier):
         return self(*batch).mean()
 
 
+class Annealed(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0]).mean() * min(1.0, self.current_epoch / 5)
+
+
+class Warming(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return self(batch[0]).mean() * min(1.0, self.global_step / 100)
+
+
+class Normalising(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = batch
+        x.sub_(0.5).mul_(2.0)
+        y.zero_()
+        return F.cross_entropy(self(x), y)
+
+
+class Tempered(Classifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.scale * self(batch[0]), batch[1])
+
+
+class Decayed(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        decay = sum(p.square().sum() for p in self.parameters())
+        return F.cross_entropy(self(batch[0]), batch[1]) + 0.1 * decay
+
+
+class Looking(Classifier):
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1]) + self.body[1].weight.norm()
+
+
 def test_a_step_may_give_a_mapping_and_take_no_number() -> None:
     outputs = torch.ones(8, 10)
     assert float(step_loss(Mapped(), outputs, images(8))) == 1.0
@@ -107,12 +146,44 @@ def test_a_step_may_give_a_mapping_and_take_no_number() -> None:
         (Attached, "asks for its Trainer"),
         (Augmenting, "other inputs than those of the batch"),
         (Guided, "other inputs than those of the batch"),
+        (Annealed, "of Annealed asks for current_epoch"),
+        (Warming, "of Warming asks for global_step"),
+        (Normalising, "other inputs than those of the batch"),
     ],
 )
 def test_a_step_whose_loss_cannot_be_had_asks_for_one(cls: type[nn.Module], words: str) -> None:
+    model, batch = cls(), images(8)
     with pytest.raises(UserError, match=words) as caught:
-        step_loss(cls(), torch.ones(8, 10), images(8))
+        step_loss(model, torch.ones(8, 10), batch)
     assert "loss=" in caught.value.next_step
+    assert type(model) is cls
+    assert all(map(torch.equal, batch, images(8)))  # also where the step changes its own in place
+
+
+def test_hooks_of_a_module_are_not_met_twice() -> None:
+    model, (x, y) = Classifier(), images(8)
+    model.register_forward_hook(lambda module, inputs, outputs: 3.0 * outputs)
+    model.register_full_backward_hook(lambda module, given, gave: (None,))
+    outputs = model(x)
+    assert torch.equal(outputs, 3.0 * model.body(x))
+    loss = step_loss(model, outputs, (x, y))
+    assert torch.equal(loss, F.cross_entropy(outputs, y, label_smoothing=0.2))
+    assert len(model._forward_hooks) == len(model._backward_hooks) == 1
+
+
+def test_a_loss_may_have_digital_parameters_and_no_controls() -> None:
+    x, y = images(8)
+    for training in (False, True):
+        workload = physical(Tempered(), "mrr").train(training)
+        outputs = workload(x)
+        loss = workload.loss(outputs, (x, y))
+        assert torch.equal(loss, F.cross_entropy(2.0 * outputs, y))
+        (gradient,) = torch.autograd.grad(loss, workload.network.model.scale)
+        assert gradient
+    for cls, words in ((Decayed, "controls and no weights"), (Looking, "looks into a layer")):
+        workload = physical(cls(), "mrr")
+        with pytest.raises(UserError, match=words):
+            workload.loss(workload(x), (x, y))
 
 
 def test_a_step_that_fails_leaves_the_model_as_it_was() -> None:
