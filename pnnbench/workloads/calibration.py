@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
 
 from pnnbench.errors import UserError, check_count, check_range
 from pnnbench.platforms.base import calibrating_full_scale, physical_layers
@@ -66,6 +67,54 @@ class _Moments:
         return self.square / max(self.count - 1, 1)
 
 
+class _Inside(TorchFunctionMode):
+    """Tells of batch norms where they are computed, for norms that are more than that.
+
+    A norm with a forward of its own, such as one that is followed by an activation in one class,
+    and a norm whose buffers a network hands to `torch.nn.functional.batch_norm` by itself, are met
+    here: the module is not called, or with something else than what is normalised.
+
+    Args:
+        norms: The norms.
+        meet: Called with a norm and the inputs that it normalises; gives its outputs, or None where
+            they are computed as they would be without.
+    """
+
+    def __init__(
+        self, norms: Sequence[_BatchNorm], meet: Callable[[_BatchNorm, Tensor], Tensor | None]
+    ) -> None:
+        super().__init__()
+        self.norms = norms
+        self.meet = meet
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Meets a batch norm of one of the norms; leaves everything else as it is."""
+        named = kwargs or {}
+        if func in (F.batch_norm, torch.batch_norm):
+            held = [value for value in (*args[1:], *named.values()) if isinstance(value, Tensor)]
+            norm = next((norm for norm in self.norms if _is_of(norm, held)), None)
+            x = args[0] if args else named["input"]
+            outputs = None if norm is None else self.meet(norm, x)
+            if outputs is not None:
+                return outputs
+        return func(*args, **named)
+
+
+def _is_of(norm: _BatchNorm, held: Sequence[Tensor]) -> bool:
+    """Whether one of some tensors is the mean or the weight of a norm."""
+    mine = (norm.running_mean, norm.weight)
+    return any(value is one for value in held for one in mine if one is not None)
+
+
+def _is_plain(norm: _BatchNorm) -> bool:
+    """Whether a norm is a batch norm and nothing else, perhaps one of several conditions."""
+    own = vars(norm).get("forward")
+    ours = own is None or (isinstance(own, partial) and own.func is _apart)
+    return ours and type(norm).forward is _BatchNorm.forward
+
+
 class _Calls:
     """What the calls of the norms in one pass normalise with; the hook before each of them.
 
@@ -89,6 +138,8 @@ class _Calls:
         self.whole = whole
         self.behind = behind
         self.pooled: tuple[_BatchNorm, _Moments] | None = None
+        self.inside = False
+        self._announced: _BatchNorm | None = None
         self.start()
 
     def start(self) -> None:
@@ -102,19 +153,34 @@ class _Calls:
     @contextmanager
     def hooked(self, norms: list[_BatchNorm]) -> Iterator[None]:
         """Context in which the norms are watched."""
-        hooks = [norm.register_forward_pre_hook(self, with_kwargs=True) for norm in norms]
+        plain = [norm for norm in norms if _is_plain(norm)]
+        hooks = [norm.register_forward_pre_hook(self, with_kwargs=True) for norm in plain]
         hooks += [module.register_forward_pre_hook(self._reach) for module in self.behind]
         try:
-            yield
+            with _Inside(norms, self._met):
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
 
     def __call__(self, norm: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        assert isinstance(norm, _BatchNorm)  # noqa: S101 - for the type checker
+        self._announced = norm
+        self._settle(norm, args[0] if args else kwargs["input"])
+
+    def _met(self, norm: _BatchNorm, x: Tensor) -> Tensor | None:
+        """A norm where it is computed: of one that its hook has announced nothing is left to do."""
+        if norm is self._announced:
+            self._announced = None
+            return None
+        self.inside = True
+        self._settle(norm, x)
+        return _apart(norm, self.conditions, x)
+
+    def _settle(self, norm: _BatchNorm, x: Tensor) -> None:
+        """Pools the inputs of a call, or gives the norm what it normalises with."""
         if not self._counts:
             return
-        assert isinstance(norm, _BatchNorm)  # noqa: S101 - for the type checker
-        x: Tensor = args[0] if args else kwargs["input"]
         if self.call == len(self.found):
             moments = _Moments.of(_folded(x, self.conditions))
             if self.whole:
@@ -180,8 +246,8 @@ def _pass(
     conditions: int,
     whole: bool,
     behind: Sequence[nn.Module],
-) -> tuple[_BatchNorm, _Moments] | None:
-    """Pools the inputs of the first call of a norm that is not settled; None if all are."""
+) -> _Calls:
+    """Pools the inputs of the first call of a norm that is not settled; nothing if all are."""
     calls = _Calls(found, conditions, whole, behind)
     stopped = []
     with calls.hooked(norms):
@@ -194,7 +260,7 @@ def _pass(
                 stopped.append(True)
             if stopped[-1] != stopped[0] or calls.call != len(found):
                 raise _another_way()
-    return calls.pooled
+    return calls
 
 
 def _measured(
@@ -205,14 +271,21 @@ def _measured(
     *,
     whole: bool = False,
     behind: Sequence[nn.Module] = (),
-) -> list[tuple[_BatchNorm, _Moments]]:
-    """Norm and moments of each call, in the order of the network; see `_Calls` for the rest."""
+) -> tuple[list[tuple[_BatchNorm, _Moments]], bool]:
+    """Norm and moments of each call, in the order of the network; see `_Calls` for the rest.
+
+    And whether one of them was met where it is computed and not where its module is called.
+    """
     found: list[tuple[_BatchNorm, _Moments]] = []
     given = (forward, norms, batches, found, conditions, whole, behind)
+    inside = False
     with _borrowed(norms):
-        while (pooled := _pass(*given)) is not None:
-            found.append(pooled)
-    return found
+        while True:
+            calls = _pass(*given)
+            inside = inside or calls.inside
+            if calls.pooled is None:
+                return found, inside
+            found.append(calls.pooled)
 
 
 def _statistics(norm: _BatchNorm, found: list[tuple[_BatchNorm, _Moments]]) -> tuple[Tensor, ...]:
@@ -232,7 +305,7 @@ def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> int:
 
     Everything but the batch norms runs as in evaluation: nothing is dropped, nothing is drawn. A
     norm that is called twice keeps the mean of the statistics of both calls, one that is not called
-    has none. The network is left in evaluation mode.
+    those that it has. The network is left in evaluation mode.
 
     Args:
         network: Module with batch norms, physical layers, or neither; inside `operate` on the
@@ -254,9 +327,8 @@ def calibrate(network: nn.Module, images: Tensor, batch_size: int) -> int:
     network.eval()
     norms = _norms(network)
     with calibrating_full_scale(network):
-        found = _measured(network, norms, images.split(batch_size))
+        found, _ = _measured(network, norms, images.split(batch_size))
     for norm in norms:
-        norm.reset_running_stats()
         statistics = _statistics(norm, found)
         if norm.running_mean is None or norm.running_var is None or not statistics:
             continue
@@ -291,35 +363,60 @@ def calibrated_apart(network: PhysicalNetwork, features: Tensor, conditions: int
     """
     check_range("calibration images", len(features), low=2, high=1e9)
     norms, layers = _norms(network), list(physical_layers(network).values())
+    plain = [norm for norm in norms if _is_plain(norm)]
     kept = [(norm, norm.running_mean, norm.running_var) for norm in norms]
-    try:
+    with ExitStack() as contexts:
+        contexts.callback(_put_back, kept, plain)
         for norm in norms:
-            # An attribute of the object hides the method of its class until it is deleted.
-            norm.forward = partial(_apart, norm, conditions)  # type: ignore[method-assign]
+            if norm in plain:
+                # An attribute of the object hides the method of its class until it is deleted.
+                norm.forward = partial(_apart, norm, conditions)  # type: ignore[method-assign]
+            else:  # a mark: images of several conditions are in one batch
+                contexts.callback(norm.register_forward_pre_hook(_nothing).remove)
             if norm.running_mean is not None and norm.running_var is not None:
                 norm.running_mean = norm.running_mean.repeat(conditions)
                 norm.running_var = norm.running_var.repeat(conditions)
         inputs = features.repeat(conditions, *[1] * (features.dim() - 1))
         with torch.no_grad():
-            found = _measured(
+            found, inside = _measured(
                 network.physical, norms, [inputs], conditions, whole=True, behind=layers
             )
         for norm in norms:
             statistics = _statistics(norm, found)
             if statistics:
                 norm.running_mean, norm.running_var = (s.to(features) for s in statistics)
+        if inside:
+            meet = partial(_met_apart, conditions)
+            contexts.enter_context(_Inside(norms, meet))
         yield len(features) * len(found)
-    finally:
-        for norm, mean, variance in kept:
-            norm.__dict__.pop("forward", None)
-            norm.running_mean, norm.running_var = mean, variance
 
 
-def _apart(norm: _BatchNorm, conditions: int, x: Tensor) -> Tensor:
+def _put_back(
+    kept: Sequence[tuple[_BatchNorm, Tensor | None, Tensor | None]], plain: Sequence[_BatchNorm]
+) -> None:
+    """Gives norms their own statistics and forwards again."""
+    for norm, mean, variance in kept:
+        norm.running_mean, norm.running_var = mean, variance
+    for norm in plain:
+        vars(norm).pop("forward", None)
+
+
+def _nothing(module: nn.Module, args: Any) -> None:
+    """A hook that does nothing."""
+
+
+def _apart(norm: _BatchNorm, conditions: int, *args: Tensor, **kwargs: Tensor) -> Tensor:
     """What a norm in evaluation makes of inputs (C * B, ...), each condition with its own."""
+    x = args[0] if args else kwargs["input"]
     weight, bias = (None if p is None else p.repeat(conditions) for p in (norm.weight, norm.bias))
     mean, variance = norm.running_mean, norm.running_var
     folded = _folded(x, conditions)
     without = mean is None or variance is None
     y = F.batch_norm(folded, mean, variance, weight, bias, training=without, eps=norm.eps)
     return _unfolded(y, conditions)
+
+
+def _met_apart(conditions: int, norm: _BatchNorm, x: Tensor) -> Tensor | None:
+    """The same for a norm that is met where it is computed; None for `_apart` itself."""
+    folded = x.shape[1] != norm.num_features
+    return None if folded else _apart(norm, conditions, x)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -191,11 +193,11 @@ def test_a_network_without_norms_gets_its_full_scale_in_one_pass() -> None:
     torch.testing.assert_close(bank.full_scale, peak, rtol=1e-5, atol=0)
 
 
-def test_a_norm_that_is_not_called_keeps_nothing() -> None:
+def test_a_norm_that_is_not_called_keeps_what_it_has() -> None:
     network: Any = made(shared)
     network.unused.running_mean.fill_(7.0)
     calibrate(network, inputs(shared, 20), 6)
-    assert not network.unused.running_mean.any()
+    assert (network.unused.running_mean == 7.0).all()
     assert int(network.unused.num_batches_tracked) == 0
     assert int(network.shared.num_batches_tracked) == 2
     assert network.untracked.running_mean is None
@@ -385,3 +387,99 @@ def test_norms_before_the_first_physical_layer_stay_as_they_are() -> None:
             calibrated_apart(network, x[:8], 1),
         ):
             torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-4)
+
+
+class Activated(nn.BatchNorm1d):
+    """A norm and what follows it, in one class."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 3.0 * torch.tanh(super().forward(x))
+
+
+class Shifted(nn.BatchNorm1d):
+    """A norm of something else than what it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.abs() + 5.0)
+
+
+class Apart(nn.Module):
+    """The same with a plain norm."""
+
+    def __init__(self, norm: nn.Module, before: Any, behind: Any) -> None:
+        super().__init__()
+        self.norm, self.before, self.behind = norm, before, behind
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.behind(self.norm(self.before(x)))
+
+
+class Handed(nn.Module):
+    """Hands the buffers of a norm, which is not called, to the function."""
+
+    def __init__(self, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.norm
+        return F.batch_norm(
+            x, n.running_mean, n.running_var, n.weight, n.bias, self.training, 0.1, n.eps
+        )
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _own_forward() -> nn.Module:
+    norm = nn.BatchNorm1d(6)
+    norm.forward = types.MethodType(  # type: ignore[method-assign]
+        lambda self, x: nn.BatchNorm1d.forward(self, x) - 1.0, norm
+    )
+    return norm
+
+
+@pytest.mark.parametrize(
+    ("unusual", "usual"),
+    [
+        (
+            lambda: Activated(6),
+            lambda: Apart(nn.BatchNorm1d(6), _same, lambda y: 3.0 * torch.tanh(y)),
+        ),
+        (lambda: Shifted(6), lambda: Apart(nn.BatchNorm1d(6), lambda x: x.abs() + 5.0, _same)),
+        (lambda: Handed(nn.BatchNorm1d(6)), lambda: nn.BatchNorm1d(6)),
+        (_own_forward, lambda: Apart(nn.BatchNorm1d(6), _same, lambda y: y - 1.0)),
+        (
+            lambda: Handed(nn.BatchNorm1d(6, affine=False)),
+            lambda: nn.BatchNorm1d(6, affine=False),
+        ),
+    ],
+)
+@torch.no_grad()
+def test_norms_that_are_more_than_norms_are_calibrated_where_they_are_computed(
+    unusual: Callable[[], nn.Module], usual: Callable[[], nn.Module]
+) -> None:
+    x = 2.0 + torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
+    found = []
+    for norm in (unusual, usual):
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            model = nn.Sequential(nn.Linear(16, 6), norm(), nn.Linear(6, 6), nn.BatchNorm1d(6))
+        network = physical_network(model, "mrr", scale="per-layer").eval()
+        calibrate(network, x, 16)
+        devices = [Device.draw(network, 1.0, seed) for seed in (1, 2)]
+        given = {name for name, part in model.named_modules() if "forward" in vars(part)}
+        ideal = network(x[:10])
+        with operate(network, [Condition(device) for device in devices]):
+            frozen = network(x[:10].repeat(2, 1))
+            with calibrated_apart(network, x, 2) as queries:
+                shown = network(x[:10].repeat(2, 1))
+            assert torch.equal(network(x[:10].repeat(2, 1)), frozen)
+        # The user's own forward is still there, and nothing else is.
+        parts = network.model.named_modules()
+        assert {name for name, part in parts if "forward" in vars(part)} == given
+        assert not torch.allclose(shown, frozen, atol=1e-2)
+        found.append((ideal, frozen, shown, torch.tensor(queries)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
