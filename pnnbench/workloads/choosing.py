@@ -139,8 +139,8 @@ def _obstacle(
     if "forward" in vars(module):
         return "it has a forward of its own"
     weight = module.weight
-    if not isinstance(weight, nn.Parameter) or nn.parameter.is_lazy(weight):
-        return "its weight is no parameter yet, or none at all"
+    if not isinstance(weight, nn.Parameter):
+        return "its weight is no parameter"
     others = [n for n in owners[id(weight)] if n != name]
     if others:
         return f"it shares its weight with {others[0]!r}"

@@ -31,6 +31,7 @@ from pnnbench.workloads.regression import Regression
 from pnnbench.workloads.task_losses import (
     LossFunction,
     check_training_step,
+    checked_loss,
     has_training_step,
     step_loss,
     usual_loss,
@@ -87,7 +88,7 @@ class _OfTheUser:
         """The user's loss, that of the network's own `training_step`, or the usual one."""
         (own,) = self.task_loss
         if own is not None:
-            return own(outputs, batch[1])
+            return checked_loss(own(outputs, batch[1]))
         if has_training_step(self.network.model):
             with knowing_physical(self.network.model):
                 return step_loss(self.network.model, outputs, batch)

@@ -197,12 +197,20 @@ def knowing_physical(model: nn.Module) -> Iterator[None]:
         model: The network.
 
     Raises:
-        UserError: Where it reads what such a layer does not have.
+        UserError: Where it reads what such a layer does not have, or takes more than one input.
     """
     try:
         yield
     except AttributeError as error:
         raise _unknown_attribute(error, model) or error from None
+    except TypeError as error:
+        if not str(error).startswith(f"{type(model).__qualname__}.forward() missing"):
+            raise
+        raise UserError(
+            f"the network takes more than one input: {error}",
+            allowed="one tensor (B, ...)",
+            next_step="wrap it in a module whose forward takes the inputs as one tensor",
+        ) from None
 
 
 def _unknown_attribute(error: AttributeError, model: nn.Module) -> UserError | None:
@@ -337,12 +345,20 @@ def copied(model: nn.Module) -> nn.Module:
             "the network is compiled: its layers cannot be exchanged",
             next_step="give the module before torch.compile or torch.jit.script",
         )
+    held = model.named_parameters()
+    lazy = [name for name, parameter in held if nn.parameter.is_lazy(parameter)]
+    if lazy:
+        raise UserError(
+            f"the network has parameters without a size yet: {', '.join(lazy[:3])}",
+            next_step="call it once on a batch before it is given",
+        )
     try:
         return copy.deepcopy(model)
     except Exception as error:  # whatever somebody's module holds
         raise UserError(
             f"the network cannot be copied: {type(error).__name__}: {error}",
-            next_step="give it without tensors of a graph, or make it copyable",
+            next_step="give it without tensors of a graph, such as those of the hooks of "
+            "torch.nn.utils.weight_norm (torch.nn.utils.parametrizations.weight_norm has none)",
         ) from error
 
 

@@ -74,7 +74,8 @@ class Reconstruction:
         inputs = self.data_set.arrays().train_inputs
         if inputs.dtype == torch.uint8:
             return
-        low, high = float(inputs.real.min()), float(inputs.real.max())
+        real = inputs.real if inputs.is_complex() or inputs.is_floating_point() else inputs.float()
+        low, high = float(real.min()), float(real.max())
         if inputs.is_complex() or low < 0.0 or high > 1.0:
             raise UserError(
                 f"inputs of {self.data_set.name!r} are {inputs.dtype} from {low:g} to {high:g}",

@@ -37,6 +37,22 @@ def usual_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return squared_error(outputs, targets)
 
 
+def checked_loss(loss: Any) -> Tensor:
+    """What somebody's ``loss=`` gives.
+
+    Raises:
+        UserError: If it is no tensor with one number.
+    """
+    if isinstance(loss, Tensor) and loss.numel() == 1:
+        return loss
+    shown = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+    raise UserError(
+        f"loss= gives {shown}",
+        allowed="the mean over the batch, a tensor with one number",
+        next_step="leave reduction='none' away, or take the mean",
+    )
+
+
 def has_training_step(model: nn.Module) -> bool:
     """Whether a network is a LightningModule, of whichever of Lightning's two packages."""
     return callable(getattr(model, "training_step", None)) and hasattr(

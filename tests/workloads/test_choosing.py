@@ -61,7 +61,6 @@ def odd() -> nn.ModuleDict:
             "hooked": hooked,
             "tied": tied,
             "embedding": embedding,
-            "lazy": nn.LazyLinear(4),
             "coarse": nn.Linear(4, 4).half(),
             "huge": huge,
             "transposed": nn.ConvTranspose2d(4, 4, 3),
@@ -78,7 +77,6 @@ def test_layers_that_are_more_than_they_look_stay_digital() -> None:
         "normed": "a subclass of Linear",
         "hooked": "hooks",
         "tied": "shares its weight with 'embedding'",
-        "lazy": "a subclass of Linear",
         "coarse": "float16",
         "huge": "not finite",
         "transposed": "no layer of mrr is like it",
@@ -86,6 +84,24 @@ def test_layers_that_are_more_than_they_look_stay_digital() -> None:
         "encoder.self_attn.out_proj": "a subclass of Linear",
     }.items():
         assert words.lower() in report[name].lower(), name
+
+
+def test_layers_without_a_size_are_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LazyLinear(4))
+    with pytest.raises(UserError, match=r"without a size yet: 1\.weight") as caught:
+        physical_network(model, "mrr")
+    assert "once on a batch" in caught.value.next_step
+    model(torch.rand(2, 4))
+    assert len(physical_network(model, "mrr").report) == 2
+
+
+def test_a_network_with_tensors_of_a_graph_is_refused() -> None:
+    with pytest.warns(FutureWarning, match="weight_norm"):
+        normed = nn.utils.weight_norm(nn.Linear(4, 4))
+    normed(torch.rand(2, 4))
+    with pytest.raises(UserError, match="cannot be copied") as caught:
+        physical_network(nn.Sequential(normed, nn.Linear(4, 4)), "mrr")
+    assert "parametrizations" in caught.value.next_step
 
 
 def test_a_module_that_is_named_and_cannot_is_refused() -> None:

@@ -208,3 +208,33 @@ def test_modules_without_such_a_step_are_refused_at_once(cls: type[Any], words: 
     with pytest.raises(UserError, match=words):
         check_training_step(cls())
     check_training_step(Classifier())
+
+
+@pytest.mark.parametrize(
+    ("loss", "words"),
+    [
+        (nn.CrossEntropyLoss(reduction="none"), r"loss= gives a tensor \(8,\)"),
+        (lambda outputs, targets: 1.5, "loss= gives float"),
+    ],
+)
+def test_a_loss_that_is_no_mean_is_refused(loss: Any, words: str) -> None:
+    workload = physical(Residual(), "mrr", loss=loss)
+    x, y = images(8)
+    with pytest.raises(UserError, match=words):
+        workload.loss(workload(x), (x, y))
+
+
+class Two(nn.Module):
+    """Takes two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        return self.fc(x.flatten(1) + other)
+
+
+def test_a_network_of_two_inputs_is_refused() -> None:
+    with pytest.raises(UserError, match="takes more than one input"):
+        physical(Two(), "mrr")(images(8)[0])
