@@ -16,6 +16,7 @@ from pnnbench.data import DataModule
 from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import measure_grid
 from pnnbench.methods.bp import BP
+from pnnbench.platforms.base import Condition, operate
 from pnnbench.platforms.mrr import MRRLinear
 from pnnbench.running.training import fit
 from pnnbench.workloads.convert import physical
@@ -160,6 +161,32 @@ def test_generators_of_all_kinds_go_on_where_they_were() -> None:
     np.random.seed(3)  # noqa: NPY002
     check_reached(workload, X)
     assert (random.random(), np.random.rand()) == drawn  # noqa: NPY002, S311
+
+
+def test_a_look_changes_no_figure() -> None:
+    """Shot noise follows the uses of a layer in a pass, which the look must not count."""
+    images, labels = DataModule("digits", limit_test=40).test_tensors()
+    found = []
+    for looks in (0, 2):
+        workload = MRRDigits(0)
+        workload.calibrate(X)
+        for _ in range(looks):
+            check_reached(workload, images)
+        workload.check_reached = lambda x: None  # type: ignore[method-assign]
+        cells = workload.perturbation_grid("smoke")[:4]
+        asked: list[tuple[str, tuple[int, ...]]] = []
+
+        def shot(stream: str, shape: tuple[int, ...], asked: Any = asked) -> Tensor:
+            asked.append((stream, shape))
+            return torch.full(shape, 0.5)
+
+        with operate(workload.network, [Condition(workload.draw_device(1.0, 1))], shot):
+            outputs = workload.network(images)
+        assert [stream for stream, _ in asked] == ["conv1", "fc1", "fc2"]
+        readings = measure_grid(workload, images, labels, cells, calibration=X)
+        found.append((outputs, [reading.value for reading in readings]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
 
 
 def test_what_a_pass_raises_is_left_to_the_pass() -> None:
