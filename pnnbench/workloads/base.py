@@ -147,10 +147,12 @@ class Workload(Operated):
     def check_ready(self) -> None:
         """Raises a UserError if its metric cannot be had, or something that it needs is missing.
 
-        Asked before a suite, a search or a training begins.
+        So it does if the metric says the opposite of `higher_is_better`. Asked before a suite, a
+        search or a training begins.
         """
         with own_code(f"the metric of {type(self).__name__} cannot be had"):
-            Handing(self.metric(), self.metric_name)
+            handing = Handing(self.metric(), self.metric_name)
+        handing.check_direction(self.higher_is_better)
 
     @property
     def axes(self) -> tuple[str, ...]:

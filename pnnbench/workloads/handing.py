@@ -13,7 +13,7 @@ names, has to have one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 import torchmetrics
@@ -97,6 +97,29 @@ class Handing:
         if sorts != self.name and isinstance(self.metric, torchmetrics.MetricCollection):
             self._refuse(figures)
         return figures.pop(sorts), figures
+
+    def check_direction(self, higher_is_better: bool) -> None:
+        """Refuses a workload that sorts by its metric the other way round.
+
+        Args:
+            higher_is_better: What the workload says.
+
+        Raises:
+            UserError: If the metric says the opposite; one that says nothing is believed.
+        """
+        sorts = self.metric
+        if isinstance(sorts, torchmetrics.MetricCollection):
+            sorts = cast(Any, sorts[self.name])
+        told = getattr(sorts, "higher_is_better", None)
+        if told is None or bool(told) == bool(higher_is_better):
+            return
+        better, name = ("lower", "higher")[bool(told)], type(sorts).__name__
+        raise UserError(
+            f"{better} is better of the metric {name}, and the workload has higher_is_better = "
+            f"{bool(higher_is_better)} for {self.name!r}",
+            allowed="a workload with metric_name, higher_is_better and chance of its own metric",
+            next_step=f"set higher_is_better = {bool(told)} on the workload, and what guessing has",
+        )
 
     def _refuse(self, figures: Iterable[str]) -> NoReturn:
         raise UserError(

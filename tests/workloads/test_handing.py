@@ -11,6 +11,7 @@ from pnnbench.errors import UserError
 from pnnbench.metrics.images import Reconstruction
 from pnnbench.workloads.accuracy import Accuracy
 from pnnbench.workloads.handing import Handing, needs_of
+from pnnbench.workloads.mrr import MRRDigits
 
 G = torch.Generator().manual_seed(0)
 OUTPUTS, TARGETS, INPUTS = (torch.randn(20, n, generator=G) for n in (3, 2, 5))
@@ -109,3 +110,25 @@ def test_the_metric_of_a_collection_is_the_one_of_its_name() -> None:
     assert also == {"mae": pytest.approx(1 / 3)}
     with pytest.raises(UserError, match="the metric gives mae, r2, and metric_name is 'mse'"):
         made("mse").figures()
+
+
+@pytest.mark.parametrize("better", [False, True])
+def test_a_metric_that_points_the_other_way_is_refused(better: bool) -> None:
+    made = torchmetrics.R2Score() if better else torchmetrics.MeanSquaredError()
+    for metric in (made, torchmetrics.MetricCollection({"r2": made, "other": Noted()})):
+        handing = Handing(metric, "r2")
+        handing.check_direction(better)
+        with pytest.raises(UserError, match="is better of the metric") as caught:
+            handing.check_direction(not better)
+        assert f"higher_is_better = {better}" in caught.value.next_step
+    Handing(Noted(), "calls").check_direction(better)  # which says nothing
+
+
+def test_a_workload_sorts_as_its_metric_says() -> None:
+    class Other(MRRDigits):
+        def metric(self) -> Any:
+            return torchmetrics.MeanSquaredError()
+
+    MRRDigits(0).check_ready()
+    with pytest.raises(UserError, match="lower is better of the metric MeanSquaredError"):
+        Other(0).check_ready()
