@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from pnnbench.platforms.freespace import Layout
 from pnnbench.platforms.mzi_matrix import PORTS, MZIMatrix
 from pnnbench.workloads.base import Batch, Workload
 from pnnbench.workloads.choosing import LayerReport, Modules, choose
+from pnnbench.workloads.classification import Classification
 from pnnbench.workloads.converted import (
     ConvertedNetwork,
     copied,
@@ -86,6 +87,9 @@ class _OfTheUser:
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """The user's loss, that of the network's own `training_step`, or the usual one."""
+        classifies = isinstance(self, Classification) and not isinstance(self, Regression)
+        if classifies and outputs.dim() == 2:
+            cast(Classification, self)._check_outputs(outputs)
         (own,) = self.task_loss
         if own is not None:
             return checked_loss(own(outputs, batch[1]))

@@ -19,6 +19,8 @@ from pnnbench.workloads.networks import modes_kept
 from pnnbench.workloads.passes import Passes
 from pnnbench.workloads.sharing import check_companions
 
+#: What torch says where a layer is of another size than what it is given.
+_MISFITS = ("shapes cannot be multiplied", "expected input", "running_mean should contain")
 #: Images of the passes that look, few first: a layer may see some images only.
 IMAGES = (2, 256)
 
@@ -36,7 +38,8 @@ def check_reached(workload: Passes, x: Tensor) -> None:
         x: Inputs (N, ...), of which the first are taken.
 
     Raises:
-        UserError: If a physical layer is called in the part before the physical one, or never; if
+        UserError: If inputs do not fit the layers; if a physical layer is called in the part before
+            the physical one, or never; if
             an image's outputs depend on the rest of its batch; as `PhysicalNetwork.check_outputs`.
     """
     layers = physical_layers(workload.network)
@@ -46,6 +49,9 @@ def check_reached(workload: Passes, x: Tensor) -> None:
         for count, training in dict.fromkeys(passes):
             try:
                 _pass(workload, layers, x[:count], training, early, reached)
+            except RuntimeError as error:
+                _refuse_shape(error, x)
+                return
             except Exception:  # whatever somebody's network raises: the next pass tells it
                 return
             if early or len(reached) == len(layers):
@@ -72,6 +78,17 @@ def check_reached(workload: Passes, x: Tensor) -> None:
             raise
         except Exception:  # as above
             return
+
+
+def _refuse_shape(error: RuntimeError, x: Tensor) -> None:
+    """Raises a UserError where inputs do not fit a layer; nothing for what else torch raises."""
+    if not any(words in str(error) for words in _MISFITS):
+        return
+    raise UserError(
+        f"the network cannot take inputs of shape {tuple(x.shape[1:])}: {error}",
+        allowed="a network for the inputs of the data set",
+        next_step="give its first layers that size, or name other data",
+    ) from None
 
 
 def _named(names: set[str]) -> str:

@@ -196,6 +196,23 @@ def test_what_a_pass_raises_is_left_to_the_pass() -> None:
         workload(X)
 
 
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(60, 10)),
+            r"cannot take inputs of shape \(1, 8, 8\)",
+        ),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 10)), "cannot take inputs"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), r"shape \(32, 7\) for 10 classes"),
+    ],
+)
+def test_a_network_of_another_size_is_refused(model: nn.Module, words: str) -> None:
+    workload = physical(model, "mrr", data="digits")
+    with pytest.raises(UserError, match=words):
+        fit(workload, BP(), DataModule("digits", limit_train=32), epochs=1)
+
+
 class Parameters(nn.Module):
     """Keeps parameters in a plain container."""
 
