@@ -93,24 +93,25 @@ def _line(prepared: Prepared, row: RowTuning) -> list[str]:
 
 
 def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
-    """Says how many trials would run and for how long, without the points beyond an edge."""
+    """Says how many trials would run and for how long, without points beyond an edge to come."""
     from pnnbench.commands.standing import comparable
     from pnnbench.records.searches import read_search
     from pnnbench.report.run_text import aligned
     from pnnbench.running.estimates import estimate_trial
     from pnnbench.running.space import space_of
+    from pnnbench.running.tuning import remaining
 
     content = read_search(search.path) if search.path.is_file() else {}
     search.refuse_changes(content, rows, anew=options.anew)
     known: Mapping[str, Any] = {} if options.anew else content.get("rows", {})
+    search.content = content
     boards = {(job.board[2], job.tier) for job in rows.values()}
     records = comparable(Path(options.runs), boards)
     each = search.budget.trials + search.budget.finalists * search.budget.more_seeds
     found: list[dict[str, Any]] = []
     for label, job in rows.items():
         trials = known[label]["trials"] if label in known else []
-        settled = {"chosen", "failed"} & known.get(label, {}).keys()
-        left = 0 if settled else max(0, each - len(trials))
+        left = remaining(label, known[label], job, search) if label in known else each
         seconds = [trial["seconds"] for trial in trials]
         one = (
             sum(seconds) / len(seconds) if seconds else estimate_trial(job, records, search.budget)
@@ -132,10 +133,15 @@ def _dry_run(search: SearchFile, rows: Mapping[str, Job], options: Any) -> int:
         return 0
     out("\n".join(aligned(_plan_lines(found), right=(2, 3), width=width())))
     beyond = search.budget.beyond + search.budget.finalists * search.budget.more_seeds
+    undecided = any("beyond" not in known.get(row["row"], {}) for row in found if row["trials"])
     out(
         f"{jobs} trials would run"
         + (f", about {duration(seconds)} at the speed of finished jobs" if jobs > unknown else "")
-        + f"; up to {beyond} more for a row whose winner is on the edge of its range"
+        + (
+            f"; up to {beyond} more for a row whose winner is on the edge of its range"
+            if undecided
+            else ""
+        )
         + (f"; nothing is known of the time of {unknown}" if unknown else "")
     )
     return 0

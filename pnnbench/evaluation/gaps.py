@@ -17,6 +17,11 @@ GapType = Literal["not-finite", "error", "left-out"]
 _LONGEST = 500
 
 
+def _storable(text: str) -> str:
+    """A text in signs that a file can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class NotFiniteError(UserError):
     """A figure that is no finite number."""
 
@@ -43,12 +48,12 @@ class Gap:
     def of(part: str, error: Exception) -> Gap:
         """The gap that an exception leaves."""
         words = error.what if isinstance(error, UserError) else str(error)
-        line = " ".join(words.split())[:_LONGEST]
+        line = _storable(" ".join(words.split()))[:_LONGEST]
         if isinstance(error, NotFiniteError):
             return Gap(part, "not-finite", line)
         if isinstance(error, LeftOutError):
             return Gap(part, "left-out", line)
-        place = "" if isinstance(error, UserError) else own_place(error)
+        place = "" if isinstance(error, UserError) else _storable(own_place(error))
         told = f"{type(error).__name__}: {line}"
         if not place:
             return Gap(part, "error", told[:_LONGEST])

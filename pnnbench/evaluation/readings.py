@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,9 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.handing import Handing
+
+#: Largest figure that a record holds.
+LARGEST = 1e50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Reading:
         right: Which images are right, booleans (N,); None for tasks without right and wrong, and
             where `right_error` says why.
         right_error: Why it is not known which images are right.
-        also: Figures beside the metric by name; one that is not finite is left out.
+        also: Figures beside the metric by name; one that is not finite, or above `LARGEST`, is
+            left out.
     """
 
     value: float | None
@@ -87,9 +90,9 @@ class Meter:
                 f"{type(self.metric).__name__} does not say what they count"
             )
         value, also = self.handing.figures()
-        if not math.isfinite(value):
+        if not abs(value) <= LARGEST:  # what is no number, too
             raise NotFiniteError(f"the metric {type(self.metric).__name__} is {value}")
-        return value, {name: figure for name, figure in also.items() if math.isfinite(figure)}
+        return value, {name: figure for name, figure in also.items() if abs(figure) <= LARGEST}
 
     def reading(self) -> Reading:
         """The value, or why there is none."""

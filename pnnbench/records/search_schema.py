@@ -115,8 +115,8 @@ _ROW = shape(
                 "means": mapping_of(checks.number),
                 "seeds": checks.positive_count,
                 "edge": _ENDS,
-                "by_the_other_rule": shape(_CHOICE),
-            }
+            },
+            {"by_the_other_rule": shape(_CHOICE)},
         ),
         "failed": checks.line,
     },
@@ -218,7 +218,8 @@ def _of_points(where: str, row: Mapping[str, Any]) -> Iterator[tuple[str, Mappin
     yield from ((f"{where}.trials[{i}]", trial) for i, trial in enumerate(row["trials"]))
     if "chosen" in row:
         yield f"{where}.chosen", row["chosen"]
-        yield f"{where}.chosen.by_the_other_rule", row["chosen"]["by_the_other_rule"]
+        if "by_the_other_rule" in row["chosen"]:
+            yield f"{where}.chosen.by_the_other_rule", row["chosen"]["by_the_other_rule"]
 
 
 def _check_scores(metric: str, where: str, scored: Mapping[str, Any]) -> None:

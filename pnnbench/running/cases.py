@@ -17,7 +17,7 @@ from pnnbench.data.datamodule import DataModule
 from pnnbench.evaluation.gaps import Gaps
 from pnnbench.methods.base import TrainingMethod
 from pnnbench.platforms.base import Device
-from pnnbench.records.store import is_finished, write_record
+from pnnbench.records.store import is_finished, read_record, write_record
 from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, calibrate, measure, require_measured
 from pnnbench.running.stages import EVERY, measure_stages
@@ -116,8 +116,11 @@ class BoardCase:
         require_measured(measured)
 
     def write(self, folder: Path, content: dict[str, Any]) -> dict[str, Any]:
-        """Writes ``record.json``."""
-        return write_record(folder / "record.json", content)
+        """Writes ``record.json``; instead of a failure a finished one stays, and comes back."""
+        path = folder / "record.json"
+        if content["status"] != "ok" and is_finished(path):  # another process was faster
+            return read_record(path)
+        return write_record(path, content)
 
     def outcome(self, record: dict[str, Any]) -> str:
         """Clean metric, sharpness and what is missing."""

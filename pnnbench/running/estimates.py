@@ -7,7 +7,7 @@ from typing import Any
 
 from pnnbench.records.index import workload_of
 from pnnbench.records.store import canonical
-from pnnbench.running.job_specs import Job
+from pnnbench.running.job_specs import Job, epochs_of
 from pnnbench.running.search_file import Budget
 from pnnbench.running.trials import counted_cells, validation_cells
 from pnnbench.seeds import validation_devices
@@ -25,8 +25,9 @@ def estimate(job: Job, records: Sequence[Mapping[str, Any]]) -> float | None:
             have measured a tenth of what this one does.
 
     Returns:
-        Seconds: the mean of those with the same method, their training scaled to the job's
-        epochs; None where there is none.
+        Seconds: the mean of those with the same method and settings, whatever their steps, else of
+        those with the same method, their training scaled to the job's epochs; None where there is
+        none.
     """
     return _mean(
         _training(job, record)
@@ -69,7 +70,10 @@ def estimate_trial(job: Job, records: Sequence[Mapping[str, Any]], budget: Budge
 
 
 def _alike(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Records of the same method that trained and measured as much, but for the epochs' factor."""
+    """Records of the same method that trained and measured as much, but for their epochs.
+
+    Those with its settings, where there are some: a population of another size takes another time.
+    """
     asked = canonical([job.protocol, *(job.config[key] for key in _AS_MUCH)])
     found = []
     for record in records:
@@ -79,12 +83,18 @@ def _alike(job: Job, records: Sequence[Mapping[str, Any]]) -> list[Mapping[str, 
             [record["protocol"], *(config.get(key) for key in _AS_MUCH)]
         ):
             found.append(record)
-    return found
+    own = _settings(job.method.params)
+    return [r for r in found if _settings(r["job"]["method"]["params"]) == own] or found
+
+
+def _settings(params: Mapping[str, Any]) -> bytes:
+    """All settings but the step, whose size takes no time."""
+    return canonical({name: value for name, value in params.items() if name != "lr"})
 
 
 def _training(job: Job, record: Mapping[str, Any]) -> float:
-    factor = job.method.epochs_factor / record["job"]["epochs_factor"]
-    return float(record["cost"]["train_seconds"]) * factor
+    done = epochs_of(record["config"], record["job"]["epochs_factor"])
+    return float(record["cost"]["train_seconds"]) * job.epochs / done
 
 
 def _mean(seconds: Iterable[float]) -> float | None:

@@ -12,8 +12,15 @@ from typing import Any
 
 from pnnbench.errors import UserError
 from pnnbench.records.index import Index, Kinds, hashes, kind_digest
-from pnnbench.records.inspecting import inspect
-from pnnbench.records.store import beside, is_finished, job_hash, read_record, write_record
+from pnnbench.records.inspecting import PARTS, inspect
+from pnnbench.records.store import (
+    beside,
+    file_problem,
+    is_finished,
+    job_hash,
+    read_record,
+    write_record,
+)
 from pnnbench.running.job_specs import Job
 
 #: Folder of published boards: ``leaderboards/SUITE/records/HASH.json``.
@@ -144,29 +151,39 @@ def _is_of(record: dict[str, Any], spec: dict[str, Any]) -> bool:
 def _found_elsewhere(
     spec: dict[str, Any], runs: Path, boards: Path
 ) -> tuple[Path | None, list[tuple[Path, str]]]:
-    """The first record elsewhere that is what it says, and why those before it are not."""
+    """The first record elsewhere that is what it says, and why those before it are not.
+
+    A run's counts only with all of its tensors whole; boards have them of few of their rows. Runs
+    that lack them, as those that took over a published record do, are named where there is nothing
+    else.
+    """
     others = sorted(runs.glob(f"*/{spec['hash']}/record.json"))
     published = sorted(boards.glob(f"*/records/{spec['hash']}.json"))
     refused: list[tuple[Path, str]] = []
+    damaged: list[tuple[Path, str]] = []
     for path in (*others, *published):
         if not is_finished(path):
             continue
         record = read_record(path)
-        forged = [f for f in inspect(path, record) if f.kind in _FORGED]
+        findings = list(inspect(path, record))
+        forged = [f for f in findings if f.kind in _FORGED]
+        lost = [f for f in findings if f.kind in PARTS]
         if not _is_of(record, spec):
             refused.append((path, f"it is the record of job {record['job']['hash']}, or says so"))
         elif forged:
             refused.append((path, forged[0].message))
+        elif lost and path.name == "record.json":
+            damaged.append((path, lost[0].message))
         else:
             return path, refused
-    return None, refused
+    return None, refused + damaged
 
 
 def _bring_tensors(found: Path, record: dict[str, Any], path: Path) -> None:
-    """Links or copies the files of tensors of a record, where they are with it."""
-    for part in {"parameters", "outcomes", "devices"} & record.keys():
+    """Links or copies the files of tensors of a record, where they are with it and whole."""
+    for part in set(PARTS) & record.keys():
         source, target = beside(found, record, part), beside(path, record, part)
-        if not source.is_file():
+        if file_problem(found, record, part) is not None:
             continue  # of published records only some have them
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")

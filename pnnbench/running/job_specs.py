@@ -142,12 +142,22 @@ class Job:
     @property
     def epochs(self) -> int:
         """Passes over the training images."""
-        return max(1, round(self.config["tier"]["epochs"] * self.method.epochs_factor))
+        return epochs_of(self.config, self.method.epochs_factor)
 
     def title(self) -> str:
         """One line that names the job for people."""
         device = "" if self.train_device is None else f", training device {self.train_device}"
         return f"{self.board[2]}  {self.method.label}  seed {self.seed}{device}"
+
+
+def epochs_of(config: Mapping[str, Any], factor: float) -> int:
+    """Passes over the training images of a job, at least one.
+
+    Args:
+        config: Its configuration.
+        factor: Its length, in multiples of the tier's.
+    """
+    return max(1, round(config["tier"]["epochs"] * factor))
 
 
 def make_jobs(

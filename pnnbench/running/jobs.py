@@ -7,6 +7,7 @@ measured, and what cannot be measured is a gap in the record beside what can.
 
 from __future__ import annotations
 
+import dataclasses
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pnnbench.accelerator import choose, count_gpu_memory, peak_gpu_memory
 from pnnbench.data.datamodule import DataModule
-from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text
+from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text, writing
 from pnnbench.evaluation.quick import noted
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -28,6 +29,7 @@ from pnnbench.records.store import (
 )
 from pnnbench.registry import method_class, workload_class
 from pnnbench.running.cases import BOARD, Case, Trained
+from pnnbench.running.declared import require_declared
 from pnnbench.running.finished import adopt, index_of, job_folder, kinds_of
 from pnnbench.running.job_specs import Job
 from pnnbench.running.measuring import Share, calibrate, no_share
@@ -130,18 +132,25 @@ def run_job(
     state = RunState(report, part_of_run(place))
 
     def failed(status: str, error: BaseException) -> dict[str, Any]:
-        message = {"type": type(error).__name__, "message": failure_text(error)[:2000]}
+        message = {"type": type(error).__name__, "message": _said(error)}
         failure = {
             "status": status,
             "error": message,
             "provenance": provenance(job, started, state.parts, place=place),
         }
-        return case.write(folder, {**base, **kept, **failure})
+        try:
+            return case.write(folder, {**base, **kept, **failure})
+        except DiskFullError:
+            raise
+        except Exception:  # what was kept is what no record can hold: the failure stands alone
+            return case.write(folder, {**base, **failure})
 
     try:
+        job, own_devices = _with_devices_kept(job, folder)
         seed_generators(job.seed)
         workload, data = build(job), data_module(job, root)
         workload.check_ready()
+        require_declared(workload, job.tier)
         _require_test_images(workload, data)
         method = method_class(job.method.name)(**job.method.params)
         method.seed, method.train_device = job.seed, job.device
@@ -194,10 +203,9 @@ def run_job(
         cost |= peak_gpu_memory(place)
         kept |= {k: measured[k] for k in ("data", "metric", "gaps") if k in measured}
         case.require_measured(measured)
-        kept |= job.setup.keep(folder)
         whence = provenance(job, started, state.parts, ways.as_dict(), place)
         done = {"status": "ok", "provenance": whence}
-        return case.write(folder, {**base, **kept, **measured, **done})
+        return case.write(folder, {**base, **kept, **measured, **own_devices, **done})
     except KeyboardInterrupt as error:
         failed("killed", error)
         raise
@@ -212,6 +220,32 @@ def run_job(
             raise DiskFullError(folder, error) from error
         write_traceback(error, folder)
         return failed("error", error)
+
+
+def _said(error: BaseException) -> str:
+    """What a failure's record says of an error, in signs that a file can hold."""
+    try:
+        words = failure_text(error)
+    except Exception as other:  # an error of somebody's own may fail to say what it is
+        words = f"what it says cannot be had: {type(other).__name__}"
+    return words[:2000].encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _with_devices_kept(job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:
+    """The job on a copy of its measured devices in its folder, which nobody edits meanwhile.
+
+    Args:
+        job: The job.
+        folder: Its folder.
+
+    Returns:
+        The job, and the part of its record that names the copy; as it is for drawn devices.
+
+    Raises:
+        UserError: As `Setup.keep`.
+    """
+    setup, part = job.setup.keep(folder, job.config)
+    return dataclasses.replace(job, setup=setup), part
 
 
 def _require_test_images(workload: Workload, data: DataModule) -> None:
@@ -237,8 +271,10 @@ def write_traceback(error: BaseException, folder: Path) -> Path:
     """
     path = folder / TRACEBACK
     temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-    temporary.replace(path)
+    text = "".join(traceback.format_exception(error))
+    with writing(path):
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        temporary.replace(path)
     return path
 
 

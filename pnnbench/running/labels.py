@@ -55,17 +55,21 @@ def check_owner(label: str, method: str, where: str = "row.label") -> None:
         UserError: If a reader would take the row for one of that method.
     """
     owners: dict[str, set[str]] = {}
-    for name, point in registered("methods").items():
+    points = registered("methods")
+    for name, point in points.items():
         for said in (name, point.value.partition(":")[2]):
             owners.setdefault(_folded(said), set()).add(name)
     ours = any(method in names for names in owners.values())
     for said in (label,) if ours else (label, label.partition(",")[0]):
         theirs = owners.get(_folded(said), {method})
         if method not in theirs:
+            name = min(theirs)
+            package = points[name].value.partition(".")[0].partition(":")[0]
             raise UserError(
-                f"{where} is {label!a:.80}, the name of the method {min(theirs)} of pnnbench, "
-                f"and the row is of {method!a:.80}",
+                f"{where} is {label!a:.80}, the name of the method {name} of {package}, and the "
+                f"row is of {method!a:.80}",
                 allowed="a name of its own",
+                next_step="give the row another label, or the class another name",
             )
 
 

@@ -6,13 +6,16 @@ and a function that is handed over is no class. Here what counts is what would b
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
-from types import CodeType, FunctionType, MethodType
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pnnbench.running.sources import is_loose
@@ -20,14 +23,28 @@ from pnnbench.running.sources import is_loose
 #: Functions of a class that Python adds for its annotations.
 _ADDED = {"__annotate__", "__annotate_func__"}
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
+#: Values that count under whatever name code mentions them.
+_MENTIONED = (*_PLAIN, tuple, FunctionType, type, Tensor, np.ndarray)
+#: Where objects that stand for a function, such as one that caches, keep it.
+_INNER = ("__wrapped__", "func")
+#: Attributes of modules and metrics that change with their use.
+_OF_USE = {"training", "_computed", "_forward_cache", "_update_count"}
+#: Tensors of more numbers are digested by their bytes.
+_LARGE = 10_000
+#: Instructions that read a name from the module of the code.
+_FROM_MODULE = {"LOAD_GLOBAL", "LOAD_NAME"}
+
+#: What was told already, by what it is found again with.
+_Seen = dict[Any, Any]
 
 
 def code_digest(things: Iterable[Any]) -> str:
     """Digest of what some classes, functions and callable objects do.
 
-    Followed are the functions and classes that loose code names, in this session or in files beside
-    it, its constants, tensors and arrays. What is installed stands by its name. Of lists and
-    mappings, which may change while the code runs, only the type counts.
+    Followed are the functions, classes, callable objects and networks that loose code names, in
+    this session or in modules that are not installed, its constants, tensors and arrays. Of a
+    module that it names the parts count that it mentions. What is installed stands by its name. Of
+    lists and mappings, which may change while the code runs, only the type counts.
 
     Args:
         things: The objects.
@@ -36,14 +53,14 @@ def code_digest(things: Iterable[Any]) -> str:
         64 hexadecimal digits; the same in every process of one version of Python.
     """
     digest = hashlib.sha256()
-    seen: dict[int, Any] = {}  # holds what it has seen, so that no place is used again
+    seen: _Seen = {}  # holds what it has seen, so that no place is used again
     for thing in things:
         for part in _parts(thing, seen):
             digest.update(f"{part}\n".encode(errors="backslashreplace"))
     return digest.hexdigest()
 
 
-def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
+def _parts(thing: Any, seen: _Seen) -> Iterator[str]:
     """What an object is made of, as texts; what was told before is not told again."""
     if isinstance(thing, _PLAIN):
         yield repr(thing)
@@ -59,7 +76,7 @@ def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
         yield from _made(thing, seen)
 
 
-def _made(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
+def _made(thing: Any, seen: _Seen) -> Iterator[str]:
     if isinstance(thing, CodeType):
         yield f"{thing.co_code.hex()} {thing.co_names} {thing.co_varnames}"
         yield from _parts(thing.co_consts, seen)
@@ -72,9 +89,13 @@ def _made(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
         yield from _parts(thing.__func__, seen)
     elif isinstance(thing, property):
         yield from _parts((thing.fget, thing.fset), seen)
-    elif isinstance(thing, functools.partial):
+    elif isinstance(thing, (functools.partial, functools.partialmethod)):
         keywords = tuple(sorted(thing.keywords.items()))
         yield from _parts((thing.func, thing.args, keywords), seen)
+    elif isinstance(thing, Tensor) and thing.numel() > _LARGE:
+        held = thing.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        yield f"{held.dtype} {tuple(held.shape)}"
+        yield hashlib.sha256(held.view(torch.uint8).numpy().data).hexdigest()
     elif isinstance(thing, Tensor):
         yield hashlib.sha256(repr(thing.detach().cpu().tolist()).encode()).hexdigest()
     elif isinstance(thing, np.ndarray):
@@ -87,31 +108,77 @@ def _made(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
         named = getattr(thing, "__qualname__", "")  # a function that is built in
         yield f"{type(thing).__module__}.{type(thing).__qualname__} {named}"
         yield from _parts(type(thing), seen)
+        for name in _INNER:
+            inner = getattr(thing, name, None)
+            if callable(inner):
+                yield name
+                yield from _parts(inner, seen)
         yield from _plain_attributes(thing, seen)
 
 
-def _plain_attributes(thing: Any, seen: dict[int, Any]) -> Iterator[str]:
+def _plain_attributes(thing: Any, seen: _Seen) -> Iterator[str]:
+    states = getattr(thing, "_defaults", None)  # of a metric
+    used = _OF_USE.union(states if isinstance(states, dict) else ())
     for name, value in sorted(getattr(thing, "__dict__", {}).items()):
-        if name != "training" and isinstance(value, (*_PLAIN, Tensor, np.ndarray)):
+        noted = name in used or (name.startswith("__") and name.endswith("__"))
+        if not noted and isinstance(value, (*_PLAIN, FunctionType, Tensor, np.ndarray)):
             yield name
             yield from _parts(value, seen)
 
 
-def _of_function(function: Any, seen: dict[int, Any]) -> Iterator[str]:
+def _of_function(function: Any, seen: _Seen) -> Iterator[str]:
     """Its code, its defaults, and what it takes from around it."""
     yield from _parts(function.__code__, seen)
     yield from _parts(function.__defaults__, seen)
     yield from _parts(tuple(sorted((function.__kwdefaults__ or {}).items())), seen)
+    names = _names(function.__code__)
     for cell in function.__closure__ or ():
         try:
-            yield from _parts(cell.cell_contents, seen)
+            inner = cell.cell_contents
         except ValueError:  # not filled yet
             yield "nothing"
-    for name in sorted(_names(function.__code__)):
+            continue
+        yield from _named(inner, names, seen)
+    read = _read_from_module(function.__code__)
+    for name in sorted(names):
         value = function.__globals__.get(name)
-        if isinstance(value, (*_PLAIN, tuple, FunctionType, type, Tensor, np.ndarray)):
+        # An attribute may have the name of a network that is trained meanwhile.
+        if isinstance(value, _MENTIONED) or (name in read and _does_something(value)):
             yield name
-            yield from _parts(value, seen)
+            yield from _named(value, names, seen)
+
+
+def _named(value: Any, names: set[str], seen: _Seen) -> Iterator[str]:
+    """What code with some names in it takes from around it."""
+    if isinstance(value, ModuleType):
+        yield from _of_module(value, names, seen)
+    else:
+        yield from _parts(value, seen)
+
+
+def _of_module(module: ModuleType, names: set[str], seen: _Seen) -> Iterator[str]:
+    """The parts of a module that code mentions, by all names in it; of an installed one none."""
+    yield module.__name__
+    key = (id(module), frozenset(names))
+    if key in seen or not _is_own(module):
+        return
+    seen[key] = module
+    for name in sorted(names & vars(module).keys()):
+        value = vars(module)[name]
+        if isinstance(value, _MENTIONED) or _does_something(value):
+            yield name
+            yield from _named(value, names, seen)
+
+
+def _is_own(module: ModuleType) -> bool:
+    """Whether a module is the user's, and not installed."""
+    file = getattr(module, "__file__", None)
+    installed = isinstance(file, str) and "site-packages" in Path(file).parts
+    return is_loose(module.__name__) and not installed
+
+
+def _does_something(value: Any) -> bool:
+    return isinstance(value, (ModuleType, nn.Module)) or callable(value)
 
 
 def _names(code: CodeType) -> set[str]:
@@ -119,7 +186,14 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
-def _of_class(cls: Any, seen: dict[int, Any]) -> Iterator[str]:
+def _read_from_module(code: CodeType) -> set[str]:
+    """Names that code reads from its module, and not from an object."""
+    inner = [_read_from_module(value) for value in code.co_consts if isinstance(value, CodeType)]
+    read = {i.argval for i in dis.get_instructions(code) if i.opname in _FROM_MODULE}
+    return read.union(*inner)
+
+
+def _of_class(cls: Any, seen: _Seen) -> Iterator[str]:
     yield from _parts(cls.__bases__, seen)
     for name, value in sorted(vars(cls).items()):
         # Python keeps its own notes of a class between underscores, some of them from its use.

@@ -17,13 +17,14 @@ from pnnbench.accelerator import device_of
 from pnnbench.data.datamodule import DataModule
 from pnnbench.data.order import permutation
 from pnnbench.errors import UserError
-from pnnbench.evaluation.gaps import Gap, Gaps, check_finite
+from pnnbench.evaluation.gaps import Gap, Gaps
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.evaluation.readings import Reading
 from pnnbench.evaluation.sharpness import Figures, measure_sharpness
 from pnnbench.evaluation.spectrum import control_spectrum
 from pnnbench.platforms.base import Device, derive_seed
 from pnnbench.records.outcomes import write_outcomes
+from pnnbench.running.declared import check_storable, metric_entry, own_figures
 from pnnbench.running.deploying import measure_deployments
 from pnnbench.running.job_specs import Job
 from pnnbench.running.resources import clock, peak_memory, spent
@@ -112,15 +113,6 @@ def measure_job_spectrum(
     """
     sample = sharpness_sample(data, config["tier"]["sharpness_images"])
     return control_spectrum(workload, *sample, seed=0, device=device).as_dict()
-
-
-def metric_entry(workload: Workload) -> dict[str, Any]:
-    """What records of every kind say of the metric: name, direction and chance level, if any."""
-    return {
-        "name": workload.metric_name,
-        "higher_is_better": workload.higher_is_better,
-        **({} if workload.chance is None else {"chance": workload.chance}),
-    }
 
 
 def measure_training_device(
@@ -285,18 +277,16 @@ def measure(
         powers = [layer.power_mw() for layer in workload.layers().values()]
         known = [float(power) for power in powers if power is not None]
         if len(known) == len(powers):
-            check_finite({"control_power_mw": sum(known)})
+            check_storable({"control_power_mw": sum(known)})
             extra["control_power_mw"] = sum(known)
     with gaps.part("extra.method"):
         told = {str(name): float(value) for name, value in figures().items()}
-        check_finite(told)
+        check_storable(told)
         if told:
             extra["method"] = told
     with gaps.part("extra.figures"):
         place = device_of(workload.network)
-        own = workload.figures(images.to(place), labels.to(place))
-        check_finite(own)
-        extra.update(own)
+        extra.update(own_figures(workload.figures(images.to(place), labels.to(place))))
     return {
         "data": {
             "name": data.arrays.name,

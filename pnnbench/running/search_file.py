@@ -20,9 +20,9 @@ from pnnbench.records.search_schema import FORMAT, ROUNDS, settings_tried
 from pnnbench.records.searches import FOLDER, NAME, read_search, write_sealed
 from pnnbench.records.store import write_whole
 from pnnbench.registry import IN_SOURCES, SUITES, method_class
+from pnnbench.running.declared import metric_entry
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.job_specs import PROTOCOLS, Job
-from pnnbench.running.measuring import metric_entry
 from pnnbench.running.provenance import git_state, versions
 from pnnbench.running.space import draw_points, points_hash, space_of
 from pnnbench.running.suites import Suite

@@ -44,30 +44,48 @@ class Setup:
         """
         if self.devices is not None:
             source = MeasuredDevices.read(self.devices)
-            if config is not None and config.get("devices") != source.describe():
-                raise UserError(
-                    f"{self.devices} is not the file that the job was made for",
-                    next_step="start the suite again: its jobs follow the content of the file",
-                )
+            self._require_of_job(source, config)
             workload.devices = source
         if self.axes:
             workload.axes = self.axes
         return workload
 
-    def keep(self, folder: Path) -> dict[str, Any]:
-        """Copies the file of devices beside a job's record.
+    def keep(self, folder: Path, config: Mapping[str, Any]) -> tuple[Setup, dict[str, Any]]:
+        """Copies the file of devices beside a job's record, before the job is trained.
 
         Args:
             folder: The job's folder.
+            config: What the workload was when the job was made.
 
         Returns:
-            The part of the record that names it; empty for drawn devices.
+            The set-up with the copy, which stays as it is while the job runs, and the part of the
+            record that names it; for drawn devices this set-up and nothing.
+
+        Raises:
+            UserError: If the file cannot be read, or has changed since the job was made.
         """
         if self.devices is None:
-            return {}
+            return self, {}
         path = folder / f"{KEPT}{self.devices.suffix}"
-        write_whole(path, self.devices.read_bytes())
-        return {"devices": {"file": path.name, "sha256": file_sha256(path)}}
+        try:
+            content = self.devices.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"{self.devices}: cannot be read: {error.strerror or error}",
+                next_step="put it back, and start the suite again",
+            ) from None
+        self._require_of_job(MeasuredDevices.of_content(self.devices.name, content), config)
+        write_whole(path, content)
+        part = {"devices": {"file": path.name, "sha256": file_sha256(path)}}
+        return dataclasses.replace(self, devices=path), part
+
+    def _require_of_job(self, source: MeasuredDevices, config: Mapping[str, Any] | None) -> None:
+        """Refuses other devices than those of a job's configuration; None is any."""
+        if config is not None and config.get("devices") != source.describe():
+            raise UserError(
+                f"{self.devices} is not the file that the job was made for",
+                next_step="start the suite again: its jobs follow the content of the file",
+            )
 
 
 #: Drawn devices, and the axes of the grid.

@@ -1,8 +1,9 @@
 """What third-party code decides a result: the files behind a class, as one digest.
 
 For code that was installed as a distribution these are all files of its packages. For a loose file
-they are the file, what it imports beside it, and the data files that it names or opens there. The
-protocol revision stands for this package's own code, and versions for what it depends on.
+they are the file, what it imports beside it or from elsewhere without being installed, and the data
+files that it names or opens there. The protocol revision stands for this package's own code, and
+versions for what it depends on.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ _SKIPPED = {
     "__pycache__", "build", "dist", "leaderboards", "lightning_logs", "runs", "submissions",
     "venv", "wandb",
 }  # fmt: skip
+#: Folders of what is installed.
+_INSTALLED = {"site-packages", "dist-packages"}
 #: Text constants longer than this are no names of files.
 _LONGEST_NAME = 200
 
@@ -222,13 +225,15 @@ def _places(module: ModuleType | None) -> list[Path]:
 
 def _package_files(top: str) -> dict[str, Path]:
     module = sys.modules.get(top)
-    if module is None:
-        spec = importlib.util.find_spec(top)
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        places = [Path(p) for p in folders] or ([Path(spec.origin)] if spec and spec.origin else [])
-    else:
-        places = _places(module)
+    places = _places_on_path(top) if module is None else _places(module)
     return {name: path for place in places for name, path in _below(place)}
+
+
+def _places_on_path(top: str) -> list[Path]:
+    """Folder or file of a top-level module that was not imported."""
+    spec = importlib.util.find_spec(top)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return [Path(p) for p in folders] or ([Path(spec.origin)] if spec and spec.origin else [])
 
 
 def _below(place: Path) -> Iterator[tuple[str, Path]]:
@@ -243,7 +248,7 @@ def _below(place: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _loose_files(top: str, opened: Sequence[Path]) -> dict[str, Path]:
-    """A loose module or package, what it imports beside it, and its data files there."""
+    """A loose module or package, the loose ones that it imports, and their data files there."""
     found: dict[str, Path] = {}
     folders: set[Path] = set()
     queue = _places(sys.modules.get(top))
@@ -258,7 +263,7 @@ def _loose_files(top: str, opened: Sequence[Path]) -> dict[str, Path]:
             found[name] = path
             if path.suffix == ".py":
                 imported, named = _mentioned(path)
-                queue += [p for i in imported if (p := _beside(place.parent, i)) is not None]
+                queue += [p for i in imported for p in _imported(place.parent, i)]
                 found |= {n: p for n in named if (p := _data_file(path.parent, n)) is not None}
     for path in opened:
         file = path.resolve()
@@ -292,6 +297,25 @@ def _mentioned(path: Path) -> tuple[set[str], set[str]]:
         ):
             named.add(node.value)
     return imported, named
+
+
+def _imported(folder: Path, name: str) -> list[Path]:
+    """A loose module that a file imports: beside it, else where Python finds it."""
+    beside = _beside(folder, name)
+    if beside is not None:
+        return [beside]
+    if name == OWN or name in _infrastructure() or _distribution(name) is not None:
+        return []
+    try:
+        places = _places(sys.modules.get(name)) or _places_on_path(name)
+    except (ImportError, ValueError):  # a module that does not say where it is from
+        return []
+    return [
+        place
+        for place in places
+        if not _INSTALLED & set(place.parts)
+        and ((place.is_file() and place.suffix == ".py") or any(place.rglob("*.py")))
+    ]
 
 
 def _beside(folder: Path, name: str) -> Path | None:

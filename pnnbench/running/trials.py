@@ -24,8 +24,9 @@ from pnnbench.methods.base import TrainingMethod
 from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import TRIAL, read_sealed, write_sealed
 from pnnbench.running.cases import Trained
+from pnnbench.running.declared import metric_entry
 from pnnbench.running.job_specs import Job
-from pnnbench.running.measuring import Share, measure_training_device, metric_entry
+from pnnbench.running.measuring import Share, measure_training_device
 from pnnbench.running.resources import clock, peak_memory, spent
 from pnnbench.running.training import DivergedError
 from pnnbench.seeds import validation_devices
@@ -236,7 +237,8 @@ class TrialCase:
         if record["status"] != "ok":
             return f"{record['status']}: {record['error']['message']}"
         found = record["validation"]
-        return f"done, {found['score']:.4f} on validation devices, {found['clean']:.4f} clean"
+        clean = "" if found["clean"] is None else f", {found['clean']:.4f} clean"
+        return f"done, {found['score']:.4f} on validation devices{clean}"
 
 
 def read_trial(folder: Path) -> dict[str, Any] | None:

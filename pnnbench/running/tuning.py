@@ -7,6 +7,7 @@ few points beyond, once. Nothing that is measured on test images or test devices
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,9 +58,10 @@ def trial_of(job: Job, wanted: Wanted, search: SearchFile) -> Trial:
     return Trial(**fields)
 
 
-def value_of(trial: Mapping[str, Any], rule: Rule) -> float:
-    """What a trial is chosen by: a figure of its validation part."""
-    return float(trial["validation"][VALUES[rule]])
+def value_of(trial: Mapping[str, Any], rule: Rule) -> float | None:
+    """What a trial is chosen by: a figure of its validation part; None where it has none."""
+    value = trial["validation"][VALUES[rule]]
+    return None if value is None else float(value)
 
 
 def points_of(row: Mapping[str, Any]) -> list[dict[str, float]]:
@@ -71,7 +73,7 @@ def finalists(row: Mapping[str, Any], count: int, *, higher_is_better: bool) -> 
     """The points that are tried with more seeds: the best of those that could be trained."""
     first = {t["point"]: t for t in row["trials"] if t["round"] != "final" and t["status"] == "ok"}
     numbers = sorted(first)
-    values = [value_of(first[n], row["definition"]["rule"]) for n in numbers]
+    values = [first[n]["value"] for n in numbers]
     return [numbers[i] for i in order(values, higher_is_better)][:count]
 
 
@@ -102,26 +104,28 @@ def best_of(
     """The point with the best mean over its seeds, of all that were finalists; its means by rule.
 
     Returns:
-        Number of the point, and per rule the mean over the seeds; None if no trial could be
-        trained.
+        Number of the point, and per rule the mean over the seeds, but for rules of which a value is
+        missing; None if no point has all its values by the rule.
     """
     better = search.content["metric"]["higher_is_better"]
     tried = {t["point"] for t in row["trials"] if t["round"] == "final"}
     # Those that lucky points beyond the edge have displaced since have their seeds all the same.
     numbers = sorted({*finalists(row, search.budget.finalists, higher_is_better=better), *tried})
-    if not numbers:
-        return None
-    failed = [trial["status"] != "ok" for trial in row["trials"]]
-    values: dict[str, dict[int, float]] = {}
+    means: dict[int, dict[str, float]] = {number: {} for number in numbers}
     for r in VALUES:
-        counted = worth([value_of(t, r) for t in row["trials"]], failed, higher_is_better=better)
-        values[r] = dict(zip(map(id, row["trials"]), counted, strict=True))
-    means = []
-    for number in numbers:
-        trials = [t for t in row["trials"] if t["point"] == number]
-        means.append({r: sum(values[r][id(t)] for t in trials) / len(trials) for r in VALUES})
-    winner = order([mean[rule] for mean in means], better)[0]
-    return numbers[winner], {str(r): value for r, value in means[winner].items()}
+        there = [(t, value) for t in row["trials"] if (value := value_of(t, r)) is not None]
+        failed = [t["status"] != "ok" for t, _ in there]
+        counted = worth([value for _, value in there], failed, higher_is_better=better)
+        values = {id(t): value for (t, _), value in zip(there, counted, strict=True)}
+        for number in numbers:
+            trials = [id(t) for t in row["trials"] if t["point"] == number]
+            if values.keys() >= set(trials):
+                means[number][r] = sum(values[t] for t in trials) / len(trials)
+    ranked = [number for number in numbers if rule in means[number]]
+    if not ranked:
+        return None
+    winner = ranked[order([means[number][rule] for number in ranked], better)[0]]
+    return winner, means[winner]
 
 
 def decide(row: dict[str, Any], job: Job, search: SearchFile) -> None:
@@ -152,7 +156,6 @@ def decide(row: dict[str, Any], job: Job, search: SearchFile) -> None:
     ends = row.get("beyond", {}).get("ends", {})
     other: Rule = next(r for r in VALUES if r != rule)
     by_other = best_of(row, search, other)
-    assert by_other is not None  # noqa: S101 - there is a finalist
     row["chosen"] = {
         "point": number,
         "params": points[number],
@@ -161,13 +164,41 @@ def decide(row: dict[str, Any], job: Job, search: SearchFile) -> None:
         "means": means,
         "seeds": 1 + search.budget.more_seeds,
         "edge": edges_of(doubled(laws, ends), points[number]),
-        "by_the_other_rule": {
+    }
+    if by_other is not None:
+        row["chosen"]["by_the_other_rule"] = {
             "rule": other,
             "point": by_other[0],
             "params": points[by_other[0]],
             "value": by_other[1][other],
-        },
-    }
+        }
+
+
+def remaining(label: str, row: Mapping[str, Any], job: Job, search: SearchFile) -> int:
+    """How many trials a row still needs, as far as its finished ones tell.
+
+    Args:
+        label: Label of the row.
+        row: The row of the record.
+        job: A job of the row.
+        search: The search, its record read.
+
+    Returns:
+        The trials, those of the finalists among them. Points beyond an edge count once it is known
+        that there are some, and as finalists as many of them as can be.
+    """
+    now, budget = copy.deepcopy(dict(row)), search.budget
+    if not {"chosen", "failed"} & now.keys() and not missing(label, now, search):
+        decide(now, job, search)
+    if {"chosen", "failed"} & now.keys():
+        return 0
+    wanted = missing(label, now, search)
+    if wanted and wanted[0].round == "final":
+        return len(wanted)
+    finals = budget.finalists * budget.more_seeds
+    if "beyond" in now:
+        finals = min(budget.finalists, len(now["beyond"]["points"])) * budget.more_seeds
+    return len(wanted) + finals
 
 
 def tune(
@@ -269,8 +300,16 @@ def _settled(label: str, job: Job, search: SearchFile) -> list[Wanted]:
 def _add(row: dict[str, Any], trial: dict[str, Any]) -> None:
     rule = row["definition"]["rule"]
     there = {(t["point"], t["seed"]) for t in row["trials"]}
-    if (trial["point"], trial["seed"]) not in there:
-        row["trials"].append({**trial, "value": value_of(trial, rule)})
+    if (trial["point"], trial["seed"]) in there:
+        return
+    value = value_of(trial, rule)
+    if value is None:
+        raise UserError(
+            f"trial {trial['hash']}: it has no value by the rule {rule!r} of its row, and the "
+            "metric has no chance level to count instead",
+            next_step="narrow the law, so that each trial has one",
+        )
+    row["trials"].append({**trial, "value": value})
 
 
 def require_chosen(search: SearchFile, labels: list[str]) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pnnbench.errors import DiskFullError, check_count
 from pnnbench.methods.base import TrainingMethod
+from pnnbench.records.checks import LARGEST
 from pnnbench.records.store import write_whole
 from pnnbench.running.training import generator_state, restore_generators
 from pnnbench.workloads.base import Workload
@@ -62,7 +63,8 @@ class ValidationCurve(pl.Callback):
         least: Images that the metric needs: so many are taken if they are more.
 
     Attributes:
-        losses: Mean loss after each epoch; None where it is not finite.
+        losses: Mean loss after each epoch; None where it is not finite, or larger than a record
+            holds.
         metrics: The metric, likewise.
     """
 
@@ -84,8 +86,8 @@ class ValidationCurve(pl.Callback):
         # What cannot be measured here is told when the trained network is measured.
         with untouched(workload), suppress(Exception):
             loss, metric = self._measured(workload)
-        self.losses.append(loss if math.isfinite(loss) else None)
-        self.metrics.append(metric if math.isfinite(metric) else None)
+        self.losses.append(loss if abs(loss) <= LARGEST else None)
+        self.metrics.append(metric if abs(metric) <= LARGEST else None)
 
     def _measured(self, workload: Workload) -> tuple[float, float]:
         device = next(workload.network.parameters()).device

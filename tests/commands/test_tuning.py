@@ -17,8 +17,10 @@ import yaml
 
 from pnnbench.api.tuning import prepare
 from pnnbench.records.folders import read_records
+from pnnbench.records.search_schema import TEST
 from pnnbench.records.searches import read_search
 from pnnbench.registry import SUITES
+from pnnbench.running.tuning import missing
 
 from ..command import Done, command
 from .conftest import QUIET, write_suite
@@ -145,6 +147,52 @@ def test_a_dry_run_refuses_another_search_and_counts_no_row_that_has_failed(
     for flags in (("--only", ","), ("--only", " , ", "--dry-run")):
         done = command("tune", "tiny.yaml", *flags, cwd=tmp_path, status=2)
         assert "no row" in done.err
+
+
+def test_a_dry_run_counts_what_is_left_beyond_an_edge(tmp_path: Path) -> None:
+    write_suite(tmp_path, methods=[{"method": "bp", "label": "BP", "tune": True}])
+    budget = ("--trials", "4", "--finalists", "1", "--more-seeds", "1")
+    prepared = prepare(
+        tmp_path / "tiny.yaml", tmp_path / "runs", trials=4, finalists=1, more_seeds=1
+    )
+    search = prepared.search
+    search.open(prepared.rows)
+
+    def tried(content: dict[str, Any]) -> None:
+        """The first round and the final one are done, and the largest step is the best."""
+        row = content["rows"]["BP"]
+        while wanted := missing("BP", row, search):
+            row["trials"] += [trial(w.point, w.seed, w.round, w.params) for w in wanted]
+
+    def trial(point: int, seed: int, turn: str, params: Any) -> dict[str, Any]:
+        value = params["lr"] / 10.0
+        scored = {"score": value, "clean": value}
+        return {
+            "point": point,
+            "seed": seed,
+            "round": turn,
+            "params": dict(params),
+            "hash": "0" * 16,
+            "status": "ok",
+            "seconds": 1.0,
+            "validation": {**scored, "own_device": value},
+            TEST: scored,
+            "value": value,
+        }
+
+    search.update(tried)
+
+    def planned() -> dict[str, Any]:
+        done = command("tune", "tiny.yaml", "--dry-run", *budget, "--format", "json", cwd=tmp_path)
+        found: dict[str, Any] = json.loads(done.out)
+        return found
+
+    found = planned()
+    (row,) = search.content["rows"].values()
+    top = max(point["lr"] for point in row["points"])
+    assert top > 3.0 / 1000**0.1  # within a tenth of the end
+    assert (found["trials"], found["rows"][0]["finished"]) == (4 + 1, 4 + 1)
+    assert found["seconds"] == 5.0
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,9 @@ def test_figures_that_are_not_finite_are_named(value):
     check_finite({"a": 1, "b": [0.5, 2]})
     with pytest.raises(NotFiniteError, match=r"^b is"):
         check_finite({"a": 1.0, "b": value})
+
+
+def test_a_message_that_no_file_can_hold_is_written_out():
+    gap = Gap.of("extra.figures", ValueError("bad \udce9"))
+    assert gap.message.encode()
+    assert "bad \\udce9" in gap.message

@@ -9,8 +9,11 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from pnnbench.data import DataModule
+from pnnbench.evaluation.gaps import NotFiniteError
 from pnnbench.evaluation.harness import DeviceNoise, evaluate_clean, evaluate_grid, measure_grid
+from pnnbench.evaluation.readings import LARGEST
 from pnnbench.platforms.base import Condition, operate
+from pnnbench.records import checks
 from pnnbench.running.watching import ValidationCurve
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.mrr import MRRDigits
@@ -145,3 +148,22 @@ def test_a_metric_that_asks_for_what_there_is_not_is_told_in_each_cell(
     (reading,) = measure_grid(made, *images, made.perturbation_grid("smoke")[:1])
     assert reading.value is None
     assert "needs of the metric Odd is" in str(reading.error)
+
+
+class Large(Rank):
+    def compute(self) -> Tensor:
+        return torch.tensor(1e60, dtype=torch.float64)
+
+
+def test_what_no_record_can_hold_is_a_gap() -> None:
+    assert LARGEST == checks.LARGEST
+
+    class Enlarging(Ranking):
+        def metric(self) -> torchmetrics.Metric:
+            return Large()
+
+    made = Enlarging(0)
+    x, y = DataModule("digits", limit_test=N).test_tensors()
+    (reading,) = measure_grid(made, x, y, made.perturbation_grid("smoke")[:1])
+    assert reading.value is None
+    assert isinstance(reading.error, NotFiniteError)

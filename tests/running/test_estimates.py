@@ -49,6 +49,30 @@ def test_the_time_of_a_job_follows_finished_ones(tmp_path: Path) -> None:
     assert estimate(longer, [record_of(job)]) == pytest.approx(9.0)
 
 
+def test_the_time_follows_the_epochs_of_a_job_which_are_whole_and_at_least_one(
+    tmp_path: Path,
+) -> None:
+    job = job_of(tmp_path)
+    assert job.epochs == 1
+    for factor, epochs in ((0.25, 1), (1.4, 1), (2.4, 2)):
+        other = job_of(tmp_path, epochs_factor=factor)
+        assert other.epochs == epochs
+        assert estimate(other, [record_of(job)]) == pytest.approx(3.0 * epochs + 3.0)
+        assert estimate(job, [record_of(other)]) == pytest.approx(3.0 / epochs + 3.0)
+
+
+def test_jobs_with_the_same_settings_tell_more_than_others_of_the_method(tmp_path: Path) -> None:
+    def evolution(population: int, lr: float = 0.1) -> Job:
+        params = {"population": population, "parents": 2, "lr": lr}
+        return job_of(tmp_path, method="evolution", params=params)
+
+    small, large = record_of(evolution(4)), record_of(evolution(64))
+    large["cost"] = {**COST, "train_seconds": 30.0}
+    for job, seconds in ((evolution(4), 6.0), (evolution(64, lr=0.3), 33.0)):
+        assert estimate(job, [small, large]) == pytest.approx(seconds)
+    assert estimate(evolution(16), [small, large]) == pytest.approx((6.0 + 33.0) / 2)
+
+
 @pytest.mark.parametrize("key", ["protocol", "tier", "grid", "test_devices"])
 def test_jobs_that_do_something_else_tell_nothing(tmp_path: Path, key: str) -> None:
     job = job_of(tmp_path)

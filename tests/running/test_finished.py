@@ -135,6 +135,38 @@ def test_a_forged_record_is_taken_over_from_nowhere(runs: Path, tmp_path: Path) 
     assert len(taken.refused) == 1
 
 
+@pytest.mark.parametrize("how", ["damaged", "missing"])
+@pytest.mark.parametrize("part", ["parameters", "outcomes"])
+def test_a_run_whose_tensors_are_not_whole_is_not_taken_over(
+    runs: Path, tmp_path: Path, how: str, part: str
+) -> None:
+    own = suite(tmp_path, suite="own")
+    source = job_folder(runs, suite(tmp_path).jobs[0])
+    friend = shutil.copytree(source, tmp_path / "runs" / "friend" / source.name)
+    file = friend / f"{part}.safetensors"
+    if how == "missing":
+        file.unlink()
+    else:
+        content = bytearray(file.read_bytes())
+        content[-1] ^= 0xFF
+        file.write_bytes(content)
+    taken = adopt(own.jobs, tmp_path / "runs", tmp_path / "boards")
+    assert not taken.sources
+    assert f"is not taken over: the {part} file {file.name}" in taken.lines()[0]
+    assert find_finished(own.jobs[0], tmp_path / "runs", tmp_path / "boards") is None
+    # A board's record stands without its tensors, and a whole run goes before it.
+    record = read_record(source / "record.json")
+    board = tmp_path / "boards" / "any" / "records"
+    write_record(board / f"{source.name}.json", record)
+    found = find_finished(own.jobs[0], tmp_path / "runs", tmp_path / "boards")
+    assert found == board / f"{source.name}.json"
+    shutil.copytree(source, tmp_path / "runs" / "kin" / source.name)
+    taken = adopt(own.jobs, tmp_path / "runs", tmp_path / "boards")
+    assert [line.rpartition("/")[2] for line in taken.lines()] == ["kin"]
+    folder = job_folder(tmp_path / "runs", own.jobs[0])
+    load_trained(folder, read_record(folder / "record.json"))
+
+
 def test_the_index_lists_the_jobs_of_a_suite(tmp_path: Path) -> None:
     loaded = suite(tmp_path, seeds=[0, 3])
     hashes = {job.seed: job.spec()["hash"] for job in loaded.jobs}

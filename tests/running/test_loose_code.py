@@ -7,6 +7,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -149,3 +150,173 @@ def test_tensors_and_arrays_of_the_session_count(
 
 
 CLASS_WEIGHTS: Any = None
+
+
+CACHED = """
+import functools
+class Mine:
+    @functools.cached_property
+    def factor(self):
+        return {v}
+"""
+LRU_METHOD = """
+import functools
+class Mine:
+    @functools.lru_cache
+    def factor(self):
+        return {v}
+"""
+LRU_FUNCTION = """
+import functools
+@functools.cache
+def factor():
+    return {v}
+class Mine:
+    def loss(self):
+        return factor()
+"""
+PARTIAL_METHOD = """
+import functools
+class Mine:
+    def f(self, a):
+        return a
+    g = functools.partialmethod(f, {v})
+"""
+CALLABLE = """
+class Scale:
+    def __init__(self, a):
+        self.a = a
+    def __call__(self):
+        return self.a
+scale = Scale({v})
+class Mine:
+    def loss(self):
+        return scale()
+"""
+PARTIAL = """
+import functools
+scale = functools.partial(max, {v})
+class Mine:
+    def loss(self):
+        return scale(0)
+"""
+NETWORK = """
+import torch
+net = torch.nn.Linear(1, 1)
+torch.nn.init.constant_(net.bias, {v})
+torch.nn.init.constant_(net.weight, 1.0)
+class Mine:
+    def loss(self, x):
+        return net(x)
+"""
+LARGE = """
+import torch
+net = torch.nn.Linear(101, 101)
+torch.nn.init.constant_(net.weight, {v})
+torch.nn.init.constant_(net.bias, 1.0)
+class Mine:
+    def loss(self, x):
+        return net(x)
+"""
+HELPER = """
+import {helper}
+class Mine:
+    def loss(self):
+        return {helper}.scale()
+"""
+DEEP_HELPER = """
+import {helper} as aside
+def made():
+    import math
+    return lambda: aside.inner.scale() * math.pi
+class Mine:
+    loss = made()
+"""
+
+
+def typed_in(text: str, **names: Any) -> type:
+    """The class of a session in which this text was typed."""
+    space: dict[str, Any] = {"__name__": "__main__", **names}
+    exec(text, space)  # noqa: S102, as a notebook does
+    made: type = space["Mine"]
+    return made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CACHED,
+        LRU_METHOD,
+        LRU_FUNCTION,
+        PARTIAL_METHOD,
+        CALLABLE,
+        PARTIAL,
+        NETWORK,
+        LARGE,
+    ],
+)
+def test_what_wraps_a_function_and_what_can_be_called_is_followed(text: str) -> None:
+    one, same, other = (typed_in(text.replace("{v}", v)) for v in ("1.0", "1.0", "2.0"))
+    assert code_digest([one]) == code_digest([same]) != code_digest([other])
+
+
+@pytest.mark.parametrize("text", [HELPER, DEEP_HELPER])
+def test_the_parts_of_a_helper_module_that_are_used_are_followed(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(scale: float, unused: int = 0) -> str:
+        helper = ModuleType("helper_of_a_session")
+        code = (
+            f"FACTOR = {scale}\ndef scale():\n    return FACTOR\ndef unused():\n    return {unused}"
+        )
+        exec(code, vars(helper))  # noqa: S102
+        helper.inner = helper  # type: ignore[attr-defined]  # as packages refer to one another
+        monkeypatch.setitem(sys.modules, helper.__name__, helper)
+        return code_digest([typed_in(text.replace("{helper}", helper.__name__))])
+
+    assert digest(1.0) == digest(1.0) == digest(1.0, unused=1) != digest(2.0)
+
+
+def test_two_functions_use_other_parts_of_one_helper(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "import both\n"
+        "class Mine:\n"
+        "    def a(self):\n        return both.one()\n"
+        "    def b(self):\n        return both.two()\n"
+    )
+
+    def digest(one: int, two: int) -> str:
+        helper = ModuleType("both")
+        exec(  # noqa: S102
+            f"def one():\n    return {one}\ndef two():\n    return {two}\n", vars(helper)
+        )
+        monkeypatch.setitem(sys.modules, "both", helper)
+        return code_digest([typed_in(text)])
+
+    assert len({digest(1, 1), digest(2, 1), digest(1, 2)}) == 3
+
+
+def test_a_network_of_the_session_with_the_name_of_an_attribute_does_not_count() -> None:
+    """It may be the one that is trained."""
+    text = "class Mine:\n    def loss(self, workload, x):\n        return workload.network(x)\n"
+    one, other = (typed_in(text, network=nn.Linear(1, 1)) for _ in range(2))
+    assert code_digest([one]) == code_digest([other])
+
+
+def test_the_use_of_a_metric_and_of_a_cache_changes_no_digest() -> None:
+    text = (
+        "import functools, torchmetrics\n"
+        "metric = torchmetrics.MeanMetric()\n"
+        "@functools.cache\n"
+        "def factor():\n    return 2.0\n"
+        "class Mine:\n"
+        "    @functools.cached_property\n"
+        "    def two(self):\n        return factor()\n"
+        "    def loss(self, x):\n"
+        "        metric.update(x)\n"
+        "        return metric.compute() * self.two\n"
+    )
+    cls = typed_in(text)
+    before = code_digest([cls])
+    cls().loss(torch.ones(1))  # type: ignore[attr-defined]
+    assert code_digest([cls]) == before

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from pnnbench.records.doctor import examine
 from pnnbench.records.findings import Finding
 from pnnbench.records.outcomes import read_outcomes
 from pnnbench.records.store import is_finished, read_record
+from pnnbench.running.cases import BOARD, BoardCase
 from pnnbench.running.jobs import data_module, job_folder, run_suite
 from pnnbench.running.rebuilding import load_trained
 from pnnbench.running.suites import load_suite
+from pnnbench.running.watching import ValidationCurve
 from pnnbench.submitting.remeasuring import remeasure
 
 WORKLOADS = """
@@ -128,6 +131,90 @@ class Misshapen(Brisk):
 
     def outcomes(self, outputs, labels):
         return super().outcomes(outputs, labels).all()
+
+
+class Lists(Brisk):
+    def figures(self, images, labels):
+        return {"by_class": [0.1, 0.2]}
+
+
+class Truths(Brisk):
+    def figures(self, images, labels):
+        return {"all_used": True}
+
+
+class Numbered(Brisk):
+    def figures(self, images, labels):
+        return {3: 1.0}
+
+
+class Taking(Brisk):
+    def figures(self, images, labels):
+        return {"method": 3.0}
+
+
+class Powerful(Brisk):
+    def figures(self, images, labels):
+        return {"control_power_mw": 3.0}
+
+
+class Enormous(Brisk):
+    def figures(self, images, labels):
+        return {"contrast": 1e60}
+
+
+class Endless(Brisk):
+    def figures(self, images, labels):
+        return {"contrast": math.inf}
+
+
+class Speaking(Brisk):
+    '''Figures as they come from torch.'''
+
+    def figures(self, images, labels):
+        return {"images": len(images), "brightness": torch.tensor(0.5)}
+
+
+class Chanceless(Brisk):
+    chance = math.nan
+
+
+class Beyond(Brisk):
+    chance = 1.5
+
+
+class Raising(Brisk):
+    @property
+    def chance(self):
+        raise RuntimeError("no level")
+
+
+class Undirected(Brisk):
+    higher_is_better = None
+
+
+class Twice(Brisk):
+    def perturbation_grid(self, tier):
+        grid = super().perturbation_grid(tier)
+        return [*grid, grid[0]]
+
+
+class Foul(Brisk):
+    '''Its error names a file in bytes that are no text, after the training.'''
+
+    def calibrate(self, images, batch_size=500):
+        raise ValueError("bad file \\udce9")
+
+
+class Mute(Brisk):
+    '''Its error cannot say what it is.'''
+
+    def calibrate(self, images, batch_size=500):
+        class Silent(Exception):
+            def __str__(self):
+                raise RuntimeError("silence")
+
+        raise Silent
 
 
 class Regression(Brisk):
@@ -298,6 +385,110 @@ def test_a_job_with_nothing_to_show_keeps_its_parameters(load, tmp_path, name, s
     # The same command measures again and trains no more.
     _, _, said = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
     assert not [line for line in said if "epoch" in line]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("Lists", "error", "by_class of figures() is a list, not a number"),
+        ("Truths", "error", "all_used of figures() is a truth value"),
+        ("Numbered", "error", "one of its figures 3, which is no text"),
+        ("Taking", "error", "one of its figures 'method', which means another"),
+        ("Powerful", "error", "one of its figures 'control_power_mw'"),
+        ("Enormous", "error", "contrast is 1e+60, and a figure is at most 1e+50"),
+        ("Endless", "not-finite", "contrast is inf"),
+    ],
+)
+def test_figures_that_no_record_can_hold_are_a_gap_and_the_rest_stands(
+    load, tmp_path, name, kind, words
+):
+    record, _, _ = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert record["status"] == "ok"
+    (gap,) = record["gaps"]
+    assert (gap["part"], gap["type"]) == ("extra.figures", kind)
+    assert words in gap["message"]
+    assert not {"by_class", "all_used", "method", "contrast"} & record.get("extra", {}).keys()
+
+
+def test_figures_may_be_integers_and_tensors_of_one_number(load, tmp_path):
+    record, _, _ = run(load("gap_workloads.Speaking"), tmp_path / "runs")
+    assert other_gaps(record) == {}
+    assert record["extra"]["images"] == record["data"]["n_test"]
+    assert record["extra"]["brightness"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Chanceless", "Chanceless: metric.chance is nan"),
+        ("Beyond", "Beyond: metric.chance is 1.5"),
+        ("Raising", "what Raising says of its metric cannot be had: RuntimeError: no level"),
+        ("Undirected", "higher_is_better"),
+        ("Twice", "Twice: cells["),
+    ],
+)
+def test_a_metric_or_a_grid_that_no_record_can_hold_is_refused_before_the_training(
+    load, tmp_path, name, words
+):
+    record, folder, said = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert record["status"] == "error"
+    assert words in record["error"]["message"]
+    assert not [line for line in said if "epoch" in line]
+    assert not (folder / "parameters.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("Foul", r"bad file \udce9"), ("Mute", "what it says cannot be had: RuntimeError")],
+)
+def test_an_error_that_no_file_can_hold_is_written_all_the_same(load, tmp_path, name, words):
+    record, folder, _ = run(load(f"gap_workloads.{name}"), tmp_path / "runs")
+    assert record["status"] == "error"
+    assert words in record["error"]["message"]
+    assert record["curves"]["train_loss"]
+    assert read_record(folder / "record.json") == record
+    assert "in calibrate" in (folder / "traceback.txt").read_text()
+
+
+@pytest.mark.parametrize("part", ["curves", "metric", "gaps"])
+def test_a_failure_whose_parts_no_record_can_hold_stands_alone(load, tmp_path, monkeypatch, part):
+    """And the suite goes on."""
+    suite = load()
+    measure = BOARD.measure
+
+    def spoilt(*args):
+        found = measure(*args)
+        if part == "metric":
+            found["metric"] = {**found["metric"], "chance": math.nan}
+        elif part == "gaps":
+            found["gaps"] = [{"part": "figures", "type": "error", "message": "bad \udce9"}]
+        return found
+
+    monkeypatch.setattr(BoardCase, "measure", lambda self, *args: spoilt(*args))
+    if part == "curves":
+        monkeypatch.setattr(
+            ValidationCurve, "as_dict", lambda self: {"validation_loss": [math.nan]}
+        )
+    record, folder, _ = run(suite, tmp_path / "runs")
+    assert record["status"] == "error"
+    assert record["error"]["type"] in ("UserError", "UnicodeEncodeError")
+    assert part not in record
+    assert read_record(folder / "record.json") == record
+
+
+def test_a_failure_leaves_what_another_process_has_finished_meanwhile(load, tmp_path):
+    suite = load()
+    whole, folder, _ = run(suite, tmp_path / "other")
+    target = job_folder(tmp_path / "runs", suite.jobs[0]) / "record.json"
+
+    def bring(line: str) -> None:
+        if "grid " in line and not target.is_file():
+            shutil.copyfile(folder / "record.json", target)
+            raise ZeroDivisionError("on purpose")
+
+    (record,) = run_suite(suite, tmp_path / "runs", say=bring)
+    assert record == whole
+    assert read_record(target) == whole
 
 
 @pytest.mark.parametrize("moment", ["grid ", "sharpness"])

@@ -117,6 +117,45 @@ def test_a_file_that_changes_on_the_way_and_a_kept_one_that_changed_are_refused(
         load_trained(packed, records[0])
 
 
+@pytest.mark.parametrize("change", ["edited", "deleted"])
+@pytest.mark.parametrize("moment", ["epoch", "sharpness"])
+def test_a_file_that_changes_while_a_job_runs_is_kept_as_it_was(
+    tmp_path: Path, change: str, moment: str
+) -> None:
+    loaded = suite(tmp_path, devices="chips.csv")
+
+    def meddle(line: str) -> None:
+        if moment in line:
+            if change == "edited":
+                (tmp_path / "chips.csv").write_text(CHIPS.replace("0.3", "1.9"))
+            else:
+                (tmp_path / "chips.csv").unlink(missing_ok=True)
+
+    (record,) = run_suite(loaded, tmp_path / "runs", say=meddle)
+    assert record["status"] == "ok"
+    folder = job_folder(tmp_path / "runs", loaded.jobs[0])
+    assert (folder / record["devices"]["file"]).read_text() == CHIPS
+    workload = load_trained(folder, record)
+    assert workload.devices.describe() == record["config"]["devices"]
+
+
+def test_a_file_that_changed_before_its_job_is_refused_before_the_training(
+    tmp_path: Path,
+) -> None:
+    loaded = suite(tmp_path, devices="chips.csv")
+    for words in ("not the file that the job was made for", "cannot be read: No such file"):
+        if "not the file" in words:
+            (tmp_path / "chips.csv").write_text(CHIPS.replace("0.3", "1.9"))
+        else:
+            (tmp_path / "chips.csv").unlink()
+        said: list[str] = []
+        (record,) = run_suite(loaded, tmp_path / "runs", say=said.append)
+        assert record["status"] == "error"
+        assert words in record["error"]["message"]
+        assert not [line for line in said if "epoch" in line]
+        assert not (job_folder(tmp_path / "runs", loaded.jobs[0]) / "devices.csv").exists()
+
+
 def test_added_rows_meet_the_same_devices(tmp_path: Path) -> None:
     loaded = select(suite(tmp_path, devices="chips.csv"), add=["nat"])
     assert {job.setup.devices for job in loaded.jobs} == {tmp_path / "chips.csv"}

@@ -223,3 +223,55 @@ def test_an_edit_between_the_name_and_the_run_is_seen(place: Path) -> None:
     file.write_text(file.read_text() + "MORE = 1\n")
     with pytest.raises(UserError, match="was edited after it had been imported"):
         source_of([found])
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_helper_that_is_found_on_the_path_and_not_beside_counts(
+    place: Path, monkeypatch: pytest.MonkeyPatch, imported: bool
+) -> None:
+    """One that is not yet imported, too."""
+    number = next(NUMBERS)
+    mine, away = place / "mine", place / "away"
+    for folder in (mine, away):
+        folder.mkdir()
+        monkeypatch.syspath_prepend(str(folder))
+    line = f"from helper{number} import SCALE\n"
+    (mine / f"own{number}.py").write_text(
+        "import numpy\ntry:\n    import nowhere_to_be_found\nexcept ImportError:\n    pass\n"
+        + "from pnnbench.methods.bp import BP\n"
+        + (line if imported else f"def late():\n    {line}")
+        + "class Mine(BP):\n    pass\n"
+    )
+    (away / f"helper{number}.py").write_text(f"import deep{number}\nSCALE = 1\n")
+    (away / f"deep{number}.py").write_text("DEEP = 1\n")
+    (away / "unused.py").write_text("X = 1\n")
+
+    def digest() -> str:
+        for known in (f"helper{number}", f"deep{number}"):
+            sys.modules.pop(known, None)
+        return source_of([load(f"own{number}")]).sha256
+
+    assert digest() == digest()
+    assert changes(digest, away / f"helper{number}.py", f"import deep{number}\nSCALE = 2\n")
+    assert changes(digest, away / f"deep{number}.py", "DEEP = 2\n")
+    assert not changes(digest, away / "unused.py", "X = 2\n")
+    # What lies beside goes before, as it always did.
+    (mine / f"helper{number}.py").write_text("SCALE = 1\n")
+    source = source_of([load(f"own{number}")])
+    assert source.files == (f"helper{number}.py", f"own{number}.py")
+    assert not changes(digest, away / f"helper{number}.py", "SCALE = 3\n")
+
+
+def test_what_is_installed_and_only_imported_does_not_count(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = next(NUMBERS)
+    installed = place / "site-packages"
+    installed.mkdir()
+    monkeypatch.syspath_prepend(str(installed))
+    (installed / f"library{number}.py").write_text("X = 1\n")
+    (place / f"user{number}.py").write_text(
+        f"import library{number}\nfrom pnnbench.methods.bp import BP\nclass Mine(BP):\n    pass\n"
+    )
+    source = source_of([load(f"user{number}")])
+    assert source.files == (f"user{number}.py",)

@@ -207,3 +207,8 @@ def test_a_cell_that_breaks_ends_the_trial_and_counts_as_nothing() -> None:
     cells = cells_of(workload, "smoke", [FIRST_VALIDATION_DEVICE])
     with pytest.raises(RuntimeError, match="out of memory"):
         scored(workload, *data.test_tensors(), cells, data.train_tensors()[0])
+
+
+def test_a_trial_without_a_clean_value_says_what_it_has() -> None:
+    record = {"status": "ok", "validation": {"score": 0.5, "clean": None, "own_device": None}}
+    assert TrialCase().outcome(record) == "done, 0.5000 on validation devices"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import json
@@ -334,6 +335,102 @@ def test_lucky_points_beyond_an_edge_displace_no_winner_of_several_seeds(
     assert len(tried) == 2 + 2
     assert row["chosen"]["point"] == winner
     assert row["chosen"]["value"] > 0.5
+
+
+def without_own_device(monkeypatch: pytest.MonkeyPatch, lost: Callable[[float], bool]) -> None:
+    """Trials of some steps have no value on their own device."""
+    begun = tuning.run_jobs
+
+    def run_jobs(jobs: Sequence[Any], folders: Sequence[Path], **kw: Any) -> None:
+        told = kw.pop("finished")
+
+        def finished(job: Any, record: dict[str, Any], folder: Path) -> None:
+            if lost(job.method.params["lr"]):
+                record["validation"]["own_device"] = None
+            told(job, record, folder)
+
+        begun(jobs, folders, finished=finished, **kw)
+
+    monkeypatch.setattr(tuning, "run_jobs", run_jobs)
+
+
+def test_a_trial_without_a_value_of_the_other_rule_is_chosen_by_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake(monkeypatch, near(0.1))
+    without_own_device(monkeypatch, lambda lr: lr == 0.1)
+    chosen = searched(opened(tmp_path, budget=Budget(6, 2, 2, 0)))["rows"]["BP"]["chosen"]
+    assert chosen["params"] == {"lr": 0.1}
+    assert chosen["means"].keys() == {"robust score"}
+    other = chosen["by_the_other_rule"]
+    assert other["rule"] == "own device"
+    assert other["point"] != chosen["point"]
+
+
+def test_where_no_trial_has_a_value_of_the_other_rule_it_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = opened(tmp_path, budget=Budget(6, 2, 2, 0))
+    fake(monkeypatch, near(0.1))
+    without_own_device(monkeypatch, lambda lr: True)
+    row = copy.deepcopy(search.content["rows"]["BP"])
+    row["trials"] = [
+        {
+            "point": w.point,
+            "seed": w.seed,
+            "round": w.round,
+            "status": "ok",
+            "validation": {"score": near(0.1)(w.params, w.seed), "own_device": None},
+            "value": near(0.1)(w.params, w.seed),
+        }
+        for w in missing("BP", row, search)
+    ]
+    (job,) = searched_rows(search.suite).values()
+    tuning.decide(row, job, search)
+    assert row["chosen"]["params"] == {"lr": 0.1}
+    assert "by_the_other_rule" not in row["chosen"]
+
+
+def test_a_trial_without_a_value_of_its_rows_rule_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = opened(tmp_path, {"method": "pat", "label": "PAT", "tune": True})
+    fake(monkeypatch, near(0.1))
+    without_own_device(monkeypatch, lambda lr: True)
+    with pytest.raises(UserError, match="no value by the rule 'own device'"):
+        searched(search)
+    assert read_search(search.path)["rows"]["PAT"]["trials"] == []
+
+
+def test_what_remains_of_a_row_is_what_then_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped anywhere, in the points beyond an edge too."""
+    budget = Budget(16, 2, 2, 4)
+    told: list[int] = []
+    stop = 0
+
+    def score(params: Mapping[str, Any], seed: int) -> float:
+        if len(ran) > stop:
+            raise KeyboardInterrupt
+        return float(params["lr"] / (1.0 + params["lr"]))
+
+    for total in (0, 7, 16, 18, 20, 22, 24, 100):
+        ran = fake(monkeypatch, score)
+        search = opened(tmp_path, budget=budget)
+        (job,) = searched_rows(search.suite).values()
+        row = search.content["rows"]["BP"]
+        told.append(tuning.remaining("BP", row, job, search) + len(row["trials"]))
+        stop = total - len(row["trials"])
+        with contextlib.suppress(KeyboardInterrupt):
+            searched(search)
+    whole = len(search.content["rows"]["BP"]["trials"])
+    first = 16 + 2 * 2
+    assert whole == first + 4 + 2 * 2
+    # What is beyond the edge is known once the finalists are done.
+    assert told == [first] * 5 + [whole] * 3
+    (job,) = searched_rows(search.suite).values()
+    assert tuning.remaining("BP", search.content["rows"]["BP"], job, search) == 0
 
 
 def test_a_searched_row_beside_the_same_at_its_defaults(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from pnnbench.running.watching import (
     stage_file,
     stage_steps,
 )
+from pnnbench.workloads.base import Batch
 from pnnbench.workloads.diffractive import DiffractiveDigits
 from pnnbench.workloads.freespace import FreeSpaceDigits
 from pnnbench.workloads.mrr import MRRDigits
@@ -139,7 +140,12 @@ def test_what_is_not_finite_or_fails_is_none() -> None:
         def metric(self):
             raise RuntimeError("no metric today")
 
-    for cls in (Lost, Failing):
+    class Enormous(MRRDigits):
+        def loss(self, outputs: torch.Tensor, batch: Batch) -> torch.Tensor:
+            found = super().loss(outputs, batch)
+            return found if self.training else found.double() * 1e60
+
+    for cls in (Lost, Failing, Enormous):
         watch = curve()
         fit(cls(0), BP(), data(), epochs=1, watching=[watch])
         assert watch.losses == [None]

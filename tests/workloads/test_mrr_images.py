@@ -192,8 +192,7 @@ def test_a_search_takes_the_lower_error_and_the_higher_accuracy(better: bool) ->
     row = {
         "definition": {"rule": "robust score"},
         "trials": [
-            {"point": i, "round": "first", "status": "ok", "validation": {"score": v}}
-            for i, v in enumerate(values)
+            {"point": i, "round": "first", "status": "ok", "value": v} for i, v in enumerate(values)
         ],
     }
     assert finalists(row, 1, higher_is_better=better) == ([2] if better else [1])
