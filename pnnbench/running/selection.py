@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from pnnbench.accelerator import check_precision
 from pnnbench.errors import UserError, check_kind, check_texts, did_you_mean, fold
-from pnnbench.records.next_steps import suite_word
 from pnnbench.registry import (
     method_class,
     method_parameters,
@@ -128,7 +127,7 @@ def select(
         if name in [*labels_of(suite), *(entry.label for entry in entries)]:
             raise UserError(
                 f"--add: the suite has a row {name!r} already",
-                next_step=f"pnnbench run {suite_word(suite.name)} --only {name}",
+                next_step=shlex.join(["pnnbench", "run", suite.word, "--only", name]),
             )
         params = method_parameters(method_class(name, where="--add"), {}, where="--add")
         entries.append(MethodEntry(name, name, params, 1.0))
@@ -148,7 +147,7 @@ def select(
             setup=sample.setup,
             precision=sample.precision,
         )
-        _refuse_rows_there(suite.name, every, added)
+        _refuse_rows_there(suite.word, every, added)
         jobs += added
     order = {seed: i for i, seed in enumerate(own)}
     jobs.sort(key=lambda job: order[job.seed])  # seeds outermost; the rest stays as it is
@@ -156,7 +155,7 @@ def select(
     return dataclasses.replace(suite, jobs=tuple(jobs), partial=partial)
 
 
-def _refuse_rows_there(suite: str, there: Sequence[Job], added: Sequence[Job]) -> None:
+def _refuse_rows_there(word: str, there: Sequence[Job], added: Sequence[Job]) -> None:
     """Refuses an added row that is one of the suite's under another label: a job has one row."""
     known = {job.spec()["hash"]: job.method.label for job in there}
     for job in added:
@@ -164,7 +163,7 @@ def _refuse_rows_there(suite: str, there: Sequence[Job], added: Sequence[Job]) -
         if label is not None:
             raise UserError(
                 f"--add: {job.method.label!r} at its defaults is the row {label!r} of the suite",
-                next_step=f"pnnbench run {suite_word(suite)} --only {shlex.quote(label)}",
+                next_step=shlex.join(["pnnbench", "run", word, "--only", label]),
             )
 
 
@@ -242,7 +241,7 @@ def not_searched(suite: Suite) -> list[str]:
     missing = [label for label, row in rows.items() if row.tune and not row.tuned]
     if not missing:
         return []
-    command = shlex.join(["pnnbench", "tune", suite_word(suite.name)])
+    command = shlex.join(["pnnbench", "tune", suite.word])
     return [f"not searched yet, at defaults: {'; '.join(missing)} ({command} searches them)"]
 
 

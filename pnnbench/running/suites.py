@@ -12,7 +12,7 @@ from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.errors import UserError, check_kind, kind_word, unknown_name
 from pnnbench.records.folders import PARTIAL, SKIPPED
 from pnnbench.records.index import Claim
-from pnnbench.records.next_steps import TRAIN, TRIALS
+from pnnbench.records.next_steps import TRAIN, TRIALS, suite_word
 from pnnbench.registry import SUITES
 from pnnbench.running.entries import known_keys, method_entries, typed
 from pnnbench.running.job_specs import PROTOCOLS, Job, make_jobs
@@ -60,6 +60,7 @@ class Suite:
             one a seed.
         claims: What the suite sets out to show, a family of comparisons of their own.
         search: How its settings are searched.
+        file: The file that it was read from; None for none.
     """
 
     name: str
@@ -70,6 +71,13 @@ class Suite:
     training_devices: tuple[int, ...] = ()
     claims: tuple[Claim, ...] = ()
     search: SearchPlan = AS_THE_PROTOCOL
+    file: Path | None = None
+
+    @property
+    def word(self) -> str:
+        """What stands for it in a command: the name of one that ships, else its file."""
+        shipped = self.file is None or self.file.parent.resolve() == SUITES.resolve()
+        return suite_word(self.name) if shipped else str(self.file)
 
 
 def suite_path(name: str | Path) -> Path:
@@ -193,6 +201,7 @@ def load_suite(path: Path, *, root: str | None = None, searching: bool = False) 
         training_devices=devices,
         claims=claims,
         search=search,
+        file=path,
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 
 from pnnbench.errors import UserError
 from pnnbench.running.selection import find_rows, labels_of, not_searched, select, supported
-from pnnbench.running.suites import Suite, load_suite
+from pnnbench.running.suites import Suite, load_suite, suite_path
 
 LABELS = ["BP", "BP, equal gradients", "SAT", "SAT, adaptive"]
 
@@ -73,7 +74,8 @@ def test_added_methods_are_rows_at_every_seed(tmp_path: Path) -> None:
     for only in ((), ("nat",)):
         with pytest.raises(UserError, match="'bp' at its defaults is the row 'Plain, BP'") as error:
             select(named, add=["bp"], only=only, seeds=[7])
-    assert error.value.next_step == "pnnbench run some.yaml --only 'Plain, BP'"
+    run = ["pnnbench", "run", str(tmp_path / "some.yaml"), "--only", "Plain, BP"]
+    assert error.value.next_step == shlex.join(run)
 
 
 def test_a_seed_that_is_there_twice_is_refused(tmp_path: Path) -> None:
@@ -112,5 +114,11 @@ def test_rows_that_are_to_be_searched_are_named_until_they_are(tmp_path: Path) -
         {"method": "sat", "label": "SAT", "tune": True, "tuned": {"lr": 0.1, "rho": 0.1}},
     ]
     (line,) = not_searched(suite(tmp_path, *rows))
-    assert line == "not searched yet, at defaults: NAT (pnnbench tune some.yaml searches them)"
+    tune = shlex.join(["pnnbench", "tune", str(tmp_path / "some.yaml")])
+    assert line == f"not searched yet, at defaults: NAT ({tune} searches them)"
     assert not_searched(suite(tmp_path, rows[0], rows[2])) == []
+
+
+def test_a_suite_is_named_in_commands_as_it_was_given(tmp_path: Path) -> None:
+    assert suite(tmp_path, {"method": "bp", "label": "BP"}).word == str(tmp_path / "some.yaml")
+    assert load_suite(suite_path("quickstart")).word == "quickstart"
