@@ -63,6 +63,9 @@ def submit(options: Any) -> int:
         out("controls: better on test images than on validation images, as if it had seen them")
     if made.controls["seeds_left_out"]:
         out(f"seeds left out: {made.controls['seeds_left_out']}; a row has 0, 1, 2, ...")
+    if made.controls["training_devices"]:
+        others = ", ".join(str(one["seed"]) for one in made.controls["training_devices"])
+        out(f"controls: trained on other devices than their own: seeds {others}")
     if made.searched:
         out(f"settings tried: {told.settings_tried}, with the record of the search")
     else:

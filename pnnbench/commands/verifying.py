@@ -86,6 +86,11 @@ def _verified(result: dict[str, Any]) -> str:
         )
     if controls["seeds_left_out"]:
         lines.append(f"{controls['seeds_left_out']} seeds are left out: a row has 0, 1, 2, ...")
+    for one in controls["training_devices"]:
+        lines.append(
+            f"seed {one['seed']}: trained on device {one['device']}, and others of a board on "
+            f"device {one['seed']}: whether it was chosen, judge yourself"
+        )
     verdict = "confirmed" if result["confirmed"] else "NOT confirmed"
     return "\n".join([*lines, f"{result['row']}: {verdict}; badges: {', '.join(result['badges'])}"])
 

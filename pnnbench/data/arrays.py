@@ -17,6 +17,8 @@ from pnnbench.errors import UserError
 
 #: Seed of the order in which sets are mixed.
 MIXING_SEED = 20250101
+#: Largest number of single precision.
+_LARGEST = float(np.finfo(np.float32).max)
 #: What is said of texts in place of numbers.
 TEXTS = "texts; number them with np.unique(y, return_inverse=True)"
 #: Names under which the parts enter the fingerprint; they are those of the first data sets.
@@ -51,6 +53,21 @@ def digest_arrays(arrays: Iterable[tuple[str, Tensor]]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+class _LostError(ValueError):
+    """Numbers that a tensor of the same values would not have.
+
+    Args:
+        what: How many, and why.
+        allowed: What would have been accepted.
+        next_step: What to do.
+    """
+
+    def __init__(self, what: str, allowed: str, next_step: str) -> None:
+        super().__init__(what)
+        self.allowed = allowed
+        self.next_step = next_step
+
+
 def is_text(array: np.ndarray[Any, Any]) -> bool:
     """Whether an array holds texts, by its type or by its first entry."""
     if array.dtype == np.object_:
@@ -67,16 +84,50 @@ def as_tensor(values: Any) -> Tensor:
 
     Returns:
         The tensor, without gradients.
+
+    Raises:
+        TypeError: If it holds texts, or nothing that is a number.
+        ValueError: If its items have several shapes, or numbers would be lost: those that a NumPy
+            array masks, and finite 64-bit floats that are too large for 32 bits.
     """
     if isinstance(values, Tensor):
         found = values.detach().cpu()
         return found.float() if found.dtype == torch.bfloat16 else found  # NumPy has no such type
+    _refuse_masked(values)
     array = np.asarray(values)
     if is_text(array):
         raise TypeError(TEXTS)
     if array.dtype == np.float64:
-        array = array.astype(np.float32)
+        array = _single(array)
     return torch.from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def _refuse_masked(values: Any) -> None:
+    """Refuses masked numbers, of which NumPy would take what lies below the mask."""
+    parts = values if isinstance(values, (list, tuple)) else [values]
+    masked = sum(int(np.ma.count_masked(p)) for p in parts if isinstance(p, np.ma.MaskedArray))
+    if masked:
+        total = sum(np.size(p) for p in parts)
+        raise _LostError(
+            f"{masked} of {total} numbers are masked",
+            "numbers without a mask",
+            "fill them, such as x.filled(0.0), or remove their items",
+        )
+
+
+def _single(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array of 64-bit floats in 32 bits; what is not finite stays so."""
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32)
+    lost = int((np.isfinite(array) & ~np.isfinite(single)).sum())
+    if lost:
+        raise _LostError(
+            f"{lost} of {array.size} numbers are beyond single precision, in which networks "
+            "compute",
+            f"{-_LARGEST:.4g} to {_LARGEST:.4g}",
+            "scale them before the set is handed over",
+        )
+    return single
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +158,8 @@ class Arrays:
         fingerprint: ``"sha256:..."`` over the arrays with their shapes and data types.
 
     Raises:
-        UserError: If a shape, a data type or a class does not fit, or a number is not finite.
+        UserError: If a shape, a data type or a class does not fit, or a number is masked, not
+            finite or beyond single precision.
     """
 
     name: str
@@ -206,6 +258,12 @@ class Arrays:
     def _tensor(self, name: str) -> Tensor:
         try:
             found = as_tensor(getattr(self, name))
+        except _LostError as error:
+            raise UserError(
+                f"data {self.name!r}: {name.replace('_', ' ')}: {error}",
+                allowed=error.allowed,
+                next_step=error.next_step,
+            ) from None
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"data {self.name!r}: {name} are no array: {error}",

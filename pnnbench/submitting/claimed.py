@@ -17,6 +17,7 @@ from pnnbench.records.searches import open_search
 from pnnbench.records.store import open_record
 from pnnbench.seeds import check_seed
 from pnnbench.submitting.bundle import LIMITS, MANIFEST, PARAMETERS, RECORD, SEARCH, Bundle
+from pnnbench.submitting.one_kind import difference_of
 from pnnbench.submitting.strict import in_a_sentence, parse_json
 from pnnbench.submitting.submission import Submission, read_submission
 from pnnbench.submitting.tensor_header import LENGTH, MOST_HEADER, read_header
@@ -55,6 +56,7 @@ def read_claimed(path: Path | str) -> Claimed:
             check_seed(f"{MANIFEST}: seeds: an entry", seed)
         search = _search(submission, bundle)
         records = {seed: _record(submission, bundle, seed) for seed in submission.seeds}
+        _refuse_mixture(records)
         _refuse_copies(submission)
         for name in submission.files:
             if name.endswith(f"/{PARAMETERS}"):
@@ -120,6 +122,19 @@ def require_tried(what: str, status: str) -> None:
             allowed="a seed that finished, or failed by itself",
             next_step="run its suite again, which goes on where it was stopped",
         )
+
+
+def _refuse_mixture(records: dict[int, dict[str, Any]]) -> None:
+    """A seed of another thing would stand on another board, and its row would be without it."""
+    first = next((s for s, r in records.items() if r["status"] == "ok"), min(records))
+    for seed, record in records.items():
+        differs = difference_of(records[first], record)
+        if differs is not None:
+            raise UserError(
+                f"seeds {first} and {seed} are not runs of one thing: {differs} differs",
+                allowed="seeds that share all but their numbers, failed ones too",
+                next_step="ask for the row as its suite ran it",
+            )
 
 
 def _refuse_copies(said: Submission) -> None:

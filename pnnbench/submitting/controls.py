@@ -1,8 +1,9 @@
-"""What a row is told by that has learned nothing, or has learned from the test images.
+"""What a row is told by that has learned nothing, or from the test images, or chose its luck.
 
 An untrained network is measured as well as any other: its row is true, and at guessing. One that
 was trained on the test images is better on them than on validation images, which no honest method
-has seen either.
+has seen either. Seeds that are left out, and training devices that are not those of the seeds, may
+have been chosen.
 """
 
 from __future__ import annotations
@@ -89,3 +90,23 @@ def left_out(seeds: Sequence[int]) -> int:
         Seeds from 0 up to the largest that are not there.
     """
     return max(seeds) + 1 - len(set(seeds))
+
+
+def other_devices(records: Mapping[int, Mapping[str, Any]]) -> list[dict[str, int]]:
+    """Seeds whose training device is not their own, which all rows share that train in situ.
+
+    A suite may name its training devices, so that no fault is meant: but whoever names them may
+    have chosen those on which a method does well.
+
+    Args:
+        records: Seed -> its record, of a failure too.
+
+    Returns:
+        For each such seed ``seed`` and ``device``, the number of its training device.
+    """
+    devices = {seed: record["job"]["seeds"]["train_device"] for seed, record in records.items()}
+    return [
+        {"seed": seed, "device": device}
+        for seed, device in sorted(devices.items())
+        if device is not None and device != seed
+    ]

@@ -27,6 +27,7 @@ from pnnbench.submitting.claimed import require_tried
 from pnnbench.submitting.conformance import check_method
 from pnnbench.submitting.rows import RowOfRuns
 from pnnbench.submitting.scaffold import NOBODY
+from pnnbench.submitting.sets import is_ours, sets_of_ours
 from pnnbench.submitting.strict import parse_json
 from pnnbench.submitting.submission import (
     Card,
@@ -130,18 +131,20 @@ def require_ours(record: dict[str, Any]) -> None:
         UserError: If workload or data set is not one of this package.
     """
     job = record["job"]
-    named = {
-        "workload": ("workloads", job["workload"]),
-        "data set": ("data", job.get("data", {}).get("set", "").partition(":")[0]),
-    }
+    workload, brought = job["workload"], job.get("data", {}).get("set")
     with only("own"):
-        for what, (kind, name) in named.items():
-            if name and name not in registered(kind):
-                raise UserError(
-                    f"the row ran on the {what} {name!a}, which is not one of pnnbench: nobody "
-                    "could measure it again without its code",
-                    allowed=", ".join(registered(kind)),
-                )
+        if workload not in registered("workloads"):
+            raise UserError(
+                f"the row ran on the workload {workload!a}, which is not one of pnnbench: nobody "
+                "could measure it again without its code",
+                allowed=", ".join(registered("workloads")),
+            )
+        if brought is not None and not is_ours(brought):
+            raise UserError(
+                f"the row ran on the data set {brought!a}, which is not one of pnnbench: nobody "
+                "could measure it again without its code or its files",
+                allowed=sets_of_ours(),
+            )
 
 
 def check_place(row: RowOfRuns, out: Path) -> None:

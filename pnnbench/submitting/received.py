@@ -13,26 +13,34 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pnnbench.accelerator import SINGLE, check_precision
 from pnnbench.data import DataSet, resolve_data
 from pnnbench.errors import UserError, unknown_name
 from pnnbench.lookup import registered
 from pnnbench.platforms.measured import MeasuredDevices
-from pnnbench.registry import method_class, method_parameters
+from pnnbench.registry import method_class, method_parameters, workload_class
 from pnnbench.running.entries import MethodEntry
 from pnnbench.running.job_specs import Job
+from pnnbench.running.jobs import data_module
 from pnnbench.running.labels import check_owner
 from pnnbench.running.resolving import make_workload
 from pnnbench.running.sources import Source
 from pnnbench.submitting.bundle import PARAMETERS, RECORD, Bundle
 from pnnbench.submitting.claimed import Claimed, read_claimed
-from pnnbench.submitting.copies import Copies
+from pnnbench.submitting.copies import Copies, answers_of
+from pnnbench.submitting.sets import is_ours, sets_of_ours
 from pnnbench.submitting.strict import in_a_sentence
 from pnnbench.submitting.submission import Submission
 from pnnbench.submitting.tensor_file import most_bytes, read_tensors
+from pnnbench.workloads.accuracy import Accuracy
 from pnnbench.workloads.axes import AXES
 from pnnbench.workloads.base import Workload
 
+#: Images that calibrate networks before they are compared, and on which they are.
+_CALIBRATING, _COMPARED = 256, 200
 #: Bytes of arrays in a file of measured devices, unpacked.
 _MOST_ARRAYS = 64_000_000
 #: Measured devices, at most.
@@ -93,6 +101,7 @@ class Received:
         if not finished:
             raise UserError(f"{path}: no seed finished", allowed="a row with a trained network")
         self._copies = Copies()
+        self._shown: tuple[Tensor, Tensor] | None = None
         self.seeds = [self._seed(seed, record, root) for seed, record in finished.items()]
 
     def _seed(self, number: int, record: dict[str, Any], root: str | None) -> Seed:
@@ -124,20 +133,43 @@ class Received:
                 record["job"].get("precision", SINGLE), f"seed-{number}/{RECORD}: job.precision"
             ),
         )
-        self._tensors(number, workload)
-        self._copies.add(number, dict(workload.network.named_parameters()))
+        self._load(number, workload)
+        controls = {id(p) for p in workload.controls().values()}
+        parameters = dict(workload.network.named_parameters())
+        self._copies.add(
+            number, parameters, [name for name, p in parameters.items() if id(p) in controls]
+        )
+        if len(said.seeds) > 1:
+            self._copies.add_answers(number, self._answers(job, workload, root))
         return Seed(number, record, job, access, knows)
 
     def _untrained(self, number: int, record: dict[str, Any]) -> Workload:
         """The workload of a seed, with its initial parameters, set up as its record says."""
         name = f"seed-{number}/{RECORD}"
-        workload = make_workload(self.submission.workload, number, _brought(name, record))
+        brought = _brought(name, record, self.submission.workload)
+        workload = make_workload(self.submission.workload, number, brought)
         if "devices" in record:
             workload.devices = _devices(self.bundle, number, record)
         workload.axes = _axes(name, record)
         return workload
 
-    def _tensors(self, number: int, workload: Workload) -> dict[str, Any]:
+    def _answers(self, job: Job, workload: Workload, root: str | None) -> Tensor | None:
+        """What a network says of some test images, on the ideal device; the same for all seeds."""
+        if self._shown is None:
+            data = data_module(job, root)
+            tests = data.test_tensors()[0]
+            self._shown = (
+                data.train_tensors(slice(_CALIBRATING))[0],
+                tests[self._copies.some_of(len(tests), _COMPARED)],
+            )
+        calibrating, compared = self._shown
+        workload.calibrate(calibrating)
+        with torch.no_grad():
+            outputs = workload.network(workload.in_precision(compared))
+        return answers_of(outputs, type(workload.metric()) is Accuracy)
+
+    def _load(self, number: int, workload: Workload) -> dict[str, Any]:
+        """Puts the parameters of a seed into its untrained workload; see `trained`."""
         name = f"seed-{number}/{PARAMETERS}"
         expected = workload.tensors()
         if self.bundle.sizes[name] > most_bytes(expected):
@@ -146,12 +178,16 @@ class Received:
                 allowed=f"{most_bytes(expected)} at most, the network's tensors",
             )
         tensors = read_tensors(self.bundle.read(name), expected, name)
+        fresh = {key: value.clone() for key, value in workload.network.named_buffers()}
         workload.load_tensors(tensors)
         before = {key: p.detach().clone() for key, p in workload.controls().items()}
         workload.project_controls()
         for key, p in workload.controls().items():
             if not bool(p.isfinite().all()) or not p.equal(before[key]):
                 raise UserError(f"{name}: {key} is outside of what the hardware can be set to")
+        for key, buffer in workload.network.named_buffers():
+            buffer.copy_(fresh[key])
+        workload.eval()
         return tensors
 
     def trained(self, seed: Seed) -> tuple[Workload, dict[str, Any]]:
@@ -167,24 +203,26 @@ class Received:
             The workload in evaluation mode, and the tensors of the submission.
         """
         workload = self._untrained(seed.number, seed.record)
-        fresh = {key: value.clone() for key, value in workload.network.named_buffers()}
-        tensors = self._tensors(seed.number, workload)
-        for key, buffer in workload.network.named_buffers():
-            buffer.copy_(fresh[key])
-        workload.eval()
-        return workload, tensors
+        return workload, self._load(seed.number, workload)
 
 
-def _brought(name: str, record: Mapping[str, Any]) -> DataSet | None:
+def _brought(name: str, record: Mapping[str, Any], workload: str) -> DataSet | None:
+    """The data set that a record names, which is not the workload's own."""
     told = record["job"].get("data")
     if told is None:
         return None
-    if told["set"] not in registered("data"):
+    if not is_ours(told["set"]):
         raise UserError(
             f"{name}: ran on the data set {ascii(told['set'])[:80]}, which is not registered",
-            allowed=", ".join(registered("data")),
+            allowed=sets_of_ours(),
         )
-    return resolve_data(told["set"], where=name)
+    found = resolve_data(told["set"], where=name)
+    if found.name == resolve_data(workload_class(workload).data).name:
+        raise UserError(
+            f"{name}: names the data set {found.name} as one that was brought",
+            allowed=f"no job.data: it is the own data set of {workload}",
+        )
+    return found
 
 
 def _axes(name: str, record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pnnbench.errors import UserError, did_you_mean, fold
-from pnnbench.records.index import board_of, hashes, read_index, workload_of
+from pnnbench.records.index import board_of, hashes, read_index
 from pnnbench.records.runs import ALLOWED, Run, list_runs
-from pnnbench.records.store import canonical, read_record
+from pnnbench.records.store import read_record
+from pnnbench.submitting.one_kind import difference_of
 
 #: What a row may be called.
 NAMED = f"the label of a row, SUITE/ROW or the name of its method; of a run of it, {ALLOWED}"
@@ -182,25 +183,12 @@ def _read(runs: Sequence[Run], among: Path) -> RowOfRuns:
     return found
 
 
-#: What all seeds of a row share.
-_SHARED = (
-    "protocol", "workload", "tier", "method", "epochs_factor", "precision", "content", "revision",
-)  # fmt: skip
-
-
 def _refuse_mixture(row: RowOfRuns) -> None:
     for run in row.runs:
-        for key in _SHARED:
-            one, other = (_shared(record, key) for record in (row.runs[0].record, run.record))
-            if canonical(one) != canonical(other):
-                raise UserError(
-                    f"the seeds of {row.label!r} are not runs of one thing: {key} differs between "
-                    f"{row.runs[0].folder} and {run.folder}",
-                    next_step="run its suite again, whose index says which runs count",
-                )
-
-
-def _shared(record: dict[str, Any], key: str) -> Any:
-    if key == "protocol":
-        return record["protocol"]
-    return workload_of(record["job"]) if key == "workload" else record["job"].get(key)
+        differs = difference_of(row.runs[0].record, run.record)
+        if differs is not None:
+            raise UserError(
+                f"the seeds of {row.label!r} are not runs of one thing: {differs} differs between "
+                f"{row.runs[0].folder} and {run.folder}",
+                next_step="run its suite again, whose index says which runs count",
+            )

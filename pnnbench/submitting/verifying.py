@@ -25,7 +25,7 @@ from pnnbench.registry import BOARDS
 from pnnbench.running.jobs import data_module
 from pnnbench.running.measuring import Share, measure, no_share
 from pnnbench.submitting.bundle import MANIFEST
-from pnnbench.submitting.controls import learned, left_out, peeked
+from pnnbench.submitting.controls import learned, left_out, other_devices, peeked
 from pnnbench.submitting.copies import published_of
 from pnnbench.submitting.differences import CLAIMED, Difference, differences, exact
 from pnnbench.submitting.held_out import (
@@ -96,7 +96,8 @@ def verify_here(
         ``claimed``, and with a key ``held_out``, see `pnnbench.submitting.held_out.compare`.
         ``controls`` says whether it has ``learned`` anything, of ``images`` whether it has
         ``peeked`` at the tests, see `pnnbench.submitting.controls`, which ``published`` rows have
-        these networks, see `pnnbench.submitting.copies`, and ``seeds_left_out`` how many there are.
+        these networks, see `pnnbench.submitting.copies`, ``seeds_left_out`` how many there are, and
+        ``training_devices`` which seeds have another one than their own.
 
     Raises:
         UserError: If it is no submission, or cannot be measured.
@@ -136,6 +137,9 @@ def verify_here(
                 for one in published_of([one.told for one in found], BOARDS)
             ],
             "seeds_left_out": left_out(said.seeds),
+            "training_devices": other_devices(
+                {**{seed.number: seed.record for seed in received.seeds}, **received.failed}
+            ),
         },
         "claimed": list(CLAIMED),
         "versions": {"torch": str(torch.__version__)},

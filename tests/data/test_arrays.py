@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pnnbench.data.arrays import Arrays, digest_arrays
+from pnnbench.data.items import stacked
 from pnnbench.errors import UserError
 
 
@@ -191,3 +192,47 @@ def test_test_inputs_that_were_trained_on_are_counted() -> None:
         "data 'mine': 3 of 6 test inputs are training or validation inputs too"
     ]
     assert arrays(slice(0, 8)).mixed().seen == 8
+
+
+def masked(mask: bool = True) -> np.ma.MaskedArray:
+    return np.ma.MaskedArray(np.full((6, 5), 999.0), mask=np.eye(6, 5, dtype=bool) & mask)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_masked_numbers_are_refused_and_not_read(listed: bool) -> None:
+    given = vectors() | {"train_inputs": list(masked()) if listed else masked()}
+    with pytest.raises(UserError) as refused:
+        Arrays("v", **given, n_classes=None)
+    assert refused.value.what == "data 'v': train inputs: 5 of 30 numbers are masked"
+    assert "x.filled(0.0)" in refused.value.next_step
+
+
+def test_a_mask_that_hides_nothing_is_no_matter() -> None:
+    given = vectors() | {"train_inputs": masked(False)}
+    assert (Arrays("v", **given, n_classes=None).train_inputs == 999.0).all()
+
+
+@pytest.mark.parametrize("part", ["train_inputs", "test_targets"])
+def test_what_is_finite_beyond_single_precision_is_said_to_be_so(part: str) -> None:
+    given = vectors()
+    given[part][1, 1] = -3.5e38
+    with pytest.raises(UserError) as refused:
+        Arrays("v", **given, n_classes=None)
+    size, name = given[part].size, part.replace("_", " ")
+    assert refused.value.what.startswith(
+        f"data 'v': {name}: 1 of {size} numbers are beyond single precision"
+    )
+    assert refused.value.allowed == "-3.403e+38 to 3.403e+38"
+    assert "scale" in refused.value.next_step
+
+
+def test_what_only_fits_in_single_precision_fits() -> None:
+    given = vectors()
+    given["train_inputs"][0, 0] = float(np.finfo(np.float32).max)
+    assert float(Arrays("v", **given, n_classes=None).train_inputs.max()) > 3.4e38
+
+
+def test_an_item_with_masked_numbers_is_named() -> None:
+    items = [(np.zeros(3), 0.0), (np.ma.MaskedArray(np.zeros(3), mask=[0, 1, 0]), 1.0)]
+    with pytest.raises(UserError, match=r"here: item 1 is no pair .* 1 of 3 numbers are masked"):
+        stacked(items, "here")

@@ -13,11 +13,14 @@ import yaml
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from pnnbench.commands.verifying import _verified
 from pnnbench.data.datamodule import DataModule
 from pnnbench.platforms.base import Device
+from pnnbench.running.finished import job_folder
 from pnnbench.running.job_specs import Job
+from pnnbench.running.jobs import run_suite
 from pnnbench.running.suites import load_suite
-from pnnbench.submitting.controls import learned, left_out, peeked
+from pnnbench.submitting.controls import learned, left_out, other_devices, peeked
 from pnnbench.submitting.verifying import verify_here
 from pnnbench.workloads.base import Workload
 from pnnbench.workloads.grid import Cell
@@ -175,3 +178,31 @@ def test_peeking_is_what_more_seeds_do_not_hide() -> None:
 
 def test_seeds_that_are_left_out_are_counted() -> None:
     assert [left_out(seeds) for seeds in ((0,), (0, 1, 2), (1, 2), (3, 17, 88))] == [0, 0, 1, 86]
+
+
+def test_training_devices_that_are_not_those_of_the_seeds_are_named() -> None:
+    numbers = {0: 0, 1: 4711, 2: None, 5: 0}
+    records = {s: {"job": {"seeds": {"train_device": d}}} for s, d in numbers.items()}
+    assert other_devices(records) == [{"seed": 1, "device": 4711}, {"seed": 5, "device": 0}]
+    assert other_devices({}) == []
+
+
+def test_a_row_that_chose_its_training_device_is_confirmed_and_says_so(tmp_path: Path) -> None:
+    suite = {"suite": "tiny", "protocol": "pnnbench-2", "tier": "smoke", "seeds": [1]}
+    suite |= {"workloads": ["mrr-digits"], "methods": ["pat"]}
+    found = {}
+    for device in (4711, None):
+        path = tmp_path / f"{device}.yaml"
+        chosen = {} if device is None else {"training_devices": [device]}
+        path.write_text(yaml.safe_dump({**suite, **chosen}))
+        loaded = load_suite(path)
+        run_suite(loaded, tmp_path / "runs", say=lambda line: None)
+        runs = [job_folder(tmp_path / "runs", job) for job in loaded.jobs]
+        write_submission(tmp_path / str(device), runs)
+        found[device] = verify_here(tmp_path / str(device))
+    assert [one["confirmed"] for one in found.values()] == [True, True]
+    assert found[4711]["controls"]["training_devices"] == [{"seed": 1, "device": 4711}]
+    assert found[None]["controls"]["training_devices"] == []
+    said = {device: _verified({**one, "row": "pat"}) for device, one in found.items()}
+    assert "seed 1: trained on device 4711" in said[4711]
+    assert "trained on device" not in said[None]

@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from pnnbench.errors import UserError
 from pnnbench.records.store import read_record, write_record
-from pnnbench.submitting.copies import CLOSE, Copies, published_of
+from pnnbench.submitting.copies import ALIKE, CLOSE, Copies, answers_of, published_of
 
 
 def network(seed: int) -> dict[str, torch.Tensor]:
@@ -38,6 +39,57 @@ def test_tensors_that_say_nothing_are_taken() -> None:
     copies = Copies()
     for seed in range(3):
         copies.add(seed, {"bias": torch.ones(3), "controls": torch.ones(50, 50)})
+
+
+def test_the_hardware_alone_tells_a_copy() -> None:
+    """What is digital may be another one: it moves no light."""
+    one, other = network(0), network(1)
+    parameters = {**other, "wide": one["wide"]}
+    copies = Copies()
+    copies.add(0, one, ["wide", "narrow"])
+    with pytest.raises(UserError, match="seeds 0 and 1 have the same tensors"):
+        copies.add(1, parameters, ["wide", "narrow"])
+    copies.add(2, {**other, "narrow": one["narrow"]}, ["wide", "narrow"])
+    copies = Copies()
+    copies.add(0, one, ["narrow"])
+    copies.add(1, parameters, ["narrow"])
+
+
+def outputs(seed: int, *, classes: int = 10) -> Tensor:
+    return torch.randn(200, classes, generator=torch.Generator().manual_seed(seed))
+
+
+def told(*given: Tensor, classes: bool) -> None:
+    """Hands in the outputs of one seed after another."""
+    copies = Copies()
+    for seed, found in enumerate(given):
+        copies.add_answers(seed, answers_of(found, classes))
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_the_same_answers_are_one_network(classes: bool) -> None:
+    one = outputs(0)
+    for apart in (0.0, 1e-6, 0.5 * ALIKE):
+        with pytest.raises(UserError, match="seeds 0 and 1 give the same answers to images"):
+            told(one, one + apart * outputs(1), classes=classes)
+    told(one, outputs(1), one + 2.0 * ALIKE * outputs(2), classes=classes)
+
+
+def test_what_decides_no_class_hides_nothing() -> None:
+    one = outputs(0)
+    brighter = 3.0 * one + outputs(1, classes=1) + 0.1 * outputs(2)[:1]
+    with pytest.raises(UserError, match="seeds 0 and 1 give the same answers"):
+        told(one, brighter, classes=True)
+
+
+def test_seeds_that_guess_are_no_copies() -> None:
+    """One answer to all images, also where a little of them is left, is that of many networks."""
+    constant = torch.arange(10.0).expand(200, 10)
+    told(constant, constant, constant + 1e-3 * outputs(0), classes=True)
+    told(constant, constant, constant + 1e-5 * outputs(0), classes=False)
+    told(torch.zeros(200, 10), torch.zeros(200, 10), classes=True)
+    told(torch.zeros(200, 64), torch.zeros(200, 64), classes=False)
+    told(outputs(0) / 0.0, outputs(0) / 0.0, classes=True)
 
 
 def computed(record: dict[str, Any]) -> dict[str, Any]:

@@ -106,6 +106,33 @@ def test_what_is_hostile_is_refused_in_a_sentence(spoil: Spoil, spoiled: Path) -
     assert said.what.isprintable()
 
 
+def said_of(kind: str, name: str, folder: Path) -> str:
+    """What is said of a case of the list."""
+    dict(CASES[kind])[name](folder)
+    return refusal(folder).what
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CASES["another seed"]])
+def test_one_network_is_no_two_seeds(name: str, spoiled: Path) -> None:
+    said = said_of("another seed", name, spoiled)
+    answers = "give the same answers to images" if "order" in name else "have the same tensors"
+    assert said == f"seeds 1 and 2 {answers}, or almost"
+
+
+@pytest.mark.parametrize("name", [name for name, _ in CASES["one seed"]])
+def test_a_seed_of_another_thing_does_not_leave_its_row(name: str, spoiled: Path) -> None:
+    said = said_of("one seed", name, spoiled)
+    first = "2 and 1" if "failure" in name else "1 and 2"
+    assert said.startswith(f"seeds {first} are not runs of one thing: ")
+
+
+@pytest.mark.parametrize("name", [n for n, _ in CASES["records"] if "data set" in n])
+def test_a_data_set_that_nobody_else_has_is_refused(name: str, spoiled: Path) -> None:
+    said = said_of("records", name, spoiled)
+    own = "names the data set digits as one that was brought"
+    assert (own if "workload's own" in name else "which is not registered") in said
+
+
 def test_the_list_is_long_and_of_many_kinds() -> None:
     assert sum(map(len, CASES.values())) >= 200
     assert {kind: len(cases) for kind, cases in CASES.items() if len(cases) < 5} == {}

@@ -51,6 +51,61 @@ for _name, _change_tensors in TENSORS.items():
     case("tensors", _name)(_tensors(_change_tensors))
 
 
+# The tensors of another seed, changed so that they are the same network, or almost.
+def reordered(tensors: dict[str, torch.Tensor]) -> None:
+    """Puts the channels and the neurons of mrr-digits in another order: the same function."""
+    channels, neurons = torch.arange(8).flip(0), torch.arange(32).roll(5)
+    for name, tensor in tensors.items():
+        if tensor.dim() and name.startswith(("conv1.", "norm1.")) and len(tensor) == 8:
+            tensors[name] = tensor[channels]
+    pixels = tensors["fc1.current"].view(32, 8, -1)
+    tensors["fc1.current"] = pixels[:, channels].reshape(32, -1)
+    for name, tensor in tensors.items():
+        if tensor.dim() and name.startswith(("fc1.", "norm2.")) and len(tensor) == 32:
+            tensors[name] = tensor[neurons]
+    tensors["fc2.current"] = tensors["fc2.current"][:, neurons]
+
+
+def _noise(tensors: dict[str, torch.Tensor], sizes: dict[str, float]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for name, size in sizes.items():
+        noise = torch.randn(tensors[name].shape, generator=generator)
+        tensors[name] = tensors[name] + size * tensors[name].std() * noise
+
+
+def _all_digital(tensors: dict[str, torch.Tensor]) -> None:
+    digital = [name for name, t in tensors.items() if t.dim() and not name.endswith("current")]
+    _noise(tensors, {n: 1.0 for n in digital if not n.endswith(("mean", "var", "full_scale"))})
+
+
+COPIES: dict[str, Callable[[dict[str, torch.Tensor]], object]] = {
+    "with another bias before a norm": lambda t: _noise(
+        t, {"fc1.bias": 1.0, "norm2.weight": 0.03, "norm2.bias": 0.03}
+    ),
+    "with other digital parameters": _all_digital,
+    "with almost the same tensors": lambda t: _noise(
+        t, {name: 0.01 for name, tensor in t.items() if tensor.numel() > 1}
+    ),
+    "with its neurons in another order": reordered,
+    "with its neurons in another order, and almost the same norm": lambda t: (
+        reordered(t), _noise(t, {"norm2.weight": 0.001})
+    ),
+    "with its neurons in another order, and a bias that moves nothing": lambda t: (
+        reordered(t), _noise(t, {"fc1.bias": 3.0})
+    ),
+}  # fmt: skip
+for _name, _change_copy in COPIES.items():
+
+    def _copied(
+        folder: Path, change: Callable[[dict[str, torch.Tensor]], object] = _change_copy
+    ) -> None:
+        tensors = load_file(folder / "seed-2" / "parameters.safetensors")
+        change(tensors)
+        exchange(folder, save({name: t.contiguous() for name, t in tensors.items()}))
+
+    case("another seed", _name)(_copied)
+
+
 def _header(change: Callable[[bytes, bytes], bytes]) -> Spoil:
     def spoil(folder: Path) -> None:
         content = (folder / PARAMETERS).read_bytes()

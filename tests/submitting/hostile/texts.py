@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..packed import forge, reseal, rewrite
-from .cases import RECORD, Spoil, case
+from ..packed import fail, forge, reseal, rewrite
+from .cases import PARAMETERS, RECORD, Spoil, case
 
 
 def _set(content: Any, path: str, value: object) -> None:
@@ -115,23 +115,6 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "with devices that are not there": lambda r: r.update(
         devices={"file": "devices.csv", "sha256": "0" * 64}
     ),
-    "with axes that are no list": lambda r: r["config"].update(axes={"a": 1}),
-    "with axes of numbers": lambda r: r["config"].update(axes=[1]),
-    "with an unknown axis": lambda r: r["config"].update(axes=["escape"]),
-    "with an axis twice": lambda r: r["config"].update(axes=["control-bits"] * 2),
-    "with an axis of meshes": lambda r: r["config"].update(axes=["insertion-loss"]),
-    "with a data set of its own": lambda r: r["job"].update(
-        data={"name": "mine", "set": "mine.Evil"}
-    ),
-    "with a data set in a folder": lambda r: r["job"].update(
-        data={"name": "etc", "set": "image-folder:/etc"}
-    ),
-    "with a data set in a data set": lambda r: r["job"].update(
-        data={"name": "x", "set": "latents:mine.Evil,3"}
-    ),
-    "with vectors without end": lambda r: r["job"].update(
-        data={"name": "x", "set": "latents:digits,99999999999999"}
-    ),
 }
 for _name, _forge in RECORDS.items():
 
@@ -139,6 +122,76 @@ for _name, _forge in RECORDS.items():
         forge(folder, change)
 
     case("record", _name)(_record)
+
+
+# A row of which every record says what cannot be.
+EVERY_RECORD: dict[str, Callable[[dict[str, Any]], object]] = {
+    "with axes that are no list": lambda r: r["config"].update(axes={"a": 1}),
+    "with axes of numbers": lambda r: r["config"].update(axes=[1]),
+    "with an unknown axis": lambda r: r["config"].update(axes=["escape"]),
+    "with an axis twice": lambda r: r["config"].update(axes=["control-bits"] * 2),
+    "with an axis of meshes": lambda r: r["config"].update(axes=["insertion-loss"]),
+    "with an unknown precision": lambda r: r["job"].update(precision="8-bit"),
+}
+#: Data sets that are brought: of somebody's own, of a path, without end, or the workload's own.
+BROUGHT = {
+    "of its own": "mine.Evil",
+    "in a folder": "image-folder:/etc",
+    "in a folder without a name": "image-folder",
+    "in a data set": "latents:mine.Evil,3",
+    "in a folder in a data set": "latents:image-folder:/etc,3",
+    "in a data set in a data set": "latents:latents:digits,3,3",
+    "with vectors without end": "latents:digits,99999999999999",
+    "with vectors of nothing": "latents:digits,0",
+    "with vectors of no number": "latents:digits,\u0663",
+    "with an argument": "digits:/etc",
+    "with an empty argument": "mnist:",
+    "that is the workload's own": "digits",
+}
+for _name, _set_name in BROUGHT.items():
+    EVERY_RECORD[f"with a data set {_name}"] = lambda r, told=_set_name: r["job"].update(
+        data={"name": "x", "set": told}
+    )
+for _name, _forge in EVERY_RECORD.items():
+
+    def _records(folder: Path, change: Callable[[dict[str, Any]], object] = _forge) -> None:
+        for seed in (1, 2):
+            forge(folder, change, seed)
+
+    case("records", _name)(_records)
+
+
+# A seed that is of another thing than the others, so that it would stand elsewhere.
+OTHER_SEED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "the own data set, as one that is brought": lambda r: r["job"].update(
+        data={"name": "digits", "set": "digits"}
+    ),
+    "another data set": lambda r: r["job"].update(data={"name": "mnist", "set": "mnist"}),
+    "another length": lambda r: r["job"].update(epochs_factor=2.0),
+    "another precision": lambda r: r["job"].update(precision="bf16-mixed"),
+    "another content": lambda r: r["job"].update(content="0" * 64),
+    "another revision": lambda r: r["job"].update(revision=2),
+    "an axis more": lambda r: r["config"].update(axes=["control-bits"]),
+    "other test devices": lambda r: r["job"]["seeds"]["test_devices"].append(1_000_099),
+    "data of another name": lambda r: r["data"].update(name="kmnist"),
+    "other data": lambda r: r["data"].update(fingerprint="sha256:00000000"),
+    "another metric": lambda r: r["metric"].update(name="mse"),
+}
+for _name, _forge in OTHER_SEED.items():
+    for _failed in (False, True):
+
+        def _mixed(
+            folder: Path,
+            change: Callable[[dict[str, Any]], object] = _forge,
+            failed: bool = _failed,
+        ) -> None:
+            if failed:
+                forge(folder, fail)
+                (folder / PARAMETERS).unlink()
+                reseal(folder)
+            forge(folder, change)
+
+        case("one seed", f"{_name}{', of a failure' * _failed}")(_mixed)
 
 
 # Settings that the method does not take, in description and record alike.
