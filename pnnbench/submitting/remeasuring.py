@@ -21,6 +21,7 @@ def remeasure(
     data: DataModule,
     say: Callable[[str], None],
     share: Callable[[float], None] | None = None,
+    devices: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric and grid again, under each deployment, and compares with a record.
 
@@ -30,6 +31,7 @@ def remeasure(
         data: Its data.
         say: Told about progress.
         share: Told which share of the grid is done.
+        devices: Seeds of the test devices that are measured; None for all of the grid.
 
     Returns:
         ``clean``, ``cells`` (values, None where there is none), ``deployments`` (the steps on each
@@ -51,6 +53,8 @@ def remeasure(
             "the record's grid is not the workload's grid at this version",
             next_step="run the suite again with this version of pnnbench",
         )
+    if devices is not None:
+        cells = [cell for cell in cells if cell.device_seed in (None, *devices)]
     clean = measure_clean(workload, images, labels)
     passes = 2 if workload.offset_calibration_images else 1
 
@@ -87,7 +91,7 @@ def remeasure(
         step = again.get(name, {})
         also = step.get("also", [{}] * len(cells))
         own = list(zip(step.get("values", nothing), also, strict=True))
-        compare(name, deployment_of(record, name).get("values", nothing), own)
+        compare(name, deployment_of(record, name).get("values", [None] * len(places)), own)
         _without_undecided(step, also)
     for cell in measured:
         cell["also"].pop(UNDECIDED, None)
