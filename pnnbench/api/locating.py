@@ -97,6 +97,9 @@ def _record_path(source: str | Path | Mapping[str, Any], runs: Path) -> Path:
     except UserError:
         if row is not None:
             return row
+        for home in _homes():
+            if read_parameters(home / given):
+                return _in_folder(home / given)  # which says which rows there are
         raise
     return _in_folder(folder)
 

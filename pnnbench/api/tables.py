@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pnnbench.errors import UserError, check_kind, unknown_name
+from pnnbench.errors import UserError, check_kind, did_you_mean, unknown_name
 from pnnbench.registry import BOARDS, SUITES
 
 if TYPE_CHECKING:
@@ -43,7 +43,16 @@ def _folder(given: str | Path) -> Path:
     check_kind("folder", given, (str, Path), allowed=_FOLDERS)
     given = Path(given)
     shipped = BOARDS / given
-    return shipped if not given.exists() and (shipped / "records").is_dir() else given
+    if given.exists():
+        return given
+    if (shipped / "records").is_dir():
+        return shipped
+    names = [folder.parent.name for folder in sorted(BOARDS.glob("*/records"))]
+    raise UserError(
+        f"{given}: there is no such file or folder, nor a board{did_you_mean(str(given), names)}",
+        allowed="; ".join(["a folder of records", *names]),
+        next_step="`pnnbench run SUITE.yaml` makes records",
+    )
 
 
 def tables_of(sources: Sequence[Path], *, joined: bool = False) -> list[Table]:

@@ -17,6 +17,7 @@ def doctor(options: Any) -> int:
     """``pnnbench doctor``."""
     from pnnbench.records.doctor import examine
     from pnnbench.records.surroundings import set_aside
+    from pnnbench.report.formatting import counted
 
     folder = Path(options.runs)
     findings, placed = examine(folder)
@@ -38,7 +39,8 @@ def doctor(options: Any) -> int:
     for done, target in moved:
         out(f"moved aside  {done.path}: to {target}")
     notes = len(left) - faults
-    out(f"{faults} findings" + (f", {notes} notes" if notes else ""))
+    said = counted(faults, "finding")
+    out(said + (f", {counted(notes, 'note')}" if notes else ""))
     return 1 if faults else 0
 
 

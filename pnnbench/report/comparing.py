@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pnnbench.leaderboard.comparisons import Superiority
 from pnnbench.leaderboard.model import ClaimLine, Row, Table
-from pnnbench.report.formatting import NONE, digits, is_share, number, plus_minus
+from pnnbench.report.formatting import NONE, counted, digits, is_share, number, plus_minus
 
 
 def rank(row: Row) -> str:
@@ -116,8 +116,9 @@ def resolution_text(table: Table) -> str:
     share = is_share(table.key["metric"])
     text = (
         f"smallest difference that shows with 80 % power: {amount(seen.smallest, share=share)} "
-        f"between two rows of median spread, all {seen.pairs} pairs at once"
+        "between two rows of median spread"
     )
+    text += f", all {seen.pairs} pairs at once" if seen.pairs > 1 else ""
     baseline = next((row.baseline for row in table.rows if row.baseline), None)
     if seen.baseline is not None and baseline is not None:
         text += f"; {amount(seen.baseline, share=share)} to {baseline}"
@@ -128,8 +129,8 @@ def resolution_text(table: Table) -> str:
 
 
 def _price(devices: int, seeds: int | None) -> str:
-    words = "more than a thousand seeds" if seeds is None else f"{seeds} seeds"
-    return f"{words} on {devices} devices" if devices else words
+    words = "more than a thousand seeds" if seeds is None else counted(seeds, "seed")
+    return f"{words} on {counted(devices, 'device')}" if devices else words
 
 
 def rank_text(table: Table) -> str:

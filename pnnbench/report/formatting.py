@@ -219,6 +219,19 @@ def count(value: float | int | None) -> str:
     return f"{value:.4g}"
 
 
+def counted(number: int | str, noun: str) -> str:
+    """A number and a noun that follows it, with an s but for 1.
+
+    Args:
+        number: How many, or a range such as ``"2 to 3"``.
+        noun: In the singular.
+
+    Returns:
+        Such as ``"1 seed"`` or ``"3 seeds"``.
+    """
+    return f"{number} {noun}" + ("" if str(number) == "1" else "s")
+
+
 def seconds(value: float | None) -> str:
     """Formats a duration.
 

@@ -14,6 +14,7 @@ from pnnbench.report.also_text import figure_texts
 from pnnbench.report.blocks import has_forward, order_texts, training_severity
 from pnnbench.report.comparing import CLAIMS_NOTE, rank_text, resolution_text, ties
 from pnnbench.report.copies import copy_text
+from pnnbench.report.formatting import counted
 
 NOT_RANKED = (
     "not ranked: protocol published repeats what the authors did and feeds no ranking; rows stand "
@@ -257,7 +258,7 @@ def footnote(table: Table) -> str:
     spans = next((interval.spans for interval in measured if interval.spans), ())
     used = _range([len(row.seeds) for row in table.rows])
     met = _range([len([d for d in row.devices if d is not None]) for row in table.rows])
-    size = f"{used} seeds, {met} devices"
+    size = f"{counted(used, 'seed')}, {counted(met, 'device')}"
     over = " and ".join(spans) if spans else "nothing (one seed, one device)"
     more = ""
     if table.training is not None:

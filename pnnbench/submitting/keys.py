@@ -25,8 +25,10 @@ def new_key(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
+        there = path.parent.is_dir()
         raise UserError(
-            f"{path}: cannot be made ({error.strerror})", next_step="name a file that is not there"
+            f"{path}: cannot be made ({error.strerror})",
+            next_step="name a file that is not there" if there else f"make {path.parent}, a folder",
         ) from None
     with os.fdopen(descriptor, "w", encoding="ascii") as file:
         file.write(secrets.token_hex(32) + "\n")

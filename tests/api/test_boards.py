@@ -65,8 +65,13 @@ def test_rows_that_know_the_tests_can_be_left_out() -> None:
 
 def test_mistakes_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(pnnbench.UserError, match="there is no such file or folder"):
-        pnnbench.load_leaderboard("nowhere")
+    with pytest.raises(pnnbench.UserError, match="there is no such file or folder") as caught:
+        pnnbench.load_leaderboard("mzi_mnits")
+    assert "did you mean 'mzi_mnist'?" in caught.value.what
+    assert "quickstart" in caught.value.allowed
+    with pytest.raises(pnnbench.UserError, match="is a board of 7 rows, not one run") as caught:
+        pnnbench.load_network("quickstart")
+    assert "quickstart/NAT" in caught.value.allowed
     with pytest.raises(pnnbench.UserError, match="unknown format 'pdf'"):
         pnnbench.load_leaderboard("quickstart").text("pdf")
     monkeypatch.setattr(tables, "BOARDS", tmp_path / "none")

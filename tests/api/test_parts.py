@@ -146,7 +146,7 @@ def test_a_record_of_a_board_finds_its_parameters(
     ("name", "text"),
     [
         ("quickstart/SATT", "did you mean 'SAT'"),
-        ("quickstart", "no runs in runs/"),
+        ("quickstart", "is a board of 7 rows, not one run"),
         ("nothing.safetensors", "there is no such file"),
         ("alone.safetensors", "stands alone"),
         ("empty", "holds no run"),

@@ -36,7 +36,7 @@ def test_a_forged_board_is_found_and_a_whole_one_is_whole(board: Path) -> None:
     assert "corrupt" in shown
     assert "its checksum does not match" in shown
     assert "next: " in shown
-    assert shown.endswith("1 findings\n")
+    assert shown.endswith("1 finding\n")
 
 
 def test_the_present_folder_is_looked_at(board: Path) -> None:
@@ -96,7 +96,7 @@ def test_notes_are_told_and_no_fault(board: Path) -> None:
     (board / "notes.docx").write_text("x")
     shown = command("doctor", board, "--quick", cwd=board).out
     assert "foreign" in shown
-    assert shown.endswith("0 findings, 1 notes\n")
+    assert shown.endswith("0 findings, 1 note\n")
 
 
 @pytest.mark.parametrize("where", ["pnnbench.api.tables.tables_of", "check_board"])
