@@ -181,7 +181,10 @@ def _dry_run(suite: Suite, options: Any) -> int:
     from pnnbench.report.run_text import aligned
     from pnnbench.running.estimates import estimate
     from pnnbench.running.finished import find_finished
+    from pnnbench.running.jobs import place_of
 
+    for job in {(job.workload, job.precision): job for job in suite.jobs}.values():
+        place_of(job, options.accelerator)  # refuses what this machine has not
     runs = Path(options.runs)
     records = comparable(runs, {(job.board[2], job.tier) for job in suite.jobs})
     rows: dict[tuple[str, str], dict[str, Any]] = {}

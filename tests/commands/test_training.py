@@ -236,3 +236,10 @@ def test_a_file_that_cannot_be_imported_reads(tmp_path: Path, text: str, words: 
     for word in words:
         assert word in done.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_refuses_what_the_run_would(mine: Path) -> None:
+    asked = ("run", "tiny.yaml", "--precision", "16-mixed", "--accelerator", "cpu")
+    for more in ((), ("--dry-run",)):
+        refused = command(*asked, *more, cwd=mine, status=2).err
+        assert "precision is '16-mixed' on the CPU" in refused
