@@ -75,7 +75,25 @@ def read_file(path: Path, content: bytes) -> Found:
     devices, units = readers[path.suffix](path.name, content)
     if not devices:
         raise UserError(f"{path.name}: there is no device in it", allowed="at least one")
+    _refuse_other_sizes(path.name, devices)
     return devices, units
+
+
+def _refuse_other_sizes(name: str, devices: Sequence[MeasuredDevice]) -> None:
+    """Refuses devices that are no copies of one design: a missing line would make another bank."""
+    first: dict[tuple[str, str], tuple[str, list[int]]] = {}
+    for device in devices:
+        for layer, columns in device.columns.items():
+            for column, values in columns.items():
+                shape = list(values.shape)
+                other, known = first.setdefault((layer, column), (device.name, shape))
+                if shape != known:
+                    here, there = (" x ".join(map(str, size)) for size in (shape, known))
+                    raise UserError(
+                        f"{name}: device {device.name!r} has {here} elements in column "
+                        f"{column!r} of layer {layer!r}, and device {other!r} has {there}",
+                        allowed="as many of each device: they are copies of one design",
+                    )
 
 
 def _read_csv(name: str, content: bytes) -> Found:
