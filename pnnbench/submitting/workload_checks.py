@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pnnbench.data import DataModule
 from pnnbench.errors import UserError
-from pnnbench.evaluation.harness import measure_grid
+from pnnbench.evaluation.gaps import NotFiniteError
+from pnnbench.evaluation.harness import measure_clean, measure_grid
 from pnnbench.methods.bp import BP
 from pnnbench.platforms.base import PhysicalLayer
 from pnnbench.registry import workload_class
@@ -186,6 +187,12 @@ def check_grid(subject: WorkloadSubject) -> None:
         raise FaultError(
             f"The grid meets device {strange[0].device_seed}, which is no test device; take seeds "
             "from pnnbench.workloads.grid.test_devices(count)."
+        )
+    clean = measure_clean(workload, *subject.measured)
+    if clean.error is not None and not isinstance(clean.error, NotFiniteError):
+        raise FaultError(
+            f"The metric of the network without any perturbation cannot be had ({clean.error}); "
+            "give a metric() that takes these outputs and targets."
         )
     chosen = part_of_grid(cells, levels=2, devices=1)
     for cell, reading in zip(

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+import torchmetrics
 from torch import Tensor, nn
 
 from pnnbench.data import Arrays
@@ -57,6 +58,17 @@ class Silent(MRRDigits):
         return device_axis((0.0,), devices_of_tests(1), MRREnvironment())
 
 
+class Misfit(MRRDigits):
+    """A metric of other shapes."""
+
+    metric_name = "mae"
+    higher_is_better = False
+    chance = None
+
+    def metric(self) -> Any:
+        return torchmetrics.MeanAbsoluteError()
+
+
 class Unseeded(MRRDigits):
     """Initial parameters from elsewhere."""
 
@@ -102,6 +114,7 @@ class OnBroken(MRRDigits):
         (NothingCounts, "grid", "No cell of the grid counts"),
         (TrainingDevices, "grid", "meets device 100000, which is no test device"),
         (Silent, "grid", "let every cell of the grid change the transfer"),
+        (Misfit, "grid", "give a metric() that takes these outputs and targets"),
         (Unseeded, "same-start", "Two workloads of one seed differ"),
         (Same, "same-start", "Workloads of two seeds are the same"),
         (NoLoss, "loss", "give the mean over the batch"),
