@@ -229,8 +229,10 @@ def test_what_lies_before_the_first_physical_layer_is_computed_once(
     workload = Fine(0).double()
     network: Any = workload.network
     evaluate_grid(workload, *images, cells, batch_size=40, cells_per_batch=3)
-    assert network.prefix_images == N + 2  # two before, which see that every layer is reached
-    assert network.physical_images == N * len(cells) + 2
+    # Two before, which see that every layer is reached, and three times four: images do not mix.
+    looked = 2 + 3 * 4
+    assert network.prefix_images == N + looked
+    assert network.physical_images == N * len(cells) + looked
 
 
 def test_the_same_point_on_two_axes_has_the_same_value(
