@@ -72,15 +72,16 @@ def check_likeness(
 
 def _take_weights(original: nn.Module, model: nn.Module, names: Collection[str]) -> None:
     """Gives a network the parameters and buffers of the one that was made of it."""
-    own, mine = model.state_dict(), original.state_dict()
-    same = {key: own[key] for key in mine if key in own and own[key].shape == mine[key].shape}
-    original.load_state_dict(same, strict=False)
+    own: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    own |= dict(model.named_buffers(remove_duplicate=False))
+    for name, held in (*original.named_parameters(), *original.named_buffers()):
+        if name in own and own[name].shape == held.shape:
+            held.data = own[name].detach().clone()  # in its precision, where it is
     for name in names:
         made: Any = model.get_submodule(name)
         layer = getattr(made, "layer", made)
         weight = layer.ideal_weight() if layer is made else made.gain * layer.ideal_weight()
         linear: Any = original.get_submodule(name)
-        linear.to(weight.device, weight.dtype)
-        linear.weight.copy_(weight)
+        linear.weight.data = weight.detach().clone()
         if linear.bias is not None:
-            linear.bias.copy_(made.bias)
+            linear.bias.data = made.bias.detach().clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -55,6 +56,18 @@ class Counting(Attributes):
         return self.b(torch.relu(self.a(x.flatten(1)))) / count
 
 
+class Plainly(Attributes):
+    """Looks at nothing; with statistics and a buffer that no file keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(32)
+        self.register_buffer("shift", torch.full((32,), 0.5), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.norm(self.a(x.flatten(1))) + self.shift))
+
+
 class Steps(Attributes):
     """Two levels, which rounding may take for one another now and then."""
 
@@ -101,6 +114,19 @@ def test_others_are_let_be_and_looked_at_once(
     workload.check_reached(X)
     assert workload.network._original is None
     workload.check_reached(X)
+
+
+def test_a_network_that_has_moved_on_is_compared_as_it_is_now() -> None:
+    """Trained, with other statistics, and in double precision since."""
+    for make, same in ((Kinds, False), (Plainly, True)):
+        workload = physical(make(), "mrr", data="digits", scale="per-layer")
+        workload.double()
+        with torch.no_grad():
+            for value in (*workload.network.parameters(), *workload.network.buffers()):
+                if value.is_floating_point():
+                    value.mul_(1.1)
+        with nullcontext() if same else pytest.raises(UserError, match="something else"):
+            workload.check_reached(X)
 
 
 def test_the_comparison_leaves_the_network_as_it_is() -> None:
