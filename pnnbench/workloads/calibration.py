@@ -94,18 +94,23 @@ class _Inside(TorchFunctionMode):
         named = kwargs or {}
         if func in (F.batch_norm, torch.batch_norm):
             held = [value for value in (*args[1:], *named.values()) if isinstance(value, Tensor)]
-            norm = next((norm for norm in self.norms if _is_of(norm, held)), None)
-            x = args[0] if args else named["input"]
-            outputs = None if norm is None else self.meet(norm, x)
+            norm = _owner(self.norms, held)
+            outputs = None
+            if norm is not None:
+                outputs = self.meet(norm, args[0] if args else named["input"])
             if outputs is not None:
                 return outputs
         return func(*args, **named)
 
 
-def _is_of(norm: _BatchNorm, held: Sequence[Tensor]) -> bool:
-    """Whether one of some tensors is the mean or the weight of a norm."""
-    mine = (norm.running_mean, norm.weight)
-    return any(value is one for value in held for one in mine if one is not None)
+def _owner(norms: Sequence[_BatchNorm], held: Sequence[Tensor]) -> _BatchNorm | None:
+    """The norm of which some tensors are: its mean is one of them, else its weight."""
+    for name in ("running_mean", "weight"):  # several norms may share a weight
+        for norm in norms:
+            mine = getattr(norm, name)
+            if mine is not None and any(value is mine for value in held):
+                return norm
+    return None
 
 
 def _is_plain(norm: _BatchNorm) -> bool:
@@ -139,12 +144,12 @@ class _Calls:
         self.behind = behind
         self.pooled: tuple[_BatchNorm, _Moments] | None = None
         self.inside = False
-        self._announced: _BatchNorm | None = None
         self.start()
 
     def start(self) -> None:
         """Begins a pass."""
         self.call = 0
+        self._announced: _BatchNorm | None = None
         self._counts = not self.behind
 
     def _reach(self, module: nn.Module, args: tuple[Any, ...]) -> None:

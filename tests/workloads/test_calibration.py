@@ -483,3 +483,17 @@ def test_norms_that_are_more_than_norms_are_calibrated_where_they_are_computed(
         found.append((ideal, frozen, shown, torch.tensor(queries)))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_norms_that_share_a_weight_have_statistics_of_their_own() -> None:
+    x = 2.0 + torch.randn(40, 16, generator=torch.Generator().manual_seed(0))
+    first, second = nn.BatchNorm1d(6), Activated(6)
+    second.weight, second.bias = first.weight, first.bias
+    model = nn.Sequential(nn.Linear(16, 6), first, nn.Linear(6, 6), second)
+    network = physical_network(model, "mrr", scale="per-layer").eval()
+    calibrate(network, x, 16)
+    h = network.model[0](x)
+    torch.testing.assert_close(network.model[1].running_mean, h.mean(0), rtol=1e-4, atol=1e-5)
+    h = network.model[2](network.model[1](h))
+    torch.testing.assert_close(network.model[3].running_mean, h.mean(0), rtol=1e-3, atol=1e-3)
