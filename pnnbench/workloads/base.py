@@ -147,12 +147,29 @@ class Workload(Operated):
     def check_ready(self) -> None:
         """Raises a UserError if its metric cannot be had, or something that it needs is missing.
 
-        So it does if the metric says the opposite of `higher_is_better`. Asked before a suite, a
-        search or a training begins.
+        So it does if the metric says the opposite of `higher_is_better`, or is another one than
+        `metric_name` was given to. Asked before a suite, a search or a training begins.
         """
         with own_code(f"the metric of {type(self).__name__} cannot be had"):
             handing = Handing(self.metric(), self.metric_name)
         handing.check_direction(self.higher_is_better)
+        self._check_name()
+
+    def _check_name(self) -> None:
+        """Refuses a class that makes a metric of its own and keeps the name of another one."""
+        order = type(self).__mro__
+        made, named = (
+            next(i for i, cls in enumerate(order) if attribute in vars(cls))
+            for attribute in ("metric", "metric_name")
+        )
+        maker = order[made]
+        if made < named and not maker.__module__.startswith("pnnbench."):
+            raise UserError(
+                f"{maker.__name__} has a metric() of its own, and metric_name {self.metric_name!r} "
+                f"is that of {order[named].__name__}",
+                allowed="metric_name, higher_is_better and chance beside metric()",
+                next_step="say what it is called, which way it points and what guessing has",
+            )
 
     @property
     def axes(self) -> tuple[str, ...]:

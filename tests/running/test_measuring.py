@@ -56,6 +56,8 @@ class Gapped(Brisk):
     name = "gapped"
     bar = 0.25
 
+    metric_name = "accuracy"
+
     def metric(self):
         metric = Undefined()
         metric.bar = self.bar
@@ -89,6 +91,8 @@ class Refusing(Brisk):
     '''No cell can be measured.'''
     name = "refusing"
 
+    metric_name = "accuracy"
+
     def metric(self):
         def update(outputs, labels):
             raise ZeroDivisionError("no metric")
@@ -108,6 +112,8 @@ class Odd(Brisk):
 
     def loss(self, outputs, batch):
         return super().loss(outputs, (batch[0], batch[1] % 2))
+
+    metric_name = "accuracy"
 
     def metric(self):
         metric = super().metric()

@@ -132,3 +132,16 @@ def test_a_workload_sorts_as_its_metric_says() -> None:
     MRRDigits(0).check_ready()
     with pytest.raises(UserError, match="lower is better of the metric MeanSquaredError"):
         Other(0).check_ready()
+
+
+def test_a_metric_of_its_own_has_a_name_of_its_own() -> None:
+    class Unnamed(MRRDigits):
+        def metric(self) -> Any:
+            return Accuracy()
+
+    class Named(Unnamed):
+        metric_name = "share"
+
+    with pytest.raises(UserError, match=r"has a metric\(\) of its own, and metric_name 'acc"):
+        Unnamed(0).check_ready()
+    Named(0).check_ready()
