@@ -319,6 +319,11 @@ def line_of(function: Callable[..., Any]) -> str:
     return f"{_near(code.co_filename)}, line {code.co_firstlineno}"
 
 
+def storable(text: str) -> str:
+    """A text in signs that a file can hold, such as one with an undecodable byte of a path."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def failure_text(error: BaseException) -> str:
     """Says what an error is and where in the user's own files it came from.
 

@@ -8,18 +8,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from pnnbench.errors import DiskFullError, UserError, own_place
+from pnnbench.errors import DiskFullError, UserError, own_place, storable
 
 #: ``not-finite``: the figure is no finite number. ``left-out``: it has no meaning for the workload.
 #: ``error``: measuring it failed.
 GapType = Literal["not-finite", "error", "left-out"]
 #: Longest message of a gap, in characters.
 _LONGEST = 500
-
-
-def _storable(text: str) -> str:
-    """A text in signs that a file can hold."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class NotFiniteError(UserError):
@@ -48,12 +43,12 @@ class Gap:
     def of(part: str, error: Exception) -> Gap:
         """The gap that an exception leaves."""
         words = error.what if isinstance(error, UserError) else str(error)
-        line = _storable(" ".join(words.split()))[:_LONGEST]
+        line = storable(" ".join(words.split()))[:_LONGEST]
         if isinstance(error, NotFiniteError):
             return Gap(part, "not-finite", line)
         if isinstance(error, LeftOutError):
             return Gap(part, "left-out", line)
-        place = "" if isinstance(error, UserError) else _storable(own_place(error))
+        place = "" if isinstance(error, UserError) else storable(own_place(error))
         told = f"{type(error).__name__}: {line}"
         if not place:
             return Gap(part, "error", told[:_LONGEST])

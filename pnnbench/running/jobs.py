@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from pnnbench.accelerator import choose, count_gpu_memory, peak_gpu_memory
 from pnnbench.data.datamodule import DataModule
-from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text, writing
+from pnnbench.errors import DiskFullError, UserError, disk_full, failure_text, storable, writing
 from pnnbench.evaluation.quick import noted
 from pnnbench.records.index import write_index
 from pnnbench.records.store import (
@@ -228,7 +228,7 @@ def _said(error: BaseException) -> str:
         words = failure_text(error)
     except Exception as other:  # an error of somebody's own may fail to say what it is
         words = f"what it says cannot be had: {type(other).__name__}"
-    return words[:2000].encode("utf-8", "backslashreplace").decode("utf-8")
+    return storable(words[:2000])
 
 
 def _with_devices_kept(job: Job, folder: Path) -> tuple[Job, dict[str, Any]]:

@@ -182,10 +182,21 @@ def no_share(share: float) -> None:
     """Tells nobody."""
 
 
-def _telling(
+def grid_telling(
     say: Callable[[str], None], share: Share, what: str, first: float, span: float
 ) -> Callable[[int, int], None]:
-    """Tells about each tenth of a grid's cells, and which share of the measuring is done."""
+    """Makes what tells about each tenth of a grid's cells, and which share of all is done.
+
+    Args:
+        say: Told in lines.
+        share: Told which share of the measuring is done.
+        what: Name of the grid.
+        first: Share that is done before it.
+        span: Share that it is.
+
+    Returns:
+        Called with cells done and cells in all.
+    """
     told = 0
 
     def progress(done: int, total: int) -> None:
@@ -242,7 +253,7 @@ def measure(
     passes = 2 if workload.offset_calibration_images else 1
     shares = [(_GRID * i / passes, _GRID / passes) for i in range(passes)]
     readings = measure_grid(
-        workload, images, labels, cells, progress=_telling(say, share, "grid", *shares[0])
+        workload, images, labels, cells, progress=grid_telling(say, share, "grid", *shares[0])
     )
     parts = {"clean": clean, **{f"cells[{i}]": reading for i, reading in enumerate(readings)}}
     gaps.found += [Gap.of(part, r.error) for part, r in parts.items() if r.error is not None]
@@ -253,7 +264,7 @@ def measure(
             outcomes = {"outcomes": write_outcomes(folder, right)}
     deployments: list[dict[str, Any]] = []
     with gaps.part("deployments"):
-        telling = _telling(say, share, "calibrated grid", *shares[-1])
+        telling = grid_telling(say, share, "calibrated grid", *shares[-1])
         deployments, missing = measure_deployments(workload, data, cells, telling)
         gaps.found += missing
     training_device = {}

@@ -10,6 +10,7 @@ from pnnbench.errors import UserError
 from pnnbench.evaluation.harness import job_cells, measure_clean, measure_grid
 from pnnbench.leaderboard.deployments import deployment_of
 from pnnbench.running.deploying import measure_deployments
+from pnnbench.running.measuring import Share, grid_telling, no_share
 from pnnbench.submitting.differences import Agreement
 from pnnbench.submitting.rounding import UNDECIDED, count_undecided, output_rounding
 from pnnbench.workloads.base import Workload
@@ -20,7 +21,7 @@ def remeasure(
     workload: Workload,
     data: DataModule,
     say: Callable[[str], None],
-    share: Callable[[float], None] | None = None,
+    share: Share = no_share,
     devices: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Measures clean metric and grid again, under each deployment, and compares with a record.
@@ -56,19 +57,13 @@ def remeasure(
     if devices is not None:
         cells = [cell for cell in cells if cell.device_seed in (None, *devices)]
     clean = measure_clean(workload, images, labels)
-    passes = 2 if workload.offset_calibration_images else 1
-
-    def telling(done_before: int, what: str) -> Callable[[int, int], None]:
-        def progress(done: int, total: int) -> None:
-            if done % 50 == 0 or done == total:
-                say(f"{what} {done}/{total} cells")
-            if share is not None:
-                share((done_before + done / total) / passes)
-
-        return progress
-
-    readings = measure_grid(workload, images, labels, cells, progress=telling(0, "grid"))
-    steps, _ = measure_deployments(workload, data, cells, telling(1, "calibrated grid"))
+    span = 0.5 if workload.offset_calibration_images else 1.0
+    frozen, calibrated = (
+        grid_telling(say, share, what, first, span)
+        for what, first in (("grid", 0.0), ("calibrated grid", span))
+    )
+    readings = measure_grid(workload, images, labels, cells, progress=frozen)
+    steps, _ = measure_deployments(workload, data, cells, calibrated)
     measured = [
         {**c.as_dict(), "value": r.value, "also": dict(r.also)}
         for c, r in zip(cells, readings, strict=True)
@@ -85,9 +80,9 @@ def remeasure(
     told = [cell["value"] for cell in record["cells"]]
     compare("cells", told, [(cell["value"], cell["also"]) for cell in measured])
     nothing = [None] * len(cells)
-    named = {step["name"]: step for step in [*record.get("deployments", []), *steps]}
     again = {step["name"]: step for step in steps}
-    for name in named:  # one that only one side has differs in every cell
+    recorded = [step["name"] for step in record.get("deployments", [])]
+    for name in dict.fromkeys([*recorded, *again]):  # what only one side has differs everywhere
         step = again.get(name, {})
         also = step.get("also", [{}] * len(cells))
         own = list(zip(step.get("values", nothing), also, strict=True))

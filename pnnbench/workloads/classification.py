@@ -52,6 +52,8 @@ class Classification:
     one. A workload with classes of its own sets both on its class.
     """
 
+    metric_name: ClassVar[str] = "accuracy"
+    higher_is_better: ClassVar[bool] = True
     n_classes: ClassVar[int] = cast(Any, _Classes())
     chance: ClassVar[float | None] = cast(Any, _GuessingLevel())
 
